@@ -1,0 +1,1 @@
+//! The G-code language: one parser, one translator, for every front end (design D10).

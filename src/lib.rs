@@ -1,0 +1,5 @@
+//! moongate
+pub mod gcode;
+pub mod metadata;
+pub mod net;
+pub mod sim;

@@ -1,0 +1,1 @@
+//! Simulated printer: see the module documentation once built.
