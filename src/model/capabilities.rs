@@ -1,0 +1,143 @@
+//! What a printer can do: row of its driver's model table, refined by what it reports. Front ends offer nothing else.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CameraKind, Celsius, FanId, LightId, Millimeters, PrintOption};
+
+/// How a row came to be believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// A captured report of this model is among the fixtures.
+    Captured,
+    Documented,
+    #[default]
+    Guessed,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeaterCaps {
+    /// °C accepted by the printer; `None` where it only measures.
+    pub max: Option<Celsius>,
+}
+
+/// A step of the vendor's speed setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpeedLevel {
+    pub name: String,
+    /// 1.0 = 100 %.
+    pub factor: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MotionCaps {
+    pub home: bool,
+    /// Single axes can be homed safely.
+    pub home_axes: bool,
+    pub jog: bool,
+    pub extrude: bool,
+    pub motors_off: bool,
+    /// False: nobody has confirmed home and jog on hardware.
+    pub confirmed: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilamentCaps {
+    pub load: bool,
+    pub unload: bool,
+    pub edit: bool,
+    pub read_tag: bool,
+    /// Slots can be mapped to a job's filaments at its start.
+    pub map: bool,
+    pub auto_refill: bool,
+    /// A stuck change can be retried or given up.
+    pub recover: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCaps {
+    pub list: bool,
+    pub download: bool,
+    pub delete: bool,
+    /// Takes sliced 3MF archives.
+    pub archives: bool,
+    /// Takes plain G-code.
+    pub gcode: bool,
+    /// A transferred job file left behind could start by itself after a power cut (bambu.md T20): remove it.
+    pub remove_after_job: bool,
+}
+
+/// Permission-independent abilities around jobs and the device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlCaps {
+    pub skip_objects: bool,
+    /// A real emergency stop exists; otherwise it is answered by a cancel and heaters off.
+    pub emergency_stop: bool,
+    /// Lines of G-code can be passed on.
+    pub raw_gcode: bool,
+    /// The vendor's own JSON can be passed on, if the configuration permits it.
+    pub raw_vendor: bool,
+    pub clear_fault: bool,
+    pub select_tool: bool,
+    pub set_nozzle: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calibration {
+    BedLevelling,
+    Vibration,
+    MotorNoise,
+    NozzleOffset,
+    HighTemperatureBed,
+    NozzleClumping,
+    Lidar,
+    Pid,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// "Bambu Lab".
+    pub vendor: String,
+    /// "P1S".
+    pub model: String,
+    pub evidence: Evidence,
+    /// X, Y, Z travel.
+    pub volume_mm: [Millimeters; 3],
+    /// The bed moves in Y (the front ends draw it so).
+    pub bed_slinger: bool,
+    /// By tool number.
+    pub nozzles: Vec<HeaterCaps>,
+    pub bed: HeaterCaps,
+    /// `None`: no sensor. `Some` without a maximum: a sensor only.
+    pub chamber: Option<HeaterCaps>,
+    /// Fans that can be set.
+    pub fans: BTreeSet<FanId>,
+    /// Fans that are only reported.
+    pub fans_read_only: BTreeSet<FanId>,
+    pub lights: BTreeSet<LightId>,
+    pub speed_levels: Vec<SpeedLevel>,
+    /// The speed can be set only while printing.
+    pub speed_only_printing: bool,
+    pub motion: MotionCaps,
+    pub filament: FilamentCaps,
+    pub files: FileCaps,
+    pub control: ControlCaps,
+    pub camera: CameraKind,
+    pub calibrations: BTreeSet<Calibration>,
+    pub options: BTreeSet<PrintOption>,
+    pub door_sensor: bool,
+    /// Below this nozzle temperature nothing is extruded.
+    pub min_extrude: Celsius,
+}
+
+impl Capabilities {
+    /// The nearest speed level to a wished factor (1.0 = 100 %).
+    pub fn nearest_speed(&self, factor: f64) -> Option<&SpeedLevel> {
+        self.speed_levels
+            .iter()
+            .min_by(|a, b| (a.factor - factor).abs().total_cmp(&(b.factor - factor).abs()))
+    }
+}
