@@ -93,6 +93,8 @@ pub struct Job {
     pub reason: Option<String>,
     /// Identifiers of skipped objects.
     pub skipped: Vec<u32>,
+    /// Pausing, Resuming or Cancelling while a command of ours waits for its effect.
+    pub requested: Option<JobPhase>,
     /// The end was already there when the gateway first looked: history, not news (bambu.md T22).
     pub found_ended: bool,
 }

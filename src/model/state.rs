@@ -71,8 +71,6 @@ pub struct Device {
     pub door_open: Option<bool>,
     /// Settings of the printer that are simply on or off.
     pub options: BTreeMap<PrintOption, bool>,
-    /// When the last report arrived.
-    pub reported_at: Option<UnixSeconds>,
 }
 
 /// Who the printer says it is.

@@ -1,0 +1,128 @@
+//! Which commands wait for their effect in the printer's state, for how long, and how it is recognised (design D6).
+
+use std::time::Duration;
+
+use crate::model::{Command, CommandError, JobPhase, LinkPhase, PrinterState, Severity};
+
+/// What the newest snapshot says about a command under way.
+#[derive(Debug, PartialEq)]
+pub enum Progress {
+    Waiting,
+    Seen,
+    Refused(CommandError),
+}
+
+/// Targets within this many °C are the same.
+const SAME_TEMPERATURE: f64 = 1.0;
+
+/// How long to wait for the effect; `None` for commands whose effect no printer shows.
+pub fn wait_for(command: &Command) -> Option<Duration> {
+    let seconds = match command {
+        // A pause finishes the moves under way: 10 to 20 s seen (bambu.md 4.2), parking on top (elegoo.md 2.9).
+        Command::Pause => 45,
+        Command::Resume => 60,
+        // A stop parks and homes first: tens of seconds (elegoo.md 2.9).
+        Command::Cancel => 90,
+        Command::SetNozzle { .. } | Command::SetBed { .. } | Command::SetChamber { .. } => 10,
+        Command::SetLight { .. } | Command::SetSpeed { .. } => 8,
+        _ => return None,
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+/// Compares the newest snapshot with what the command wanted, and with the faults of before.
+pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Progress {
+    if !matches!(now.link.phase, LinkPhase::Online | LinkPhase::Stale) {
+        return Progress::Refused(CommandError::Offline(format!(
+            "The connection was lost while \"{}\" was under way; look at the printer before trying again.",
+            command.name()
+        )));
+    }
+    if reached(command, now) {
+        return Progress::Seen;
+    }
+    let fresh = now.device.faults.iter().find(|fault| {
+        fault.severity >= Severity::Serious && !before.device.faults.iter().any(|f| f.code == fault.code)
+    });
+    match fresh {
+        Some(fault) => {
+            Progress::Refused(CommandError::Refused { code: fault.code.clone(), text: fault.text.clone() })
+        }
+        None => Progress::Waiting,
+    }
+}
+
+fn reached(command: &Command, now: &PrinterState) -> bool {
+    let job = &now.job;
+    match command {
+        Command::Pause => job.phase == JobPhase::Paused || !job.phase.active(),
+        Command::Resume => job.requested.is_none() && job.phase != JobPhase::Paused,
+        Command::Cancel => !job.phase.active(),
+        Command::SetNozzle { tool, target } => {
+            same(now.device.nozzles.get(*tool).and_then(|nozzle| nozzle.heater.target), *target)
+        }
+        Command::SetBed { target } => same(now.device.bed.target, *target),
+        Command::SetChamber { target } => same(now.device.chamber.target, *target),
+        Command::SetLight { light, on } => now.device.lights.get(light).is_some_and(|light| light.on == *on),
+        Command::SetSpeed { factor } => now.device.speed.factor.is_some_and(|f| (f - factor).abs() < 0.011),
+        _ => true,
+    }
+}
+
+fn same(reported: Option<f64>, wanted: f64) -> bool {
+    reported.is_some_and(|reported| (reported - wanted).abs() <= SAME_TEMPERATURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fault, FaultSource, Heater, Link};
+
+    fn online() -> PrinterState {
+        PrinterState { link: Link { phase: LinkPhase::Online, ..Link::default() }, ..PrinterState::default() }
+    }
+
+    #[test]
+    fn a_target_is_seen_when_the_report_shows_it() {
+        let command = Command::SetBed { target: 60.0 };
+        let before = online();
+        let mut now = online();
+        assert_eq!(look(&command, &before, &now), Progress::Waiting);
+        now.device.bed = Heater { actual: Some(24.0), target: Some(60.0) };
+        assert_eq!(look(&command, &before, &now), Progress::Seen);
+    }
+
+    #[test]
+    fn only_a_new_fault_refuses() {
+        let fault = Fault {
+            code: "0300_8013".into(),
+            source: FaultSource::Job,
+            severity: Severity::Serious,
+            module: None,
+            text: "stuck".into(),
+            link: None,
+            actions: vec![],
+            since: 0.0,
+        };
+        let mut before = online();
+        before.job.phase = JobPhase::Printing;
+        let mut now = before.clone();
+        now.device.faults.push(fault.clone());
+        assert!(matches!(
+            look(&Command::Pause, &before, &now),
+            Progress::Refused(CommandError::Refused { .. })
+        ));
+        before.device.faults.push(fault);
+        assert_eq!(look(&Command::Pause, &before, &now), Progress::Waiting);
+    }
+
+    #[test]
+    fn a_lost_link_is_not_waited_for() {
+        let mut now = online();
+        now.link.phase = LinkPhase::Backoff;
+        assert!(matches!(
+            look(&Command::Cancel, &online(), &now),
+            Progress::Refused(CommandError::Offline(_))
+        ));
+    }
+}

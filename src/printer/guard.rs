@@ -1,0 +1,343 @@
+//! What no front end may ask for, applied once for all of them.
+//!
+//! In this order: is there a link, may we control, can the printer do it, is it safe now, is the value sane.
+
+use super::supervise::PrinterSettings;
+use crate::model::{
+    Capabilities, Command, CommandError, Control, DeviceStage, HeaterCaps, JobPhase, LinkPhase, PrinterState,
+};
+
+/// Checks one command against the newest state.
+///
+/// # Errors
+/// The reason for the refusal, in words for the user.
+pub fn check(
+    command: &Command,
+    state: &PrinterState,
+    caps: &Capabilities,
+    settings: &PrinterSettings,
+) -> Result<(), CommandError> {
+    check_link(command, state)?;
+    check_permission(command, state, settings)?;
+    check_ability(command, caps, settings)?;
+    check_moment(command, state)?;
+    check_values(command, state, caps)
+}
+
+fn check_link(command: &Command, state: &PrinterState) -> Result<(), CommandError> {
+    match state.link.phase {
+        LinkPhase::Online => Ok(()),
+        // A stale link may still carry a stop.
+        LinkPhase::Stale if command.urgent() => Ok(()),
+        _ => {
+            let why = state.link.fault.as_ref().map_or_else(
+                || "The printer is not connected yet.".to_owned(),
+                |fault| format!("The printer is not connected: {}", fault.sentence()),
+            );
+            Err(CommandError::Offline(format!("{why} \"{}\" was not sent.", command.name())))
+        }
+    }
+}
+
+fn check_permission(
+    command: &Command,
+    state: &PrinterState,
+    settings: &PrinterSettings,
+) -> Result<(), CommandError> {
+    if matches!(command, Command::Refresh) {
+        return Ok(());
+    }
+    match &state.control {
+        Control::ReadOnly(reason) => Err(CommandError::NotAllowed(reason.clone())),
+        _ if settings.read_only => {
+            Err(CommandError::NotAllowed(format!("Printer \"{}\" is read-only.", settings.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_ability(
+    command: &Command,
+    caps: &Capabilities,
+    settings: &PrinterSettings,
+) -> Result<(), CommandError> {
+    let able = match command {
+        Command::SkipObjects(_) => caps.control.skip_objects,
+        Command::SetNozzle { tool, .. } => *tool < caps.nozzles.len(),
+        Command::SetBed { .. } => caps.bed.max.is_some(),
+        Command::SetChamber { .. } => caps.chamber.is_some_and(|chamber| chamber.max.is_some()),
+        Command::SetFan { fan, .. } => caps.fans.contains(fan),
+        Command::SetLight { light, .. } => caps.lights.contains(light),
+        Command::SetSpeed { .. } => !caps.speed_levels.is_empty(),
+        Command::Home(axes) => {
+            caps.motion.home && (caps.motion.home_axes || *axes == crate::model::Axes::ALL)
+        }
+        Command::Jog { .. } => caps.motion.jog,
+        Command::Extrude { .. } => caps.motion.extrude,
+        Command::MotorsOff => caps.motion.motors_off,
+        Command::SelectTool(tool) => caps.control.select_tool && *tool < caps.nozzles.len(),
+        Command::LoadFilament(_) => caps.filament.load,
+        Command::UnloadFilament => caps.filament.unload,
+        Command::EditSlot { .. } => caps.filament.edit,
+        Command::ReadTag(_) => caps.filament.read_tag,
+        Command::FilamentAction(_) => caps.filament.recover,
+        Command::SetAutoRefill(_) => caps.filament.auto_refill,
+        Command::Calibrate(wanted) => !wanted.is_empty() && wanted.is_subset(&caps.calibrations),
+        Command::SetOption { option, .. } => caps.options.contains(option),
+        Command::SetNozzleType { .. } => caps.control.set_nozzle,
+        Command::ClearFault { .. } => caps.control.clear_fault,
+        Command::Gcode(_) => caps.control.raw_gcode,
+        Command::RawVendor(_) if !settings.allow_vendor => {
+            return Err(CommandError::NotAllowed(
+                "The vendor's own messages are switched off: set allow_vendor_json = true for this printer."
+                    .into(),
+            ));
+        }
+        Command::RawVendor(_) => caps.control.raw_vendor,
+        _ => true,
+    };
+    if able { Ok(()) } else { Err(CommandError::unsupported(command.name())) }
+}
+
+fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandError> {
+    let busy = |why: &str| Err(CommandError::Busy(why.to_owned()));
+    let phase = state.job.phase;
+    match command {
+        Command::StartJob(_) => {
+            if state.device.job.stage.active() || (phase.active() && phase != JobPhase::Starting) {
+                return busy("The printer is busy with a job; a second one is never started.");
+            }
+            if let crate::model::Activity::Busy(what) = &state.device.activity {
+                return busy(&format!("The printer is {what}; start the job when it is done."));
+            }
+            Ok(())
+        }
+        Command::Pause if !phase.active() => Err(CommandError::Invalid("Nothing is printing.".into())),
+        Command::Pause if matches!(phase, JobPhase::Transferring | JobPhase::Starting) => {
+            busy("The job has not begun at the printer yet; cancel it or wait.")
+        }
+        Command::Resume if !matches!(phase, JobPhase::Paused | JobPhase::Pausing | JobPhase::Resuming) => {
+            Err(CommandError::Invalid("The print is not paused.".into()))
+        }
+        Command::SkipObjects(_) if !phase.active() => {
+            Err(CommandError::Invalid("Nothing is printing.".into()))
+        }
+        Command::Home(_) | Command::Jog { .. } | Command::MotorsOff | Command::Calibrate(_)
+            if state.printing() =>
+        {
+            busy("Nothing moves by command while a job is under way.")
+        }
+        Command::Extrude { .. } | Command::LoadFilament(_) | Command::UnloadFilament
+            if state.printing() && phase != JobPhase::Paused =>
+        {
+            busy("Filament is not moved by command while printing; pause first.")
+        }
+        Command::Gcode(lines) if state.printing() => match lines.iter().find(|line| moves(line)) {
+            Some(line) => busy(&format!("\"{}\" moves the machine and a job is under way.", line.trim())),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// True for G-code that moves axes, extrudes, homes or changes tools.
+fn moves(line: &str) -> bool {
+    let word: String = line
+        .trim_start()
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric())
+        .collect::<String>()
+        .to_ascii_uppercase();
+    let number = word.get(1..).and_then(|digits| {
+        let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    });
+    match (word.chars().next(), number) {
+        (Some('G'), Some(n)) => !matches!(n, 4 | 17..=21 | 90..=92),
+        (Some('T'), Some(_)) => true,
+        (Some('M'), Some(n)) => matches!(n, 17 | 18 | 84 | 600 | 620..=629 | 701..=702),
+        _ => false,
+    }
+}
+
+fn check_values(command: &Command, state: &PrinterState, caps: &Capabilities) -> Result<(), CommandError> {
+    match command {
+        Command::SetNozzle { tool, target } => heat("nozzle", *target, caps.nozzles.get(*tool).copied()),
+        Command::SetBed { target } => heat("bed", *target, Some(caps.bed)),
+        Command::SetChamber { target } => heat("chamber", *target, caps.chamber),
+        Command::SetFan { speed, .. } if !(0.0..=1.0).contains(speed) => {
+            Err(CommandError::Invalid(format!("A fan runs at 0 to 100 %, not at {:.0} %.", speed * 100.0)))
+        }
+        Command::SetSpeed { factor } if !(factor.is_finite() && (0.1..=3.0).contains(factor)) => {
+            Err(CommandError::Invalid("The speed must be between 10 and 300 %.".into()))
+        }
+        Command::Jog { delta, .. } => jog(*delta, state, caps),
+        Command::Extrude { length, .. } => extrude(*length, state, caps),
+        Command::Gcode(lines)
+            if lines.iter().any(|line| line.trim_start().to_ascii_uppercase().starts_with("M302")) =>
+        {
+            Err(CommandError::NotAllowed("Cold extrusion (M302) is never passed on.".into()))
+        }
+        Command::StartJob(job) if job.remote_path.is_empty() => {
+            Err(CommandError::Invalid("No file was named.".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn heat(what: &str, target: f64, caps: Option<HeaterCaps>) -> Result<(), CommandError> {
+    let max = caps.and_then(|caps| caps.max).unwrap_or(0.0);
+    if target.is_finite() && (0.0..=max).contains(&target) {
+        return Ok(());
+    }
+    Err(CommandError::Invalid(format!("The {what} takes 0 to {max:.0} °C, not {target:.0}.")))
+}
+
+fn jog(delta: [f64; 3], state: &PrinterState, caps: &Capabilities) -> Result<(), CommandError> {
+    if delta.iter().any(|d| !d.is_finite()) || delta.iter().zip(caps.volume_mm).any(|(d, max)| d.abs() > max)
+    {
+        return Err(CommandError::Invalid("The move is longer than the machine.".into()));
+    }
+    let homed = state.device.motion.homed.unwrap_or_default();
+    let needs = [homed.x, homed.y, homed.z];
+    if delta.iter().zip(needs).any(|(d, homed)| *d != 0.0 && !homed) {
+        return Err(CommandError::Invalid("Home first: the printer does not know where it is.".into()));
+    }
+    let Some(position) = state.device.motion.position else { return Ok(()) };
+    let outside = position
+        .iter()
+        .zip(delta)
+        .zip(caps.volume_mm)
+        .any(|((at, d), max)| d != 0.0 && !(-1.0..=max + 1.0).contains(&(at + d)));
+    if outside { Err(CommandError::Invalid("The move would leave the build volume.".into())) } else { Ok(()) }
+}
+
+fn extrude(length: f64, state: &PrinterState, caps: &Capabilities) -> Result<(), CommandError> {
+    if !length.is_finite() || length.abs() > 200.0 {
+        return Err(CommandError::Invalid("At most 200 mm of filament are moved at once.".into()));
+    }
+    let actual = state.device.nozzles.get(state.device.active_tool).and_then(|nozzle| nozzle.heater.actual);
+    if actual.is_some_and(|actual| actual >= caps.min_extrude) {
+        return Ok(());
+    }
+    Err(CommandError::Invalid(format!(
+        "The nozzle must be at {:.0} °C or more to move filament; heat it first.",
+        caps.min_extrude
+    )))
+}
+
+/// True where a new job could start now; for front ends that show "ready".
+pub fn ready_for_job(state: &PrinterState) -> bool {
+    state.online()
+        && !state.printing()
+        && !matches!(state.control, Control::ReadOnly(_))
+        && state.device.job.stage != DeviceStage::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Axes, FanId, Homed, Link, MotionCaps, Nozzle, StartJob};
+
+    fn settings() -> PrinterSettings {
+        PrinterSettings { name: "p".into(), title: "P".into(), read_only: false, allow_vendor: false }
+    }
+
+    fn caps() -> Capabilities {
+        Capabilities {
+            volume_mm: [256.0; 3],
+            nozzles: vec![HeaterCaps { max: Some(300.0) }],
+            bed: HeaterCaps { max: Some(100.0) },
+            fans: [FanId::Part].into(),
+            motion: MotionCaps { home: true, jog: true, extrude: true, ..MotionCaps::default() },
+            control: crate::model::ControlCaps { raw_gcode: true, ..Default::default() },
+            min_extrude: 170.0,
+            ..Capabilities::default()
+        }
+    }
+
+    fn state(phase: JobPhase) -> PrinterState {
+        let mut state = PrinterState {
+            link: Link { phase: LinkPhase::Online, ..Link::default() },
+            ..PrinterState::default()
+        };
+        state.job.phase = phase;
+        state.device.motion.homed = Some(Homed::ALL);
+        state.device.nozzles = vec![Nozzle::default()];
+        state
+    }
+
+    fn verdict(command: Command, phase: JobPhase) -> Result<(), CommandError> {
+        check(&command, &state(phase), &caps(), &settings())
+    }
+
+    #[test]
+    fn nothing_moves_while_printing() {
+        let moving = [
+            Command::Home(Axes::ALL),
+            Command::Jog { delta: [1.0, 0.0, 0.0], feed: None },
+            Command::Gcode(vec!["M400".into(), " g1 x5".into()]),
+            Command::Gcode(vec!["T1".into()]),
+            Command::StartJob(Box::new(StartJob { remote_path: "a.gcode".into(), ..StartJob::default() })),
+        ];
+        for command in moving {
+            assert!(
+                matches!(verdict(command.clone(), JobPhase::Printing), Err(CommandError::Busy(_))),
+                "{command:?}"
+            );
+            assert_eq!(verdict(command, JobPhase::Idle), Ok(()));
+        }
+        let gentle = Command::Gcode(vec!["M104 S200".into(), "G4 P10".into(), "M106 S255".into()]);
+        assert_eq!(verdict(gentle, JobPhase::Printing), Ok(()));
+    }
+
+    #[test]
+    fn a_second_start_is_refused_in_every_phase_of_a_job() {
+        use JobPhase::*;
+        let start =
+            || Command::StartJob(Box::new(StartJob { remote_path: "a".into(), ..StartJob::default() }));
+        for phase in [Transferring, Preparing, Printing, Pausing, Paused, Resuming, Cancelling] {
+            assert!(matches!(verdict(start(), phase), Err(CommandError::Busy(_))), "{phase:?}");
+        }
+        for phase in [Idle, Starting, Complete, Cancelled, Failed] {
+            assert_eq!(verdict(start(), phase), Ok(()), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn heat_stays_within_the_limits() {
+        for target in [-1.0, 301.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(
+                verdict(Command::SetNozzle { tool: 0, target }, JobPhase::Idle),
+                Err(CommandError::Invalid(_))
+            ));
+        }
+        assert_eq!(verdict(Command::SetNozzle { tool: 0, target: 300.0 }, JobPhase::Printing), Ok(()));
+        assert!(matches!(
+            verdict(Command::SetChamber { target: 40.0 }, JobPhase::Idle),
+            Err(CommandError::Unsupported(_))
+        ));
+    }
+
+    #[test]
+    fn cold_extrusion_and_unhomed_moves_are_refused() {
+        assert!(verdict(Command::Extrude { length: 5.0, feed: None }, JobPhase::Idle).is_err());
+        let mut unhomed = state(JobPhase::Idle);
+        unhomed.device.motion.homed = None;
+        let jog = Command::Jog { delta: [0.0, 0.0, 5.0], feed: None };
+        assert!(check(&jog, &unhomed, &caps(), &settings()).is_err());
+    }
+
+    #[test]
+    fn a_dead_link_or_a_read_only_printer_takes_nothing() {
+        let mut down = state(JobPhase::Printing);
+        down.link.phase = LinkPhase::Backoff;
+        assert!(matches!(check(&Command::Pause, &down, &caps(), &settings()), Err(CommandError::Offline(_))));
+        let mut gated = state(JobPhase::Printing);
+        gated.control = Control::ReadOnly("Developer Mode is off.".into());
+        assert!(matches!(
+            check(&Command::Pause, &gated, &caps(), &settings()),
+            Err(CommandError::NotAllowed(_))
+        ));
+    }
+}

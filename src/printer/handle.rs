@@ -1,0 +1,213 @@
+//! The side of a printer that front ends and services see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
+
+use super::effect::{self, Progress};
+use super::guard;
+use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
+use super::supervise::PrinterSettings;
+use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
+
+/// How long a driver may take to deliver a command and hear the printer's acknowledgement. Motion on some printers is
+/// acknowledged only when it ends (elegoo.md 3.5: up to 300 s for filament and calibration).
+const ANSWER: Duration = Duration::from_secs(310);
+/// How long a command waits for its turn behind others.
+const TURN: Duration = Duration::from_secs(15);
+
+/// One printer, for as long as the process lives. Cheap to clone.
+#[derive(Clone)]
+pub struct PrinterHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: PrinterSettings,
+    writer: StateWriter,
+    commands: mpsc::Sender<Request>,
+    /// One ordinary command at a time; urgent ones pass by.
+    lane: Mutex<()>,
+    files: Arc<dyn PrinterFiles>,
+    camera: Option<Arc<dyn CameraSource>>,
+    wake: Arc<Notify>,
+}
+
+impl PrinterHandle {
+    pub(super) fn new(
+        settings: PrinterSettings,
+        writer: StateWriter,
+        commands: mpsc::Sender<Request>,
+        files: Arc<dyn PrinterFiles>,
+        camera: Option<Arc<dyn CameraSource>>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner { settings, writer, commands, lane: Mutex::new(()), files, camera, wake }),
+        }
+    }
+
+    /// The configured id.
+    pub fn name(&self) -> &str {
+        &self.inner.settings.name
+    }
+
+    /// What people read.
+    pub fn title(&self) -> &str {
+        &self.inner.settings.title
+    }
+
+    pub fn settings(&self) -> &PrinterSettings {
+        &self.inner.settings
+    }
+
+    /// The newest snapshot.
+    pub fn state(&self) -> Arc<PrinterState> {
+        self.inner.writer.state()
+    }
+
+    /// Wakes at every new snapshot; a slow reader gets the newest.
+    pub fn watch(&self) -> watch::Receiver<Arc<PrinterState>> {
+        self.inner.writer.shared().state.subscribe()
+    }
+
+    pub fn capabilities(&self) -> Arc<Capabilities> {
+        self.inner.writer.capabilities()
+    }
+
+    pub fn watch_capabilities(&self) -> watch::Receiver<Arc<Capabilities>> {
+        self.inner.writer.shared().capabilities.subscribe()
+    }
+
+    /// What happens from now on; a reader that is told it lagged must show a full view again.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.writer.shared().events.subscribe()
+    }
+
+    /// For services that keep a part of the state (jobs) or speak on the console.
+    pub fn writer(&self) -> &StateWriter {
+        &self.inner.writer
+    }
+
+    /// The printer's own storage.
+    pub fn files(&self) -> &Arc<dyn PrinterFiles> {
+        &self.inner.files
+    }
+
+    pub fn camera(&self) -> Option<&Arc<dyn CameraSource>> {
+        self.inner.camera.as_ref()
+    }
+
+    /// Tries a lost link again at once.
+    pub fn reconnect(&self) {
+        self.inner.wake.notify_one();
+    }
+
+    /// Sends a command and follows it as far as it can be followed (design D6).
+    ///
+    /// # Errors
+    /// Refused by the guard, by the link being down, by the printer, or not seen in time. Nothing is kept for later.
+    pub async fn send(&self, command: Command) -> Result<Outcome, CommandError> {
+        self.check(&command)?;
+        let turn = if command.urgent() { None } else { Some(self.turn(&command).await?) };
+        if turn.is_some() {
+            self.check(&command)?;
+        }
+        let baseline = self.state();
+        let requested = requested_phase(&command);
+        let mut watch = self.watch();
+        if let Some(phase) = requested {
+            self.inner.writer.job(|job| job.requested = Some(phase));
+        }
+        let result = match self.deliver(command.clone()).await {
+            Ok(outcome) => {
+                drop(turn);
+                self.await_effect(&command, &baseline, &mut watch, outcome).await
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_err() && requested.is_some() {
+            self.inner.writer.job(|job| job.requested = None);
+        }
+        tracing::debug!(command = command.name(), ?result, "Command done.");
+        result
+    }
+
+    fn check(&self, command: &Command) -> Result<(), CommandError> {
+        guard::check(command, &self.state(), &self.capabilities(), &self.inner.settings)
+    }
+
+    async fn turn(&self, command: &Command) -> Result<tokio::sync::MutexGuard<'_, ()>, CommandError> {
+        tokio::time::timeout(TURN, self.inner.lane.lock()).await.map_err(|_late| {
+            CommandError::Busy(format!(
+                "The printer is still busy with another command; \"{}\" was not sent.",
+                command.name()
+            ))
+        })
+    }
+
+    async fn deliver(&self, command: Command) -> Result<Outcome, CommandError> {
+        let name = command.name();
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.try_send(Request { command, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CommandError::Busy(format!(
+                "Too many commands wait for the printer; \"{name}\" was not sent."
+            )),
+            mpsc::error::TrySendError::Closed(_) => {
+                CommandError::Offline("The gateway is shutting down.".to_owned())
+            }
+        })?;
+        match tokio::time::timeout(ANSWER, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_dropped)) => Err(CommandError::Offline(format!(
+                "The connection was lost while \"{name}\" was under way; whether the printer got it is unknown."
+            ))),
+            Err(_late) => {
+                Err(CommandError::Timeout(format!("The printer did not answer \"{name}\" in time.")))
+            }
+        }
+    }
+
+    async fn await_effect(
+        &self,
+        command: &Command,
+        baseline: &PrinterState,
+        watch: &mut watch::Receiver<Arc<PrinterState>>,
+        outcome: Outcome,
+    ) -> Result<Outcome, CommandError> {
+        let Some(wait) = effect::wait_for(command) else { return Ok(outcome) };
+        if outcome.seen == Seen::Effect {
+            return Ok(outcome);
+        }
+        let follow = async {
+            loop {
+                let state = watch.borrow_and_update().clone();
+                match effect::look(command, baseline, &state) {
+                    Progress::Waiting => {}
+                    Progress::Seen => return Ok(Outcome { seen: Seen::Effect, note: outcome.note.clone() }),
+                    Progress::Refused(error) => return Err(error),
+                }
+                if watch.changed().await.is_err() {
+                    return Err(CommandError::Offline("The gateway is shutting down.".to_owned()));
+                }
+            }
+        };
+        tokio::time::timeout(wait, follow).await.unwrap_or_else(|_late| {
+            Err(CommandError::Timeout(format!(
+                "The printer took \"{}\", but its report does not show it after {} s.",
+                command.name(),
+                wait.as_secs()
+            )))
+        })
+    }
+}
+
+fn requested_phase(command: &Command) -> Option<JobPhase> {
+    match command {
+        Command::Pause => Some(JobPhase::Pausing),
+        Command::Resume => Some(JobPhase::Resuming),
+        Command::Cancel => Some(JobPhase::Cancelling),
+        _ => None,
+    }
+}

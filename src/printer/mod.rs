@@ -1,0 +1,26 @@
+//! One task tree per printer: link supervision, command path, job tracking. Knows `model` only.
+//!
+//! ```text
+//!  driver --StateWriter--> track --> watch<Arc<PrinterState>> + events --> front ends
+//!  front end --PrinterHandle::send--> guard --> lane --> Request --> driver --> outcome, then the effect in the state
+//! ```
+//! A driver is a function that runs until its link is lost; [`supervise`] calls it again with backoff. What front ends
+//! and drivers share of a printer is [`handle`] on one side and [`io`] on the other.
+
+pub mod backoff;
+pub mod clock;
+pub mod effect;
+pub mod guard;
+pub mod handle;
+pub mod io;
+pub mod registry;
+pub mod supervise;
+pub mod track;
+
+pub use handle::PrinterHandle;
+pub use io::{
+    CameraError, CameraFeed, CameraSource, Driver, DriverIo, DriverParts, FileError, PrinterFiles,
+    ProgressFn, RemoteFile, Request, StateWriter,
+};
+pub use registry::Registry;
+pub use supervise::{PrinterSettings, start};

@@ -1,0 +1,213 @@
+//! Follows the job through the printer's reports, and tells what changed (pure).
+//!
+//! The printer's own report decides what is true; the gateway adds the phases that a printer does not have
+//! (Transferring, Starting, and Pausing/Resuming/Cancelling while a command waits for its effect), keeps the end
+//! figures that printers wipe, and tells a fresh run from an old one.
+
+use crate::model::{
+    DeviceStage, Event, Fault, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, UnixSeconds,
+};
+
+/// Progress from which a job that simply vanished is taken as complete (elegoo.md 3.9).
+const COMPLETE_FROM: f64 = 0.99;
+
+/// Brings `next.job` up to date with `next.device`, and lists the events between the two snapshots.
+pub fn follow(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds, events: &mut Vec<Event>) {
+    if reports_count(next) {
+        follow_job(before, next, now);
+    }
+    count_printing(&mut next.job, now);
+    list_events(before, next, events);
+}
+
+/// A report is believed from the first complete one on.
+fn reports_count(state: &PrinterState) -> bool {
+    matches!(state.link.phase, LinkPhase::Online | LinkPhase::Stale | LinkPhase::Syncing)
+        && state.device.job.stage != DeviceStage::Unknown
+}
+
+fn follow_job(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds) {
+    let stage = next.device.job.stage;
+    match next.job.phase {
+        JobPhase::Transferring => {}
+        JobPhase::Starting => {
+            if is_ours(next) && stage.active() {
+                adopt(next);
+            } else if is_ours(next) && stage.ended() && before.device.job.stage != stage {
+                end(next, now);
+            }
+        }
+        phase if phase.active() => {
+            if stage.active() && is_another_run(before, next) {
+                begin_elsewhere(next, now);
+            } else if stage.active() {
+                adopt(next);
+            } else {
+                end(next, now);
+            }
+        }
+        _ if stage.active() => begin_elsewhere(next, now),
+        JobPhase::Idle if stage.ended() => {
+            next.job = Job { serial: next.job.serial, found_ended: true, ..Job::default() };
+            copy_figures(next);
+            next.job.phase = end_phase(next);
+        }
+        _ => {}
+    }
+}
+
+/// The report shows the run that we started: by its token where the printer echoes it, else by being active.
+fn is_ours(state: &PrinterState) -> bool {
+    match (&state.device.job.token, &state.job.token) {
+        (Some(theirs), Some(ours)) => theirs == ours,
+        _ => state.device.job.stage.active(),
+    }
+}
+
+fn is_another_run(before: &PrinterState, next: &PrinterState) -> bool {
+    matches!((&before.device.job.token, &next.device.job.token), (Some(old), Some(new)) if old != new && !new.is_empty() && !old.is_empty())
+        && next.job.token.is_some()
+        && next.job.token != next.device.job.token
+}
+
+fn begin_elsewhere(state: &mut PrinterState, now: UnixSeconds) {
+    let late_start_of_ours = state.job.token.is_some() && state.job.token == state.device.job.token;
+    let origin = if late_start_of_ours { state.job.origin } else { JobOrigin::Elsewhere };
+    let file = if late_start_of_ours { state.job.file.take() } else { None };
+    let elapsed = state.device.job.total_s.or(state.device.job.print_s).unwrap_or(0.0);
+    state.job = Job {
+        serial: state.job.serial + 1,
+        origin,
+        file,
+        token: state.device.job.token.clone(),
+        started_at: Some(now - elapsed),
+        printed_s: state.device.job.print_s.unwrap_or(0.0),
+        ..Job::default()
+    };
+    adopt(state);
+}
+
+/// Takes phase and figures from the report.
+fn adopt(state: &mut PrinterState) {
+    let reported = match state.device.job.stage {
+        DeviceStage::Printing => JobPhase::Printing,
+        DeviceStage::Pausing => JobPhase::Pausing,
+        DeviceStage::Paused => JobPhase::Paused,
+        DeviceStage::Resuming => JobPhase::Resuming,
+        DeviceStage::Cancelling => JobPhase::Cancelling,
+        _ => JobPhase::Preparing,
+    };
+    let fulfilled = matches!(
+        (state.job.requested, reported),
+        (Some(JobPhase::Pausing), JobPhase::Paused)
+            | (Some(JobPhase::Resuming), JobPhase::Printing | JobPhase::Preparing)
+    );
+    if fulfilled {
+        state.job.requested = None;
+    }
+    state.job.phase = state.job.requested.unwrap_or(reported);
+    if state.job.token.is_none() {
+        state.job.token = state.device.job.token.clone();
+    }
+    copy_figures(state);
+}
+
+fn copy_figures(state: &mut PrinterState) {
+    let device = &state.device.job;
+    let job = &mut state.job;
+    if let Some(progress) = device.progress {
+        job.progress = progress.clamp(0.0, 1.0);
+    }
+    job.remaining_s = device.remaining_s;
+    job.layer = device.layer;
+    job.total_layers = device.total_layers.or(job.total_layers);
+    job.filament_used_mm = device.filament_used_mm.or(job.filament_used_mm);
+    job.plate = device.plate.or(job.plate);
+    job.title = device.title.clone().or_else(|| device.file.clone()).or(job.title.take());
+    job.detail = device.detail.as_ref().map(|detail| detail.text.clone());
+    job.skipped.clone_from(&device.skipped);
+}
+
+fn end(state: &mut PrinterState, now: UnixSeconds) {
+    let phase = end_phase(state);
+    count_until(&mut state.job, now);
+    let device = &state.device.job;
+    let job = &mut state.job;
+    job.reason = match phase {
+        JobPhase::Failed => device
+            .reason
+            .clone()
+            .or_else(|| state.device.faults.first().map(Fault::line))
+            .or_else(|| Some("The printer stopped the job without giving a reason.".to_owned())),
+        JobPhase::Cancelled => device.reason.clone(),
+        _ => None,
+    };
+    job.phase = phase;
+    job.requested = None;
+    job.ended_at = Some(now);
+    job.remaining_s = None;
+    job.detail = None;
+    if phase == JobPhase::Complete {
+        job.progress = 1.0;
+        job.layer = job.total_layers.or(job.layer);
+    }
+}
+
+fn end_phase(state: &PrinterState) -> JobPhase {
+    let cancelling =
+        state.job.requested == Some(JobPhase::Cancelling) || state.job.phase == JobPhase::Cancelling;
+    match state.device.job.stage {
+        DeviceStage::Finished => JobPhase::Complete,
+        DeviceStage::Cancelled => JobPhase::Cancelled,
+        DeviceStage::Failed if cancelling => JobPhase::Cancelled,
+        DeviceStage::Failed => JobPhase::Failed,
+        _ if cancelling => JobPhase::Cancelled,
+        _ if state.job.progress >= COMPLETE_FROM => JobPhase::Complete,
+        _ => JobPhase::Failed,
+    }
+}
+
+/// Keeps the count of printing seconds: runs only in Printing.
+fn count_printing(job: &mut Job, now: UnixSeconds) {
+    if job.phase == JobPhase::Printing {
+        job.printing_since.get_or_insert(now);
+    } else {
+        count_until(job, now);
+    }
+}
+
+fn count_until(job: &mut Job, now: UnixSeconds) {
+    if let Some(since) = job.printing_since.take() {
+        job.printed_s += (now - since).max(0.0);
+    }
+}
+
+fn list_events(before: &PrinterState, next: &PrinterState, events: &mut Vec<Event>) {
+    if before.link.phase != next.link.phase {
+        events.push(Event::LinkChanged(next.link.phase));
+    }
+    let (old, new) = (&before.job, &next.job);
+    let fresh = new.serial != old.serial;
+    if old.phase.active() && (fresh || new.phase.ended()) {
+        let ended = if fresh { Job { phase: JobPhase::Failed, ..old.clone() } } else { new.clone() };
+        events.push(Event::JobEnded(Box::new(ended)));
+    }
+    if new.phase.active() && (fresh || !old.phase.active()) {
+        events.push(Event::JobStarted(Box::new(new.clone())));
+    }
+    let known = |faults: &[Fault], code: &str| faults.iter().any(|fault| fault.code == code);
+    for fault in &next.device.faults {
+        if !known(&before.device.faults, &fault.code) {
+            events.push(Event::FaultRaised(Box::new(fault.clone())));
+        }
+    }
+    for fault in &before.device.faults {
+        if !known(&next.device.faults, &fault.code) {
+            events.push(Event::FaultCleared(Box::new(fault.clone())));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "track_tests.rs"]
+mod tests;

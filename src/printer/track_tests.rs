@@ -1,0 +1,130 @@
+use super::*;
+use crate::model::Link;
+
+/// A tiny printer: snapshots follow each other through `follow` as the writer does it.
+struct Played {
+    state: PrinterState,
+    events: Vec<Event>,
+    now: f64,
+}
+
+impl Played {
+    fn online(stage: DeviceStage) -> Self {
+        let mut played = Self { state: PrinterState::default(), events: Vec::new(), now: 1000.0 };
+        played.step(|s| s.link = Link { phase: LinkPhase::Syncing, ..Link::default() });
+        played.step(|s| {
+            s.device.job.stage = stage;
+            s.link.phase = LinkPhase::Online;
+        });
+        played
+    }
+
+    fn step(&mut self, change: impl FnOnce(&mut PrinterState)) -> JobPhase {
+        let before = self.state.clone();
+        change(&mut self.state);
+        self.now += 1.0;
+        follow(&before, &mut self.state, self.now, &mut self.events);
+        self.state.job.phase
+    }
+
+    fn stage(&mut self, stage: DeviceStage) -> JobPhase {
+        self.step(|s| s.device.job.stage = stage)
+    }
+
+    fn started_and_ended(&self) -> (usize, usize) {
+        let count = |want: fn(&Event) -> bool| self.events.iter().filter(|e| want(e)).count();
+        (count(|e| matches!(e, Event::JobStarted(_))), count(|e| matches!(e, Event::JobEnded(_))))
+    }
+}
+
+#[test]
+fn an_end_found_at_connect_is_history_not_news() {
+    let played = Played::online(DeviceStage::Failed);
+    assert_eq!(played.state.job.phase, JobPhase::Failed);
+    assert!(played.state.job.found_ended);
+    assert_eq!(played.started_and_ended(), (0, 0));
+}
+
+#[test]
+fn a_job_started_elsewhere_is_followed_to_its_end() {
+    let mut played = Played::online(DeviceStage::Idle);
+    assert_eq!(played.stage(DeviceStage::Preparing), JobPhase::Preparing);
+    assert_eq!(played.state.job.origin, JobOrigin::Elsewhere);
+    assert_eq!(played.stage(DeviceStage::Printing), JobPhase::Printing);
+    played.step(|s| s.device.job.progress = Some(0.4));
+    assert_eq!(played.stage(DeviceStage::Paused), JobPhase::Paused);
+    assert_eq!(played.stage(DeviceStage::Printing), JobPhase::Printing);
+    assert_eq!(played.stage(DeviceStage::Finished), JobPhase::Complete);
+    assert_eq!(played.state.job.progress, 1.0);
+    assert_eq!(played.state.job.printed_s, 3.0, "one second paused is not printing");
+    assert_eq!(played.stage(DeviceStage::Idle), JobPhase::Complete, "the end stays until the next job");
+    assert_eq!(played.started_and_ended(), (1, 1));
+}
+
+#[test]
+fn our_start_waits_for_our_own_run() {
+    let mut played = Played::online(DeviceStage::Finished);
+    played.step(|s| s.device.job.token = Some("old".into()));
+    played.step(|s| {
+        s.job = Job {
+            serial: s.job.serial + 1,
+            phase: JobPhase::Starting,
+            origin: JobOrigin::Gateway,
+            file: Some("cube.gcode".into()),
+            token: Some("77".into()),
+            ..Job::default()
+        }
+    });
+    assert_eq!(played.stage(DeviceStage::Finished), JobPhase::Starting, "the old end is not ours");
+    assert_eq!(
+        played.step(|s| s.device.job.token = Some("77".into())),
+        JobPhase::Starting,
+        "landed, not running"
+    );
+    assert_eq!(played.stage(DeviceStage::Preparing), JobPhase::Preparing);
+    assert_eq!(played.state.job.file.as_deref(), Some("cube.gcode"));
+    assert_eq!(played.stage(DeviceStage::Failed), JobPhase::Failed);
+    assert!(played.state.job.reason.is_some());
+    assert_eq!(played.started_and_ended(), (1, 1));
+}
+
+#[test]
+fn a_requested_cancel_makes_a_failure_a_cancel() {
+    let mut played = Played::online(DeviceStage::Idle);
+    played.stage(DeviceStage::Printing);
+    assert_eq!(played.step(|s| s.job.requested = Some(JobPhase::Cancelling)), JobPhase::Cancelling);
+    assert_eq!(played.stage(DeviceStage::Failed), JobPhase::Cancelled);
+    assert_eq!(played.state.job.reason, None);
+}
+
+#[test]
+fn a_requested_pause_shows_until_the_printer_has_paused() {
+    let mut played = Played::online(DeviceStage::Idle);
+    played.stage(DeviceStage::Printing);
+    assert_eq!(played.step(|s| s.job.requested = Some(JobPhase::Pausing)), JobPhase::Pausing);
+    assert_eq!(played.step(|s| s.device.job.progress = Some(0.2)), JobPhase::Pausing);
+    assert_eq!(played.stage(DeviceStage::Paused), JobPhase::Paused);
+    assert_eq!(played.state.job.requested, None);
+}
+
+#[test]
+fn a_job_that_vanishes_is_judged_by_its_progress() {
+    for (progress, expected) in [(0.995, JobPhase::Complete), (0.5, JobPhase::Failed)] {
+        let mut played = Played::online(DeviceStage::Idle);
+        played.stage(DeviceStage::Printing);
+        played.step(|s| s.device.job.progress = Some(progress));
+        assert_eq!(played.stage(DeviceStage::Idle), expected);
+    }
+}
+
+#[test]
+fn a_lost_link_ends_nothing() {
+    let mut played = Played::online(DeviceStage::Idle);
+    played.stage(DeviceStage::Printing);
+    assert_eq!(played.step(|s| s.link.phase = LinkPhase::Backoff), JobPhase::Printing);
+    assert_eq!(
+        played.stage(DeviceStage::Idle),
+        JobPhase::Printing,
+        "no report counts while the link is down"
+    );
+}
