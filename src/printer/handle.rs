@@ -109,6 +109,7 @@ impl PrinterHandle {
     /// # Errors
     /// Refused by the guard, by the link being down, by the printer, or not seen in time. Nothing is kept for later.
     pub async fn send(&self, command: Command) -> Result<Outcome, CommandError> {
+        let (command, note) = self.snapped(command);
         self.check(&command)?;
         let turn = if command.urgent() { None } else { Some(self.turn(&command).await?) };
         if turn.is_some() {
@@ -131,7 +132,23 @@ impl PrinterHandle {
             self.inner.writer.job(|job| job.requested = None);
         }
         tracing::debug!(command = command.name(), ?result, "Command done.");
-        result
+        result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
+    }
+
+    /// A printer with speed levels gets the nearest one, and the user is told.
+    fn snapped(&self, command: Command) -> (Command, Option<String>) {
+        let Command::SetSpeed { factor } = command else { return (command, None) };
+        match self.capabilities().nearest_speed(factor) {
+            Some(level) if (level.factor - factor).abs() > 0.005 => {
+                let note = format!(
+                    "Speed set to {:.0} % ({}), the nearest level.",
+                    level.factor * 100.0,
+                    level.name
+                );
+                (Command::SetSpeed { factor: level.factor }, Some(note))
+            }
+            _ => (command, None),
+        }
     }
 
     fn check(&self, command: &Command) -> Result<(), CommandError> {

@@ -13,7 +13,6 @@ pub mod effect;
 pub mod guard;
 pub mod handle;
 pub mod io;
-pub mod registry;
 pub mod supervise;
 pub mod track;
 
@@ -22,5 +21,4 @@ pub use io::{
     CameraError, CameraFeed, CameraSource, Driver, DriverIo, DriverParts, FileError, PrinterFiles,
     ProgressFn, RemoteFile, Request, StateWriter,
 };
-pub use registry::Registry;
 pub use supervise::{PrinterSettings, start};
