@@ -1,0 +1,205 @@
+//! The configuration: one TOML file, read once, checked as a whole, then passed down as a value.
+//!
+//! Every mistake is reported at once, each with its line, key, the nearest valid name and what to do. Nothing reads
+//! the environment later; what comes from it (directories of systemd and XDG, secrets by name) is read in `source`.
+
+mod check;
+mod reader;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+pub use source::Environment;
+
+use crate::secret::Secret;
+
+/// Exit code of every command whose configuration is wrong (`EX_USAGE` of sysexits).
+pub const EXIT_CONFIG: u8 = 64;
+/// The gateway's own port: status page, and every printer below `/printers/<name>/`.
+pub const GATEWAY_PORT: u16 = 7100;
+/// The first printer's Moonraker port; the others count up.
+pub const MOONRAKER_PORT: u16 = 7125;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub gateway: GatewayConfig,
+    pub access: AccessConfig,
+    pub printers: Vec<PrinterConfig>,
+    /// What works but should be looked at, e.g. a secret written into a file that others can read.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Address to listen on; loopback unless set.
+    pub listen: IpAddr,
+    pub port: u16,
+    /// Database, libraries, keys.
+    pub state_dir: PathBuf,
+    /// Links to the ptys.
+    pub runtime_dir: PathBuf,
+    /// A built Mainsail or Fluidd to serve at `/` of each printer's port.
+    pub web_root: Option<PathBuf>,
+    /// Announce the printers by mDNS.
+    pub announce: bool,
+    /// Largest upload in bytes.
+    pub max_upload: u64,
+    /// Bytes that must stay free on the disk of the library.
+    pub min_free: u64,
+}
+
+/// Who may use the endpoints, in Moonraker's own terms.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// Addresses and networks (CIDR) that need no credentials.
+    pub trusted_clients: Vec<String>,
+    /// Origins (with `*`) whose pages may use the API.
+    pub cors_domains: Vec<String>,
+    /// Trusted addresses must log in too, once a user exists.
+    pub force_logins: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+}
+
+/// The printer's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Bambu,
+    ElegooCc1,
+    ElegooCc2,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 3] = [Kind::Bambu, Kind::ElegooCc1, Kind::ElegooCc2];
+
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Bambu => "bambu",
+            Kind::ElegooCc1 => "elegoo_cc1",
+            Kind::ElegooCc2 => "elegoo_cc2",
+        }
+    }
+}
+
+/// What to do with a print that a host streams line by line (design D11).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StreamedPrints {
+    /// Collect the lines, then print them as a file; refused where the file was not sliced for this printer.
+    #[default]
+    Assemble,
+    Refuse,
+}
+
+#[derive(Debug, Clone)]
+pub struct PrinterConfig {
+    pub name: String,
+    pub title: String,
+    pub kind: Kind,
+    pub host: String,
+    /// Serial number (Bambu, Centauri Carbon 2) or mainboard id (Centauri Carbon); found by itself for Elegoo.
+    pub serial: Option<String>,
+    pub access_code: Option<Secret>,
+    /// Only where the printer does not say it itself.
+    pub model: Option<String>,
+    /// 0 = any free port.
+    pub moonraker_port: u16,
+    pub read_only: bool,
+    pub allow_vendor_json: bool,
+    /// Plain G-code is packed for printers that take only sliced archives (design D12).
+    pub wrap_gcode: bool,
+    pub streamed_prints: StreamedPrints,
+    /// Missing layer and time comments are added to G-code for printers that read them.
+    pub add_header_comments: bool,
+    pub pty: PtyConfig,
+    pub ports: PortConfig,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct PtyConfig {
+    pub enabled: bool,
+    /// Permission bits of the device, e.g. 0o660.
+    pub mode: Option<u32>,
+    /// Group that may open it.
+    pub group: Option<String>,
+}
+
+/// Ports of the printer where they differ from the vendor's, e.g. behind a port forward.
+#[derive(Debug, Clone, Default)]
+pub struct PortConfig {
+    pub mqtt: Option<u16>,
+    pub ftps: Option<u16>,
+    pub detect: Option<u16>,
+    pub camera: Option<u16>,
+    pub rtsp: Option<u16>,
+    pub websocket: Option<u16>,
+    pub http: Option<u16>,
+    pub discovery: Option<u16>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// From 1; 0 where no line can be named.
+    pub line: usize,
+    pub text: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "config: {}", self.text),
+            line => write!(f, "config line {line}: {}", self.text),
+        }
+    }
+}
+
+/// Everything that is wrong, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError(pub Vec<Mistake>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// Every mistake of the file at once.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(vec![Mistake {
+                line: 0,
+                text: format!(
+                    "{} cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config.",
+                    path.display()
+                ),
+            }])
+        })?;
+        let mut config = Self::parse(&text, environment)?;
+        config.warnings.extend(source::readable_secrets(path, &text));
+        Ok(config)
+    }
+
+    /// Checks the text of a configuration.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn parse(text: &str, environment: &Environment) -> Result<Self, ConfigError> {
+        check::check(text, environment)
+    }
+}

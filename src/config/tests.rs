@@ -1,0 +1,122 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, &Environment::of(&[("CODE", "12345678"), ("XDG_RUNTIME_DIR", "/run/user/7")]))
+}
+
+fn complaints(text: &str) -> Vec<String> {
+    parse(text).expect_err("must be refused").0.iter().map(ToString::to_string).collect()
+}
+
+const GOOD: &str = r#"
+[[printer]]
+name = "p1s"
+kind = "bambu"
+host = "192.168.1.50"
+serial = "01p00a000000001"
+access_code = 12345678
+"#;
+
+#[test]
+fn the_shortest_config_is_enough() {
+    let config = parse(GOOD).expect("good");
+    let printer = &config.printers[0];
+    assert_eq!((printer.name.as_str(), printer.moonraker_port), ("p1s", 7125));
+    assert_eq!(printer.serial.as_deref(), Some("01P00A000000001"), "topics are case sensitive (bambu.md T1)");
+    assert_eq!(printer.access_code.as_ref().map(Secret::expose), Some("12345678"));
+    assert!(config.gateway.listen.is_loopback());
+    assert_eq!(config.gateway.runtime_dir, PathBuf::from("/run/user/7/moongate"));
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_line() {
+    let text = r#"
+[gateway]
+listen = "everywhere"
+prot = 7100
+
+[[printer]]
+name = "My Printer"
+kind = "banbu"
+hots = "192.168.1.50"
+serail = "01P"
+read_only = "yes"
+mqtt_port = 99999
+
+[[printer]]
+name = "b"
+kind = "elegoo_cc1"
+host = "http://192.168.1.60/"
+moonraker_port = 7100
+"#;
+    let all = complaints(text);
+    let expected = [
+        (3, "listen in [gateway] must be an address"),
+        (4, "unknown key \"prot\" in [gateway]; did you mean \"port\"?"),
+        (6, "[[printer]] lacks host"),
+        (7, "name \"My Printer\" must be"),
+        (8, "unknown kind \"banbu\"; did you mean \"bambu\"?"),
+        (9, "unknown key \"hots\" in [[printer]]; did you mean \"host\"?"),
+        (10, "unknown key \"serail\" in [[printer]]; did you mean \"serial\"?"),
+        (11, "read_only in [[printer]] must be true or false"),
+        (12, "mqtt_port in [[printer]] must be a whole number from 1 to 65535"),
+        (17, "must be a bare address or name"),
+        (18, "moonraker_port 7100 belongs to the gateway itself already"),
+    ];
+    for (line, text) in expected {
+        assert!(
+            all.iter().any(|told| told.starts_with(&format!("config line {line}: ")) && told.contains(text)),
+            "line {line} {text:?} is missing from {all:#?}"
+        );
+    }
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+}
+
+#[test]
+fn broken_toml_is_told_without_repeating_the_line() {
+    let all = complaints(
+        "[[printer]]\nname = \"a\"\nkind = \"elegoo_cc1\"\nhost = \"h\"\naccess_code = sup3rsecret\n",
+    );
+    assert!(all.iter().any(|told| told.starts_with("config line 5: ")), "{all:?}");
+    assert!(all.iter().all(|told| !told.contains("sup3rsecret")), "{all:?}");
+}
+
+#[test]
+fn bambu_needs_serial_and_code_and_secrets_come_from_elsewhere() {
+    let bare = "[[printer]]\nname=\"a\"\nkind=\"bambu\"\nhost=\"h\"\n";
+    let all = complaints(bare);
+    assert!(
+        all.iter().any(|t| t.contains("lacks serial")) && all.iter().any(|t| t.contains("lacks access_code"))
+    );
+    let config =
+        parse(&format!("{bare}serial=\"01P\"\naccess_code_env=\"CODE\"\n")).expect("from the environment");
+    assert_eq!(config.printers[0].access_code.as_ref().map(Secret::expose), Some("12345678"));
+    let missing = complaints(&format!("{bare}serial=\"01P\"\naccess_code_env=\"NO_SUCH\"\n"));
+    assert!(missing.iter().any(|t| t.contains("the environment has no NO_SUCH")), "{missing:?}");
+}
+
+#[test]
+fn two_printers_need_two_names_and_get_ports_in_order() {
+    let two = |a: &str, b: &str| {
+        format!(
+            "[[printer]]\nname=\"{a}\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n[[printer]]\nname=\"{b}\"\nkind=\"elegoo_cc1\"\nhost=\"i\"\n"
+        )
+    };
+    assert!(complaints(&two("a", "a")).iter().any(|t| t.contains("two printers are called")));
+    let ports: Vec<u16> =
+        parse(&two("a", "b")).expect("fine").printers.iter().map(|p| p.moonraker_port).collect();
+    assert_eq!(ports, [7125, 7126]);
+}
+
+#[test]
+fn no_printer_is_a_mistake() {
+    assert!(complaints("")[0].contains("no printer is configured"));
+    assert!(complaints("[printer]\nname=\"a\"\n")[0].contains("two brackets"));
+}
+
+#[test]
+fn the_example_file_is_valid() {
+    let example = include_str!("../../docs/config.example.toml");
+    let config = parse(example).expect("the documented example must parse");
+    assert_eq!(config.printers.len(), 3, "one of each kind");
+}
