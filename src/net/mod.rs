@@ -11,5 +11,5 @@
 //! | [`backoff`] | growing, jittered waits between attempts |
 pub mod backoff;
 //FTPS
-//MQTT
+pub mod mqtt;
 pub mod tls;
