@@ -10,6 +10,6 @@
 //! | [`ftps`] | implicit FTPS with session reuse, timeouts, cancellation and size check |
 //! | [`backoff`] | growing, jittered waits between attempts |
 pub mod backoff;
-//FTPS
+pub mod ftps;
 pub mod mqtt;
 pub mod tls;
