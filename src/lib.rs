@@ -3,6 +3,7 @@ pub mod config;
 pub mod gcode;
 pub mod jobs;
 pub mod library;
+pub mod logging;
 pub mod metadata;
 pub mod model;
 pub mod net;

@@ -21,8 +21,10 @@
 
 mod line;
 mod parse;
+pub mod script;
 #[cfg(test)]
 mod tests;
+pub mod translate;
 
 pub use line::{Command, Line, Value, Word};
 pub use parse::{MAX_LINE_BYTES, ParseError, parse};

@@ -92,6 +92,13 @@ pub struct FileRecord {
     pub job_id: Option<String>,
 }
 
+impl FileRecord {
+    /// The identifier by which the printer skips the object of this name.
+    pub fn object_id(&self, _name: &str) -> Option<u32> {
+        None
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LibraryAction {
     CreateFile,

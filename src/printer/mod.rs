@@ -1,4 +1,4 @@
-//! One task tree per printer: link supervision, command path, job tracking. Knows `model` only.
+//! One task tree per printer: link supervision, command path, job tracking. Knows `model` and, for waits, `net::backoff`.
 //!
 //! ```text
 //!  driver --StateWriter--> track --> watch<Arc<PrinterState>> + events --> front ends
@@ -7,7 +7,6 @@
 //! A driver is a function that runs until its link is lost; [`supervise`] calls it again with backoff. What front ends
 //! and drivers share of a printer is [`handle`] on one side and [`io`] on the other.
 
-pub mod backoff;
 pub mod clock;
 pub mod effect;
 pub mod guard;

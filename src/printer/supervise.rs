@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::backoff::Backoff;
 use super::clock::unix_now;
 use super::handle::PrinterHandle;
 use super::io::{Driver, DriverIo, DriverParts, StateWriter};
 use crate::model::{CommandError, Control, LinkFault, LinkPhase};
+use crate::net::backoff::Backoff;
 
 /// Commands that may wait for one printer's driver; more are refused as Busy.
 const COMMAND_CAPACITY: usize = 16;
@@ -23,6 +23,8 @@ const COMMAND_CAPACITY: usize = 16;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The same for faults that only the user can mend: the wrong code must not become a storm of logins.
 const RETRY_PERMANENT: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(120));
+/// Spread of the waits, so that many printers do not knock together.
+const JITTER: f64 = 0.25;
 /// A link that held this long was a good one: the next wait is the shortest again.
 const GOOD_LINK: Duration = Duration::from_secs(60);
 
@@ -70,8 +72,8 @@ async fn keep_running(
     wake: Arc<Notify>,
     cancel: CancellationToken,
 ) {
-    let mut quick = Backoff::new(RETRY.0, RETRY.1);
-    let mut slow = Backoff::new(RETRY_PERMANENT.0, RETRY_PERMANENT.1);
+    let mut quick = Backoff::new(RETRY.0, RETRY.1, JITTER);
+    let mut slow = Backoff::new(RETRY_PERMANENT.0, RETRY_PERMANENT.1, JITTER);
     let mut last_told = None;
     while !cancel.is_cancelled() {
         let started = Instant::now();
@@ -85,7 +87,7 @@ async fn keep_running(
             quick.reset();
             slow.reset();
         }
-        let wait = if fault.permanent { slow.step() } else { quick.step() };
+        let wait = if fault.permanent { slow.next_delay() } else { quick.next_delay() };
         if last_told.as_ref() != Some(&fault) {
             tracing::warn!(code = fault.code, "{}", fault.sentence());
             last_told = Some(fault.clone());

@@ -1,0 +1,34 @@
+//! `moongate run`: the gateway itself, until it is asked to stop.
+
+use std::process::ExitCode;
+
+use super::{ConfigArgs, EXIT_UNAVAILABLE, asked_to_stop, block_on, config_failed};
+use crate::app::{App, AppOptions};
+use crate::config::Environment;
+
+/// Ends with 0 after an orderly stop.
+pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
+    let (path, config) = match args.load(environment) {
+        Ok(loaded) => loaded,
+        Err(error) => return config_failed(&error),
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    block_on(async move {
+        let app = match App::start(config, AppOptions::default()).await {
+            Ok(app) => app,
+            Err(error) => {
+                eprintln!("moongate: {error}");
+                return ExitCode::from(EXIT_UNAVAILABLE);
+            }
+        };
+        tracing::info!(config = %path.display(), gateway_port = app.gateway_port(), printers = app.printers().len(), "Ready.");
+        let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        asked_to_stop().await;
+        tracing::info!("Stopping; prints go on at the printers.");
+        let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        app.stop().await;
+        ExitCode::SUCCESS
+    })
+}

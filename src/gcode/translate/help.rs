@@ -1,0 +1,47 @@
+//! The words this printer understands, with help texts: for `gcode.help`, completion and macro buttons.
+
+use crate::model::{Capabilities, PrinterState};
+
+/// A word, what it does, and whether it is a device feature worth a button.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub button: bool,
+}
+
+/// Everything that works on this printer as it is now.
+pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut add = |can: bool, name, help, button| {
+        if can {
+            words.push(Word { name, help, button });
+        }
+    };
+    add(true, "PAUSE", "Pause the print", false);
+    add(true, "RESUME", "Resume the paused print", false);
+    add(true, "CANCEL_PRINT", "Cancel the print", false);
+    add(true, "SDCARD_PRINT_FILE", "Print a file: FILENAME= [PLATE=]", false);
+    add(true, "SDCARD_RESET_FILE", "Forget the last job", false);
+    add(true, "SET_HEATER_TEMPERATURE", "Set a target: HEATER= TARGET=", false);
+    add(true, "TURN_OFF_HEATERS", "Switch all heaters off", false);
+    add(caps.fans.len() > 1, "SET_FAN_SPEED", "Set a fan: FAN= SPEED=0..1", false);
+    add(!caps.lights.is_empty(), "SET_PIN", "Switch a light: PIN= VALUE=0 or 1", false);
+    add(caps.control.skip_objects, "EXCLUDE_OBJECT", "Skip an object of the print: NAME=", false);
+    add(caps.motion.jog, "_CLIENT_LINEAR_MOVE", "Move: X= Y= Z= F= [ABSOLUTE=1]", false);
+    add(!caps.lights.is_empty(), "LIGHT", "Switch the light: [ON=0 or 1]", true);
+    add(!caps.speed_levels.is_empty(), "SPEED_PROFILE", "Set the speed: LEVEL=", true);
+    add(caps.filament.load, "LOAD_FILAMENT", "Load filament: SLOT=", true);
+    add(caps.filament.unload, "UNLOAD_FILAMENT", "Unload the filament", true);
+    add(caps.filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", true);
+    add(caps.filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", true);
+    let dryer = state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
+    add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] TEMP= HOURS=", true);
+    add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
+    add(!caps.calibrations.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", true);
+    add(!caps.options.is_empty(), "PRINT_OPTION", "Switch an option: OPTION= ON=", true);
+    add(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", true);
+    add(true, "STATUS", "What the printer does", false);
+    add(true, "REFRESH", "Ask the printer for a complete report", false);
+    words
+}

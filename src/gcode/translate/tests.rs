@@ -1,0 +1,178 @@
+use super::*;
+use crate::gcode::parse;
+use crate::model::{
+    Axes, Calibration, ControlCaps, FanId, FilamentCaps, FilamentUnit, HeaterCaps, LightId, MotionCaps, Slot,
+    SlotId, SpeedLevel,
+};
+
+fn caps() -> Capabilities {
+    Capabilities {
+        nozzles: vec![HeaterCaps { max: Some(300.0) }],
+        bed: HeaterCaps { max: Some(100.0) },
+        fans: [FanId::Part, FanId::Auxiliary].into(),
+        lights: [LightId::Chamber].into(),
+        speed_levels: vec![
+            SpeedLevel { name: "Silent".into(), factor: 0.5 },
+            SpeedLevel { name: "Standard".into(), factor: 1.0 },
+        ],
+        motion: MotionCaps { home: true, jog: true, extrude: true, ..MotionCaps::default() },
+        filament: FilamentCaps { load: true, unload: true, ..FilamentCaps::default() },
+        calibrations: [Calibration::BedLevelling, Calibration::Vibration].into(),
+        ..Capabilities::default()
+    }
+}
+
+fn state() -> PrinterState {
+    let mut state = PrinterState::default();
+    let slots = (0..4).map(|slot| Slot::empty(SlotId::Unit { unit: 0, slot })).collect();
+    state.device.filament.units.push(FilamentUnit {
+        id: 0,
+        name: "AMS 1".into(),
+        product: None,
+        slots,
+        humidity_percent: None,
+        dryness_level: None,
+        temperature: None,
+        dryer: None,
+        tool: None,
+    });
+    state
+}
+
+fn run_with(text: &str, caps: &Capabilities) -> Vec<Intent> {
+    let state = state();
+    let mut session = Session::default();
+    text.lines()
+        .map(|line| {
+            let line = parse(line.as_bytes()).expect("test lines are G-code");
+            translate(&line, &mut session, Context { state: &state, caps })
+        })
+        .filter(|intent| *intent != Intent::Nothing)
+        .collect()
+}
+
+fn run(text: &str) -> Vec<Intent> {
+    run_with(text, &caps())
+}
+
+fn one(command: Command) -> Vec<Intent> {
+    vec![Intent::Do(vec![command])]
+}
+
+#[test]
+fn targets_and_waits() {
+    assert_eq!(run("M104 S215"), one(Command::SetNozzle { tool: 0, target: 215.0 }));
+    assert_eq!(run("m140s60"), one(Command::SetBed { target: 60.0 }));
+    assert_eq!(
+        run("M109 R200"),
+        [Intent::DoAndWait(
+            Command::SetNozzle { tool: 0, target: 200.0 },
+            Wait::Nozzle { tool: 0, target: 200.0 }
+        )]
+    );
+    assert_eq!(run("M190 S0"), one(Command::SetBed { target: 0.0 }), "waiting for 0 would never end");
+    assert!(matches!(run("M141 S40")[..], [Intent::Refuse(_)]));
+    assert!(matches!(run("M104 T1 S200")[..], [Intent::Refuse(_)]));
+    assert_eq!(
+        run("SET_HEATER_TEMPERATURE HEATER=heater_bed TARGET=55"),
+        one(Command::SetBed { target: 55.0 })
+    );
+    assert_eq!(run("TURN_OFF_HEATERS").len(), 1);
+}
+
+#[test]
+fn the_front_ends_jog_block_is_one_relative_move() {
+    let block =
+        "SAVE_GCODE_STATE NAME=_ui_movement\nG91\nG1 X+10 F6000\nRESTORE_GCODE_STATE NAME=_ui_movement";
+    assert_eq!(run(block), one(Command::Jog { delta: [10.0, 0.0, 0.0], feed: Some(100.0) }));
+    assert_eq!(
+        run("_CLIENT_LINEAR_MOVE Z=-5 F=25"),
+        one(Command::Jog { delta: [0.0, 0.0, -5.0], feed: Some(25.0) })
+    );
+    assert!(matches!(run("G1 X10")[..], [Intent::Refuse(_)]), "an absolute move needs a known position");
+}
+
+#[test]
+fn extrusion_follows_its_mode() {
+    assert_eq!(run("M83\nG1 E25 F300"), one(Command::Extrude { length: 25.0, feed: Some(5.0) }));
+    assert_eq!(
+        run("G92 E0\nG1 E10\nG1 E12"),
+        [
+            Intent::Do(vec![Command::Extrude { length: 10.0, feed: None }]),
+            Intent::Do(vec![Command::Extrude { length: 2.0, feed: None }]),
+        ]
+    );
+}
+
+#[test]
+fn homing_single_axes_becomes_homing_all_where_parts_are_unsafe() {
+    assert_eq!(run("G28 X Y"), one(Command::Home(Axes::ALL)));
+    let mut fine = caps();
+    fine.motion.home_axes = true;
+    assert_eq!(run_with("G28 X", &fine), one(Command::Home(Axes { x: true, ..Axes::default() })));
+}
+
+#[test]
+fn fans_and_lights() {
+    assert_eq!(run("M106 S255"), one(Command::SetFan { fan: FanId::Part, speed: 1.0 }));
+    assert_eq!(run("M106 P2 S0"), one(Command::SetFan { fan: FanId::Auxiliary, speed: 0.0 }));
+    assert!(matches!(run("M106 P3 S255")[..], [Intent::Refuse(_)]), "this one has no chamber fan");
+    assert_eq!(
+        run("SET_PIN PIN=chamber_light VALUE=1.00"),
+        one(Command::SetLight { light: LightId::Chamber, on: true })
+    );
+    assert_eq!(run("LIGHT"), one(Command::SetLight { light: LightId::Chamber, on: true }));
+}
+
+#[test]
+fn what_cannot_work_is_never_taken_for_done() {
+    for text in
+        ["M221 S90", "SET_PRESSURE_ADVANCE ADVANCE=0.04", "M302 S0", "SET_GCODE_OFFSET Z_ADJUST=+0.05 MOVE=1"]
+    {
+        assert!(matches!(run(text)[..], [Intent::Refuse(_)]), "{text}");
+    }
+    assert_eq!(run("FOO BAR=1"), [Intent::Unknown]);
+    assert_eq!(run("G35"), [Intent::Unknown]);
+    assert!(matches!(run("M851 Z0.1")[..], [Intent::Note(_)]));
+}
+
+#[test]
+fn unknown_codes_go_to_printers_that_take_them() {
+    let mut open = caps();
+    open.control = ControlCaps { raw_gcode: true, ..ControlCaps::default() };
+    assert_eq!(run_with("N5 M971 S11 C10", &open).len(), 1);
+    assert_eq!(run_with("M973 S3 P1 ; light", &open), one(Command::Gcode(vec!["M973 S3 P1".into()])));
+}
+
+#[test]
+fn tools_are_slots_where_there_is_one_nozzle() {
+    assert_eq!(run("T2"), one(Command::LoadFilament(SlotId::Unit { unit: 0, slot: 2 })));
+    assert!(matches!(run("T9")[..], [Intent::Refuse(_)]));
+    assert_eq!(run("LOAD_FILAMENT SLOT=0.3"), one(Command::LoadFilament(SlotId::Unit { unit: 0, slot: 3 })));
+    assert!(matches!(run("LOAD_FILAMENT SLOT=7")[..], [Intent::Refuse(_)]));
+    let mut dual = caps();
+    dual.nozzles.push(HeaterCaps { max: Some(300.0) });
+    dual.control.select_tool = true;
+    assert_eq!(run_with("T1", &dual), one(Command::SelectTool(1)));
+}
+
+#[test]
+fn features_take_parameters() {
+    assert_eq!(run("SPEED_PROFILE LEVEL=silent"), one(Command::SetSpeed { factor: 0.5 }));
+    assert_eq!(run("CALIBRATE VIBRATION=1"), one(Command::Calibrate([Calibration::Vibration].into())));
+    assert!(matches!(run("CALIBRATE")[..], [Intent::Refuse(_)]));
+    assert!(
+        matches!(run("DRY_FILAMENT UNIT=0 TEMP=50 HOURS=4")[..], [Intent::Refuse(_)]),
+        "this unit cannot dry"
+    );
+}
+
+#[test]
+fn every_word_of_the_help_is_understood() {
+    let (caps, state) = (caps(), state());
+    for word in help::words(&caps, &state) {
+        let line = parse(word.name.as_bytes()).expect("a word");
+        let intent = translate(&line, &mut Session::default(), Context { state: &state, caps: &caps });
+        assert_ne!(intent, Intent::Unknown, "{}", word.name);
+    }
+}
