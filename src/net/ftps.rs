@@ -5,6 +5,8 @@
 mod channel;
 mod error;
 mod listing;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::fmt;

@@ -241,7 +241,11 @@ async fn pump_out(
     let mut buffer = vec![0; BUFFER];
     let mut sent = 0_u64;
     loop {
-        let filled = source.read(&mut buffer).await.map_err(|error| Interruption::Own(error.into()))?;
+        let filled = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Interruption::Own(FtpsError::Cancelled)),
+            filled = source.read(&mut buffer) => filled.map_err(|error| Interruption::Own(error.into()))?,
+        };
         let mut rest = buffer.get(..filled).unwrap_or_default();
         if rest.is_empty() {
             moved(data.flush(), idle, cancel).await?;
