@@ -52,7 +52,7 @@ impl Mosquitto {
         let (tls, passwords) = (tls.display(), passwords.display());
         let config = format!(
             "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\nuser root\n\
-             certfile {tls}/v1-leaf.pem\nkeyfile {tls}/v1-leaf-key.pem\npersistence false\nlog_dest none\n"
+             certfile {tls}/v1-leaf.pem\nkeyfile {tls}/v1-leaf-key.pem\npersistence false\nset_tcp_nodelay true\nlog_dest none\n"
         );
         fs::write(home.path().join("conf"), config).unwrap();
         let mut broker = Self { process: None, port, home };

@@ -10,6 +10,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use std::io;
+
 use super::*;
 use crate::net::tls::PrinterTls;
 use crate::net::tls::test_server::{Identity, server_config};
@@ -17,6 +19,8 @@ use crate::net::tls::test_server::{Identity, server_config};
 /// How the server ends a `STOR`.
 #[derive(Clone, Copy, PartialEq)]
 enum Ending {
+    /// Keeps everything, says 226.
+    Complete,
     /// Keeps everything, says 426.
     AbortedButComplete,
     /// Keeps half, says 426.
@@ -115,6 +119,12 @@ async fn serve(
             "STOR" => {
                 control.write_all(b"150 go\r\n").await.ok()?;
                 let stream = acceptor.accept(data.accept().await.ok()?.0).await.ok()?;
+                let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+                if !resumed {
+                    drop(stream);
+                    control.write_all(b"522 session reuse required\r\n").await.ok()?;
+                    continue;
+                }
                 let (kept, reply) = store_data(stream, ending).await?;
                 store.lock().unwrap().files.insert(path.to_owned(), kept);
                 match reply {
@@ -152,7 +162,7 @@ async fn store_data(
     }
     let reply = match ending {
         Ending::AbortedButComplete | Ending::AbortedShort => Some("426 failure reading network stream"),
-        Ending::ConfirmedShort => Some("226 done"),
+        Ending::Complete | Ending::ConfirmedShort => Some("226 done"),
         Ending::Full => Some("552 storage full"),
         Ending::Silent | Ending::Stuck | Ending::BadName => None,
     };
@@ -176,6 +186,23 @@ async fn an_aborted_upload_that_is_complete_counts() {
     assert!(server.has("/job.3mf"));
     assert_eq!(session.free_space().await.unwrap(), 123_456_789);
     assert_eq!(server.store.lock().unwrap().sessions, 1);
+}
+
+#[tokio::test]
+async fn every_data_connection_resumes_and_one_that_does_not_is_refused() {
+    let server = Server::start(Ending::Complete).await;
+    let mut session = server.session().await;
+    let go = CancellationToken::new();
+    for number in 0..12 {
+        let path = format!("/{number}");
+        session.upload(&b"data\n"[..], &path, |_| {}, &go).await.unwrap();
+        assert_eq!(server.store.lock().unwrap().files[&path], b"data\n");
+    }
+    let mut options = session.options.clone();
+    options.config = PrinterTls::new(None, None).unwrap().client_config();
+    let mut session = FtpsSession::open(options).await.unwrap();
+    let result = session.upload(&b"x"[..], "/x", |_| {}, &go).await;
+    assert!(matches!(result, Err(FtpsError::DataRefused(_))), "{result:?}");
 }
 
 #[tokio::test]

@@ -39,7 +39,8 @@ impl FtpsSession {
     /// `progress` gets the total number of bytes handed to the socket, which runs at most some
     /// 300 kB ahead of the printer. Returns the number of bytes stored, checked with `SIZE` where
     /// the printer has it. After a failure the partial file is deleted if the printer can still be
-    /// reached, because some printers start leftovers by themselves (bambu.md 5.4).
+    /// reached, because some printers start leftovers by themselves (bambu.md 5.4); a refusal
+    /// before any data flowed deletes nothing.
     ///
     /// # Errors
     /// [`FtpsError::Cancelled`], [`FtpsError::Truncated`], [`FtpsError::StorageFull`],
@@ -244,7 +245,7 @@ async fn pump_out(
         let filled = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Interruption::Own(FtpsError::Cancelled)),
-            filled = source.read(&mut buffer) => filled.map_err(|error| Interruption::Own(error.into()))?,
+            filled = source.read(&mut buffer) => filled.map_err(local)?,
         };
         let mut rest = buffer.get(..filled).unwrap_or_default();
         if rest.is_empty() {
@@ -277,16 +278,20 @@ async fn pump_in(
         let filled = moved(data.read(&mut buffer), idle, cancel).await?;
         let bytes = buffer.get(..filled).unwrap_or_default();
         if bytes.is_empty() {
-            sink.flush().await.map_err(|error| Interruption::Own(error.into()))?;
+            sink.flush().await.map_err(local)?;
             return Ok(received);
         }
         received += filled as u64;
         if received > limit {
             return Err(Interruption::Own(FtpsError::TooLarge(limit)));
         }
-        sink.write_all(bytes).await.map_err(|error| Interruption::Own(error.into()))?;
+        sink.write_all(bytes).await.map_err(local)?;
         progress(received);
     }
+}
+
+fn local(error: io::Error) -> Interruption {
+    Interruption::Own(FtpsError::Local(error))
 }
 
 /// One step of a transfer, unless cancelled or idle for too long.
