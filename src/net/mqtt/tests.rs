@@ -167,12 +167,16 @@ async fn a_lagging_consumer_makes_publish_refuse_and_a_dead_session_never_reconn
         }
         let refused = client.publish(REQUEST, "G1 Z100", Qos::AtMostOnce);
         assert!(matches!(refused, Err(MqttError::Busy)), "{refused:?}");
-        // Reading until the end of the stream is noticed, but not all that was received.
+        // Reading until the end of the stream is noticed while the queue is still full.
         while client.is_connected() {
             events.next().await.unwrap();
             tokio::task::yield_now().await;
         }
         drop(events);
+        // The driving task is gone once nobody else shares the status.
+        while Arc::strong_count(&client.status) > 1 {
+            tokio::task::yield_now().await;
+        }
         let mut second = options(&broker);
         second.client_id = "second".into();
         connect(second, &[]).await.unwrap();
