@@ -195,12 +195,19 @@ async fn every_data_connection_resumes_and_one_that_does_not_is_refused() {
     let go = CancellationToken::new();
     for number in 0..12 {
         let path = format!("/{number}");
-        session.upload(&b"data\n"[..], &path, |_| {}, &go).await.unwrap();
+        let (running, key) = (go.clone(), path.clone());
+        // On a task of its own, as drivers run transfers: the future has to be `Send`.
+        session = tokio::spawn(async move {
+            session.upload(&b"data\n"[..], &key, |_| {}, &running).await.unwrap();
+            session
+        })
+        .await
+        .unwrap();
         assert_eq!(server.store.lock().unwrap().files[&path], b"data\n");
     }
     let mut options = session.options.clone();
     options.config = PrinterTls::new(None, None).unwrap().client_config();
-    let mut session = FtpsSession::open(options).await.unwrap();
+    let mut session = tokio::spawn(FtpsSession::open(options)).await.unwrap().unwrap();
     let result = session.upload(&b"x"[..], "/x", |_| {}, &go).await;
     assert!(matches!(result, Err(FtpsError::DataRefused(_))), "{result:?}");
 }
@@ -236,6 +243,27 @@ async fn a_missing_final_reply_is_settled_by_size_in_a_new_session() {
     assert_eq!(result.unwrap(), LENGTH as u64);
     assert_eq!(server.store.lock().unwrap().sessions, 2);
     assert_eq!(session.size("/job.3mf").await.unwrap(), LENGTH as u64);
+}
+
+#[tokio::test]
+async fn cancelling_while_the_final_reply_is_awaited_removes_the_file() {
+    let server = Server::start(Ending::Silent).await;
+    let mut session = server.session().await;
+    session.options.timeouts.finish = Duration::from_secs(600);
+    session.options.timeouts.reply = Duration::from_millis(500);
+    let bytes = vec![0; LENGTH];
+    let cancel = CancellationToken::new();
+    let stored = async {
+        while !server.has("/job.3mf") {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let upload = session.upload(&bytes[..], "/job.3mf", |_| {}, &cancel);
+    let (result, ()) = tokio::join!(upload, stored);
+    assert!(matches!(result, Err(FtpsError::Cancelled)), "{result:?}");
+    assert!(!server.has("/job.3mf"));
+    assert!(matches!(session.size("/job.3mf").await, Err(FtpsError::NotFound(_))));
 }
 
 #[tokio::test]
