@@ -19,10 +19,12 @@
 //!
 //! A line whose checksum does not match is an error, never a [`Line`]: it cannot be executed by mistake.
 
+mod error;
 mod line;
 mod parse;
 #[cfg(test)]
 mod tests;
 
+pub use error::ParseError;
 pub use line::{Command, Line, Value, Word};
-pub use parse::{MAX_LINE_BYTES, ParseError, parse};
+pub use parse::{MAX_LINE_BYTES, parse};

@@ -1,6 +1,5 @@
 //! Zip archives with caps on everything; the only file that knows the zip crate.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use zip::result::ZipError;
@@ -37,15 +36,11 @@ impl<R: Read + Seek> Archive<R> {
         if zip.len() > MAX_ENTRIES {
             return Err(too_many(zip.len()));
         }
-        let mut names = Vec::with_capacity(zip.len());
-        let mut seen = BTreeSet::new();
-        for raw in zip.file_names_raw() {
-            let name = checked_name(raw)?;
-            if !seen.insert(name.clone()) {
-                return Err(unsafe_name(raw, "there twice"));
-            }
-            names.push(name);
+        // Readers disagree about which of two entries of one name counts.
+        if zip.has_duplicate_names() {
+            return Err(MetadataError::Limit { reason: "two entries have the same name".into() });
         }
+        let names = zip.file_names_raw().map(checked_name).collect::<Result<Vec<_>, _>>()?;
         Ok(Archive { zip, names, budget: MEMORY_BUDGET })
     }
 
@@ -62,11 +57,14 @@ impl<R: Read + Seek> Archive<R> {
     /// The whole content of an entry of at most `cap` bytes, checked by its CRC.
     pub(super) fn read(&mut self, name: &str, cap: u64) -> Result<Option<Vec<u8>>, MetadataError> {
         let mut bytes = Vec::new();
-        let limit = cap.min(self.budget);
         if !self.names.iter().any(|known| known == name) {
             return Ok(None);
         }
-        self.copy(name, limit, &mut bytes)?;
+        if self.budget < cap && self.size(name) > self.budget {
+            let reason = format!("its settings and pictures unpack to more than {MEMORY_BUDGET} bytes");
+            return Err(MetadataError::Limit { reason });
+        }
+        self.copy(name, cap.min(self.budget), &mut bytes)?;
         self.budget = self.budget.saturating_sub(bytes.len() as u64);
         Ok(Some(bytes))
     }

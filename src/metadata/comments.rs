@@ -138,6 +138,11 @@ impl Comments {
             if let Some(name) = line.param("NAME") {
                 self.object(name, polygon.unwrap_or_default());
             }
+        } else if line.starts_with(b"SET_PRINT_STATS_INFO") {
+            let Ok(line) = crate::gcode::parse(line) else { return };
+            if let Some(total) = line.param("TOTAL_LAYERS").or(line.param("TOTAL_LAYER")) {
+                self.setting(&format!("total_layers = {total}"));
+            }
         } else if line.starts_with(b"M486") {
             self.labels = true;
         } else if line.starts_with(b"M1") && self.first_targets.len() < 2 {

@@ -12,7 +12,7 @@ use super::types::{FilamentUse, FileMetadata, MetadataError, PlateInfo};
 const HEAD_BYTES: u64 = 512 * 1024;
 const TAIL_BYTES: u64 = 128 * 1024;
 /// A printer has a few nozzles, a project a few dozen filaments.
-const MAX_LIST: usize = 256;
+pub(super) const MAX_LIST: usize = 256;
 
 /// Reads head and tail of a G-code file.
 pub(super) fn read<R: Read + Seek>(reader: &mut R) -> Result<FileMetadata, MetadataError> {
@@ -228,5 +228,6 @@ fn list_head(found: &Comments, keys: &[&str]) -> Option<f64> {
 fn texts(text: Option<&str>) -> Vec<String> {
     let Some(text) = text else { return Vec::new() };
     let parts = text.split(';').map(|part| part.trim().trim_matches('"').to_owned());
-    parts.take(MAX_LIST).collect()
+    let list: Vec<String> = parts.take(MAX_LIST).collect();
+    if list.iter().all(String::is_empty) { Vec::new() } else { list }
 }

@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::archive::{ArchiveWriter, MAX_STREAM_BYTES};
 use super::three_mf::Hashing;
-use super::types::{FileMetadata, MetadataError};
+use super::types::{FilamentUse, FileMetadata, MetadataError};
 
 const GCODE_ENTRY: &str = "Metadata/plate_1.gcode";
 /// Guards stand before the first command; settings blocks are about 30 kB long.
@@ -145,7 +145,7 @@ fn slice_info(metadata: &FileMetadata, printer_model_id: Option<&str>) -> String
     for (key, value) in values {
         let _ = writeln!(text, "  <metadata key=\"{key}\" value=\"{}\"/>", escaped(&value));
     }
-    for filament in metadata.plates.iter().flat_map(|plate| &plate.filaments) {
+    for filament in used_filaments(metadata) {
         let kind = filament.kind.as_deref().map(escaped).unwrap_or_default();
         let color = filament.color.as_deref().map(escaped).unwrap_or_default();
         let (metres, grams) = (filament.used_m.unwrap_or(0.0), filament.used_g.unwrap_or(0.0));
@@ -160,6 +160,12 @@ fn slice_info(metadata: &FileMetadata, printer_model_id: Option<&str>) -> String
     text
 }
 
+/// Slicers list unused filaments with a length of zero; the printer would want a slot for each.
+fn used_filaments(metadata: &FileMetadata) -> impl Iterator<Item = &FilamentUse> {
+    let filaments = metadata.plates.iter().flat_map(|plate| &plate.filaments);
+    filaments.filter(|filament| filament.used_m != Some(0.0))
+}
+
 fn model_settings() -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<config>\n <plate>\n  \
@@ -169,8 +175,7 @@ fn model_settings() -> String {
 }
 
 fn layout(metadata: &FileMetadata) -> String {
-    let filaments = metadata.plates.iter().flat_map(|plate| &plate.filaments);
-    let ids: Vec<u32> = filaments.filter_map(|filament| filament.id.checked_sub(1)).collect();
+    let ids: Vec<u32> = used_filaments(metadata).filter_map(|filament| filament.id.checked_sub(1)).collect();
     let mut layout = serde_json::json!({
         "bbox_objects": [],
         "filament_ids": ids,

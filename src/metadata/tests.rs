@@ -105,6 +105,7 @@ fn plain_text_knows_nothing() {
     assert_eq!((found.slicer, found.layer_count, found.estimated_time_s), (None, None, None));
     assert_eq!((found.gcode_start_byte, found.gcode_end_byte), (Some(0), Some(10)));
     assert_eq!(of(b"").size, 0);
+    assert_eq!(of(b"SET_PRINT_STATS_INFO TOTAL_LAYER=12\nG28\n").layer_count, Some(12));
 }
 
 #[test]
@@ -190,6 +191,7 @@ fn sliced_archive() {
     );
     assert_eq!((found.filament_total_mm, found.filament_weight_total), (Some(1500.0), Some(4.5)));
     assert_eq!((found.referenced_tools.as_slice(), found.label_object_enabled), ([2].as_slice(), Some(true)));
+    assert_eq!(found.filament_weights, [0.0, 0.0, 4.5]);
     let first = found.plate(1).unwrap();
     assert_eq!((first.objects[1].identify_id, first.objects[1].skipped), (Some(78), true));
     assert_eq!(first.objects[0].polygon[2], [3.0, 4.0]);
@@ -255,6 +257,27 @@ fn a_plate_that_inflates_without_end_is_cut() {
     assert!(
         Archive::open(Cursor::new(&bytes)).unwrap().head("Metadata/plate_1.gcode", 10).unwrap().len() == 10
     );
+}
+
+#[test]
+fn doubled_names_are_refused() {
+    let mut bytes = zipped(&[("Metadata/plate_1.gcode", b"G28\n"), ("Metadata/plate_2.gcode", b"G29\n")]);
+    while let Some(at) = bytes.windows(8).position(|bytes| bytes == b"plate_2.") {
+        bytes[at + 6] = b'1';
+    }
+    assert!(refusal(&bytes).contains("same name"));
+}
+
+#[test]
+fn deeply_nested_settings_are_survived() {
+    let xml = "<a>".repeat(149_000) + &"</a>".repeat(149_000);
+    let json = "[".repeat(100_000);
+    let found = of(&zipped(&[
+        ("Metadata/plate_1.gcode", b"G28\n"),
+        ("Metadata/slice_info.config", xml.as_bytes()),
+        ("Metadata/project_settings.config", json.as_bytes()),
+    ]));
+    assert_eq!(found.plates.len(), 1);
 }
 
 #[test]

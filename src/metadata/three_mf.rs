@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::archive::{Archive, MAX_STREAM_BYTES};
 use super::comments::Comments;
+use super::gcode::MAX_LIST;
 use super::slice_info::{self, SlicedPlate};
-use super::types::{FileMetadata, MetadataError, PlateInfo, Thumbnail};
+use super::types::{FilamentUse, FileMetadata, MetadataError, PlateInfo, Thumbnail};
 
 const CONFIG_CAP: u64 = 8 * 1024 * 1024;
 const PICTURE_CAP: u64 = 4 * 1024 * 1024;
@@ -126,7 +127,7 @@ fn pictures<R: Read + Seek>(archive: &mut Archive<R>, plate: u32) -> Result<Vec<
 /// Fills what the G-code's own settings block left open from `project_settings.config`.
 fn add_settings(metadata: &mut FileMetadata, json: &[u8]) {
     let Ok(settings) = serde_json::from_slice::<Value>(json) else { return };
-    let texts = |key: &str| -> Vec<String> { list(settings.get(key)).take(256).collect() };
+    let texts = |key: &str| -> Vec<String> { list(settings.get(key)).take(MAX_LIST).collect() };
     let numbers =
         |key: &str| -> Vec<f64> { texts(key).iter().filter_map(|text| text.parse().ok()).collect() };
     let first = |key: &str| numbers(key).first().copied().filter(|number| number.is_finite());
@@ -184,11 +185,10 @@ fn add_plate(metadata: &mut FileMetadata, plate: &PlateInfo) {
     let lengths = sum(used.iter().filter_map(|filament| filament.used_m).collect());
     metadata.filament_total_mm = lengths.map(|metres| metres * 1000.0).or(metadata.filament_total_mm);
     let weights: Vec<f64> = used.iter().filter_map(|filament| filament.used_g).collect();
-    metadata.filament_weight_total =
-        sum(weights.clone()).or(plate.weight_g).or(metadata.filament_weight_total);
     if !weights.is_empty() {
-        metadata.filament_weights = weights;
+        metadata.filament_weights = weights_by_id(used);
     }
+    metadata.filament_weight_total = sum(weights).or(plate.weight_g).or(metadata.filament_weight_total);
     metadata.referenced_tools = used.iter().filter_map(|filament| filament.id.checked_sub(1)).collect();
     if metadata.filament_types.is_empty() {
         metadata.filament_types = used.iter().filter_map(|filament| filament.kind.clone()).collect();
@@ -196,6 +196,23 @@ fn add_plate(metadata: &mut FileMetadata, plate: &PlateInfo) {
     if metadata.filament_colors.is_empty() {
         metadata.filament_colors = used.iter().filter_map(|filament| filament.color.clone()).collect();
     }
+}
+
+/// One weight per filament of the project, zero for those that this plate does not use.
+fn weights_by_id(used: &[FilamentUse]) -> Vec<f64> {
+    let mut weights = Vec::new();
+    for filament in used {
+        let Some(at) = filament.id.checked_sub(1).map(|at| at as usize).filter(|at| *at < MAX_LIST) else {
+            continue;
+        };
+        if weights.len() <= at {
+            weights.resize(at + 1, 0.0);
+        }
+        if let Some(weight) = weights.get_mut(at) {
+            *weight += filament.used_g.unwrap_or(0.0);
+        }
+    }
+    weights
 }
 
 /// See [`super::extract_plate`].

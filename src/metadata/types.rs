@@ -40,7 +40,7 @@ pub struct FileMetadata {
     pub filament_temps: Vec<f64>,
     /// Length of all filament in mm.
     pub filament_total_mm: Option<f64>,
-    /// Weight per filament in g.
+    /// Weight per filament in g, zero for those that are not used.
     pub filament_weights: Vec<f64>,
     /// Weight of all filament in g.
     pub filament_weight_total: Option<f64>,
@@ -198,7 +198,7 @@ pub enum MetadataError {
         /// Which limit is passed.
         reason: String,
     },
-    /// An entry name that points outside the archive, or twice the same.
+    /// An entry name that points outside the archive or is too long.
     #[error("the archive is refused: the entry name {name:?} is {problem}")]
     UnsafeName {
         /// The name, shortened.
