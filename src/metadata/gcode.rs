@@ -26,7 +26,10 @@ pub(super) fn read<R: Read + Seek>(reader: &mut R) -> Result<FileMetadata, Metad
         let tail = part(reader, start, TAIL_BYTES)?;
         // The first line of the tail is a piece of one.
         let cut = tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let first_command = found.first_command;
         found.scan(tail.get(cut..).unwrap_or_default(), start + cut as u64);
+        // A head without any command leaves the first one somewhere in the part that was not read.
+        found.first_command = first_command;
     }
     let mut metadata = interpret(&mut found, whole);
     metadata.size = size;

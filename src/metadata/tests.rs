@@ -139,6 +139,14 @@ fn a_long_file_is_read_at_both_ends_only() {
     assert!(reader.1 < 700 * 1024, "{} bytes read", reader.1);
 }
 
+#[test]
+fn a_head_of_comments_only_leaves_the_start_unknown() {
+    let mut text = b"; comment\n".repeat(100_000);
+    text.extend_from_slice(b"G28\n");
+    let found = of(&text);
+    assert_eq!((found.gcode_start_byte, found.gcode_end_byte), (None, Some(text.len() as u64)));
+}
+
 fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in entries {
