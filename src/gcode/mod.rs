@@ -19,6 +19,7 @@
 //!
 //! A line whose checksum does not match is an error, never a [`Line`]: it cannot be executed by mistake.
 
+mod error;
 mod line;
 mod parse;
 pub mod script;
@@ -26,5 +27,6 @@ pub mod script;
 mod tests;
 pub mod translate;
 
+pub use error::ParseError;
 pub use line::{Command, Line, Value, Word};
-pub use parse::{MAX_LINE_BYTES, ParseError, parse};
+pub use parse::{MAX_LINE_BYTES, parse};

@@ -5,11 +5,12 @@
 mod channel;
 mod error;
 mod listing;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -301,10 +302,4 @@ fn check_path(path: &str) -> Result<(), FtpsError> {
         return Err(FtpsError::BadName(path.escape_debug().to_string()));
     }
     Ok(())
-}
-
-impl From<io::Error> for FtpsError {
-    fn from(error: io::Error) -> Self {
-        Self::Local(error)
-    }
 }

@@ -116,11 +116,29 @@ pub async fn connect(
     session::open(options, subscriptions).await
 }
 
+/// What both halves and the driving task know about the session.
+#[derive(Debug, Default)]
+struct Status {
+    ended: AtomicBool,
+    congested: AtomicBool,
+}
+
+impl Status {
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// The consumer lags a full queue behind, so nothing is written to the socket either.
+    fn set_congested(&self, congested: bool) {
+        self.congested.store(congested, Ordering::Release);
+    }
+}
+
 /// The sending half; cheap to clone.
 #[derive(Clone)]
 pub struct MqttClient {
     requests: AsyncClient,
-    alive: Arc<AtomicBool>,
+    status: Arc<Status>,
 }
 
 impl MqttClient {
@@ -145,6 +163,9 @@ impl MqttClient {
         if !self.is_connected() {
             return Err(MqttError::NotConnected);
         }
+        if self.status.congested.load(Ordering::Acquire) {
+            return Err(MqttError::Busy);
+        }
         self.requests
             .try_publish(topic, qos.into(), false, payload)
             .map_err(|_| if self.is_connected() { MqttError::Busy } else { MqttError::NotConnected })
@@ -152,7 +173,7 @@ impl MqttClient {
 
     /// Whether the session still stands, as far as is known.
     pub fn is_connected(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
+        !self.status.ended.load(Ordering::Acquire)
     }
 }
 
@@ -168,7 +189,7 @@ pub struct MqttEvents {
     /// Messages that arrived between login and the last subscription.
     early: VecDeque<Message>,
     incoming: mpsc::Receiver<Result<Message, MqttError>>,
-    alive: Arc<AtomicBool>,
+    status: Arc<Status>,
     _stop: DropGuard,
 }
 
@@ -188,7 +209,7 @@ impl MqttEvents {
 
 impl Drop for MqttEvents {
     fn drop(&mut self) {
-        self.alive.store(false, Ordering::Release);
+        self.status.end();
     }
 }
 
@@ -198,8 +219,8 @@ fn assemble(
     early: VecDeque<Message>,
     incoming: mpsc::Receiver<Result<Message, MqttError>>,
     stop: CancellationToken,
-    alive: Arc<AtomicBool>,
+    status: Arc<Status>,
 ) -> (MqttClient, MqttEvents) {
-    let client = MqttClient { requests, alive: alive.clone() };
-    (client, MqttEvents { early, incoming, alive, _stop: stop.drop_guard() })
+    let client = MqttClient { requests, status: status.clone() };
+    (client, MqttEvents { early, incoming, status, _stop: stop.drop_guard() })
 }

@@ -18,7 +18,8 @@ use tokio_rustls::client::TlsStream;
 use crate::net::tls::server_name;
 
 /// Send buffer of a data socket in bytes (the kernel doubles it). Kept small because progress can
-/// only count bytes given to the kernel: this bounds how far it runs ahead of a 100 kB/s printer.
+/// only count bytes given to the kernel: against a peer on loopback that reads nothing it ran
+/// 450 kB ahead with this value and 4 MB without, which is 40 s of a 100 kB/s printer.
 const DATA_SEND_BUFFER: u32 = 128 << 10;
 
 /// A connected socket of either kind.

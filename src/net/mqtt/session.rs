@@ -3,7 +3,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rumqttc::{
@@ -11,10 +10,13 @@ use rumqttc::{
     TlsConfiguration, Transport,
 };
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_INCOMING, MAX_OUTGOING, Message, MqttClient, MqttError, MqttEvents, MqttOptions, Qos};
+use super::{
+    MAX_INCOMING, MAX_OUTGOING, Message, MqttClient, MqttError, MqttEvents, MqttOptions, Qos, Status,
+};
 
 /// Requests between `publish` and the socket; small, so that a stalled link refuses soon.
 const REQUEST_QUEUE: usize = 16;
@@ -52,17 +54,17 @@ pub(super) async fn open(
 
     let (outgoing, incoming) = mpsc::channel(MESSAGE_QUEUE);
     let stop = CancellationToken::new();
-    let alive = Arc::new(AtomicBool::new(true));
+    let status = Arc::new(Status::default());
     let driver = Driver {
         eventloop,
         requests: requests.clone(),
         outgoing,
-        alive: alive.clone(),
+        status: status.clone(),
         stop: stop.clone(),
         patience: keep_alive,
     };
     tokio::spawn(Box::pin(driver.run()));
-    Ok(super::assemble(requests, early, incoming, stop, alive))
+    Ok(super::assemble(requests, early, incoming, stop, status))
 }
 
 fn library_options(options: MqttOptions) -> Result<rumqttc::MqttOptions, MqttError> {
@@ -142,13 +144,13 @@ impl From<Publish> for Message {
     }
 }
 
-/// Owns the library's event loop: it must be polled all the time for pings and publications to
-/// leave, however slowly the consumer takes messages.
+/// Owns the library's event loop, which must be polled all the time for pings and publications to
+/// leave. While the consumer lags a full queue behind it is not polled, and `publish` refuses.
 struct Driver {
     eventloop: EventLoop,
     requests: AsyncClient,
     outgoing: mpsc::Sender<Result<Message, MqttError>>,
-    alive: Arc<AtomicBool>,
+    status: Arc<Status>,
     stop: CancellationToken,
     patience: Duration,
 }
@@ -161,7 +163,7 @@ impl Driver {
             () = stop.cancelled() => None,
             error = self.relay() => Some(error),
         };
-        self.alive.store(false, Ordering::Release);
+        self.status.end();
         match error {
             // Never poll again after an error: the library would reconnect and replay.
             Some(error) => {
@@ -187,7 +189,7 @@ impl Driver {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    self.alive.store(false, Ordering::Release);
+                    self.status.end();
                     let error = MqttError::sort(error, true);
                     return self.deliver_rest().await.err().unwrap_or(error);
                 }
@@ -211,7 +213,15 @@ impl Driver {
     }
 
     async fn deliver(&mut self, publish: Publish) -> Result<(), MqttError> {
-        match timeout(self.patience, self.outgoing.send(Ok(publish.into()))).await {
+        let message = match self.outgoing.try_send(Ok(publish.into())) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(MqttError::NotConnected),
+            Err(TrySendError::Full(message)) => message,
+        };
+        self.status.set_congested(true);
+        let sent = timeout(self.patience, self.outgoing.send(message)).await;
+        self.status.set_congested(false);
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(MqttError::NotConnected),
             Err(_) => Err(MqttError::Closed("received messages are not being consumed".into())),
@@ -223,7 +233,8 @@ impl Driver {
             return;
         }
         let sent = async {
-            loop {
+            // Without a connection, as after an error, polling would make a new one.
+            while self.eventloop.network.is_some() {
                 match self.eventloop.poll().await {
                     Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => return,
                     Ok(_) => {}

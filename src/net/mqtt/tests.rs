@@ -147,6 +147,44 @@ async fn nothing_published_after_a_drop_reaches_the_next_session() {
 }
 
 #[tokio::test]
+async fn a_lagging_consumer_makes_publish_refuse_and_a_dead_session_never_reconnects() {
+    let broker = Broker::start(None).await;
+    let script = async {
+        let mut peer = broker.accept().await;
+        peer.welcome().await;
+        for _ in 0..200 {
+            peer.publish(REPORT, b"flood").await;
+        }
+        drop(peer);
+        let mut next = broker.accept().await;
+        let connect = next.login(ConnectReturnCode::Success).await;
+        assert_eq!(connect.client_id, "second");
+    };
+    let client = async {
+        let (client, mut events) = connect(options(&broker), TOPICS).await.unwrap();
+        while !client.status.congested.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        let refused = client.publish(REQUEST, "G1 Z100", Qos::AtMostOnce);
+        assert!(matches!(refused, Err(MqttError::Busy)), "{refused:?}");
+        // Reading until the end of the stream is noticed while the queue is still full.
+        while client.is_connected() {
+            events.next().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        drop(events);
+        // The driving task is gone once nobody else shares the status.
+        while Arc::strong_count(&client.status) > 1 {
+            tokio::task::yield_now().await;
+        }
+        let mut second = options(&broker);
+        second.client_id = "second".into();
+        connect(second, &[]).await.unwrap();
+    };
+    together(script, client).await;
+}
+
+#[tokio::test]
 async fn missing_acknowledgements_hold_nothing_back() {
     let broker = Broker::start(None).await;
     let script = async {

@@ -91,12 +91,19 @@ impl PinVerifier {
         }
     }
 
-    /// Remembers the key only now that the server has proved that it holds it.
-    fn record(&self, pin: Pin) -> HandshakeSignatureValid {
-        let mut findings = self.findings();
-        findings.observed = Some(pin);
-        findings.fault = None;
-        HandshakeSignatureValid::assertion()
+    /// Remembers the key only now that the server has proved that it holds it; of two first
+    /// handshakes at once the earlier binds the later.
+    fn record(&self, pin: Pin) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let expected = {
+            let mut findings = self.findings();
+            let expected = *findings.observed.get_or_insert(pin);
+            if expected == pin {
+                findings.fault = None;
+                return Ok(HandshakeSignatureValid::assertion());
+            }
+            expected
+        };
+        Err(self.refuse(TlsFault::ChangedPin { expected, found: pin }))
     }
 
     fn verify_tls12(
@@ -142,8 +149,8 @@ impl ServerCertVerifier for PinVerifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let leaf = Leaf::parse(certificate).map_err(|fault| self.refuse(fault))?;
         self.verify_tls12(message, &leaf.spki, signed)
-            .map(|()| self.record(leaf.pin))
-            .map_err(|error| self.refuse(TlsFault::BadSignature(error.to_string())))
+            .map_err(|error| self.refuse(TlsFault::BadSignature(error.to_string())))?;
+        self.record(leaf.pin)
     }
 
     fn verify_tls13_signature(
@@ -154,8 +161,8 @@ impl ServerCertVerifier for PinVerifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let leaf = Leaf::parse(certificate).map_err(|fault| self.refuse(fault))?;
         verify_tls13_signature_with_raw_key(message, &leaf.spki, signed, &self.algorithms)
-            .map(|_| self.record(leaf.pin))
-            .map_err(|error| self.refuse(TlsFault::BadSignature(error.to_string())))
+            .map_err(|error| self.refuse(TlsFault::BadSignature(error.to_string())))?;
+        self.record(leaf.pin)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
