@@ -1,0 +1,349 @@
+//! Puts the parts together: the only file that names concrete drivers and front ends.
+//!
+//! Start: directories, listeners, store, then per printer its driver, services and front ends. Stop, within ten
+//! seconds and in this order: no new connections, clients told, transfers cancelled, links closed, store on disk, pty
+//! links removed. A print at a printer is never touched by either.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Kind, PrinterConfig};
+use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
+use crate::front::{admin, marlin, moonraker};
+use crate::jobs::{Jobs, JobsConfig};
+use crate::library::{Library, LibraryLimits};
+use crate::model::Event;
+use crate::net::tls::Pin;
+use crate::printer::{self, DriverParts, PrinterSettings};
+use crate::station::{Console, Station, Stations};
+use crate::store::Store;
+
+/// How long the parts may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// Space of the store that holds the printers' pinned keys.
+const PINS: &str = "pins";
+
+/// Why the gateway cannot start, with what to do.
+#[derive(Debug, Error)]
+pub enum StartupError {
+    #[error("port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program.")]
+    PortTaken { port: u16, key: String },
+    #[error("cannot listen on {address}: {reason}. Check `listen` in [gateway].")]
+    Listen { address: SocketAddr, reason: String },
+    #[error("{path} cannot be used: {reason}. Check {key} in [gateway].")]
+    Directory { path: String, reason: String, key: &'static str },
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error("printer \"{name}\": {reason}")]
+    Printer { name: String, reason: String },
+}
+
+/// How to start, apart from the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AppOptions {
+    /// Take free ports where the configured ones are in use.
+    pub any_port: bool,
+}
+
+/// Where one printer is found.
+#[derive(Clone)]
+pub struct Bound {
+    pub name: String,
+    pub kind: Kind,
+    pub port: u16,
+    pub pty: Option<PathBuf>,
+    station: Station,
+}
+
+impl Bound {
+    pub fn online(&self) -> bool {
+        self.station.printer.state().online()
+    }
+}
+
+/// The running gateway.
+pub struct App {
+    gateway_port: u16,
+    printers: Vec<Bound>,
+    store: Store,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl App {
+    /// Starts everything; returns when all ports are open. Printers connect in their own time.
+    ///
+    /// # Errors
+    /// A port or directory that cannot be had; nothing stays running then.
+    pub async fn start(config: Config, options: AppOptions) -> Result<Self, StartupError> {
+        make_private(&config.gateway.state_dir, "state_dir")?;
+        make_public(&config.gateway.runtime_dir, "runtime_dir")?;
+        let gateway_listener =
+            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options).await?;
+        let mut listeners = Vec::new();
+        for printer in &config.printers {
+            let key = format!("moonraker_port of printer \"{}\"", printer.name);
+            let address = SocketAddr::new(config.gateway.listen, printer.moonraker_port);
+            listeners.push(listen(address, &key, options).await?);
+        }
+        let store = Store::open(&config.gateway.state_dir.join("moongate.redb"))?;
+        let mut app = Self {
+            gateway_port: port_of(&gateway_listener),
+            printers: Vec::new(),
+            store: store.clone(),
+            tasks: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+        };
+        match app.start_printers(&config, listeners, gateway_listener).await {
+            Ok(()) => Ok(app),
+            Err(error) => {
+                app.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_printers(
+        &mut self,
+        config: &Config,
+        listeners: Vec<TcpListener>,
+        gateway: TcpListener,
+    ) -> Result<(), StartupError> {
+        let endpoint_config = Arc::new(endpoint_config(config));
+        let mut endpoints = Vec::new();
+        for (printer, listener) in config.printers.iter().zip(listeners) {
+            let port = port_of(&listener);
+            let station = self.station(config, printer, port).await?;
+            let pty = self.open_pty(config, printer, &station)?;
+            let endpoint = moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
+            self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
+            endpoints.push(endpoint);
+            self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
+        }
+        let stations = Stations::new(self.printers.iter().map(|bound| bound.station.clone()).collect());
+        let routers = endpoints.iter().map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
+        let router = admin::router(stations, routers.collect());
+        self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
+        Ok(())
+    }
+
+    /// One printer with its driver and services.
+    async fn station(&self, config: &Config, printer: &PrinterConfig, port: u16) -> Result<Station, StartupError> {
+        let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
+        let settings = PrinterSettings {
+            name: printer.name.clone(),
+            title: printer.title.clone(),
+            read_only: printer.read_only,
+            allow_vendor: printer.allow_vendor_json,
+        };
+        let parts = driver(printer, &self.store).map_err(failed)?;
+        let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
+        let library = Library::open(
+            Self::library_dir(&config.gateway.state_dir, &printer.name),
+            LibraryLimits { max_upload: config.gateway.max_upload, min_free: config.gateway.min_free },
+            handle.clone(),
+            self.store.clone(),
+            &self.tasks,
+            self.cancel.clone(),
+        )
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+        let jobs = Jobs::open(
+            handle.clone(),
+            library.clone(),
+            self.store.clone(),
+            &self.tasks,
+            self.cancel.clone(),
+            JobsConfig { wrap_gcode: printer.wrap_gcode },
+        )
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+        let console = Console::default();
+        self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
+        Ok(Station { printer: handle, library, jobs, store: self.store.clone(), console, moonraker_port: port })
+    }
+
+    fn open_pty(
+        &self,
+        config: &Config,
+        printer: &PrinterConfig,
+        station: &Station,
+    ) -> Result<Option<PathBuf>, StartupError> {
+        if !printer.pty.enabled {
+            return Ok(None);
+        }
+        let link = config.gateway.runtime_dir.join(&printer.name);
+        let port = marlin::open(marlin::MarlinConfig {
+            link: link.clone(),
+            mode: printer.pty.mode,
+            group: printer.pty.group.clone(),
+            streamed_prints: printer.streamed_prints.into(),
+        })
+        .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
+        self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
+        Ok(Some(link))
+    }
+
+    /// Where the files of a printer are kept.
+    pub fn library_dir(state_dir: &Path, printer: &str) -> PathBuf {
+        state_dir.join("library").join(printer).join("gcodes")
+    }
+
+    pub fn gateway_port(&self) -> u16 {
+        self.gateway_port
+    }
+
+    /// In the order of the configuration.
+    pub fn printers(&self) -> &[Bound] {
+        &self.printers
+    }
+
+    /// Resolves when every printer is online.
+    pub async fn all_online(&self) {
+        for bound in &self.printers {
+            let mut watch = bound.station.printer.watch();
+            let _ends_with_the_app = watch.wait_for(|state| state.online()).await;
+        }
+    }
+
+    /// Ends all parts in order; what does not end in time is dropped.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("Some parts did not end in {} s and were dropped.", GRACE.as_secs());
+        }
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "The state could not be written at the end.");
+        }
+    }
+}
+
+/// The driver of one printer from its configuration.
+fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
+    let ports = &config.ports;
+    match config.kind {
+        Kind::Bambu => {
+            let known_pin = store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
+            let (store, name) = (store.clone(), config.name.clone());
+            let on_pin = Arc::new(move |pin: Pin| {
+                if let Err(error) = store.put(PINS, &name, pin.to_string().into()) {
+                    tracing::error!(%error, "The printer's key could not be kept.");
+                }
+            });
+            Ok(bambu::parts(bambu::BambuConfig {
+                name: config.name.clone(),
+                host: config.host.clone(),
+                serial: config.serial.clone().unwrap_or_default(),
+                access_code: config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new("")),
+                model: config.model.clone(),
+                ports: bambu::Ports {
+                    mqtt: ports.mqtt.unwrap_or(8883),
+                    ftps: ports.ftps.unwrap_or(990),
+                    detect: ports.detect.unwrap_or(3000),
+                    camera: ports.camera.unwrap_or(6000),
+                    rtsp: ports.rtsp.unwrap_or(322),
+                },
+                known_pin,
+                on_pin,
+            }))
+        }
+        Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
+            name: config.name.clone(),
+            host: config.host.clone(),
+            mainboard_id: config.serial.clone().map(|id| id.to_lowercase()),
+            ports: elegoo_cc1::Ports {
+                websocket: ports.websocket.unwrap_or(3030),
+                http: ports.http.unwrap_or(80),
+                camera: ports.camera.unwrap_or(3031),
+                discovery: ports.discovery.unwrap_or(3000),
+            },
+            add_header_comments: config.add_header_comments,
+        })),
+        Kind::ElegooCc2 => Ok(elegoo_cc2::parts(elegoo_cc2::Cc2Config {
+            name: config.name.clone(),
+            host: config.host.clone(),
+            serial: config.serial.clone(),
+            access_code: config.access_code.clone(),
+            ports: elegoo_cc2::Ports {
+                mqtt: ports.mqtt.unwrap_or(1883),
+                http: ports.http.unwrap_or(80),
+                camera: ports.camera.unwrap_or(8080),
+                discovery: ports.discovery.unwrap_or(52700),
+            },
+        })),
+    }
+}
+
+fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
+    let networks = |list: &[String]| list.iter().filter_map(|text| text.parse().ok()).collect();
+    moonraker::MoonrakerConfig {
+        trusted_clients: networks(&config.access.trusted_clients),
+        cors_domains: config.access.cors_domains.clone(),
+        force_logins: config.access.force_logins,
+        web_root: config.gateway.web_root.clone(),
+        max_upload: config.gateway.max_upload,
+        ..moonraker::MoonrakerConfig::default()
+    }
+}
+
+/// Keeps what is said on a printer's console for clients that come later.
+async fn keep_console(printer: printer::PrinterHandle, console: Console, cancel: CancellationToken) {
+    let mut events = printer.events();
+    loop {
+        let event = tokio::select! {
+            () = cancel.cancelled() => return,
+            event = events.recv() => event,
+        };
+        match event {
+            Ok(Event::Console(line)) => console.push(line),
+            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, key: &str, options: AppOptions) -> Result<TcpListener, StartupError> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && options.any_port => {
+            TcpListener::bind(SocketAddr::new(address.ip(), 0))
+                .await
+                .map_err(|error| StartupError::Listen { address, reason: error.to_string() })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(StartupError::PortTaken { port: address.port(), key: key.to_owned() })
+        }
+        Err(error) => Err(StartupError::Listen { address, reason: error.to_string() }),
+    }
+}
+
+fn port_of(listener: &TcpListener) -> u16 {
+    listener.local_addr().map_or(0, |address| address.port())
+}
+
+/// State holds keys and users: for the gateway's own user only.
+fn make_private(path: &Path, key: &'static str) -> Result<(), StartupError> {
+    make_directory(path, 0o700, key)
+}
+
+/// Print hosts of other users follow the links in it.
+fn make_public(path: &Path, key: &'static str) -> Result<(), StartupError> {
+    make_directory(path, 0o755, key)
+}
+
+fn make_directory(path: &Path, mode: u32, key: &'static str) -> Result<(), StartupError> {
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| StartupError::Directory {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+        key,
+    })
+}
