@@ -1,0 +1,46 @@
+//! The gateway's own port: status of the fleet, health, and every printer's API below `/printers/<name>/`.
+//!
+//! Health is about this process: a printer that is off is not unhealthy, it has its own place in the status.
+
+mod status;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Html;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::station::Stations;
+
+/// The routes of the gateway's port; `apis` are the printers' own, by name.
+pub fn router(stations: Stations, apis: Vec<(String, Router)>) -> Router {
+    let own = Router::new()
+        .route("/", get(|| async { Html(include_str!("page.html")) }))
+        .route("/status", get(status::status))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(stations);
+    apis.into_iter().fold(own, |router, (name, api)| router.nest(&format!("/printers/{name}"), api))
+}
+
+/// Serves until `cancel`; open streams end with it.
+pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
+    let stopped = cancel.clone();
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = axum::serve(listener, service);
+    tokio::select! {
+        () = stopped.cancelled() => {}
+        ended = serving => {
+            if let Err(error) = ended {
+                tracing::error!(%error, "The gateway's port closed.");
+            }
+        }
+    }
+}
+
+/// Ready as soon as the listeners are open, which they are when this answers.
+async fn ready(State(_stations): State<Stations>) -> (StatusCode, &'static str) {
+    (StatusCode::OK, "ready\n")
+}
