@@ -14,3 +14,6 @@ pub mod elegoo_sample;
 pub mod elegoo_storage;
 pub mod physics;
 pub mod traffic;
+
+#[cfg(test)]
+mod fixture;

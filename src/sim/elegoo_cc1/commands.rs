@@ -217,10 +217,12 @@ fn abort_transfer(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -
     ack(code)
 }
 
-/// Full paths in `FileList`; `Url` is ignored as the firmware ignores it.
+/// Full paths in `FileList`; `FolderList` may be absent (pycentauri leaves it out), `Url` is ignored.
 fn delete(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -> Reply {
     let files = strings(body, "FileList")?;
-    strings(body, "FolderList")?;
+    if body.contains_key("FolderList") {
+        strings(body, "FolderList")?;
+    }
     let mut failed = Vec::new();
     for file in files {
         let name = base_name(&file).unwrap_or_default();

@@ -372,13 +372,13 @@ impl Core {
     }
 
     fn cool_while_paused(&mut self, stage: Stage) {
-        if stage == Stage::Paused && self.now - self.since > PAUSED_HOT {
-            if let Some(nozzle) = self.machine.nozzle()
-                && nozzle.target > PAUSED_NOZZLE
-            {
-                nozzle.target = PAUSED_NOZZLE;
-                self.fans = [0.0, 0.0, 20.0];
-            }
+        if stage == Stage::Paused
+            && self.now - self.since > PAUSED_HOT
+            && let Some(nozzle) = self.machine.nozzle()
+            && nozzle.target > PAUSED_NOZZLE
+        {
+            nozzle.target = PAUSED_NOZZLE;
+            self.fans = [0.0, 0.0, 20.0];
         }
     }
 

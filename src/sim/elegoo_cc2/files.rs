@@ -79,7 +79,7 @@ fn delete(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Repl
             failed = true;
             continue;
         }
-        failed |= !shared.storage.path(&base).is_some_and(|path| fs::remove_file(path).is_ok());
+        failed |= shared.storage.path(&base).is_none_or(|path| fs::remove_file(path).is_err());
     }
     code(if failed { 1007 } else { 0 })
 }
