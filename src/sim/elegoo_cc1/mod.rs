@@ -128,9 +128,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Firmware later than 1.1 (dossier 2.14).
+    /// Firmware later than 1.1: Canvas, and `PrintInfo.Status` parked on 20 (dossier 2.6, 2.14).
     fn is_v14(&self) -> bool {
-        self.firmware.trim_start_matches(['V', 'v']).starts_with("1.4")
+        let mut numbers = self.firmware.trim_start_matches(['V', 'v']).split('.').map(str::parse::<u32>);
+        let (major, minor) = (numbers.next(), numbers.next());
+        matches!((major, minor), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) > (1, 1))
     }
 }
 
