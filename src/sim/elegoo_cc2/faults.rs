@@ -129,7 +129,7 @@ impl Faults {
             Fault::GarbageBytes => shared.broker.inject(NOT_MQTT),
             Fault::PowerCut => shared.power_off(),
             Fault::PowerOn => shared.power_on(),
-            Fault::Gap { by } => shared.core().push_id += by,
+            Fault::Gap { by } => shared.core().outgoing.push_id += by,
             Fault::ForgetClients => shared.core().registry.clear(),
             Fault::Runout => {
                 let mut core = shared.core();

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::canvas::{Canvas, Swap, SwapView};
+use super::outgoing::Outgoing;
 use super::registry::{Limits, Registry};
-use super::{Options, faults, report};
+use super::{Options, faults};
 use crate::sim::elegoo_storage::Storage;
 use crate::sim::physics::{Machine, Run, Stage};
 use crate::sim::traffic::{Log, Received};
@@ -21,35 +22,6 @@ const TRANSFER_TIMEOUT: f64 = 120.0;
 const HISTORY: usize = 50;
 /// Speed factors of modes 0 to 3 (dossier 3.7).
 const SPEEDS: [f64; 4] = [0.5, 1.0, 1.3, 1.6];
-
-/// A message that leaves at its time.
-#[derive(Debug, Clone)]
-pub struct Message {
-    pub topic: String,
-    pub payload: String,
-    due: Instant,
-}
-
-/// What a late answer waits for (dossier 3.5).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Wait {
-    /// A moment in simulated time.
-    Until(f64),
-    /// The end of the running operation.
-    Operation,
-    Started,
-    Paused,
-    Running,
-    Ended,
-}
-
-#[derive(Debug, Clone)]
-struct Pending {
-    client: String,
-    id: Value,
-    method: i64,
-    wait: Wait,
-}
 
 /// A routine that holds the idle machine: homing, levelling, loading.
 #[derive(Debug, Clone)]
@@ -142,13 +114,9 @@ pub struct Core {
     pub faults: faults::Active,
     /// Simulated seconds since the start.
     pub now: f64,
-    pub push_id: i64,
     stage: Stage,
     since: f64,
-    pushed: Option<Value>,
-    pushed_at: Option<Instant>,
-    pending: Vec<Pending>,
-    outbox: Vec<Message>,
+    pub outgoing: Outgoing,
 }
 
 impl Core {
@@ -182,13 +150,9 @@ impl Core {
             log: Log::default(),
             faults: faults::Active::default(),
             now: 0.0,
-            push_id: 0,
             stage: Stage::Idle,
             since: 0.0,
-            pushed: None,
-            pushed_at: None,
-            pending: Vec::new(),
-            outbox: Vec::new(),
+            outgoing: Outgoing::default(),
             options: options.clone(),
         }
     }
@@ -214,30 +178,6 @@ impl Core {
         self.log.push(Received { at, client: client.to_owned(), number, body });
     }
 
-    /// Queues a message behind the delay that is in force.
-    pub fn send(&mut self, topic: String, payload: String) {
-        let due = Instant::now() + self.faults.delay;
-        self.outbox.push(Message { topic, payload, due });
-    }
-
-    pub fn respond(&mut self, client: &str, id: &Value, method: i64, result: Value) {
-        let topic = format!("elegoo/{}/{client}/api_response", self.options.serial);
-        self.send(topic, json!({"id": id, "method": method, "result": result}).to_string());
-    }
-
-    pub fn respond_later(&mut self, client: &str, id: &Value, method: i64, wait: Wait) {
-        self.pending.push(Pending { client: client.to_owned(), id: id.clone(), method, wait });
-    }
-
-    /// Messages whose time has come.
-    pub fn take_due(&mut self) -> Vec<Message> {
-        let now = Instant::now();
-        let (due, later) =
-            std::mem::take(&mut self.outbox).into_iter().partition(|message| message.due <= now);
-        self.outbox = later;
-        due
-    }
-
     pub fn power_cut(&mut self) {
         if self.machine.stage.busy() {
             self.recovery = self.machine.run.clone();
@@ -249,11 +189,8 @@ impl Core {
         self.operation = None;
         self.transfer = None;
         self.exceptions.clear();
-        self.pending.clear();
-        self.outbox.clear();
+        self.outgoing = Outgoing::default();
         self.registry.clear();
-        self.pushed = None;
-        self.push_id = 0;
         self.stage = Stage::Idle;
     }
 
@@ -529,56 +466,6 @@ impl Core {
             Stage::Cancelled => 2504,
             Stage::Finished => 2077,
             Stage::Idle | Stage::Failed => 0,
-        }
-    }
-
-    fn answer_pending(&mut self) {
-        let stage = self.machine.stage;
-        let ripe = |wait: Wait, core: &Self| match wait {
-            Wait::Until(at) => core.now >= at,
-            Wait::Operation => core.operation.is_none(),
-            Wait::Started => stage != Stage::Loading,
-            Wait::Paused => !matches!(stage, Stage::Pausing),
-            Wait::Running => !matches!(stage, Stage::Resuming | Stage::Loading),
-            Wait::Ended => !matches!(stage, Stage::Cancelling),
-        };
-        let (ready, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pending).into_iter().partition(|pending| ripe(pending.wait, self));
-        self.pending = waiting;
-        for pending in ready {
-            self.respond(&pending.client, &pending.id, pending.method, json!({"error_code": 0}));
-        }
-    }
-
-    /// A delta of everything that changed: at once for a new state, else once per period.
-    fn push(&mut self) {
-        if self.registry.count() == 0 || self.faults.silent() {
-            return;
-        }
-        let state = |status: &Value| {
-            let machine = status.get("machine_status");
-            ["status", "sub_status", "exception_status"].map(|key| machine.and_then(|m| m.get(key)).cloned())
-        };
-        let now = Instant::now();
-        let due = self.pushed_at.is_none_or(|at| now.duration_since(at) >= self.options.delta_period);
-        let codes_now = report::status(self);
-        let changed = self.pushed.as_ref().is_none_or(|old| state(old) != state(&codes_now));
-        if !due && !changed {
-            return;
-        }
-        self.pushed_at = Some(now);
-        let old = self.pushed.replace(codes_now.clone());
-        let Some(old) = old else { return };
-        if let Some(mut delta) = report::difference(&old, &codes_now) {
-            if !self.options.progress_in_deltas
-                && let Some(machine) = delta.get_mut("machine_status").and_then(Value::as_object_mut)
-            {
-                machine.remove("progress");
-            }
-            self.push_id += 1;
-            let payload = report::push(self.push_id, delta).to_string();
-            let topic = format!("elegoo/{}/api_status", self.options.serial);
-            self.send(topic, payload);
         }
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::machine::{Core, OperationEnd, Wait};
+use super::machine::{Core, OperationEnd};
+use super::outgoing::Wait;
 use super::{Shared, Unregistered, files, report};
 use crate::sim::elegoo_storage::base_name;
 use crate::sim::physics::Stage;

@@ -21,6 +21,7 @@ mod files;
 mod http;
 mod machine;
 mod methods;
+mod outgoing;
 mod registry;
 mod report;
 #[cfg(test)]
