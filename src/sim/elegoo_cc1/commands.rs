@@ -107,12 +107,37 @@ fn answer(shared: &Shared, command: i64, body: &Map<String, Value>) -> Reply {
             ack(0)
         }
         255 => abort_transfer(shared, &mut core, body),
+        258..=260 | 320..=322 => library(shared, &mut core, command, body),
+        324 if shared.options.is_v14() && shared.options.canvas => Ok(report::canvas(&core)),
+        386 => video(shared, &mut core, body),
+        387 => {
+            core.timelapse = flag(body, "Enable")?;
+            ack(0)
+        }
+        401 => jog(&mut core, body),
+        402 => match text(body, "Axis")? {
+            "X" | "Y" | "Z" | "XY" | "XYZ" => {
+                core.home();
+                core.machine.homed = true;
+                ack(0)
+            }
+            _ => Err(Malformed),
+        },
+        403 => parameters(shared, &mut core, body),
+        512 => number(body, "TimePeriod").and_then(|_| ack(0)),
+        _ => Err(Malformed),
+    }
+}
+
+/// Files and history.
+fn library(shared: &Shared, core: &mut Core, command: i64, body: &Map<String, Value>) -> Reply {
+    match command {
         258 => {
             let local = matches!(text(body, "Url")?.trim_end_matches('/'), "/local");
             let files = if local { shared.storage.list() } else { Vec::new() };
             Ok(json!({"Ack": 0, "FileList": files.iter().map(report::file).collect::<Vec<_>>()}))
         }
-        259 => delete(shared, &mut core, body),
+        259 => delete(shared, core, body),
         260 => Ok(match shared.storage.find(text(body, "Url")?) {
             Some(entry) => {
                 json!({"Ack": 0, "FileInfo": {"EstTime": entry.facts.seconds.unwrap_or(0.0) as u64,
@@ -133,23 +158,6 @@ fn answer(shared: &Shared, command: i64, body: &Map<String, Value>) -> Reply {
             core.history.retain(|record| !doomed.contains(&record.task));
             ack(0)
         }
-        324 if shared.options.is_v14() && shared.options.canvas => Ok(report::canvas(&core)),
-        386 => video(shared, &mut core, body),
-        387 => {
-            core.timelapse = flag(body, "Enable")?;
-            ack(0)
-        }
-        401 => jog(&mut core, body),
-        402 => match text(body, "Axis")? {
-            "X" | "Y" | "Z" | "XY" | "XYZ" => {
-                core.home();
-                core.machine.homed = true;
-                ack(0)
-            }
-            _ => Err(Malformed),
-        },
-        403 => parameters(shared, &mut core, body),
-        512 => number(body, "TimePeriod").and_then(|_| ack(0)),
         _ => Err(Malformed),
     }
 }

@@ -127,6 +127,22 @@ fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Va
         },
         1030 => fans(core, params),
         1031 => speed(core, params),
+        1036 | 1038 | 1042 | 1043 => housekeeping(shared, core, method, params),
+        1044 | 1047 if is_mute(core) => Reply::Mute,
+        1044..=1048 => files::answer(shared, core, method, params),
+        1051 => code(1020),
+        1061 | 2006 => code(0),
+        1062 => code(1100),
+        1019 | 1054..=1058 | 2007 => code(1003),
+        2001..=2005 => canvas(core, method, params),
+        method if FORBIDDEN.contains(&method) => code(1003),
+        _ => code(1001),
+    }
+}
+
+/// History, camera address, host name.
+fn housekeeping(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Value>) -> Reply {
+    match method {
         1036 => Reply::Now(json!({"error_code": 0,
             "history_task_list": core.history.iter().map(report::task).collect::<Vec<_>>()})),
         1038 => match strings(params.get("list")) {
@@ -149,14 +165,6 @@ fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Va
             }
             _ => code(1003),
         },
-        1044 | 1047 if is_mute(core) => Reply::Mute,
-        1044..=1048 => files::answer(shared, core, method, params),
-        1051 => code(1020),
-        1061 | 2006 => code(0),
-        1062 => code(1100),
-        1019 | 1054..=1058 | 2007 => code(1003),
-        2001..=2005 => canvas(core, method, params),
-        method if FORBIDDEN.contains(&method) => code(1003),
         _ => code(1001),
     }
 }
