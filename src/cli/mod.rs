@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod run;
+pub mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ pub enum Verb {
     Check(ConfigArgs),
     /// Run simulated printers and the gateway in front of them: nothing to own, nothing to configure.
     Demo(demo::DemoArgs),
+    /// Run one simulated printer by itself.
+    Simulate(simulate::SimulateArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -59,12 +62,13 @@ impl ConfigArgs {
 /// Runs one command to its end.
 pub fn main(cli: Cli) -> ExitCode {
     let environment = Environment::of_process();
-    let quiet = matches!(cli.command, Verb::Demo(_)).then_some("moongate=warn,warn");
+    let quiet = matches!(cli.command, Verb::Demo(_) | Verb::Simulate(_)).then_some("moongate=warn,warn");
     crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet));
     match cli.command {
         Verb::Run(args) => run::run(&args, &environment),
         Verb::Check(args) => check::check(&args, &environment),
         Verb::Demo(args) => demo::demo(&args, &environment),
+        Verb::Simulate(args) => simulate::simulate(&args),
     }
 }
 

@@ -1,0 +1,106 @@
+//! `moongate simulate`: one simulated printer by itself, for trying out other programs and for tests.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
+use crate::sim::{bambu, elegoo_cc1, elegoo_cc2};
+
+#[derive(Debug, clap::Args)]
+pub struct SimulateArgs {
+    /// cc1, cc2, or a Bambu model such as p1s, x1c, a1mini, h2d.
+    pub model: String,
+    /// Where it listens; use another address of 127.0.0.0/8 for each printer with its real ports.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// The vendor's own port numbers instead of free ones.
+    #[arg(long)]
+    pub real_ports: bool,
+    /// Simulated seconds per real second.
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Ends by itself after this many seconds.
+    #[arg(long, default_value_t = 3600)]
+    pub seconds: u64,
+    /// The access code, where the printer has one.
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Bambu only: signed commands wanted, that is Developer Mode off.
+    #[arg(long)]
+    pub gated: bool,
+}
+
+/// Prints one line of JSON with its addresses, then serves.
+pub fn simulate(args: &SimulateArgs) -> ExitCode {
+    block_on(async {
+        match start(args).await {
+            Ok((line, _printer)) => {
+                println!("{line}");
+                tokio::select! {
+                    () = asked_to_stop() => {}
+                    () = tokio::time::sleep(Duration::from_secs(args.seconds)) => {}
+                }
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("moongate: {error:#}");
+                ExitCode::from(EXIT_UNAVAILABLE)
+            }
+        }
+    })
+}
+
+async fn start(args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
+    let (bind, speed) = (args.address, args.speed);
+    match args.model.as_str() {
+        "cc1" => {
+            let ports = if args.real_ports { elegoo_cc1::Ports::REAL } else { elegoo_cc1::Ports::ANY };
+            let printer = elegoo_cc1::start(elegoo_cc1::Options { bind, speed, ports, ..Default::default() }).await?;
+            Ok((json!({"model": "cc1", "addresses": printer.addresses()}), Box::new(printer)))
+        }
+        "cc2" => {
+            let ports = if args.real_ports { elegoo_cc2::Ports::REAL } else { elegoo_cc2::Ports::ANY };
+            let mut options = elegoo_cc2::Options { bind, speed, ports, canvas: true, ..Default::default() };
+            if let Some(code) = &args.code {
+                options.access_code.clone_from(code);
+            }
+            let told = json!({"model": "cc2", "serial": options.serial, "access_code": options.access_code});
+            let printer = elegoo_cc2::start(options).await?;
+            Ok((with_addresses(told, json!(printer.addresses())), Box::new(printer)))
+        }
+        key => simulate_bambu(key, args).await,
+    }
+}
+
+async fn simulate_bambu(key: &str, args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
+    let Some(model) = bambu::models::find(key) else {
+        let known: Vec<&str> = bambu::models::TABLE.iter().map(|row| row.key).collect();
+        anyhow::bail!("there is no simulated printer \"{key}\"; known are cc1, cc2, {}", known.join(", "));
+    };
+    let mut options = bambu::Options {
+        address: args.address,
+        speed: args.speed,
+        gated: args.gated,
+        control_port: Some(0),
+        ..bambu::Options::new(model)
+    };
+    if args.real_ports {
+        (options.mqtt_port, options.ftps_port, options.detect_port, options.camera_port) = (8883, 990, 3000, 6000);
+    }
+    if let Some(code) = &args.code {
+        options.access_code.clone_from(code);
+    }
+    let told = json!({"model": key, "serial": options.serial, "access_code": options.access_code});
+    let printer = bambu::start(options).await?;
+    Ok((with_addresses(told, json!(printer.addresses())), Box::new(printer)))
+}
+
+fn with_addresses(mut told: Value, addresses: Value) -> Value {
+    if let Some(map) = told.as_object_mut() {
+        map.insert("addresses".to_owned(), addresses);
+    }
+    told
+}
