@@ -60,13 +60,14 @@ impl Session {
         };
         // The handshake comes after 150 (dossier 5.1 step 4).
         self.reply("150 Ok to send data.").await?;
-        let data = match self.secure(stream, clear).await {
-            Ok(data) => data,
-            Err(_) => {
-                lock(&self.core.printer).counters.unresumed_data += 1;
-                return self.reply("522 SSL connection failed: session reuse required").await;
-            }
+        let (data, allowed) = match self.secure(stream, clear).await {
+            Ok(secured) => secured,
+            Err(_) => return self.reply("522 SSL connection failed.").await,
         };
+        if !allowed {
+            lock(&self.core.printer).counters.unresumed_data += 1;
+            return self.reply("522 SSL connection failed: session reuse required").await;
+        }
         let answer = match (content, path) {
             (Some(bytes), _) => self.send(data, &bytes, verb).await,
             (None, Ok(path)) => self.store(data, &path).await,
@@ -75,16 +76,15 @@ impl Session {
         self.reply(answer).await
     }
 
-    async fn secure(&self, stream: TcpStream, clear: bool) -> io::Result<Data> {
+    /// The data channel, and whether the printer accepts it.
+    async fn secure(&self, stream: TcpStream, clear: bool) -> io::Result<(Data, bool)> {
         if clear {
-            return Ok(Box::pin(stream));
+            return Ok((Box::pin(stream), true));
         }
         let stream = timeout(PATIENCE, self.core.ftps_acceptor().accept(stream)).await??;
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        if self.core.options.data_channel() == DataChannel::Resumed && !resumed {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        Ok(Box::pin(stream))
+        let allowed = resumed || self.core.options.data_channel() != DataChannel::Resumed;
+        Ok((Box::pin(stream), allowed))
     }
 
     async fn send(&self, mut data: Data, bytes: &[u8], verb: &str) -> &'static str {
