@@ -101,10 +101,10 @@ impl Plan {
             Some("M140" | "M190") => &mut self.bed,
             _ => return,
         };
-        if let Some(value) = words.find_map(|w| w.strip_prefix('S')).and_then(|v| v.parse::<f64>().ok()) {
-            if value > 0.0 {
-                *target = value;
-            }
+        if let Some(value) = words.find_map(|w| w.strip_prefix('S')).and_then(|v| v.parse::<f64>().ok())
+            && value > 0.0
+        {
+            *target = value;
         }
     }
 }
@@ -330,10 +330,10 @@ impl Machine {
         self.chamber.ambient = 24.0 + (self.bed.actual - 24.0).max(0.0) * 0.3;
         self.chamber.tick(dt);
         self.in_stage += dt;
-        if self.stage.busy() {
-            if let Some(run) = &mut self.run {
-                run.elapsed += dt;
-            }
+        if self.stage.busy()
+            && let Some(run) = &mut self.run
+        {
+            run.elapsed += dt;
         }
         self.advance(dt);
     }
