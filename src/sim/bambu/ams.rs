@@ -207,6 +207,9 @@ fn slot(tray: &Map<String, Value>) -> Slot {
     Slot { spool: spool.contains_key("tray_type").then_some(spool), has_state }
 }
 
+/// RRGGBBAA of the spools put in.
+const COLOURS: [&str; 4] = ["FFFFFFFF", "F27818FF", "0A2CA5FF", "161616FF"];
+
 /// Puts spools of a captured report into empty units, except into the last slot of each.
 fn fill(units: &mut [Unit]) {
     let donor = print_object(FILLED_AMS);
@@ -215,8 +218,12 @@ fn fill(units: &mut [Unit]) {
         trays.map(|list| list.iter().filter_map(Value::as_object).map(slot).collect()).unwrap_or_default();
     for unit in units {
         let last = unit.slots.len().saturating_sub(1).max(1);
-        for (slot, spool) in unit.slots.iter_mut().take(last).zip(&spools) {
+        for ((slot, spool), colour) in unit.slots.iter_mut().take(last).zip(&spools).zip(COLOURS) {
             slot.spool = spool.spool.clone();
+            if let Some(spool) = &mut slot.spool {
+                spool.insert("tray_color".into(), colour.into());
+                spool.insert("cols".into(), vec![colour].into());
+            }
         }
     }
 }

@@ -115,8 +115,8 @@ fn difference(printer: &Printer, old: &Object, new: Object) -> Object {
     changed
 }
 
-/// P1 and A1: the unit list is left out when it did not change, else sent whole. Others: only changed trays, and of
-/// an empty one only `id` and `state` (fixtures `delta-ams-*`).
+/// P1 and A1: the unit list is left out when it did not change, else sent whole. Others: only changed units
+/// (fixtures `delta-ams-*`).
 fn ams_difference(style: Reporting, before: &Value, mut now: Value) -> Value {
     let units_before = before.get("ams").cloned().unwrap_or_default();
     let Some(object) = now.as_object_mut() else { return now };
@@ -127,14 +127,34 @@ fn ams_difference(style: Reporting, before: &Value, mut now: Value) -> Value {
     if style == Reporting::Delta {
         return now;
     }
-    for unit in object.get_mut("ams").and_then(Value::as_array_mut).into_iter().flatten() {
-        let id = unit.get("id").cloned();
-        let list = units_before.as_array();
-        let old = list.and_then(|list| list.iter().find(|u| u.get("id") == id.as_ref()));
-        let trays = old.and_then(|u| u.get("tray")).and_then(Value::as_array);
-        if let (Some(trays), Some(new)) = (trays, unit.get_mut("tray").and_then(Value::as_array_mut)) {
-            new.retain(|tray| !trays.contains(tray));
-        }
+    if let Some(Value::Array(units)) = object.get_mut("ams") {
+        *units = units.iter().filter_map(|unit| unit_difference(&units_before, unit)).collect();
     }
     now
+}
+
+/// `id`, the changed scalars, and all trays: unchanged ones as `id` and `state` only (fixture
+/// `delta-ams-h2-partial-tray`). `None` when nothing changed.
+fn unit_difference(before: &Value, unit: &Value) -> Option<Value> {
+    let unit = unit.as_object()?;
+    let same = |other: &&Value| other.get("id") == unit.get("id");
+    let Some(old) = before.as_array().and_then(|list| list.iter().find(same)) else {
+        return Some(Value::Object(unit.clone()));
+    };
+    let mut changed: Object = unit.iter().filter(|(k, v)| old.get(*k) != Some(v)).map(pair).collect();
+    if changed.is_empty() {
+        return None;
+    }
+    let known = old.get("tray").and_then(Value::as_array);
+    let trays = unit.get("tray").and_then(Value::as_array).into_iter().flatten().map(|tray| {
+        let same = known.is_some_and(|known| known.contains(tray));
+        if same { json!({"id": tray.get("id"), "state": tray.get("state")}) } else { tray.clone() }
+    });
+    changed.insert("tray".into(), trays.collect());
+    changed.insert("id".into(), unit.get("id")?.clone());
+    Some(Value::Object(changed))
+}
+
+fn pair((key, value): (&String, &Value)) -> (String, Value) {
+    (key.clone(), value.clone())
 }

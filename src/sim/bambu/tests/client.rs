@@ -124,7 +124,9 @@ impl Peer {
             if let Some(Value::Object(print)) = payload.get("print")
                 && print.get("command") == Some(&json!("push_status"))
             {
-                self.state.extend(print.clone());
+                for (key, value) in print {
+                    merge(self.state.entry(key.clone()).or_insert(Value::Null), value);
+                }
             }
             self.seen.push(payload);
         }
@@ -165,5 +167,25 @@ impl Peer {
             "task_id": subtask, "subtask_id": subtask, "project_id": "0", "profile_id": "0",
             "use_ams": false, "ams_mapping": [-1], "timelapse": false}}))
             .await;
+    }
+}
+
+/// Objects by key, lists of objects with an `id` by it, all else replaced (dossier 3.3).
+fn merge(old: &mut Value, new: &Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                merge(old.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) if new.iter().any(|v| v.get("id").is_some()) => {
+            for value in new {
+                match old.iter_mut().find(|o| o.get("id") == value.get("id")) {
+                    Some(known) => merge(known, value),
+                    None => old.push(value.clone()),
+                }
+            }
+        }
+        (old, new) => *old = new.clone(),
     }
 }

@@ -191,3 +191,33 @@ async fn objects_are_skipped_and_options_and_drying_show() {
     let stat = |p: &Peer| u64::from_str_radix(p.state["stat"].as_str().unwrap(), 16).unwrap() >> 23 & 1;
     peer.until(|p| stat(p) == 1).await;
 }
+
+#[tokio::test]
+async fn an_h2d_delta_of_a_unit_has_only_what_changed() {
+    let (_sim, mut peer) = running("h2d").await;
+    let units =
+        |v: &Value| v.pointer("/print/ams/ams").and_then(Value::as_array).cloned().unwrap_or_default();
+    peer.seen.clear();
+    peer.send(json!({"print": {"command": "ams_filament_drying", "ams_id": 1, "mode": 1, "filament": "PLA",
+        "temp": 45, "duration": 8, "sequence_id": "2"}}))
+        .await;
+    let partial = |p: &Peer| p.seen.iter().flat_map(units).find(|u| u["id"] == "1" && u["dry_time"] == 480);
+    peer.until(|p| partial(p).is_some()).await;
+    let unit = partial(&peer).unwrap();
+    assert_eq!(unit["tray"][0], json!({"id": "0", "state": 10}));
+    assert!(unit.as_object().unwrap().len() < 6, "{unit}");
+}
+
+#[tokio::test]
+async fn the_first_x1_firmware_sends_whole_reports_while_it_prints() {
+    let mut options = fast("x1c-early");
+    options.speed = 60.0;
+    let sim = started(options).await;
+    let mut peer = Peer::connect(&sim).await;
+    peer.print("file:///mnt/sdcard/cube.gcode.3mf", "77").await;
+    peer.until(|p| p.state["layer_num"].as_i64() > Some(0)).await;
+    let reports: Vec<_> = peer.seen.iter().filter(|v| v["print"]["command"] == "push_status").collect();
+    let count = |v: &&&Value| v["print"].as_object().is_some_and(|print| print.len() > 40);
+    assert_eq!(reports.iter().filter(count).count(), reports.len());
+    assert!(reports.len() > 3);
+}
