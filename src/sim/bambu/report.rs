@@ -261,8 +261,11 @@ fn ams(map: &mut Object, p: &Printer) {
     put(map, "ams_status", status(p));
     put(map, "ams_rfid_status", if p.ams.reading.is_some() { 2 } else { 0 });
     put(map, "vt_tray", p.ams.external.clone());
-    if let Some(slot) = map.get_mut("vir_slot").and_then(|v| v.get_mut(0)) {
-        *slot = Value::Object(p.ams.external.clone());
+    let id = p.ams.external.get("id");
+    for slot in map.get_mut("vir_slot").and_then(Value::as_array_mut).into_iter().flatten() {
+        if slot.get("id") == id {
+            *slot = Value::Object(p.ams.external.clone());
+        }
     }
     if !map.contains_key("ams") {
         return;

@@ -3,7 +3,7 @@
 use rumqttc::{ConnectReturnCode, ConnectionError, Event, Packet, QoS};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::super::{Fault, models};
@@ -149,4 +149,58 @@ async fn a_zombie_reports_and_ignores_a_dead_one_is_mute() {
     // No PINGRESP comes: the client gives up by itself.
     ended(&mut peer).await;
     assert!(peer.seen.len() <= seen + 1);
+}
+
+#[tokio::test]
+async fn discovery_announces_and_answers() {
+    let ear = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut options = fast("p1s");
+    options.ssdp_target = Some(ear.local_addr().unwrap());
+    options.ssdp_port = Some(0);
+    let sim = started(options).await;
+    let mut buffer = [0u8; 2048];
+    let (length, _) = timeout(DEADLINE, ear.recv_from(&mut buffer)).await.unwrap().unwrap();
+    let notify = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    let captured: Value =
+        serde_json::from_str(include_str!("../../../../fixtures/bambu/ssdp-notify-p1s-01.10.json")).unwrap();
+    let names =
+        |text: &str| text.lines().filter_map(|l| Some(l.split_once(':')?.0.to_owned())).collect::<Vec<_>>();
+    assert!(notify.starts_with("NOTIFY * HTTP/1.1\r\n"));
+    assert_eq!(names(&notify), names(captured["datagram"].as_str().unwrap()));
+    let search: Value =
+        serde_json::from_str(include_str!("../../../../fixtures/bambu/ssdp-msearch.json")).unwrap();
+    let to = sim.addresses().ssdp.unwrap();
+    ear.send_to(search["datagram"].as_str().unwrap().as_bytes(), to).await.unwrap();
+    let answered = timeout(DEADLINE, async {
+        loop {
+            let (length, from) = ear.recv_from(&mut buffer).await.unwrap();
+            if from == to {
+                return String::from_utf8_lossy(&buffer[..length]).into_owned();
+            }
+        }
+    });
+    assert!(answered.await.unwrap().contains("USN: 01P00A000000001\r\n"));
+}
+
+#[tokio::test]
+async fn a_changed_certificate_has_another_key() {
+    let sim = started(fast("p2s")).await;
+    let leaf = || async {
+        let stream = TcpStream::connect(sim.addresses().mqtt).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(super::client::tls()));
+        let stream = connector.connect(name, stream).await.unwrap();
+        let chain = stream.get_ref().1.peer_certificates().unwrap();
+        assert_eq!(chain.len(), 1, "a P2S sends only its leaf");
+        chain[0].clone()
+    };
+    let spki = |der: &[u8]| {
+        use x509_parser::prelude::FromDer;
+        let (_, leaf) = x509_parser::prelude::X509Certificate::from_der(der).unwrap();
+        assert_eq!(leaf.subject().to_string(), "CN=22E00A000000001");
+        leaf.public_key().raw.to_vec()
+    };
+    let first = spki(&leaf().await);
+    sim.faults().apply(Fault::CertificateChange).unwrap();
+    assert_ne!(first, spki(&leaf().await));
 }
