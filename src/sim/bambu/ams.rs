@@ -231,10 +231,11 @@ fn fill(units: &mut [Unit]) {
 impl Printer {
     /// Begins to load the first filament the job maps.
     pub(super) fn load_job_filament(&mut self) {
-        if let Some(tray) = self.job.tray
-            && tray != self.ams.now
-        {
-            self.ams.begin(tray, false);
+        match self.job.tray {
+            // Put in by hand before the start: nothing is fed.
+            Some(EXTERNAL) => (self.ams.now, self.ams.target) = (EXTERNAL, EXTERNAL),
+            Some(tray) if tray != self.ams.now => self.ams.begin(tray, false),
+            _ => {}
         }
     }
 
@@ -261,7 +262,12 @@ impl Printer {
         {
             nozzle.target = 220.0;
         }
-        if step == Some(FEED) && self.ams.jammed && !change.stuck && change.in_step > 1.0 {
+        if step == Some(FEED)
+            && self.ams.target != EXTERNAL
+            && self.ams.jammed
+            && !change.stuck
+            && change.in_step > 1.0
+        {
             change.stuck = true;
             self.jam();
         }

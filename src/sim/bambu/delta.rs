@@ -36,6 +36,7 @@ struct Urgent {
     lights: Vec<(String, String)>,
     subtask: String,
     tray: u32,
+    step: Option<u16>,
     door: bool,
 }
 
@@ -49,6 +50,7 @@ fn urgent(p: &Printer) -> Urgent {
         lights: p.lights.clone(),
         subtask: p.job.subtask_id.clone(),
         tray: p.ams.now,
+        step: p.ams.status(),
         door: p.door_open,
     }
 }

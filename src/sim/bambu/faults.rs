@@ -61,7 +61,7 @@ pub enum Fault {
     FailJob {
         code: u32,
     },
-    /// Feeding from the AMS gets stuck at the next load.
+    /// Feeding from the AMS gets stuck, at each load and retry until switched off.
     AmsJam {
         #[serde(default = "yes")]
         on: bool,

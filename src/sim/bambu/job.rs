@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use md5::{Digest, Md5};
 use serde_json::{Map, Value};
 
-use super::ams::{EXTERNAL, NOTHING};
+use super::ams::EXTERNAL;
 use super::models::{Model, Urls};
 use super::printer::{Printer, error};
 use crate::sim::physics::{Plan, Stage};
@@ -184,7 +184,6 @@ impl Printer {
         };
         let use_ams = request.get("use_ams").and_then(Value::as_bool).unwrap_or(false);
         let first = mapping.iter().find_map(|tray| u32::try_from(*tray).ok());
-        let external = if self.ams.units.is_empty() { EXTERNAL } else { NOTHING };
         self.accept(
             Job {
                 file: stored,
@@ -196,7 +195,7 @@ impl Printer {
                 profile_id: text(request, "profile_id"),
                 plate,
                 print_type: "local",
-                tray: if use_ams { first } else { Some(external) }.filter(|tray| *tray != NOTHING),
+                tray: if use_ams { first } else { Some(EXTERNAL) },
                 mapping,
                 ..Job::default()
             },

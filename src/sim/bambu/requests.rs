@@ -17,6 +17,9 @@ use super::{delta, report};
 
 type Object = Map<String, Value>;
 
+/// Real seconds the network is gone after `system.reboot`: shorter than a real boot, for the sake of demos.
+const REBOOT_SECONDS: f64 = 5.0;
+
 /// How a command was taken.
 pub(super) enum Taken {
     /// `result: success`, whatever comes of it.
@@ -48,7 +51,7 @@ pub(super) fn receive(core: &Arc<Core>, payload: &[u8]) {
     core.changed.notify_one();
 }
 
-fn one(core: &Core, category: &str, body: Value) -> Option<Value> {
+fn one(core: &Arc<Core>, category: &str, body: Value) -> Option<Value> {
     let mut printer = lock(&core.printer);
     let Value::Object(request) = body else {
         printer.counters.malformed_requests += 1;
@@ -73,6 +76,11 @@ fn one(core: &Core, category: &str, body: Value) -> Option<Value> {
         ("info", "get_version") => {
             let sequence = request.get("sequence_id").cloned().unwrap_or_else(|| json!("0"));
             return Some(report::versions(&printer, sequence));
+        }
+        ("system", "reboot") => {
+            drop(printer);
+            core.power_cut(REBOOT_SECONDS);
+            return None;
         }
         ("print", _) => print::run(&mut printer, &core.root, &command, &request),
         ("system", "get_access_code") => {

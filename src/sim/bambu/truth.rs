@@ -41,7 +41,7 @@ pub struct Counters {
     pub partial_homings: u64,
     /// Requests that were no JSON object, or named no command.
     pub malformed_requests: u64,
-    /// Bytes that MQTT clients published too large or undecodable.
+    /// Logins refused by any service.
     pub failed_logins: u64,
     pub uploads: u64,
     pub downloads: u64,

@@ -29,10 +29,6 @@ pub(super) fn run(p: &mut Printer, category: &str, command: &str, request: &Obje
             p.print_error = 0;
             Taken::Ok
         }
-        ("system", "reboot") => {
-            p.power_cycle();
-            Taken::Silent
-        }
         ("camera", "ipcam_record_set") => ipcam(p, "ipcam_record", request),
         ("camera", "ipcam_timelapse") => ipcam(p, "timelapse", request),
         ("camera", "ipcam_get_media_info") => {

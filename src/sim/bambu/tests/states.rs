@@ -8,7 +8,7 @@ use super::{fast, started};
 
 async fn running(model: &str) -> (super::super::Simulator, Peer) {
     let mut options = fast(model);
-    options.speed = 60.0;
+    options.speed = 30.0;
     let sim = started(options).await;
     let mut peer = Peer::connect(&sim).await;
     peer.print_sample().await;
@@ -148,7 +148,7 @@ async fn filament_runs_out_and_goes_on_after_a_refill() {
 #[tokio::test]
 async fn an_ams_change_walks_its_steps_and_can_jam() {
     let mut options = fast("x1c");
-    options.speed = 20.0;
+    options.speed = 10.0;
     let sim = started(options).await;
     let mut peer = Peer::connect(&sim).await;
     let load = json!({"print": {"command": "ams_change_filament", "ams_id": 1, "slot_id": 1, "target": 5,
@@ -211,7 +211,7 @@ async fn an_h2d_delta_of_a_unit_has_only_what_changed() {
 #[tokio::test]
 async fn the_first_x1_firmware_sends_whole_reports_while_it_prints() {
     let mut options = fast("x1c-early");
-    options.speed = 60.0;
+    options.speed = 30.0;
     let sim = started(options).await;
     let mut peer = Peer::connect(&sim).await;
     peer.print("file:///mnt/sdcard/cube.gcode.3mf", "77").await;
