@@ -79,8 +79,8 @@ pub(super) fn run(p: &mut Printer, root: &Path, command: &str, request: &Object)
         }
         "ams_change_filament" => {
             let target = number(request, "target").unwrap_or(i64::from(NOTHING));
-            let external = number(request, "ams_id") == Some(255)
-                && matches!((number(request, "slot_id"), target), (Some(254 | 0), _));
+            let slot = number(request, "slot_id");
+            let external = number(request, "ams_id") == Some(255) && matches!(slot, Some(254 | 0));
             let target = if external { EXTERNAL } else { u32::try_from(target).unwrap_or(NOTHING) };
             super::device::change(p, target)
         }
