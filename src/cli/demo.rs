@@ -132,7 +132,7 @@ async fn simulate(name: &str, speed: f64) -> anyhow::Result<Simulated> {
 }
 
 fn simulated(name: &str, kind: Kind, control: SocketAddr, config: String, guard: impl Send + 'static) -> Simulated {
-    let sample = ("cube.gcode", elegoo_sample::cube_gcode().into_bytes());
+    let sample = ("cube.gcode", elegoo_sample::cube().into_bytes());
     Simulated { name: name.to_owned(), kind, control, config, sample, _guard: Box::new(guard) }
 }
 
@@ -155,7 +155,7 @@ async fn simulate_bambu(key: &str, speed: f64) -> anyhow::Result<Simulated> {
         config.push_str(&format!("camera_port = {}\n", camera.port()));
     }
     let control = at.control.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    let sample = ("cube.gcode.3mf", sample::cube_3mf(model.sample_target())?);
+    let sample = ("cube.gcode.3mf", sample::cube_3mf(model.code)?);
     Ok(Simulated { name: key.to_owned(), kind: Kind::Bambu, control, config, sample, _guard: Box::new(simulator) })
 }
 

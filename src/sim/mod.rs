@@ -13,6 +13,7 @@ pub mod elegoo_cc2;
 pub mod elegoo_sample;
 pub mod elegoo_storage;
 pub mod physics;
+pub mod sample;
 pub mod traffic;
 
 #[cfg(test)]
