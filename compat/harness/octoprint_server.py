@@ -1,5 +1,6 @@
 """A real OctoPrint, headless, with a base folder of its own, driven by its REST API."""
 
+import os
 import re
 import secrets
 import shutil
@@ -12,6 +13,9 @@ import yaml
 
 from harness import process
 from harness.waiting import wait_for
+
+# Which OctoPrint the scenarios run with: 1 is the released one, 2 the pre-release.
+MAJOR = int(os.environ.get("OCTOPRINT_MAJOR", "1"))
 
 # Bundled plugins that talk to the internet or put themselves in front of the user.
 QUIET = [

@@ -5,9 +5,8 @@ import os
 import pytest
 
 from harness.moonraker import Moonraker, make_idle
-from harness.octoprint_server import OctoPrint
-
-MAJOR = int(os.environ.get("OCTOPRINT_MAJOR", "1"))
+from harness.octoprint_server import MAJOR, OctoPrint
+from harness.waiting import wait_for
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +31,12 @@ def octoprint(server, idle_printer):
 @pytest.fixture
 def cube(octoprint):
     """The sample's entry in OctoPrint's list of the printer's storage."""
-    from harness.waiting import wait_for
     return wait_for(lambda: octoprint.find("cube.gcode"), "cube.gcode is listed", 20)
 
 
 @pytest.fixture
 def printing(octoprint, cube, moonraker):
     """A print of cube.gcode that OctoPrint started and the printer reports as running."""
-    from harness.waiting import wait_for
     octoprint.select(cube, start=True)
     octoprint.wait_state("Printing")
     wait_for(lambda: moonraker.print_state() == "printing", "the printer prints", 60)

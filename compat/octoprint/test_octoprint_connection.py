@@ -4,10 +4,8 @@ import pytest
 
 from harness.demo import Demo
 from harness.moonraker import Moonraker
-from harness.octoprint_server import OctoPrint
+from harness.octoprint_server import MAJOR, OctoPrint
 from harness.waiting import holds_for, wait_for
-
-import conftest as settings
 
 
 def test_fixed_port_handshake(octoprint, printer):
@@ -57,7 +55,7 @@ def test_every_line_is_acknowledged(octoprint):
     octoprint.command("M117 last one")
     wait_for(lambda: any("last one" in line for line in octoprint.sent(since)), "all lines were sent", 30)
     wait_for(
-        lambda: sum(l.startswith("ok") for l in octoprint.received(since)) >= len(octoprint.sent(since)),
+        lambda: sum(line.startswith("ok") for line in octoprint.received(since)) >= len(octoprint.sent(since)),
         "an ok for every line sent", 20,
     )
     assert any("Unknown command" in line for line in octoprint.received(since))
@@ -81,7 +79,7 @@ def test_disconnect_and_reconnect(octoprint, printer):
 
 def test_auto_detection(idle_printer, demo):
     """Port AUTO and baud rate 0, with only this printer's pty on offer."""
-    with OctoPrint(f"auto{settings.MAJOR}-{idle_printer.name}", idle_printer.pty, major=settings.MAJOR) as server:
+    with OctoPrint(f"auto{MAJOR}-{idle_printer.name}", idle_printer.pty, major=MAJOR) as server:
         wait_for(lambda: idle_printer.pty in server.ports(), "the pty is offered")
         server.connect("AUTO", 0)
         server.wait_state("Operational", seconds=60)
@@ -140,9 +138,9 @@ def test_connect_while_the_printer_is_away(idle_printer, server):
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_gateway_restart(how):
     """The same pty name works again for an OctoPrint that stayed open (its own demo: others keep theirs)."""
-    with Demo(20, f"demo-{how}{settings.MAJOR}") as own:
+    with Demo(20, f"demo-{how}{MAJOR}") as own:
         name, pty = own.printers[0].name, own.printers[0].pty
-        with OctoPrint(f"{how}{settings.MAJOR}", pty, major=settings.MAJOR) as server:
+        with OctoPrint(f"{how}{MAJOR}", pty, major=MAJOR) as server:
             server.connect_and_wait(pty)
             if how == "kill":
                 own.kill()

@@ -37,16 +37,17 @@ def test_print_from_storage_with_pause_and_cancel(octoprint):
     wait_for(lambda: (octoprint.job()["progress"]["completion"] or 0) > 0, "progress")
     octoprint.pause()
     octoprint.wait_state("Paused")
-    # The virtual printer reports one byte too many while paused (rule 7), so "Paused" may not stay here.
-    if octoprint.state() != "Paused":
-        octoprint.pause()
-        octoprint.wait_state("Paused")
     octoprint.resume()
-    octoprint.wait_state("Printing")
+    # The virtual printer may take a resume for the end of the job, so the cancel gets a print of its own.
+    if octoprint.wait_state("Printing", "Operational", "Finishing") != "Printing":
+        octoprint.wait_state("Printing", "Operational")
+    if octoprint.state() == "Operational":
+        octoprint.start_job()
+        octoprint.wait_state("Printing")
     octoprint.cancel()
     octoprint.wait_state("Operational")
     seen = octoprint.transitions(since)
-    assert any(state.startswith("Paus") for state in seen), seen
+    assert {"Pausing", "Paused", "Resuming", "Cancelling"} <= set(seen), seen
     assert octoprint.sent(since) and octoprint.received(since), "the serial log is read"
 
 
