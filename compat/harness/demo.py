@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from harness.simulator import Simulator
 # A demo nobody stops ends by itself after this many seconds.
 LIFETIME = 1800
 START_SECONDS = 60
+# Long enough for the gateway to notice and for OctoPrint to connect meanwhile.
+BAMBU_OFF_SECONDS = 45
 
 
 def binary():
@@ -40,6 +43,21 @@ class Printer:
 
     def simulator(self):
         return Simulator(self.control_host, self.control_port)
+
+    @contextmanager
+    def without_power(self):
+        """The printer is off inside this block; afterwards it starts again, without the print it had."""
+        simulator = self.simulator()
+        if self.kind == "bambu":
+            # This simulator switches itself on again.
+            simulator.fault("power_cut", seconds=BAMBU_OFF_SECONDS)
+            yield
+        else:
+            simulator.fault("power_cut")
+            try:
+                yield
+            finally:
+                simulator.fault("power_on")
 
 
 class Demo:

@@ -102,34 +102,24 @@ def test_emergency_stop(octoprint, cube, moonraker, printer):
     octoprint.connect_and_wait(printer.pty)
 
 
-# What cuts the printer off and brings it back, in the simulators' words.
-AWAY, BACK = "power_cut", "power_on"
-
-
 def test_printer_goes_away_and_comes_back(octoprint, printer, moonraker):
     """The pty stays; OctoPrint is told why by a notification and is not disconnected."""
     since = octoprint.mark()
-    printer.simulator().fault(AWAY)
-    try:
-        wait_for(lambda: any("action:notification" in l for l in octoprint.received(since)), "a notification", 60)
-        holds_for(lambda: octoprint.state() == "Operational", "Operational while the printer is away", 5)
-    finally:
-        printer.simulator().fault(BACK)
-    wait_for(lambda: moonraker.call("server.info")["klippy_state"] == "ready", "the printer is back", 90)
+    with printer.without_power():
+        wait_for(lambda: any("action:notification" in line for line in octoprint.received(since)), "a notification", 40)
+        holds_for(lambda: octoprint.state() == "Operational", "Operational while the printer is away", 3)
+    wait_for(lambda: moonraker.call("server.info")["klippy_state"] == "ready", "the printer is back", 120)
     wait_for(lambda: octoprint.temperatures()["tool0"]["actual"] > 5, "temperatures")
 
 
 def test_connect_while_the_printer_is_away(idle_printer, server):
     since = server.mark()
-    idle_printer.simulator().fault(AWAY)
-    try:
+    with idle_printer.without_power():
         with Moonraker(idle_printer.url) as client:
-            wait_for(lambda: client.call("server.info")["klippy_state"] != "ready", "the gateway has noticed", 60)
+            wait_for(lambda: client.call("server.info")["klippy_state"] != "ready", "the gateway has noticed", 30)
         server.connect_and_wait(idle_printer.pty)
-        wait_for(lambda: any("No media" in l for l in server.received(since)), "M21 says No media")
-    finally:
-        idle_printer.simulator().fault(BACK)
-    wait_for(lambda: any("action:sd_inserted" in l for l in server.received(since)), "the card is announced", 90)
+        wait_for(lambda: any("No media" in line for line in server.received(since)), "M21 says No media")
+    wait_for(lambda: any("action:sd_inserted" in line for line in server.received(since)), "the card is announced", 120)
     wait_for(lambda: server.find("cube.gcode"), "files are listed", 30)
     server.disconnect()
     assert server.trouble(since) == []

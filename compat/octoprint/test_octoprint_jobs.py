@@ -100,6 +100,29 @@ def test_pause_and_resume_at_the_printer(printing, moonraker):
     assert "M25" not in codes and "M24" not in codes, "rule 18: told, not asked to do it again"
 
 
+def test_filament_runs_out(printing, printer, moonraker):
+    """A pause the printer makes on its own: OctoPrint follows and is told the reason."""
+    since = printing.mark()
+    wait_for(lambda: completion(printing) > 0, "the print is under way", 180)
+    printer.simulator().fault("runout")
+    printing.wait_state("Paused", seconds=60)
+    assert moonraker.print_state() == "paused"
+    wait_for(lambda: any("action:notification" in line or "action:prompt" in line for line in printing.received(since)),
+             "the reason is given", 30)
+
+
+def test_print_fails_at_the_printer(printing, printer, moonraker):
+    wait_for(lambda: completion(printing) > 0, "the print is under way", 180)
+    since = printing.mark()
+    if printer.kind == "bambu":
+        printer.simulator().fault("fail_job", code=0x0300_8008)
+    else:
+        printer.simulator().fault("fail")
+    printing.wait_state("Operational", seconds=60)
+    wait_for(lambda: moonraker.print_state() == "error", "the print failed", 30)
+    assert any("action:notification" in line for line in printing.received(since)), "OctoPrint is told why"
+
+
 def test_cancel_at_the_printer(printing, moonraker):
     moonraker.call("printer.print.cancel", seconds=60)
     printing.wait_state("Operational")
