@@ -1,0 +1,50 @@
+"""Child processes that are logged, bounded, and ended by their own process group only."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+TARGET = Path(os.environ.get("MOONGATE_TARGET", Path(__file__).resolve().parents[2] / "target"))
+WORK = TARGET / "compat"
+LOGS = WORK / "logs"
+
+
+def free_port():
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(arguments, log_name, env=None, stdout=None):
+    """Starts a process in a group of its own, standard error (and output, unless given) into `LOGS/log_name`."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = open(LOGS / log_name, "ab")
+    try:
+        return subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout if stdout is not None else log,
+            stderr=log,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    finally:
+        log.close()
+
+
+def stop(process, patience=10.0, first=signal.SIGTERM):
+    """Asks the process to end, kills its group when it does not within `patience` seconds; returns the exit code."""
+    if process.poll() is None:
+        process.send_signal(first)
+        try:
+            return process.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    return process.wait(patience)

@@ -1,0 +1,29 @@
+"""A printer without power: the state the front ends show, what stays usable, and that it heals by itself."""
+
+import pytest
+
+from harness.moonraker import RpcError
+from harness.waiting import wait_for
+
+
+def test_offline_and_back(printer, idle_printer, moonraker):
+    if printer.kind == "moonraker":
+        pytest.skip("the reference server has no simulated printer")
+    moonraker.subscribe({"print_stats": None})
+    with printer.without_power():
+        state = wait_for(
+            lambda: next((s for s in [moonraker.call("server.info")["klippy_state"]] if s != "ready"), None),
+            "klippy_state other than ready", 20,
+        )
+        assert state in ("disconnected", "error", "startup", "shutdown")
+        assert any(p["path"] == "cube.gcode" for p in moonraker.call("server.files.list", {"root": "gcodes"}))
+        assert moonraker.call("server.database.list")["namespaces"] is not None
+        with pytest.raises(RpcError) as refused:
+            moonraker.call("printer.print.start", {"filename": "cube.gcode"})
+        assert refused.value.code in (400, 503)
+        with pytest.raises(RpcError):
+            moonraker.gcode("SET_HEATER_TEMPERATURE HEATER=extruder TARGET=200")
+    moonraker.next_notification("notify_klippy_ready", 120)
+    assert moonraker.call("server.info")["klippy_state"] == "ready"
+    assert moonraker.print_state() in ("standby", "error", "cancelled"), "nothing was started afterwards"
+    assert moonraker.query("extruder")["extruder"]["target"] == 0, "nothing was queued"
