@@ -1,1 +1,15 @@
-//! Thin wrappers around network libraries that own their traps. Know nothing of printers or clients.
+//! Thin network wrappers that own the traps of our protocol libraries.
+//!
+//! Nothing here knows a printer model or a front end: a driver passes addresses, credentials and a
+//! [`tls::PrinterTls`], and gets typed errors that say what to do next.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`tls`] | certificates without a public authority: name check, pinned key, real signature check |
+//! | [`mqtt`] | one MQTT 3.1.1 session that never queues a command for later |
+//! | [`ftps`] | implicit FTPS with session reuse, timeouts, cancellation and size check |
+//! | [`backoff`] | growing, jittered waits between attempts |
+pub mod backoff;
+pub mod ftps;
+pub mod mqtt;
+pub mod tls;

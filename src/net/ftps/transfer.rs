@@ -1,0 +1,324 @@
+//! Transfers: listing, upload and download.
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use suppaftp::Status;
+use suppaftp::tokio::TransferStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::channel::Channel;
+use super::{FtpsError, FtpsSession, bounded};
+
+const BUFFER: usize = 64 << 10;
+/// Largest listing read, in bytes: some 50 000 entries.
+const MAX_LISTING: u64 = 4 << 20;
+
+/// Why bytes stopped flowing before the end.
+enum Interruption {
+    /// The other end or the network; the server's reply says more.
+    Remote(io::Error),
+    /// Nothing moved for the idle time.
+    Idle,
+    /// A reason on this side.
+    Own(FtpsError),
+}
+
+impl FtpsSession {
+    pub(super) async fn fetch_listing(&mut self, dir: &str) -> Result<Vec<u8>, FtpsError> {
+        let mut bytes = Vec::new();
+        let command = format!("LIST {dir}");
+        self.receive(dir, &command, &mut bytes, MAX_LISTING, |_| {}, &CancellationToken::new()).await?;
+        Ok(bytes)
+    }
+
+    /// Stores everything `source` yields as `remote`, replacing a file of that name.
+    ///
+    /// `progress` gets the total number of bytes handed to the socket, which runs somewhat ahead
+    /// of the printer (450 kB measured on loopback against a peer that reads nothing). Returns the number of bytes stored, checked with `SIZE` where
+    /// the printer has it. After a failure the partial file is deleted if the printer can still be
+    /// reached, because some printers start leftovers by themselves (bambu.md 5.4); a refusal
+    /// before any data flowed deletes nothing.
+    ///
+    /// # Errors
+    /// [`FtpsError::Cancelled`], [`FtpsError::Truncated`], [`FtpsError::StorageFull`],
+    /// [`FtpsError::BadName`], [`FtpsError::DataRefused`], [`FtpsError::Aborted`],
+    /// [`FtpsError::Timeout`], [`FtpsError::Local`] and the errors of a lost session.
+    pub async fn upload(
+        &mut self,
+        source: impl AsyncRead + Unpin,
+        remote: &str,
+        progress: impl FnMut(u64),
+        cancel: &CancellationToken,
+    ) -> Result<u64, FtpsError> {
+        self.begin(remote)?;
+        let opened = bounded(self.options.timeouts.reply, self.library.put_with_stream(remote)).await;
+        let data = self.opened(opened)?;
+        let result = Box::pin(self.send(data, source, remote, progress, cancel)).await;
+        if result.is_err() {
+            Box::pin(self.discard(remote)).await;
+        }
+        result
+    }
+
+    async fn send(
+        &mut self,
+        mut data: TransferStream<Channel>,
+        source: impl AsyncRead + Unpin,
+        remote: &str,
+        progress: impl FnMut(u64),
+        cancel: &CancellationToken,
+    ) -> Result<u64, FtpsError> {
+        let idle = self.options.timeouts.idle;
+        let pumped = pump_out(source, &mut data, idle, progress, cancel).await;
+        match pumped {
+            Ok(sent) => {
+                let finished = self.conclude(data, cancel).await;
+                self.confirm(sent, finished, remote).await
+            }
+            Err(Interruption::Remote(error)) => {
+                let finished = bounded(self.options.timeouts.reply, data.finish()).await;
+                Err(self.settle(finished).err().unwrap_or(FtpsError::Aborted(error.to_string())))
+            }
+            Err(Interruption::Idle) => Err(FtpsError::Timeout(idle)),
+            Err(Interruption::Own(error)) => Err(self.abandon(data, error)),
+        }
+    }
+
+    /// Closes the data connection and waits for the final reply.
+    async fn conclude(
+        &mut self,
+        data: TransferStream<Channel>,
+        cancel: &CancellationToken,
+    ) -> Result<(), FtpsError> {
+        let finish = bounded(self.options.timeouts.finish, data.finish());
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                self.unsettled = false;
+                Err(FtpsError::Cancelled)
+            }
+            finished = finish => self.settle(finished),
+        }
+    }
+
+    /// Ends a transfer for a reason on this side; the session stays usable because the library
+    /// reads the reply of the abandoned transfer before the next command.
+    fn abandon(&mut self, data: TransferStream<Channel>, error: FtpsError) -> FtpsError {
+        drop(data);
+        self.unsettled = false;
+        error
+    }
+
+    /// Judges an upload by the length stored: the final reply alone is wrong in both directions
+    /// (bambu.md T27).
+    async fn confirm(
+        &mut self,
+        sent: u64,
+        finished: Result<(), FtpsError>,
+        remote: &str,
+    ) -> Result<u64, FtpsError> {
+        let doubt = match finished {
+            Ok(()) => None,
+            Err(error @ (FtpsError::Aborted(_) | FtpsError::Timeout(_) | FtpsError::Unreachable(_))) => {
+                Some(error)
+            }
+            Err(error) => return Err(error),
+        };
+        if self.unsettled
+            && let Err(error) = self.reopen().await
+        {
+            return Err(doubt.unwrap_or(error));
+        }
+        match (self.size(remote).await, doubt) {
+            (Ok(stored), None) if stored == sent => Ok(sent),
+            (Ok(stored), Some(error)) if stored == sent => {
+                tracing::warn!(remote, %error, "upload complete by size although not confirmed");
+                Ok(sent)
+            }
+            (Ok(stored), _) => Err(FtpsError::Truncated { sent, stored }),
+            (Err(FtpsError::Unsupported(_)), None) => Ok(sent),
+            (Err(error), None) => Err(error),
+            (Err(_), Some(error)) => Err(error),
+        }
+    }
+
+    /// Copies the file `remote` into `sink`; returns its length in bytes.
+    ///
+    /// `progress` gets the total number of bytes received. What `sink` holds after an error is
+    /// incomplete.
+    ///
+    /// # Errors
+    /// [`FtpsError::NotFound`], [`FtpsError::TooLarge`] beyond `limit` bytes,
+    /// [`FtpsError::Truncated`] if the file is longer or shorter than `SIZE` said,
+    /// [`FtpsError::Cancelled`], [`FtpsError::DataRefused`], [`FtpsError::Aborted`],
+    /// [`FtpsError::Timeout`], [`FtpsError::Local`] and the errors of a lost session.
+    pub async fn download(
+        &mut self,
+        remote: &str,
+        sink: impl AsyncWrite + Unpin,
+        limit: u64,
+        progress: impl FnMut(u64),
+        cancel: &CancellationToken,
+    ) -> Result<u64, FtpsError> {
+        let announced = match self.size(remote).await {
+            Ok(size) if size > limit => return Err(FtpsError::TooLarge(limit)),
+            Ok(size) => Some(size),
+            Err(FtpsError::Unsupported(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let command = format!("RETR {remote}");
+        let stored = Box::pin(self.receive(remote, &command, sink, limit, progress, cancel)).await?;
+        match announced {
+            Some(sent) if sent != stored => Err(FtpsError::Truncated { sent, stored }),
+            _ => Ok(stored),
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        path: &str,
+        command: &str,
+        sink: impl AsyncWrite + Unpin,
+        limit: u64,
+        progress: impl FnMut(u64),
+        cancel: &CancellationToken,
+    ) -> Result<u64, FtpsError> {
+        self.begin(path)?;
+        let expected = [Status::AboutToSend, Status::AlreadyOpen];
+        let request = self.library.custom_data_command(command, &expected);
+        let opened = bounded(self.options.timeouts.reply, request).await;
+        let (_, mut data) = self.opened(opened)?;
+        let idle = self.options.timeouts.idle;
+        match pump_in(&mut data, sink, limit, idle, progress, cancel).await {
+            Ok(received) => self.conclude(data, cancel).await.map(|()| received),
+            Err(Interruption::Remote(error)) => {
+                let finished = bounded(self.options.timeouts.reply, data.finish()).await;
+                Err(self.settle(finished).err().unwrap_or(FtpsError::Aborted(error.to_string())))
+            }
+            Err(Interruption::Idle) => Err(FtpsError::Timeout(idle)),
+            Err(Interruption::Own(error)) => Err(self.abandon(data, error)),
+        }
+    }
+
+    /// Ends the opening of a transfer: on success it is under way, and a data connection that
+    /// failed after the server accepted the command leaves a reply nobody will read.
+    fn opened<T>(&mut self, result: Result<T, FtpsError>) -> Result<T, FtpsError> {
+        self.unsettled = match &result {
+            Ok(_) | Err(FtpsError::DataRefused(_)) => true,
+            Err(error) => error.is_fatal(),
+        };
+        result
+    }
+
+    /// Deletes what a failed upload left behind, in a new session if this one is unusable.
+    async fn discard(&mut self, remote: &str) {
+        let mut result = self.delete(remote).await;
+        if self.unsettled {
+            result = match self.reopen().await {
+                Ok(()) => self.delete(remote).await,
+                Err(error) => Err(error),
+            };
+        }
+        match result {
+            Ok(()) | Err(FtpsError::NotFound(_)) => {}
+            Err(error) => {
+                tracing::warn!(remote, %error, "an incomplete file may be left on the printer");
+            }
+        }
+    }
+
+    /// Replaces a session that is out of step. The old connection is closed first: printers allow
+    /// few at a time.
+    async fn reopen(&mut self) -> Result<(), FtpsError> {
+        self.unsettled = true;
+        let socket = self.library.get_ref().await;
+        if let Err(error) = socket2::SockRef::from(&*socket).shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "the old control connection was gone already");
+        }
+        drop(socket);
+        self.library = Box::pin(Self::log_in(&self.options)).await?;
+        self.unsettled = false;
+        Ok(())
+    }
+}
+
+async fn pump_out(
+    mut source: impl AsyncRead + Unpin,
+    data: &mut TransferStream<Channel>,
+    idle: Duration,
+    mut progress: impl FnMut(u64),
+    cancel: &CancellationToken,
+) -> Result<u64, Interruption> {
+    let mut buffer = vec![0; BUFFER];
+    let mut sent = 0_u64;
+    loop {
+        let filled = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Interruption::Own(FtpsError::Cancelled)),
+            filled = source.read(&mut buffer) => filled.map_err(local)?,
+        };
+        let mut rest = buffer.get(..filled).unwrap_or_default();
+        if rest.is_empty() {
+            moved(data.flush(), idle, cancel).await?;
+            return Ok(sent);
+        }
+        while !rest.is_empty() {
+            let written = moved(data.write(rest), idle, cancel).await?;
+            if written == 0 {
+                return Err(Interruption::Remote(io::ErrorKind::WriteZero.into()));
+            }
+            rest = rest.get(written..).unwrap_or_default();
+            sent += written as u64;
+            progress(sent);
+        }
+    }
+}
+
+async fn pump_in(
+    data: &mut TransferStream<Channel>,
+    mut sink: impl AsyncWrite + Unpin,
+    limit: u64,
+    idle: Duration,
+    mut progress: impl FnMut(u64),
+    cancel: &CancellationToken,
+) -> Result<u64, Interruption> {
+    let mut buffer = vec![0; BUFFER];
+    let mut received = 0_u64;
+    loop {
+        let filled = moved(data.read(&mut buffer), idle, cancel).await?;
+        let bytes = buffer.get(..filled).unwrap_or_default();
+        if bytes.is_empty() {
+            sink.flush().await.map_err(local)?;
+            return Ok(received);
+        }
+        received += filled as u64;
+        if received > limit {
+            return Err(Interruption::Own(FtpsError::TooLarge(limit)));
+        }
+        sink.write_all(bytes).await.map_err(local)?;
+        progress(received);
+    }
+}
+
+fn local(error: io::Error) -> Interruption {
+    Interruption::Own(FtpsError::Local(error))
+}
+
+/// One step of a transfer, unless cancelled or idle for too long.
+async fn moved<T>(
+    step: impl Future<Output = io::Result<T>>,
+    idle: Duration,
+    cancel: &CancellationToken,
+) -> Result<T, Interruption> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Interruption::Own(FtpsError::Cancelled)),
+        stepped = timeout(idle, step) => match stepped {
+            Ok(result) => result.map_err(Interruption::Remote),
+            Err(_) => Err(Interruption::Idle),
+        },
+    }
+}

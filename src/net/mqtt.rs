@@ -1,0 +1,226 @@
+//! One MQTT 3.1.1 session to a printer's broker.
+//!
+//! A session lives once: the first error ends it, nothing is sent afterwards and nothing it held
+//! is sent by a later one. [`MqttClient::publish`] therefore refuses while there is no session,
+//! instead of queueing a movement that would happen minutes later (crates.md section 3, bambu.md
+//! T14). Acknowledgements of the broker mean nothing about the printer and never gate anything
+//! (bambu.md 2.4).
+mod error;
+mod session;
+#[cfg(test)]
+mod test_broker;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::AsyncClient;
+use rustls::ClientConfig;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use zeroize::Zeroizing;
+
+pub use error::MqttError;
+
+/// Largest packet accepted from a broker, in bytes. Full reports of a printer with four filament
+/// units exceed the library's default of 10 KiB.
+pub const MAX_INCOMING: usize = 1 << 20;
+/// Largest packet sent, in bytes.
+pub const MAX_OUTGOING: usize = 64 << 10;
+
+/// Delivery wanted from the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qos {
+    /// QoS 0.
+    AtMostOnce,
+    /// QoS 1; some printers drop QoS 0 commands while busy (bambu.md 2.4).
+    AtLeastOnce,
+}
+
+/// Where and how to connect. `Debug` hides the password.
+#[derive(Clone)]
+pub struct MqttOptions {
+    /// IPv4 address or host name; IPv6 literals only without TLS.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Unique per process start, or a taken-over session closes the older one.
+    pub client_id: String,
+    /// Ping interval, at least 1 s. A dead link is noticed within two of them.
+    pub keep_alive: Duration,
+    /// TLS configuration, e.g. [`super::tls::PrinterTls::client_config`]; `None` is plain TCP.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Deadline for TCP, TLS, login and all subscriptions together.
+    pub connect_timeout: Duration,
+    credentials: Option<(String, Zeroizing<String>)>,
+}
+
+impl MqttOptions {
+    /// Plain TCP without login, 15 s keep-alive, 10 s to connect (bambu.md 2.2: a cold P1S takes
+    /// up to 5 s to accept a login).
+    pub fn new(host: impl Into<String>, port: u16, client_id: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            client_id: client_id.into(),
+            keep_alive: Duration::from_secs(15),
+            tls: None,
+            connect_timeout: Duration::from_secs(10),
+            credentials: None,
+        }
+    }
+
+    /// Logs in as `username`.
+    pub fn set_credentials(&mut self, username: &str, password: &str) -> &mut Self {
+        self.credentials = Some((username.to_owned(), Zeroizing::new(password.to_owned())));
+        self
+    }
+}
+
+impl fmt::Debug for MqttOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttOptions")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("client_id", &self.client_id)
+            .field("username", &self.credentials.as_ref().map(|(username, _)| username))
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One received publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Full topic name.
+    pub topic: String,
+    /// The broker stored it earlier: it may describe the past.
+    pub retained: bool,
+    /// Raw payload; printers send JSON that may contain invalid UTF-8 (bambu.md 2.4).
+    pub payload: Bytes,
+}
+
+/// Connects, logs in and subscribes; returns once the broker has confirmed all of it.
+///
+/// # Errors
+/// See [`MqttError`]; after [`MqttError::Tls`] ask [`super::tls::PrinterTls::fault`] for the reason.
+pub async fn connect(
+    options: MqttOptions,
+    subscriptions: &[(&str, Qos)],
+) -> Result<(MqttClient, MqttEvents), MqttError> {
+    session::open(options, subscriptions).await
+}
+
+/// What both halves and the driving task know about the session.
+#[derive(Debug, Default)]
+struct Status {
+    ended: AtomicBool,
+    congested: AtomicBool,
+}
+
+impl Status {
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// The consumer lags a full queue behind, so nothing is written to the socket either.
+    fn set_congested(&self, congested: bool) {
+        self.congested.store(congested, Ordering::Release);
+    }
+}
+
+/// The sending half; cheap to clone.
+#[derive(Clone)]
+pub struct MqttClient {
+    requests: AsyncClient,
+    status: Arc<Status>,
+}
+
+impl MqttClient {
+    /// Hands one message to the open connection; never waits and never keeps it for a later one.
+    ///
+    /// Success means the live session took it, not that the printer acted on it.
+    ///
+    /// # Errors
+    /// [`MqttError::NotConnected`] if the session is over, [`MqttError::Busy`] if the connection
+    /// does not drain, [`MqttError::TooLarge`] above [`MAX_OUTGOING`], [`MqttError::BadTopic`] for
+    /// an empty topic or one with wildcards. The message is not sent in any of these cases.
+    pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, qos: Qos) -> Result<(), MqttError> {
+        if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+            return Err(MqttError::BadTopic(topic.to_owned()));
+        }
+        let payload = payload.into();
+        // 16 bytes cover the fixed header, the topic length and the packet id; an oversized packet
+        // must be stopped here because it would end the whole session in the library.
+        if payload.len().saturating_add(topic.len()).saturating_add(16) > MAX_OUTGOING {
+            return Err(MqttError::TooLarge);
+        }
+        if !self.is_connected() {
+            return Err(MqttError::NotConnected);
+        }
+        if self.status.congested.load(Ordering::Acquire) {
+            return Err(MqttError::Busy);
+        }
+        self.requests
+            .try_publish(topic, qos.into(), false, payload)
+            .map_err(|_| if self.is_connected() { MqttError::Busy } else { MqttError::NotConnected })
+    }
+
+    /// Whether the session still stands, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        !self.status.ended.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for MqttClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttClient").field("connected", &self.is_connected()).finish_non_exhaustive()
+    }
+}
+
+/// The receiving half; owns the session: dropping it sends DISCONNECT and ends it.
+#[derive(Debug)]
+pub struct MqttEvents {
+    /// Messages that arrived between login and the last subscription.
+    early: VecDeque<Message>,
+    incoming: mpsc::Receiver<Result<Message, MqttError>>,
+    status: Arc<Status>,
+    _stop: DropGuard,
+}
+
+impl MqttEvents {
+    /// The next message. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the session ended, once; afterwards [`MqttError::NotConnected`]. The session is over
+    /// for good then: call [`connect`] again after a wait.
+    pub async fn next(&mut self) -> Result<Message, MqttError> {
+        if let Some(message) = self.early.pop_front() {
+            return Ok(message);
+        }
+        self.incoming.recv().await.unwrap_or(Err(MqttError::NotConnected))
+    }
+}
+
+impl Drop for MqttEvents {
+    fn drop(&mut self) {
+        self.status.end();
+    }
+}
+
+/// The parts a fresh session is made of.
+fn assemble(
+    requests: AsyncClient,
+    early: VecDeque<Message>,
+    incoming: mpsc::Receiver<Result<Message, MqttError>>,
+    stop: CancellationToken,
+    status: Arc<Status>,
+) -> (MqttClient, MqttEvents) {
+    let client = MqttClient { requests, status: status.clone() };
+    (client, MqttEvents { early, incoming, status, _stop: stop.drop_guard() })
+}

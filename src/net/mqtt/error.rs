@@ -1,0 +1,91 @@
+//! What can go wrong with an MQTT session, by what the caller does about it.
+use std::io;
+
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
+
+/// Why a session could not be opened, ended, or refused a message.
+#[derive(Debug, thiserror::Error)]
+pub enum MqttError {
+    /// CONNACK 4 or 5: ask the user to re-read the access code; do not retry quickly.
+    #[error("the printer refused the user name or access code")]
+    BadCredentials,
+    /// Another CONNACK code (1 protocol, 2 client id, 3 unavailable): retry with backoff.
+    #[error("the printer's broker refused the connection (return code {0})")]
+    Refused(u8),
+    /// The broker refused this subscription: the topic or serial number is wrong.
+    #[error("the printer's broker refused the subscription to {0:?}")]
+    SubscriptionRefused(String),
+    /// No TCP or TLS connection: off, wrong address, or LAN mode disabled. Retry with backoff.
+    #[error("cannot reach the printer: {0}")]
+    Unreachable(io::Error),
+    /// No answer in time: retry with backoff.
+    #[error("the printer's broker did not answer in time")]
+    Timeout,
+    /// The TLS layer refused the peer: read the printer's `TlsFault`; do not retry blindly.
+    #[error("TLS refused: {0}")]
+    Tls(String),
+    /// A packet above the limit. When sending, it was not sent and the session goes on; when
+    /// receiving, the session is over.
+    #[error("MQTT message above the size limit")]
+    TooLarge,
+    /// An empty topic or one with wildcards: a fault of the caller.
+    #[error("not a topic to publish on: {0:?}")]
+    BadTopic(String),
+    /// The session ended: open another with backoff.
+    #[error("MQTT session closed: {0}")]
+    Closed(String),
+    /// There is no session; the message was not sent and will not be.
+    #[error("not connected to the printer; nothing was sent")]
+    NotConnected,
+    /// Earlier messages are still waiting for the socket; this one was not sent.
+    #[error("the connection to the printer does not drain; nothing was sent")]
+    Busy,
+}
+
+impl MqttError {
+    /// Sorts an error of the library; `established` tells a lost session from a failed attempt.
+    pub(super) fn sort(error: ConnectionError, established: bool) -> Self {
+        match error {
+            ConnectionError::ConnectionRefused(code) => Self::from_code(code),
+            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Self::Timeout,
+            ConnectionError::Tls(TlsError::Io(error)) | ConnectionError::Io(error) => {
+                Self::from_io(error, established)
+            }
+            ConnectionError::Tls(error) => Self::Tls(error.to_string()),
+            ConnectionError::MqttState(error) => Self::from_state(error, established),
+            ConnectionError::NotConnAck(_) => Self::Closed("no CONNACK in answer to CONNECT".into()),
+            ConnectionError::RequestsDone => Self::NotConnected,
+        }
+    }
+
+    fn from_code(code: ConnectReturnCode) -> Self {
+        match code {
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => Self::BadCredentials,
+            other => Self::Refused(other as u8),
+        }
+    }
+
+    fn from_state(error: StateError, established: bool) -> Self {
+        match error {
+            StateError::AwaitPingResp => Self::Timeout,
+            StateError::ConnectionAborted => Self::Closed("the broker closed the connection".into()),
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => {
+                Self::from_io(error, established)
+            }
+            StateError::Deserialization(
+                mqttbytes::Error::PayloadSizeLimitExceeded(_)
+                | mqttbytes::Error::OutgoingPacketTooLarge { .. },
+            ) => Self::TooLarge,
+            other => Self::Closed(other.to_string()),
+        }
+    }
+
+    fn from_io(error: io::Error, established: bool) -> Self {
+        let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(tls) => Self::Tls(tls.to_string()),
+            None if established => Self::Closed(error.to_string()),
+            None => Self::Unreachable(error),
+        }
+    }
+}
