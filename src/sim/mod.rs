@@ -7,3 +7,4 @@ pub mod bambu;
 pub mod elegoo_cc1;
 pub mod elegoo_cc2;
 pub mod physics;
+pub mod sample;

@@ -84,8 +84,7 @@ const STEPS: [&str; 77] = [
 ];
 
 /// Numbers that no firmware uses, which we set to learn that our G-code was executed (bambu.md 4.3).
-pub(super) const MARKER: i64 = 205;
-const MARKERS: std::ops::RangeInclusive<i64> = 200..=MARKER;
+pub(super) const MARKERS: std::ops::RangeInclusive<i64> = 200..=205;
 
 /// The step in words; `None` for "printing" or "nothing". An unknown number is told as such.
 pub(super) fn detail(code: i64) -> Option<StageDetail> {
@@ -113,7 +112,7 @@ mod tests {
         assert_eq!(words(66).as_deref(), Some("cleaning the chamber air"));
         assert_eq!(words(77).as_deref(), Some("preparing the AMS"));
         assert_eq!(words(91).as_deref(), Some("stage 91"));
-        for nothing in [-1, 0, 255, MARKER, i64::MIN] {
+        for nothing in [-1, 0, 255, 205, i64::MIN] {
             assert_eq!(words(nothing), None);
         }
     }

@@ -1,1 +1,255 @@
-//! Simulated printer: see the module documentation once built.
+//! A simulated Bambu Lab printer: MQTT broker, FTPS, identity probe and camera over real sockets.
+//!
+//! It is written from `protocols/bambu.md` and the captured fixtures, and behaves like the printer with its quirks.
+//! [`start`] gives a [`Simulator`]: its [`Addresses`], a handle for [`Fault`]s, and the [`Truth`] of what happened.
+//! Physics run `speed` times faster than the clock on the wall; protocol timing (report interval, error echo) does not.
+//!
+//! From outside the process, `control` takes one JSON object per line: `{"fault":"runout"}`,
+//! `{"fault":"power_cut","seconds":2}` or `{"truth":true}`; see [`faults`] for every fault.
+//!
+//! Not simulated: RTSPS on 322, the file tunnel on 6000, TLS 3002, cloud, signed commands.
+
+mod ams;
+mod broker;
+mod camera;
+mod certs;
+mod control;
+mod core;
+mod delta;
+mod detect;
+pub mod faults;
+mod ftps;
+mod gcode;
+mod job;
+mod listen;
+pub mod models;
+mod printer;
+mod report;
+mod requests;
+mod ssdp;
+#[cfg(test)]
+mod tests;
+pub mod truth;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::net::{TcpListener, UdpSocket};
+
+pub use certs::Certificate;
+pub use faults::{Fault, Faults};
+pub use models::{DataChannel, Model};
+pub use truth::Truth;
+
+use self::core::Core;
+
+/// How a simulated printer is made. Ports of 0 take a free one.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub model: &'static Model,
+    /// 15 characters, upper case.
+    pub serial: String,
+    /// 8 characters.
+    pub access_code: String,
+    /// Simulated seconds per real second.
+    pub speed: f64,
+    pub certificate: Certificate,
+    /// Offer TLS 1.3 besides 1.2.
+    pub tls13: bool,
+    pub address: IpAddr,
+    pub mqtt_port: u16,
+    pub ftps_port: u16,
+    pub detect_port: u16,
+    /// Ignored for models without the JPEG camera.
+    pub camera_port: u16,
+    /// `None`: no control port.
+    pub control_port: Option<u16>,
+    /// Where NOTIFY goes; `None`: none is sent.
+    pub ssdp_target: Option<SocketAddr>,
+    /// Where M-SEARCH is answered; `None`: nowhere.
+    pub ssdp_port: Option<u16>,
+    /// The storage card; a temporary folder when `None`.
+    pub storage_dir: Option<PathBuf>,
+    /// Signatures wanted, that is Developer Mode off.
+    pub gated: bool,
+    /// MQTT clients allowed at once.
+    pub client_limit: Option<usize>,
+    /// What the FTPS data channel wants; the model's habit when `None`.
+    pub data_channel: Option<DataChannel>,
+    /// Close the connection on a subscription to another serial, and not merely stay silent.
+    pub close_on_wrong_serial: bool,
+    /// Time the broker takes to accept a login (cold ESP32 printers: seconds).
+    pub connack_delay: Duration,
+    /// Real time between routine reports.
+    pub report_interval: Duration,
+    /// Real time between camera pictures.
+    pub camera_interval: Duration,
+}
+
+impl Options {
+    /// A printer of `model` on 127.0.0.1 with free ports, serial `<prefix>00A000000001` and code 12345678.
+    pub fn new(model: &'static Model) -> Self {
+        let new_certificates = matches!(model.key, "p2s" | "x2d" | "h2c");
+        Self {
+            model,
+            serial: format!("{}00A000000001", model.prefix),
+            access_code: "12345678".to_owned(),
+            speed: 1.0,
+            certificate: if new_certificates { Certificate::V3 } else { Certificate::V1 },
+            tls13: new_certificates,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            mqtt_port: 0,
+            ftps_port: 0,
+            detect_port: 0,
+            camera_port: 0,
+            control_port: None,
+            ssdp_target: None,
+            ssdp_port: None,
+            storage_dir: None,
+            gated: false,
+            client_limit: None,
+            data_channel: None,
+            close_on_wrong_serial: false,
+            connack_delay: Duration::ZERO,
+            report_interval: Duration::from_secs(1),
+            camera_interval: Duration::from_secs(1),
+        }
+    }
+
+    fn data_channel(&self) -> DataChannel {
+        self.data_channel.unwrap_or(self.model.data_channel)
+    }
+
+    /// The name shown by detect and SSDP.
+    fn name(&self) -> String {
+        let tail = self.serial.get(self.serial.len().saturating_sub(3)..).unwrap_or_default();
+        format!("3DP-{}-{tail}", self.model.prefix)
+    }
+}
+
+/// Where the services listen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Addresses {
+    pub mqtt: SocketAddr,
+    pub ftps: SocketAddr,
+    pub detect: SocketAddr,
+    pub camera: Option<SocketAddr>,
+    pub control: Option<SocketAddr>,
+    pub ssdp: Option<SocketAddr>,
+}
+
+/// A running simulated printer; it stops when dropped.
+pub struct Simulator {
+    core: Arc<Core>,
+    addresses: Addresses,
+    _storage: Option<tempfile::TempDir>,
+}
+
+/// Starts a printer. Fails when a port is taken, or the storage cannot be prepared.
+pub async fn start(options: Options) -> io::Result<Simulator> {
+    let (root, storage) = match &options.storage_dir {
+        Some(path) => (path.clone(), None),
+        None => {
+            let folder = tempfile::Builder::new().prefix("sim-bambu-").tempdir()?;
+            (folder.path().to_owned(), Some(folder))
+        }
+    };
+    prepare_storage(&root, options.model)?;
+    let address = options.address;
+    let bind = |port: u16| TcpListener::bind((address, port));
+    let mqtt = bind(options.mqtt_port).await?;
+    let ftps = bind(options.ftps_port).await?;
+    let detect = bind(options.detect_port).await?;
+    let camera = match options.model.camera {
+        models::Camera::Jpeg => Some(bind(options.camera_port).await?),
+        models::Camera::Rtsp => None,
+    };
+    let control = match options.control_port {
+        Some(port) => Some(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?),
+        None => None,
+    };
+    let ssdp = match options.ssdp_port {
+        Some(port) => Some(UdpSocket::bind((address, port)).await?),
+        None => None,
+    };
+    let addresses = Addresses {
+        mqtt: mqtt.local_addr()?,
+        ftps: ftps.local_addr()?,
+        detect: detect.local_addr()?,
+        camera: camera.as_ref().map(TcpListener::local_addr).transpose()?,
+        control: control.as_ref().map(TcpListener::local_addr).transpose()?,
+        ssdp: ssdp.as_ref().map(UdpSocket::local_addr).transpose()?,
+    };
+    let target = options.ssdp_target;
+    let core = Arc::new(Core::new(options, root)?);
+    let simulator = Simulator { core: core.clone(), addresses, _storage: storage };
+    listen::serve(core.clone(), "mqtt", mqtt, broker::handle)?;
+    listen::serve(core.clone(), "ftps", ftps, ftps::handle)?;
+    listen::serve(core.clone(), "detect", detect, detect::handle)?;
+    if let Some(camera) = camera {
+        listen::serve(core.clone(), "camera", camera, camera::handle)?;
+    }
+    if let Some(control) = control {
+        tokio::spawn(control::serve(control, simulator.faults()));
+    }
+    if let Some(socket) = ssdp {
+        tokio::spawn(ssdp::answer(core.clone(), socket));
+    }
+    if let Some(target) = target {
+        tokio::spawn(ssdp::notify(core.clone(), target));
+    }
+    tokio::spawn(core.clock());
+    Ok(simulator)
+}
+
+/// The folders of dossier 5.4 and the sample job; an existing sample is left alone.
+fn prepare_storage(root: &std::path::Path, model: &Model) -> io::Result<()> {
+    for folder in ["cache", "model", "timelapse", "image", "logger"] {
+        std::fs::create_dir_all(root.join(folder))?;
+    }
+    let sample = root.join("cube.gcode.3mf");
+    if !sample.exists() {
+        std::fs::write(sample, crate::sim::sample::cube_3mf(model.code)?)?;
+    }
+    Ok(())
+}
+
+impl Simulator {
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What the printer was made from.
+    pub fn options(&self) -> &Options {
+        &self.core.options
+    }
+
+    pub fn faults(&self) -> Faults {
+        Faults { core: self.core.clone() }
+    }
+
+    /// The physical state and the counters of this moment.
+    pub fn truth(&self) -> Truth {
+        self.core.truth()
+    }
+
+    /// Root of the storage card.
+    pub fn storage(&self) -> &std::path::Path {
+        &self.core.root
+    }
+
+    /// Closes every socket.
+    pub fn shutdown(&self) {
+        self.core.shutdown.cancel();
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

@@ -4,20 +4,20 @@ use serde_json::json;
 
 use super::{Context, Encoded, HeatFallback, Message, Plan};
 use crate::drivers::bambu::models::ModelRow;
-use crate::drivers::bambu::stages::MARKER;
 use crate::model::{CommandError, FanId};
 
 /// Longest program passed on at once, in bytes; longer ones are jobs.
 const MAX_PROGRAM: usize = 4096;
 
 /// One `gcode_line` message; the lines are executed as a unit.
-pub(in super::super) fn lines(program: &str) -> Message {
+pub(super) fn lines(program: &str) -> Message {
     Message::print("gcode_line", json!({ "param": format!("{}\n", program.trim_end()) }))
 }
 
 /// Lines with a marker behind them that shows when they are executed; only for an idle printer.
-pub(super) fn settling(program: &str) -> Plan {
-    let marked = format!("{}\nM400\nM1002 gcode_claim_action : {MARKER}", program.trim_end());
+pub(super) fn settling(program: &str, context: &Context<'_>) -> Plan {
+    let marker = context.marker;
+    let marked = format!("{}\nM400\nM1002 gcode_claim_action : {marker}", program.trim_end());
     Plan { settles: true, ..Plan::from(lines(&marked)) }
 }
 
@@ -126,7 +126,7 @@ pub(super) fn pass_on(program: &[String], context: &Context<'_>) -> Encoded {
     if context.device.job.stage.active() {
         return Ok(lines(&text).into());
     }
-    Ok(settling(&text))
+    Ok(settling(&text, context))
 }
 
 /// Lines that mean nothing to the printer, and lines that could damage it (bambu.md 4.3).

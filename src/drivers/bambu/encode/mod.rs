@@ -13,7 +13,8 @@ use super::models::{Chamber, ChamberCommand, ModelRow, SPEEDS};
 use super::start::{self, UrlForm};
 use crate::model::{Axes, Calibration, Command, CommandError, Device};
 
-pub(super) use gcode::lines as gcode_lines;
+pub(super) use gcode::clear_marker;
+use gcode::lines as gcode_lines;
 
 /// What an encoder may look at.
 #[derive(Clone, Copy)]
@@ -23,6 +24,8 @@ pub(super) struct Context<'a> {
     pub row: &'static ModelRow,
     /// How a started file is named to the printer.
     pub url: UrlForm,
+    /// The step number that shows that lines of G-code were executed.
+    pub marker: i64,
 }
 
 impl Context<'_> {
@@ -221,7 +224,7 @@ fn home(axes: Axes, context: &Context<'_>) -> Encoded {
     if context.fun(BACK_TO_CENTER) {
         return Ok(Message::print("back_to_center", json!({})).into());
     }
-    Ok(gcode::settling("G28"))
+    Ok(gcode::settling("G28", context))
 }
 
 fn calibrate(wanted: &std::collections::BTreeSet<Calibration>) -> Encoded {

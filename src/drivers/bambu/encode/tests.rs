@@ -20,7 +20,7 @@ fn plan_for(suffix: &str, command: &Command) -> Result<Plan, CommandError> {
 }
 
 fn context<'a>(device: &'a Device, tree: &'a Value, row: &'static ModelRow) -> Context<'a> {
-    Context { device, tree, row, url: UrlForm::Ftp }
+    Context { device, tree, row, url: UrlForm::Ftp, marker: 205 }
 }
 
 fn only(suffix: &str, command: &Command) -> Value {

@@ -1,0 +1,79 @@
+//! The JPEG camera on TLS port 6000 of P1 and A1 printers (dossier 6.1): 80-byte login, then frames.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::core::{Core, lock};
+use super::listen::PATIENCE;
+
+/// Pictures of the moving test image.
+const FRAMES: u32 = 8;
+const SIZE: (u32, u32) = (1280, 720);
+/// TLS record size of the real camera.
+const PIECE: usize = 4096;
+
+static LIT: OnceLock<Vec<Bytes>> = OnceLock::new();
+static DARK: OnceLock<Vec<Bytes>> = OnceLock::new();
+
+/// Serves one TCP connection. Only the first client is fed; a second one gets nothing.
+pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()> {
+    let mut stream = timeout(PATIENCE, core.acceptor().accept(stream)).await??;
+    let mut login = [0u8; 80];
+    timeout(PATIENCE, stream.read_exact(&mut login)).await??;
+    let field = |range: std::ops::Range<usize>| {
+        let bytes = login.get(range).unwrap_or_default();
+        String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+    };
+    let head_fits = login.starts_with(&[0x40, 0, 0, 0, 0, 0x30, 0, 0]);
+    if !head_fits || !core.login_accepted(&field(16..48), &field(48..80)) {
+        return stream.shutdown().await;
+    }
+    if lock(&core.connections).get("camera").is_some_and(|c| c.open > 1) {
+        core.link().cancelled().await;
+        return Ok(());
+    }
+    let mut at = 0usize;
+    loop {
+        let lit =
+            lock(&core.printer).lights.iter().any(|(node, mode)| node == "chamber_light" && mode == "on");
+        let pictures = tokio::task::spawn_blocking(move || pictures(lit)).await.map_err(io::Error::other)?;
+        let Some(picture) = pictures.get(at % pictures.len().max(1)) else { return Ok(()) };
+        let mut head = Vec::with_capacity(16);
+        for word in [picture.len() as u32, 0, 1, 0] {
+            head.extend(word.to_le_bytes());
+        }
+        stream.write_all(&head).await?;
+        for piece in picture.chunks(PIECE) {
+            stream.write_all(piece).await?;
+        }
+        stream.flush().await?;
+        at += 1;
+        tokio::time::sleep(core.options.camera_interval.max(Duration::from_millis(20))).await;
+    }
+}
+
+fn pictures(lit: bool) -> &'static [Bytes] {
+    let cell = if lit { &LIT } else { &DARK };
+    cell.get_or_init(|| (0..FRAMES).filter_map(|frame| picture(frame, lit)).collect())
+}
+
+/// A grey bed with a square that wanders from left to right; nearly black without light.
+fn picture(frame: u32, lit: bool) -> Option<Bytes> {
+    let left = SIZE.0 / FRAMES * frame;
+    let image = RgbImage::from_fn(SIZE.0, SIZE.1, |x, y| {
+        let square = (left..left + 160).contains(&x) && (280..440).contains(&y);
+        let colour: [u8; 3] = if square { [240, 120, 20] } else { [90, 90, (y / 8) as u8 + 80] };
+        Rgb(if lit { colour } else { colour.map(|c| c / 10) })
+    });
+    let mut out = Vec::new();
+    JpegEncoder::new_with_quality(&mut out, 70).encode_image(&image).ok()?;
+    Some(out.into())
+}

@@ -1,0 +1,220 @@
+//! Faults as commands: what a test, or a person at the control port, does to the simulated printer.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::core::{Core, lock};
+use super::printer::{Hms, error, stage};
+
+/// One fault. In JSON: `{"fault":"power_cut","seconds":3}`; every field has the default named here.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum Fault {
+    /// Closes all connections; new ones are welcome.
+    DropLink,
+    /// Reports go on, requests are swallowed (dossier 2.3 "zombie").
+    Zombie {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Sockets stay open without any MQTT data.
+    Dead {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Publishes bytes that are no JSON.
+    Garbage,
+    /// Publishes a JSON report of about this many bytes.
+    Oversized {
+        bytes: usize,
+    },
+    /// Publishes exactly this text on the report topic.
+    Publish {
+        text: String,
+    },
+    /// Every login is refused, as while the printer restarts its services.
+    RefuseLogin {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// The access code becomes another one, as when Developer Mode is toggled.
+    AccessCode {
+        code: String,
+    },
+    /// Signatures wanted: Developer Mode off.
+    Gate {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Accepted jobs start this many real seconds late.
+    DelayedStart {
+        seconds: f64,
+    },
+    /// The running job ends as if stopped at the screen: FAILED with 0300_400C.
+    CancelAtScreen,
+    /// The running job is paused at the screen.
+    PauseAtScreen,
+    /// The running job fails with this `print_error`.
+    FailJob {
+        code: u32,
+    },
+    /// Feeding from the AMS gets stuck, at each load and retry until switched off.
+    AmsJam {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Filament of the running job is used up: PAUSE, error and HMS.
+    Runout,
+    /// A spool is put into the empty slots again.
+    Refill,
+    Door {
+        open: bool,
+    },
+    /// All sockets closed and refused, job lost.
+    PowerCut {
+        seconds: f64,
+    },
+    /// Uploads end with 552.
+    FullDisk {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Uploads break with 426 after 7 x 64 KiB (dossier 5.1 step 6).
+    Abort426 {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Uploads are stored whole and answered 426.
+    Late426 {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Transfers run at this many bytes per second; 0 = full speed.
+    SlowFtp {
+        bytes_per_second: u64,
+    },
+    /// No storage card or stick.
+    StorageMissing {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    RaiseHms {
+        attr: u32,
+        code: u32,
+    },
+    ClearHms,
+    /// Another key and certificate from the next handshake on.
+    CertificateChange,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Faults that stay on, and the login of the moment.
+#[derive(Debug, Default)]
+pub(super) struct Switches {
+    pub access_code: String,
+    pub refuse_login: bool,
+    pub zombie: bool,
+    pub dead: bool,
+    pub full_disk: bool,
+    pub abort_426: bool,
+    pub late_426: bool,
+    /// 0 = full speed.
+    pub bytes_per_second: u64,
+    /// Which certificate is shown.
+    pub generation: usize,
+}
+
+/// Handle that applies faults.
+#[derive(Clone)]
+pub struct Faults {
+    pub(super) core: Arc<Core>,
+}
+
+impl Faults {
+    /// Applies one fault. Fails only when a changed certificate cannot be made.
+    pub fn apply(&self, fault: Fault) -> io::Result<()> {
+        let core = &self.core;
+        match fault {
+            Fault::DropLink => core.drop_links(),
+            Fault::PowerCut { seconds } => core.power_cut(seconds),
+            Fault::CertificateChange => core.change_certificate()?,
+            Fault::Garbage => {
+                core.publish_bytes(Bytes::from_static(b"{\"print\":{\"nozzle_temper\":\xff\xfe,,"))
+            }
+            Fault::Publish { text } => core.publish_bytes(Bytes::from(text)),
+            Fault::Oversized { bytes } => {
+                let filler = "x".repeat(bytes.min(64 << 20));
+                core.publish(&serde_json::json!({"print": {"command": "push_status", "filler": filler}}));
+            }
+            Fault::Zombie { on } => lock(&core.switches).zombie = on,
+            Fault::Dead { on } => lock(&core.switches).dead = on,
+            Fault::RefuseLogin { on } => lock(&core.switches).refuse_login = on,
+            Fault::AccessCode { code } => lock(&core.switches).access_code = code,
+            Fault::FullDisk { on } => lock(&core.switches).full_disk = on,
+            Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
+            Fault::Late426 { on } => lock(&core.switches).late_426 = on,
+            Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
+            other => self.physical(other),
+        }
+        core.changed.notify_one();
+        Ok(())
+    }
+
+    /// Faults of the machine, as opposed to its network.
+    fn physical(&self, fault: Fault) {
+        let mut p = lock(&self.core.printer);
+        match fault {
+            Fault::Gate { on } => p.gated = on,
+            Fault::DelayedStart { seconds } => p.start_delay = seconds.clamp(0.0, 3600.0),
+            Fault::CancelAtScreen => {
+                p.pending = None;
+                p.machine.cancel();
+            }
+            Fault::PauseAtScreen => {
+                p.pause(stage::USER_PAUSE);
+            }
+            Fault::FailJob { code } => p.fail(code),
+            Fault::AmsJam { on } => p.ams.jammed = on,
+            Fault::Door { open } => p.door_open = open,
+            Fault::StorageMissing { on } => p.storage = !on,
+            Fault::RaiseHms { attr, code } => p.raise(Hms { attr, code }),
+            Fault::ClearHms => p.hms.clear(),
+            Fault::Refill => {
+                let fresh = super::ams::Ams::from_template(&p.template);
+                for (unit, new) in p.ams.units.iter_mut().zip(fresh.units) {
+                    unit.slots = new.slots;
+                }
+            }
+            Fault::Runout => p.runout(),
+            _ => {}
+        }
+    }
+}
+
+impl super::printer::Printer {
+    /// The loaded slot is empty: HMS 07nn_2s00_0002_0001 and `print_error` 07nn_8011; 0300_8015 for the external one.
+    fn runout(&mut self) {
+        if !self.pause(stage::RUNOUT) {
+            return;
+        }
+        let tray = self.job.tray.unwrap_or(self.ams.now);
+        let Some((unit, slot)) = self.ams.locate(tray) else {
+            self.print_error = error::EXTERNAL_RUNOUT;
+            self.raise(Hms { attr: 0x07FF_2000, code: 0x0002_0001 });
+            return;
+        };
+        if let Some(slot) = self.ams.slot(tray) {
+            slot.spool = None;
+        }
+        let instance = self.ams.units.get(unit).map_or(0, |unit| unit.id & 0x7F);
+        self.print_error = 0x0700_8011 | instance << 16;
+        self.raise(Hms { attr: 0x0700_2000 | instance << 16 | (slot as u32) << 8, code: 0x0002_0001 });
+        self.error_clears_at = None;
+    }
+}
