@@ -1,4 +1,5 @@
 //! moongate
+pub mod front;
 pub mod gcode;
 pub mod jobs;
 pub mod library;
