@@ -24,6 +24,7 @@
 //! [`app`] is the only place that names concrete drivers and front ends; `tests/layering.rs` holds the walls.
 pub mod config;
 pub mod drivers;
+pub mod front;
 pub mod gcode;
 pub mod jobs;
 pub mod library;

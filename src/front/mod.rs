@@ -1,5 +1,5 @@
 //! The front ends: each turns [`crate::station::Station`] into the shape its clients know. None knows another.
 
-pub mod admin;
-pub mod marlin;
+// admin
+// marlin
 pub mod moonraker;
