@@ -1,5 +1,6 @@
 //! moongate
 pub mod config;
+pub mod front;
 pub mod gcode;
 pub mod jobs;
 pub mod library;
