@@ -1,5 +1,7 @@
 //! moongate
+pub mod camera;
 pub mod config;
+pub mod front;
 pub mod gcode;
 pub mod jobs;
 pub mod library;
