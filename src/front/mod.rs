@@ -1,5 +1,6 @@
 //! The front ends: each turns [`crate::station::Station`] into the shape its clients know. None knows another.
 
-// admin
-// marlin
+pub mod admin;
+pub mod marlin;
 pub mod moonraker;
+pub mod webcam;
