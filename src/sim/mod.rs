@@ -1,9 +1,19 @@
 //! Simulated printers, true to their protocols and reached only through their sockets (design D17).
 //!
 //! Nothing outside `cli/demo.rs` and the tests knows this module, and it knows nothing of `model`, `drivers` or
-//! `front`: a simulated printer is an independent reading of the protocol dossiers. `physics` is what they share.
+//! `front`: a simulated printer is an independent reading of the protocol dossiers. What they share: `physics`
+//! (heat and layers), `control` (faults over a socket), `traffic` (what arrived), and for the two Elegoo machines
+//! their storage, sample file and camera picture.
 
 pub mod bambu;
+pub mod control;
+pub mod elegoo_camera;
 pub mod elegoo_cc1;
 pub mod elegoo_cc2;
+pub mod elegoo_sample;
+pub mod elegoo_storage;
 pub mod physics;
+pub mod traffic;
+
+#[cfg(test)]
+mod fixture;

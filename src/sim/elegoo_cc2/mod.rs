@@ -1,1 +1,361 @@
-//! Simulated printer: see the module documentation once built.
+//! A simulated Elegoo Centauri Carbon 2: registering MQTT broker, HTTP upload and download, UDP discovery, MJPEG
+//! (dossier `elegoo.md` section 3; payloads have exactly the keys of `fixtures/elegoo`).
+//!
+//! Calling an access-code or firmware method (1039, 1049, 1050, 1053, 1063) is a loud failure: it is kept in
+//! [`Truth::forbidden`]. Methods whose parameters nobody knows (1019, 1054, 1055, 1056, 1057, 1058, 2007) answer
+//! 1003 and do nothing; 1061 and 2006 answer a bare success because no capture shows their fields.
+//!
+//! Control port, one JSON object per line (see [`super::control`]): `{"truth":true}` answers a [`Truth`];
+//! `{"fault":NAME, ...}` takes a [`Fault`] by its name in snake case with its fields beside it, for example
+//! `{"fault":"canvas_jam"}`, `{"fault":"silence","seconds":20}`, `{"fault":"disk_full","on":true}`,
+//! `{"fault":"filament_swap","tray":2}`, `{"fault":"wrong_code","on":true}`. Seconds in faults are real, not scaled.
+//!
+//! Inferred, for want of a capture: 9999 for a move before homing; 1009 for every write after an emergency stop;
+//! the second camera viewer is turned away by closing its connection.
+
+mod broker;
+mod camera;
+mod canvas;
+mod faults;
+mod files;
+mod http;
+mod machine;
+mod methods;
+mod registry;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::control;
+use super::elegoo_storage::Storage;
+use super::traffic::Gauge;
+use broker::Broker;
+use machine::Core;
+
+pub use faults::{Fault, Faults, Truth};
+
+/// TCP and UDP ports; 0 takes any free one.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub discovery: u16,
+    pub mqtt: u16,
+    pub http: u16,
+    pub camera: u16,
+    pub control: u16,
+}
+
+impl Ports {
+    /// Ephemeral everywhere.
+    pub const ANY: Self = Self { discovery: 0, mqtt: 0, http: 0, camera: 0, control: 0 };
+    /// Where the real printer listens; the control port stays ephemeral.
+    pub const REAL: Self = Self { discovery: 52700, mqtt: 1883, http: 80, camera: 8080, control: 0 };
+}
+
+/// What an unregistered client gets (dossier 3.4 knows both).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unregistered {
+    Silence,
+    Error1000,
+}
+
+/// How the simulated printer is made. Durations are real time.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub bind: IpAddr,
+    pub ports: Ports,
+    /// Simulated seconds per real second.
+    pub speed: f64,
+    /// 15 characters beginning with `F01`.
+    pub serial: String,
+    pub access_code: String,
+    pub host_name: String,
+    /// `01.03.02.51` leaves 1042, 1044 and 1047 unanswered.
+    pub firmware: String,
+    /// A Canvas with four trays is attached.
+    pub canvas: bool,
+    /// `None` is a temporary directory.
+    pub storage_dir: Option<PathBuf>,
+    /// Bytes of internal storage.
+    pub capacity: u64,
+    /// Registered clients at once (2 by elegoo-web, 4 by Home Assistant).
+    pub client_limit: usize,
+    pub camera_limit: usize,
+    pub unregistered: Unregistered,
+    /// A registration without PING ends after this.
+    pub registration_ttl: Duration,
+    /// The slot of a client that vanished is free again after this.
+    pub dead_slot: Duration,
+    /// The third request within this time starts a deaf spell; zero switches that off.
+    pub burst_window: Duration,
+    /// How long requests are swallowed then.
+    pub burst_deaf: Duration,
+    /// Time between two deltas while something changes; state changes are pushed at once.
+    pub delta_period: Duration,
+    /// `machine_status.progress` is part of the deltas.
+    pub progress_in_deltas: bool,
+    /// Simulated seconds that 2077 shows at the end of a print; 0 leaves it out.
+    pub completion_shown: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ports: Ports::ANY,
+            speed: 1.0,
+            serial: "F01SIM000000001".to_owned(),
+            access_code: "123456".to_owned(),
+            host_name: "Centauri Carbon 2".to_owned(),
+            firmware: "02.01.00.00".to_owned(),
+            canvas: true,
+            storage_dir: None,
+            capacity: 31_021_039_616,
+            client_limit: 2,
+            camera_limit: 1,
+            unregistered: Unregistered::Silence,
+            registration_ttl: Duration::from_secs(360),
+            dead_slot: Duration::from_secs(65),
+            burst_window: Duration::from_secs(1),
+            burst_deaf: Duration::from_secs(5),
+            delta_period: Duration::from_secs(1),
+            progress_in_deltas: false,
+            completion_shown: 1.0,
+        }
+    }
+}
+
+/// Where the services listen.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Addresses {
+    pub discovery: SocketAddr,
+    pub mqtt: SocketAddr,
+    pub http: SocketAddr,
+    pub camera: SocketAddr,
+    pub control: SocketAddr,
+}
+
+/// What all services share.
+struct Shared {
+    options: Options,
+    core: Mutex<Core>,
+    storage: Storage,
+    broker: Broker,
+    sessions: Gauge,
+    viewers: Gauge,
+    web: Gauge,
+    stop: CancellationToken,
+    /// Cancelled when the power goes; replaced when it returns.
+    power: Mutex<CancellationToken>,
+    addresses: OnceLock<Addresses>,
+}
+
+impl Shared {
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn power(&self) -> CancellationToken {
+        self.power.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn power_off(&self) {
+        self.core().power_cut();
+        self.power().cancel();
+    }
+
+    /// Starts all services again at the same addresses.
+    fn power_on(self: &Arc<Self>) {
+        self.power_off();
+        let power = self.stop.child_token();
+        *self.power.lock().unwrap_or_else(PoisonError::into_inner) = power.clone();
+        tokio::spawn(boot(Arc::clone(self), power));
+    }
+
+    fn spawn_services(self: &Arc<Self>, services: Services, power: CancellationToken) {
+        spawn_discovery(self, services.discovery, power.clone());
+        tokio::spawn(broker::serve(Arc::clone(self), services.mqtt, power.clone()));
+        tokio::spawn(http::serve(Arc::clone(self), services.http, power.clone()));
+        tokio::spawn(camera::serve(Arc::clone(self), services.camera, power));
+    }
+}
+
+struct Services {
+    discovery: UdpSocket,
+    mqtt: TcpListener,
+    http: TcpListener,
+    camera: TcpListener,
+}
+
+impl Services {
+    fn bind(
+        discovery: SocketAddr,
+        mqtt: SocketAddr,
+        http: SocketAddr,
+        camera: SocketAddr,
+    ) -> io::Result<Self> {
+        Ok(Self { discovery: udp(discovery)?, mqtt: tcp(mqtt)?, http: tcp(http)?, camera: tcp(camera)? })
+    }
+}
+
+/// A running simulated printer; it stops when dropped.
+pub struct Simulator {
+    shared: Arc<Shared>,
+    addresses: Addresses,
+}
+
+impl Simulator {
+    /// Where its services listen.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The means to make it fail.
+    pub fn faults(&self) -> Faults {
+        Faults::new(Arc::clone(&self.shared))
+    }
+
+    /// What it knows: machine, counters, everything received.
+    pub fn truth(&self) -> Truth {
+        Truth::of(&self.shared)
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}
+
+/// Starts a simulated Centauri Carbon 2; needs a tokio runtime.
+pub async fn start(options: Options) -> io::Result<Simulator> {
+    let storage = Storage::open(options.storage_dir.clone())?;
+    let at = |port| SocketAddr::new(options.bind, port);
+    let ports = options.ports;
+    let services = Services::bind(at(ports.discovery), at(ports.mqtt), at(ports.http), at(ports.camera))?;
+    let control_at = at(ports.control);
+    let stop = CancellationToken::new();
+    let power = stop.child_token();
+    let shared = Arc::new(Shared {
+        core: Mutex::new(Core::new(&options)),
+        storage,
+        broker: Broker::default(),
+        sessions: Gauge::default(),
+        viewers: Gauge::default(),
+        web: Gauge::default(),
+        power: Mutex::new(power.clone()),
+        stop,
+        addresses: OnceLock::new(),
+        options,
+    });
+    let addresses = Addresses {
+        discovery: services.discovery.local_addr()?,
+        mqtt: services.mqtt.local_addr()?,
+        http: services.http.local_addr()?,
+        camera: services.camera.local_addr()?,
+        control: control::listen(control_at, handler(&shared), shared.stop.clone())?,
+    };
+    shared.addresses.get_or_init(|| addresses);
+    shared.spawn_services(services, power);
+    tokio::spawn(clock(Arc::clone(&shared)));
+    Ok(Simulator { shared, addresses })
+}
+
+fn handler(shared: &Arc<Shared>) -> control::Handler {
+    let faults = Faults::new(Arc::clone(shared));
+    Arc::new(move |request: Value| {
+        if request.get("truth").is_some() {
+            return serde_json::to_value(Truth::of(faults.shared())).unwrap_or(Value::Null);
+        }
+        let done = serde_json::from_value::<Fault>(request)
+            .map_err(|error| error.to_string())
+            .and_then(|fault| faults.apply(fault));
+        match done {
+            Ok(()) => json!({"ok": true}),
+            Err(error) => json!({"ok": false, "error": error}),
+        }
+    })
+}
+
+/// Binds again; the old listeners close a moment after their token, hence the retries.
+async fn boot(shared: Arc<Shared>, power: CancellationToken) {
+    let Some(at) = shared.addresses.get().copied() else { return };
+    for _ in 0..200 {
+        if let Ok(services) = Services::bind(at.discovery, at.mqtt, at.http, at.camera) {
+            shared.core().powered_on();
+            shared.spawn_services(services, power);
+            return;
+        }
+        sleep(Duration::from_millis(25)).await;
+    }
+    shared.core().violation("the simulator could not take its ports again");
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+/// Lets simulated time go by in steps of at most a quarter of a simulated second, and sends what fell due.
+async fn clock(shared: Arc<Shared>) {
+    let mut ticks = interval(Duration::from_millis(25));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut before = Instant::now();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let now = Instant::now();
+        let mut left = (now - before).as_secs_f64() * shared.options.speed;
+        before = now;
+        while left > 0.0 {
+            shared.core().tick(left.min(0.25));
+            left -= 0.25;
+        }
+        let due = shared.core().take_due();
+        for message in due {
+            shared.broker.publish(&message.topic, message.payload.as_bytes());
+        }
+    }
+}
+
+/// Answers method 7000 (dossier 3.2).
+fn spawn_discovery(shared: &Arc<Shared>, socket: UdpSocket, power: CancellationToken) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let mut buffer = [0_u8; 2048];
+        loop {
+            let received = tokio::select! {
+                () = power.cancelled() => return,
+                received = socket.recv_from(&mut buffer) => received,
+            };
+            let Ok((length, from)) = received else { continue };
+            let asked: Option<Value> =
+                buffer.get(..length).and_then(|bytes| serde_json::from_slice(bytes).ok());
+            if let Some(request) = asked.filter(|request| request.get("method") == Some(&json!(7000))) {
+                let id = request.get("id").cloned().unwrap_or(json!(0));
+                let reply = report::discovery(&shared.options, &id).to_string();
+                let _ = socket.send_to(reply.as_bytes(), from).await;
+            }
+        }
+    });
+}

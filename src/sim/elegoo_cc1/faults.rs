@@ -1,0 +1,244 @@
+//! Faults of the simulated CC1, and the truth about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Cast, Shared};
+use crate::sim::physics::Stage;
+use crate::sim::traffic::{Connections, Received};
+
+/// Something that goes wrong, or right again. Durations are real seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum Fault {
+    /// Every WebSocket is closed; the printer lives on.
+    Drop,
+    /// Commands are neither taken nor answered, nothing is pushed.
+    Silence {
+        seconds: f64,
+    },
+    /// One frame that is not JSON to every connection.
+    Garbage,
+    /// Frames carry their length in front of the first brace.
+    LengthPrefix {
+        on: bool,
+    },
+    /// WebSocket handshakes end in HTTP 500 `too many client`.
+    Refuse {
+        on: bool,
+    },
+    /// Uploads end in HTTP 503 with an empty body.
+    RefuseUpload {
+        on: bool,
+    },
+    /// Every frame and upload answer is late by this much; 0 ends it.
+    Slow {
+        millis: u64,
+    },
+    DiskFull {
+        on: bool,
+    },
+    /// Power goes: all sockets, discovery and the print.
+    PowerCut,
+    /// Power returns, or the process is started again after a crash.
+    PowerOn,
+    /// The process dies on its own.
+    Crash,
+    /// The filament runs out: the print pauses, nothing in the status says why.
+    Runout,
+    /// The Canvas jams: the print pauses.
+    CanvasJam,
+    /// The print ends with status 14.
+    Fail,
+    /// A Canvas tool change in mid-print.
+    FilamentSwap {
+        tray: i64,
+    },
+    /// The camera keeps its connection and sends nothing.
+    CameraStall {
+        seconds: f64,
+    },
+    /// Camera slots taken by clients that are gone, until Cmd 386 with 0.
+    CameraLeak {
+        slots: usize,
+    },
+    /// The camera is not there (Ack 2).
+    NoCamera {
+        on: bool,
+    },
+    /// The next stop during levelling is acknowledged and lost.
+    LoseStop,
+}
+
+/// Faults that last.
+#[derive(Debug, Clone, Default)]
+pub struct Active {
+    pub silent_until: Option<Instant>,
+    pub stalled_until: Option<Instant>,
+    pub length_prefix: bool,
+    pub refuse: bool,
+    pub refuse_upload: bool,
+    pub delay: Duration,
+    pub disk_full: bool,
+    pub no_camera: bool,
+    pub leaked_viewers: usize,
+    pub lose_stop: bool,
+}
+
+impl Active {
+    pub fn silent(&self) -> bool {
+        self.silent_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub fn camera_stalled(&self) -> bool {
+        self.stalled_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+fn from_now(seconds: f64) -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)))
+}
+
+/// Applies faults to a running simulator.
+#[derive(Clone)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
+
+impl Faults {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Applies one fault; the error says why it cannot happen now.
+    pub fn apply(&self, fault: Fault) -> Result<(), String> {
+        let shared = &self.shared;
+        match fault {
+            Fault::Drop => cast(shared, Cast::Close),
+            Fault::Garbage => cast(shared, Cast::Frame("\u{fffd}{\"Topic\":\"sdcp/sta".to_owned())),
+            Fault::PowerCut => shared.power_off(),
+            Fault::PowerOn => shared.power_on(),
+            Fault::Crash => shared.crash("(fault)"),
+            Fault::Runout => paused(shared.core().interrupt(3))?,
+            Fault::CanvasJam => paused(shared.core().interrupt(6))?,
+            Fault::FilamentSwap { tray } => paused(shared.core().swap(tray))?,
+            Fault::Fail => {
+                let mut core = shared.core();
+                core.error_number = 2;
+                core.machine.fail();
+            }
+            lasting => lasting_fault(&mut shared.core().faults, lasting),
+        }
+        Ok(())
+    }
+}
+
+fn cast(shared: &Shared, what: Cast) {
+    let _ = shared.cast.send(what);
+}
+
+fn paused(done: bool) -> Result<(), String> {
+    if done { Ok(()) } else { Err("nothing is being printed".to_owned()) }
+}
+
+fn lasting_fault(active: &mut Active, fault: Fault) {
+    match fault {
+        Fault::Silence { seconds } => active.silent_until = from_now(seconds),
+        Fault::CameraStall { seconds } => active.stalled_until = from_now(seconds),
+        Fault::LengthPrefix { on } => active.length_prefix = on,
+        Fault::Refuse { on } => active.refuse = on,
+        Fault::RefuseUpload { on } => active.refuse_upload = on,
+        Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
+        Fault::DiskFull { on } => active.disk_full = on,
+        Fault::CameraLeak { slots } => active.leaked_viewers = slots,
+        Fault::NoCamera { on } => active.no_camera = on,
+        Fault::LoseStop => active.lose_stop = true,
+        _ => {}
+    }
+}
+
+/// What the simulator knows, at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Truth {
+    /// Stage of the machine, for example `Printing`.
+    pub stage: String,
+    /// `CurrentStatus` and `PrintInfo.Status` as reported.
+    pub current_status: Vec<i64>,
+    pub print_status: i64,
+    pub file: String,
+    /// 0 to 1.
+    pub progress: f64,
+    pub layer: u32,
+    /// °C.
+    pub nozzle: f64,
+    pub nozzle_target: f64,
+    pub bed: f64,
+    pub bed_target: f64,
+    /// Part, auxiliary, chamber, percent.
+    pub fans: [f64; 3],
+    pub light: bool,
+    pub speed_percent: i64,
+    pub position: [f64; 3],
+    pub starts_received: u32,
+    pub starts_accepted: u32,
+    /// Files received whole and verified.
+    pub uploads: u32,
+    pub chunks: u32,
+    /// The frame that killed the process.
+    pub crashed: Option<String>,
+    /// Frames the real firmware does not survive.
+    pub offences: Vec<String>,
+    /// What a careful client does not do, though the printer survives it.
+    pub violations: Vec<String>,
+    pub connections: BTreeMap<&'static str, Connections>,
+    pub commands: Vec<Received>,
+    /// Simulated seconds since the start.
+    pub now: f64,
+}
+
+impl Truth {
+    pub(super) fn of(shared: &Shared) -> Self {
+        let core = shared.core();
+        let (current_status, print_status) = core.codes();
+        let run = core.machine.run.as_ref().filter(|_| core.machine.stage != Stage::Idle);
+        let nozzle = core.machine.nozzles.first();
+        Self {
+            stage: format!("{:?}", core.machine.stage),
+            current_status,
+            print_status,
+            file: core.file.clone(),
+            progress: run.map_or(0.0, |run| run.progress()),
+            layer: run.map_or(0, |run| run.layer()),
+            nozzle: nozzle.map_or(0.0, |n| n.actual),
+            nozzle_target: nozzle.map_or(0.0, |n| n.target),
+            bed: core.machine.bed.actual,
+            bed_target: core.machine.bed.target,
+            fans: core.fans,
+            light: core.light == 1,
+            speed_percent: core.speed_pct,
+            position: core.position,
+            starts_received: core.counters.starts_received,
+            starts_accepted: core.counters.starts_accepted,
+            uploads: core.counters.uploads,
+            chunks: core.counters.chunks,
+            crashed: core.counters.crashed.clone(),
+            offences: core.counters.offences.clone(),
+            violations: core.counters.violations.clone(),
+            connections: BTreeMap::from([
+                ("websocket", shared.sockets.read()),
+                ("camera", shared.viewers.read()),
+                ("http", shared.web.read()),
+            ]),
+            commands: core.log.to_vec(),
+            now: core.now,
+        }
+    }
+}

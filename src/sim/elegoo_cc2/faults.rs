@@ -1,0 +1,265 @@
+//! Faults of the simulated CC2, and the truth about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::machine::after;
+use crate::sim::physics::Stage;
+use crate::sim::traffic::{Connections, Received};
+
+/// Bytes that are no MQTT packet: packet type 15 with a length that never ends.
+const NOT_MQTT: &[u8] = &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
+
+/// Something that goes wrong, or right again. Durations are real seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum Fault {
+    /// Every MQTT session ends without a farewell.
+    Drop,
+    /// The broker lives, the printer behind it neither answers nor pushes.
+    Silence {
+        seconds: f64,
+    },
+    /// A status message that is no JSON, on `api_status`.
+    Garbage,
+    /// Bytes that are no MQTT, to every session.
+    GarbageBytes,
+    /// New TCP connections to the broker are closed at once.
+    Refuse {
+        on: bool,
+    },
+    /// Registrations end in `too many clients`.
+    RefuseRegistration {
+        on: bool,
+    },
+    /// Uploads end in HTTP 429.
+    RefuseUpload {
+        on: bool,
+    },
+    /// The access code was changed: CONNACK 5 and HTTP 401.
+    WrongCode {
+        on: bool,
+    },
+    /// Every answer is late by this much; 0 ends it.
+    Slow {
+        millis: u64,
+    },
+    DiskFull {
+        on: bool,
+    },
+    /// The next delta's id jumps by this much.
+    Gap {
+        by: i64,
+    },
+    /// All registrations are forgotten while the sessions stay up.
+    ForgetClients,
+    /// Power goes: everything, and the print until somebody decides (status 15).
+    PowerCut,
+    PowerOn,
+    /// The filament runs out (2505, exception 109).
+    Runout,
+    /// Filament is in place again.
+    FilamentLoaded,
+    /// The Canvas jams (2506, exception 1243).
+    CanvasJam,
+    /// The print fails with exception 103.
+    Fail,
+    /// A Canvas tool change in mid-print: looks alarming and is normal.
+    FilamentSwap {
+        tray: i64,
+    },
+    /// The camera keeps its connection and sends nothing.
+    CameraStall {
+        seconds: f64,
+    },
+}
+
+/// Faults that last.
+#[derive(Debug, Clone, Default)]
+pub struct Active {
+    pub silent_until: Option<Instant>,
+    pub stalled_until: Option<Instant>,
+    pub refuse: bool,
+    pub refuse_registration: bool,
+    pub refuse_upload: bool,
+    pub wrong_code: bool,
+    pub delay: Duration,
+    pub disk_full: bool,
+}
+
+impl Active {
+    pub fn silent(&self) -> bool {
+        self.silent_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub fn camera_stalled(&self) -> bool {
+        self.stalled_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// Applies faults to a running simulator.
+#[derive(Clone)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
+
+impl Faults {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Applies one fault; the error says why it cannot happen now.
+    pub fn apply(&self, fault: Fault) -> Result<(), String> {
+        let shared = &self.shared;
+        match fault {
+            Fault::Drop => shared.broker.drop_all(),
+            Fault::Garbage => {
+                let topic = format!("elegoo/{}/api_status", shared.options.serial);
+                shared.broker.publish(&topic, b"\xff{\"id\":1,\"method\":60");
+            }
+            Fault::GarbageBytes => shared.broker.inject(NOT_MQTT),
+            Fault::PowerCut => shared.power_off(),
+            Fault::PowerOn => shared.power_on(),
+            Fault::Gap { by } => shared.core().push_id += by,
+            Fault::ForgetClients => shared.core().registry.clear(),
+            Fault::Runout => {
+                let mut core = shared.core();
+                printing(core.interrupt(2505, 109))?;
+                core.detected = false;
+            }
+            Fault::FilamentLoaded => shared.core().detected = true,
+            Fault::CanvasJam => printing(shared.core().interrupt(2506, 1243))?,
+            Fault::FilamentSwap { tray } => printing(shared.core().swap(tray))?,
+            Fault::Fail => {
+                let mut core = shared.core();
+                printing(core.machine.stage.busy())?;
+                core.exceptions = vec![103];
+                core.machine.fail();
+            }
+            lasting => lasting_fault(&mut shared.core().faults, lasting),
+        }
+        Ok(())
+    }
+}
+
+fn printing(done: bool) -> Result<(), String> {
+    if done { Ok(()) } else { Err("nothing is being printed".to_owned()) }
+}
+
+fn lasting_fault(active: &mut Active, fault: Fault) {
+    match fault {
+        Fault::Silence { seconds } => active.silent_until = Some(after(seconds)),
+        Fault::CameraStall { seconds } => active.stalled_until = Some(after(seconds)),
+        Fault::Refuse { on } => active.refuse = on,
+        Fault::RefuseRegistration { on } => active.refuse_registration = on,
+        Fault::RefuseUpload { on } => active.refuse_upload = on,
+        Fault::WrongCode { on } => active.wrong_code = on,
+        Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
+        Fault::DiskFull { on } => active.disk_full = on,
+        _ => {}
+    }
+}
+
+/// What the simulator knows, at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Truth {
+    /// Stage of the machine, for example `Printing`.
+    pub stage: String,
+    pub status: i64,
+    pub sub_status: i64,
+    pub exceptions: Vec<i64>,
+    pub file: String,
+    /// 0 to 1.
+    pub progress: f64,
+    pub layer: u32,
+    /// °C.
+    pub nozzle: f64,
+    pub nozzle_target: f64,
+    pub bed: f64,
+    pub bed_target: f64,
+    /// Part, auxiliary, chamber, 0 to 255.
+    pub fans: [f64; 3],
+    pub led: bool,
+    pub speed_mode: i64,
+    pub position: [f64; 3],
+    pub homed: bool,
+    pub active_tray: i64,
+    pub emergency_stopped: bool,
+    pub starts_received: u32,
+    pub starts_accepted: u32,
+    /// Files received whole and verified.
+    pub uploads: u32,
+    pub chunks: u32,
+    /// Clients registered now, registrations granted and refused since the start.
+    pub registered: usize,
+    pub registrations: u32,
+    pub registrations_refused: u32,
+    /// Requests lost to a burst, and requests of clients that were not registered.
+    pub swallowed: u32,
+    pub muted: u32,
+    /// Requests for access-code or firmware methods, which no client may send.
+    pub forbidden: Vec<String>,
+    /// What a careful client does not do.
+    pub violations: Vec<String>,
+    pub connections: BTreeMap<&'static str, Connections>,
+    pub commands: Vec<Received>,
+    /// Simulated seconds since the start.
+    pub now: f64,
+}
+
+impl Truth {
+    pub(super) fn of(shared: &Shared) -> Self {
+        let core = shared.core();
+        let (status, sub_status) = core.codes();
+        let run = core.machine.run.as_ref().filter(|_| core.machine.stage != Stage::Idle);
+        let nozzle = core.machine.nozzles.first();
+        let counters = core.counters.clone();
+        Self {
+            stage: format!("{:?}", core.machine.stage),
+            status,
+            sub_status,
+            exceptions: core.exceptions.clone(),
+            file: core.file.clone(),
+            progress: run.map_or(0.0, |run| run.progress()),
+            layer: run.map_or(0, |run| run.layer()),
+            nozzle: nozzle.map_or(0.0, |n| n.actual),
+            nozzle_target: nozzle.map_or(0.0, |n| n.target),
+            bed: core.machine.bed.actual,
+            bed_target: core.machine.bed.target,
+            fans: core.fans,
+            led: core.led == 1,
+            speed_mode: core.speed_mode,
+            position: core.position,
+            homed: core.homed,
+            active_tray: core.canvas.active,
+            emergency_stopped: core.stopped,
+            starts_received: counters.starts_received,
+            starts_accepted: counters.starts_accepted,
+            uploads: counters.uploads,
+            chunks: counters.chunks,
+            registered: core.registry.count(),
+            registrations: counters.registrations,
+            registrations_refused: counters.registrations_refused,
+            swallowed: counters.swallowed,
+            muted: counters.muted,
+            forbidden: counters.forbidden,
+            violations: counters.violations,
+            connections: BTreeMap::from([
+                ("mqtt", shared.sessions.read()),
+                ("camera", shared.viewers.read()),
+                ("http", shared.web.read()),
+            ]),
+            commands: core.log.to_vec(),
+            now: core.now,
+        }
+    }
+}
