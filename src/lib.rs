@@ -1,5 +1,6 @@
 //! moongate
 pub mod config;
+pub mod drivers;
 pub mod gcode;
 pub mod jobs;
 pub mod library;
