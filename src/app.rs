@@ -146,7 +146,7 @@ impl App {
         };
         let parts = driver(printer, &self.store).map_err(failed)?;
         let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
-        let library = Library::open(
+        let library = Library::start(
             Self::library_dir(&config.gateway.state_dir, &printer.name),
             LibraryLimits { max_upload: config.gateway.max_upload, min_free: config.gateway.min_free },
             handle.clone(),
@@ -154,7 +154,6 @@ impl App {
             &self.tasks,
             self.cancel.clone(),
         )
-        .await
         .map_err(|error| failed(error.to_string()))?;
         let jobs = Jobs::open(
             handle.clone(),
@@ -162,7 +161,7 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode, header_comments: printer.add_header_comments },
+            JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
         )
         .map_err(|error| failed(error.to_string()))?;
         let console = Console::default();
