@@ -1,12 +1,8 @@
-//! The start pipeline: transfer, one start, and the watch until the printer's own report shows the job.
+//! The start pipeline: the file to the printer, one start, and the watch until the printer's own report shows the job.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,21 +11,13 @@ use super::plan::{Plan, Way};
 use super::{Inner, StartError, StartRequest};
 use crate::model::{
     Command, CommandError, Fault, Job, JobOrigin, JobPhase, PrinterState, Severity, Speaker, StartJob,
-    Transfer,
 };
-use crate::printer::FileError;
 use crate::printer::clock::unix_now;
 
 /// A printer that took a start shows the file within this time (bambu.md 4.5).
 const LANDING: Duration = Duration::from_secs(90);
 /// A printer that shows the file begins within this time (bambu.md 4.5; a P1P parses for up to 135 s).
 const BEGINNING: Duration = Duration::from_secs(300);
-/// A transfer that moves no byte for this long is given up; the last answer of an FTPS upload may take 60 s and more.
-const STALLED: Duration = Duration::from_secs(180);
-/// How long an aborted transfer may take to end.
-const ABORTING: Duration = Duration::from_secs(30);
-/// Progress of a transfer is told this often.
-const TELL: Duration = Duration::from_millis(250);
 
 /// The start under way.
 pub struct Active {
@@ -40,16 +28,16 @@ pub struct Active {
 }
 
 /// Why a start did not become a print.
-struct End {
-    phase: JobPhase,
-    reason: String,
+pub struct End {
+    pub phase: JobPhase,
+    pub reason: String,
 }
 
-fn failed(reason: impl Into<String>) -> End {
+pub fn failed(reason: impl Into<String>) -> End {
     End { phase: JobPhase::Failed, reason: reason.into() }
 }
 
-fn cancelled() -> End {
+pub fn cancelled() -> End {
     End { phase: JobPhase::Cancelled, reason: "Cancelled before the print began.".to_owned() }
 }
 
@@ -249,121 +237,6 @@ impl Inner {
         };
         let known = baseline.device.faults.clone();
         self.watch_start(intent, serial, abort, Some(&known), lost).await
-    }
-
-    /// The file that is sent, made ready and on the printer; returns its MD5.
-    async fn bring_file(
-        &self,
-        plan: &Plan,
-        intent: &Intent,
-        serial: u64,
-        abort: &CancellationToken,
-    ) -> Result<String, End> {
-        let work = async {
-            let local = self.sendable(plan).await.map_err(|error| failed(error.to_string()))?;
-            let md5 = self.library.md5(local.clone()).await.map_err(|error| failed(error.to_string()))?;
-            let size = tokio::fs::metadata(&local).await.map_err(|error| failed(error.to_string()))?.len();
-            Ok((local, md5, size))
-        };
-        let (local, md5, size) = tokio::select! {
-            () = abort.cancelled() => return Err(cancelled()),
-            ready = work => ready?,
-        };
-        if plan.transfer && !self.holds(&plan.remote_path, size, &md5).await {
-            self.note_for_cleanup(&plan.remote_path, intent.token)
-                .await
-                .map_err(|error| failed(error.to_string()))?;
-            self.transfer(local, plan, serial, size, &md5, abort).await?;
-        }
-        Ok(md5)
-    }
-
-    async fn sendable(&self, plan: &Plan) -> Result<PathBuf, crate::library::LibraryError> {
-        match plan.way {
-            Way::Packaged => self.library.packaged(&plan.file).await,
-            Way::Unpacked => self.library.plate_gcode(&plan.file, plan.plate).await,
-            Way::Commented => self.library.with_header_comments(&plan.file).await,
-            Way::AsItIs | Way::OnPrinter => Ok(plan.file.local.clone().unwrap_or_default()),
-        }
-    }
-
-    async fn transfer(
-        &self,
-        local: PathBuf,
-        plan: &Plan,
-        serial: u64,
-        total: u64,
-        md5: &str,
-        abort: &CancellationToken,
-    ) -> Result<(), End> {
-        self.tell_transfer(serial, 0, total);
-        // What was there under this name is gone from now on.
-        drop(self.store.delete(&self.spaces.sent, &plan.remote_path));
-        let (sent, moved) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
-        let progress = {
-            let (sent, moved) = (sent.clone(), moved.clone());
-            Arc::new(move |bytes: u64| {
-                if sent.swap(bytes, Ordering::Relaxed) != bytes {
-                    moved.notify_one();
-                }
-            })
-        };
-        let stop = self.cancel.child_token();
-        let _stop_on_drop = stop.clone().drop_guard();
-        let files = self.printer.files().clone();
-        let upload = files.upload(local, plan.remote_path.clone(), md5.to_owned(), progress, stop.clone());
-        tokio::pin!(upload);
-        let mut last_moved = Instant::now();
-        let mut told = Instant::now();
-        let mut done = false;
-        let result = loop {
-            tokio::select! {
-                ended = &mut upload => {
-                    done = true;
-                    break ended.map_err(|error| match error {
-                        FileError::Cancelled => cancelled(),
-                        error => failed(format!("The file could not be sent to the printer: {error}")),
-                    });
-                }
-                () = abort.cancelled() => break Err(cancelled()),
-                () = tokio::time::sleep_until(last_moved + STALLED) => {
-                    break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
-                }
-                () = moved.notified() => {
-                    last_moved = Instant::now();
-                    if told.elapsed() >= TELL {
-                        told = last_moved;
-                        self.tell_transfer(serial, sent.load(Ordering::Relaxed), total);
-                    }
-                }
-            }
-        };
-        match result {
-            Ok(()) => {
-                self.tell_transfer(serial, total, total);
-                let sent = json!({"size": total, "md5": md5});
-                drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
-                Ok(())
-            }
-            Err(end) => {
-                stop.cancel();
-                // The part of a file is deleted only when nobody writes it any more.
-                if !done && tokio::time::timeout(ABORTING, &mut upload).await.is_err() {
-                    tracing::warn!("The transfer did not end when it was told to.");
-                }
-                self.delete_part(&plan.remote_path).await;
-                Err(end)
-            }
-        }
-    }
-
-    fn tell_transfer(&self, serial: u64, sent: u64, total: u64) {
-        self.printer.writer().job(|job| {
-            if job.serial == serial && matches!(job.phase, JobPhase::Transferring | JobPhase::Starting) {
-                job.phase = JobPhase::Transferring;
-                job.transfer = Some(Transfer { sent: sent.min(total), total });
-            }
-        });
     }
 
     /// The last checks, and the note on disk without which nothing is sent. Returns the state before the start.

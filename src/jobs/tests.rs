@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use super::fake::{self, Fake, OnStart, archive, gcode};
 use super::*;
 use crate::library::LibraryLimits;
-use crate::model::{Capabilities, DeviceStage, Fault, FaultSource, PrinterState, Severity};
+use crate::model::{Capabilities, DeviceStage, Fault, FaultSource, PrinterState, Severity, SlotId};
 
 /// What outlives the gateway: disk and printer.
 struct World {
@@ -612,4 +612,56 @@ fn an_orderly_end_never_touches_the_print() {
     let life = world.boot();
     life.until("file", |state| state.job.phase == JobPhase::Printing && state.job.file.is_some());
     assert_eq!((life.history().len(), world.starts()), (1, 1));
+}
+
+/// The plug is pulled after every number of steps; nobody asks again, so no second start may ever be received.
+#[test]
+fn pulled_at_any_step_the_printer_receives_one_start_at_most() {
+    for steps in 0..80 {
+        let world = world();
+        let life = world.boot();
+        life.online();
+        life.put("cube.gcode.3mf", archive(RED));
+        life.run(async {
+            let request = StartRequest { file: "cube.gcode".into(), ..StartRequest::default() };
+            let starting = life.jobs.start(request);
+            let steps = async {
+                for _ in 0..steps {
+                    tokio::task::yield_now().await;
+                    // Work off the runtime needs real time to get ahead.
+                    tokio::task::spawn_blocking(|| ()).await.unwrap();
+                }
+            };
+            tokio::pin!(starting, steps);
+            tokio::select! {
+                biased;
+                () = &mut steps => {}
+                result = &mut starting => {
+                    result.unwrap();
+                    steps.await;
+                }
+            }
+        });
+        life.kill();
+        let before = world.starts();
+        let life = world.boot();
+        life.online();
+        life.pass(400);
+        assert_eq!(world.starts(), before, "after {steps} steps something was started by itself");
+        let job = life.printer.state().job.clone();
+        if before == 1 {
+            assert_eq!(
+                (job.phase, job.file.as_deref()),
+                (JobPhase::Preparing, Some("cube.gcode")),
+                "{steps}"
+            );
+            world.fake.run(DeviceStage::Finished);
+            life.ended(HistoryEnd::Completed);
+            assert_eq!(life.history().len(), 1, "{steps}");
+        } else {
+            assert!(!job.phase.active(), "{steps}: {job:?}");
+            assert!(life.history().iter().all(|entry| entry.end.is_some()));
+            life.eventually("no leftover", || world.files() == 0);
+        }
+    }
 }
