@@ -148,9 +148,9 @@ pub async fn discover(ground: &Ground, time: Duration) -> io::Result<Vec<Found>>
     let mut all = BTreeMap::new();
     let cancel = CancellationToken::new();
     let listening = watch(ground, |found| drop(all.insert(found.serial.clone(), found)), &cancel);
-    match timeout(time, listening).await {
-        Ok(Err(error)) => return Err(error),
-        Ok(Ok(())) | Err(_) => {}
+    // The time running out is the ordinary end.
+    if let Ok(Err(error)) = timeout(time, listening).await {
+        return Err(error);
     }
     Ok(all.into_values().collect())
 }
