@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
 
 use super::{Shared, USER};
 use crate::net::tls::TlsConnectError;
@@ -108,21 +109,20 @@ fn lost(why: &str) -> CameraError {
 }
 
 /// The 80-byte login (fixture camera6000-auth).
-fn login(code: &str) -> Result<Vec<u8>, CameraError> {
+fn login(code: &str) -> Result<Zeroizing<Vec<u8>>, CameraError> {
     if code.len() > 32 {
         return Err(CameraError::Blocked(
             "The access code is too long; printers show 8 characters.".to_owned(),
         ));
     }
-    let mut login = Vec::with_capacity(80);
+    let mut login = Zeroizing::new(Vec::with_capacity(80));
     for number in [0x40_u32, 0x3000, 0, 0] {
         login.extend(number.to_le_bytes());
     }
-    for text in [USER, code] {
+    for (text, end) in [(USER, 48), (code, 80)] {
         login.extend(text.bytes());
-        login.resize(login.len().next_multiple_of(32).max(if text == USER { 48 } else { 80 }), 0);
+        login.resize(end, 0);
     }
-    login.truncate(80);
     Ok(login)
 }
 

@@ -20,7 +20,6 @@ use super::models::{self, ModelRow};
 use super::pending::{Effect, Pending, PendingList};
 use super::reduce::{self, Source, Versions};
 use super::wire::{self, Ack, Extent, Incoming, StateFields};
-use crate::model::text::base_name;
 use crate::model::{
     CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Seen, Severity,
 };
@@ -30,8 +29,9 @@ use crate::printer::clock::unix_now;
 
 /// A target that a P1 does not show after this long is asked for again in another way (bambu.md 4.3).
 const HEAT_CHECK: Duration = Duration::from_secs(5);
-/// How long G-code may run until its marker is no longer waited for.
-const SETTLE: Duration = Duration::from_secs(300);
+/// How long G-code may run until its marker is no longer waited for; with the acknowledgement below the 310 s after
+/// which the command path of `printer` gives up.
+const SETTLE: Duration = Duration::from_secs(290);
 /// A rejection on the screen belongs to a command of ours this long (bambu.md 4.8).
 const REJECTION: Duration = Duration::from_secs(10);
 /// Commands without any answer after which the link is taken as deaf (bambu.md 2.3).
@@ -48,6 +48,8 @@ pub(super) struct Memory {
     code: Option<String>,
     name: Option<String>,
     sequence: u32,
+    /// The start that was sent last, while its job is not seen; survives a lost link, so that nothing starts twice.
+    digestion: Option<Digestion>,
     /// A file whose start was sent and never showed.
     not_landed: Option<String>,
     /// Step numbers never came back: G-code is confirmed by acknowledgement only.
@@ -64,6 +66,7 @@ impl Memory {
             name: None,
             // Not from 20000 as the slicer counts: its answers come on the same topic.
             sequence: rand::rng().random_range(100_000..1_000_000_000),
+            digestion: None,
             not_landed: None,
             markers_fail: false,
         }
@@ -78,9 +81,11 @@ impl Memory {
 
 /// A start that was sent and whose job is not seen yet.
 struct Digestion {
-    path: String,
     token: String,
     since: Instant,
+    /// What the printer showed before: its file and its faults say nothing about this job.
+    file_before: Option<String>,
+    faults_before: Vec<String>,
     landed: bool,
 }
 
@@ -101,8 +106,9 @@ pub(super) struct Session<'a> {
     pending: PendingList,
     settling: Option<Settling>,
     checks: Vec<(Instant, HeatFallback)>,
-    digestion: Option<Digestion>,
     opened: Instant,
+    /// How often a complete report was asked for again on this link.
+    asked_again: u32,
     heard: Option<Instant>,
     /// A sign of life was asked for.
     poked: Option<Instant>,
@@ -133,8 +139,8 @@ impl<'a> Session<'a> {
             pending: PendingList::default(),
             settling: None,
             checks: Vec::new(),
-            digestion: None,
             opened: now,
+            asked_again: 0,
             heard: None,
             poked: None,
             pushall_at: now,
@@ -269,7 +275,7 @@ impl<'a> Session<'a> {
     /// The printer wants signatures: everything under way is refused for the same reason.
     fn reject_all(&mut self) {
         self.rejected = true;
-        self.digestion = None;
+        self.memory.digestion = None;
         self.set_control(Control::ReadOnly(control::GATE.to_owned()), false);
         for pending in self.pending.take_all() {
             pending.fail(control::refusal());
@@ -288,7 +294,7 @@ impl<'a> Session<'a> {
             Effect::Refused(pending, error) => {
                 self.unanswered = 0;
                 if pending.starts_job {
-                    self.digestion = None;
+                    self.memory.digestion = None;
                 }
                 pending.fail(error);
                 if control::rejects(ack) {
@@ -330,22 +336,26 @@ impl<'a> Session<'a> {
     }
 
     fn follow_start(&mut self) {
-        let Some(digestion) = &mut self.digestion else { return };
-        let tree = self.memory.reports.tree();
-        let device = &self.state.state().device;
-        let active = device.job.stage.active();
+        let memory = &mut *self.memory;
+        let Some(digestion) = &mut memory.digestion else { return };
+        let tree = memory.reports.tree();
+        let state = self.state.state();
+        let stage = state.device.job.stage;
         let token = text(at(tree, "/subtask_id")).is_some_and(|id| id == digestion.token);
         let file = text(at(tree, "/gcode_file"));
-        digestion.landed |=
-            active || token || file.is_some_and(|file| base_name(&file) == base_name(&digestion.path));
-        // A job can fail before it is seen running; an old FAILED without an error is not this one's.
-        let wrong = |fault: &Fault| fault.source == FaultSource::Job && fault.severity >= Severity::Serious;
-        let failed = digestion.landed && device.job.stage.ended() && device.faults.iter().any(wrong);
+        digestion.landed |= stage.active() || token || (file.is_some() && file != digestion.file_before);
+        // A job can fail before it is seen running.
+        let fresh = |fault: &Fault| {
+            fault.source == FaultSource::Job
+                && fault.severity >= Severity::Serious
+                && !digestion.faults_before.contains(&fault.code)
+        };
+        let failed = digestion.landed && stage.ended() && state.device.faults.iter().any(fresh);
         if digestion.landed {
-            self.memory.not_landed = None;
+            memory.not_landed = None;
         }
-        if active || failed {
-            self.digestion = None;
+        if stage.active() || failed {
+            memory.digestion = None;
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Digestion, HEAT_CHECK, Session, offline};
 use crate::drivers::bambu::control;
 use crate::drivers::bambu::encode::{self, Context, Message, Plan};
-use crate::drivers::bambu::field::text;
+use crate::drivers::bambu::field::{at, text};
 use crate::drivers::bambu::pending::Pending;
 use crate::drivers::bambu::stages;
 use crate::drivers::bambu::start::UrlForm;
@@ -39,7 +39,7 @@ impl Session<'_> {
         }
         let mut url = UrlForm::Ftp;
         if let Command::StartJob(job) = command {
-            if self.digestion.as_ref().is_some_and(|job| job.since.elapsed() < self.patience(job)) {
+            if self.memory.digestion.as_ref().is_some_and(|job| job.since.elapsed() < self.patience(job)) {
                 return Err(CommandError::Busy(
                     "The printer still digests the job that was started before; a second start is not sent."
                         .into(),
@@ -55,10 +55,11 @@ impl Session<'_> {
         let mut plan = encode::encode(command, &context)?;
         plan.settles &= !self.memory.markers_fail;
         if let Command::StartJob(job) = command {
-            self.digestion = Some(Digestion {
-                path: job.remote_path.clone(),
+            self.memory.digestion = Some(Digestion {
                 token: job.token.to_string(),
                 since: Instant::now(),
+                file_before: text(at(self.memory.reports.tree(), "/gcode_file")),
+                faults_before: device.faults.iter().map(|fault| fault.code.clone()).collect(),
                 landed: false,
             });
             self.memory.not_landed = (url == UrlForm::Ftp).then(|| job.remote_path.clone());
@@ -90,7 +91,7 @@ impl Session<'_> {
                 Ok(_) => {}
                 Err(error) => {
                     if starts_job {
-                        self.digestion = None;
+                        self.memory.digestion = None;
                     }
                     request.answer(Err(error));
                     return;

@@ -7,6 +7,9 @@ use crate::drivers::bambu::encode;
 use crate::drivers::bambu::field::at;
 use crate::model::{LinkFault, LinkPhase, Seen};
 
+/// How often a complete report is asked for on one link while only parts of it come.
+const ASK_AGAIN: u32 = 1;
+
 impl Session<'_> {
     /// When to look again although nothing comes.
     pub fn next_deadline(&self) -> Instant {
@@ -41,11 +44,12 @@ impl Session<'_> {
             pending.time_out(seconds);
         }
         let digesting = self
+            .memory
             .digestion
             .as_ref()
             .is_some_and(|job| now.duration_since(job.since) < self.shared.config.timing.digestion);
         if !digesting {
-            self.digestion = None;
+            self.memory.digestion = None;
         }
         if self.unanswered >= DEAF_AFTER && !digesting {
             return Some(self.place.deaf());
@@ -59,8 +63,16 @@ impl Session<'_> {
             if now < self.opened + timing.reply {
                 return None;
             }
+            let nothing_known = at(self.memory.reports.tree(), "/gcode_state").is_null();
+            if self.heard.is_some() && self.asked_again < ASK_AGAIN {
+                // A busy P1 answers slowly (bambu.md 3.2).
+                self.asked_again += 1;
+                self.opened = now;
+                self.pushall();
+                return None;
+            }
             // Reports came, none of them complete: better what there is than nothing.
-            if self.heard.is_none() || at(self.memory.reports.tree(), "/gcode_state").is_null() {
+            if self.heard.is_none() || nothing_known {
                 return Some(self.place.silent(timing.reply.as_secs()));
             }
             self.memory.reports.assume_full();
