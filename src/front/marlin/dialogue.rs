@@ -219,6 +219,12 @@ impl Dialogue {
             self.waiting.push_back(raw);
         }
         self.pump(view);
+        self.reconcile(view);
+    }
+
+    /// The client is past its handshake and not occupied with a file.
+    pub(super) fn can_tell(&self) -> bool {
+        self.session.open && self.session.identified && !self.session.mode.busy()
     }
 
     /// True while so much waits that nothing more should be read.
@@ -256,7 +262,8 @@ impl Dialogue {
     pub fn deadline(&self) -> Option<Duration> {
         [
             self.held.map(|held| held.until),
-            self.host.deadline(),
+            // What the host cannot be told now waits for the next change, not for the clock.
+            self.host.deadline(!self.can_tell()),
             self.session.mode.deadline(),
             self.session.temperatures.deadline(),
             self.session.progress.deadline(),
