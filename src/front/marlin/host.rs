@@ -133,4 +133,3 @@ pub fn part_done(view: &View) -> f64 {
         _ => reported,
     }
 }
-

@@ -36,8 +36,11 @@ fn an_empty_list_and_a_long_one() {
     rig.lines();
     let answer = rig.send("M20");
     assert_eq!(answer.len(), 503);
-    let names: std::collections::BTreeSet<&str> =
-        answer.iter().filter_map(|line| line.split(' ').next()).filter(|name| name.ends_with(".gco")).collect();
+    let names: std::collections::BTreeSet<&str> = answer
+        .iter()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| name.ends_with(".gco"))
+        .collect();
     assert_eq!(names.len(), 500);
     assert!(names.iter().all(|name| name.len() <= 12), "8.3");
 }

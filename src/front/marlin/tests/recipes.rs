@@ -203,7 +203,10 @@ fn a_new_session_keeps_what_was_cancelled_and_owned() {
     rig.dialogue.opened();
     rig.handshake();
     let told = rig.printer(|state| state.job.printed_s = 101.0);
-    assert!(told.is_empty() && rig.send("M27")[0].starts_with("SD printing byte 50"), "shown in the handshake");
+    assert!(
+        told.is_empty() && rig.send("M27")[0].starts_with("SD printing byte 50"),
+        "shown in the handshake"
+    );
     rig.send("M104 S0");
     assert_eq!(rig.effects().len(), 1, "its own print is not protected from it");
     rig.send("M25");

@@ -7,7 +7,9 @@ fn oks(lines: &[String]) -> usize {
 #[test]
 fn rule_1_every_line_has_one_ok_and_none_comes_unasked() {
     let mut rig = Rig::connected();
-    for line in ["M105", "m105", "M104S200", "M104 S0 ; off", "G28 X0 Y0", "T0", "M117 hi", "M503", "X", "nonsense"] {
+    for line in
+        ["M105", "m105", "M104S200", "M104 S0 ; off", "G28 X0 Y0", "T0", "M117 hi", "M503", "X", "nonsense"]
+    {
         let answer = rig.send(line);
         assert_eq!(oks(&answer), 1, "{line}: {answer:?}");
         assert!(answer.last().is_some_and(|last| last.starts_with("ok")), "{line}: {answer:?}");
@@ -50,7 +52,11 @@ fn rule_4_names_in_the_list_are_lower_case_8_3_with_long_names() {
     ];
     assert_eq!(answer, expected);
     let answer = rig.send("M20 L T");
-    assert!(answer[1].starts_with("cube.gco 1000 0x5b4") && answer[1].ends_with(r#""cube.gcode""#), "{}", answer[1]);
+    assert!(
+        answer[1].starts_with("cube.gco 1000 0x5b4") && answer[1].ends_with(r#""cube.gcode""#),
+        "{}",
+        answer[1]
+    );
 }
 
 #[test]
@@ -95,7 +101,10 @@ fn rule_8_after_a_cancel_nothing_prints_any_more() {
     assert_eq!(rig.effects(), [Effect::Cancel]);
     assert_eq!(rig.send("M27"), ["Not SD printing", "ok"]);
     assert!(rig.wait(30_000).is_empty());
-    assert!(rig.printer(|state| state.job.printed_s = 180.0).is_empty(), "the printer still prints for a while");
+    assert!(
+        rig.printer(|state| state.job.printed_s = 180.0).is_empty(),
+        "the printer still prints for a while"
+    );
     assert!(rig.phase(JobPhase::Cancelling).is_empty());
     assert!(rig.phase(JobPhase::Cancelled).is_empty());
     let told = rig.printer(|state| state.job = job(2, JobOrigin::Elsewhere));
@@ -122,7 +131,8 @@ fn rule_9_a_job_under_preparation_prints_byte_0() {
         assert!(rig.wait(1000).is_empty());
     }
     for phase in [JobPhase::Transferring, JobPhase::Starting, JobPhase::Preparing] {
-        let told = rig.printer(|state| state.job = Job { phase, progress: 0.0, ..job(1, JobOrigin::Gateway) });
+        let told =
+            rig.printer(|state| state.job = Job { phase, progress: 0.0, ..job(1, JobOrigin::Gateway) });
         assert!(told.is_empty());
         assert_eq!(rig.send("M27"), ["SD printing byte 0/1000", "ok"]);
     }
@@ -288,8 +298,7 @@ fn an_unreachable_printer_has_no_card_and_says_why() {
     });
     rig.send("N1 M115*39");
     let told = rig.send("M21");
-    let sentence =
-        "// action:notification The access code was refused. Read it again on the printer.";
+    let sentence = "// action:notification The access code was refused. Read it again on the printer.";
     assert_eq!(told, ["echo:No media", sentence, "ok"]);
     assert_eq!(rig.send("M105"), ["ok T:21.0 /0.0 B:22.0 /0.0 @:0 B@:0"]);
     let told = rig.printer(|state| {
