@@ -99,10 +99,11 @@ pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
 }
 
-/// Sends one command; a cancel also ends transfers and starts that are under way.
+/// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
+        Command::EmergencyStop => station.jobs.emergency_stop().await,
         Command::Refresh => {
             station.printer.reconnect();
             if station.printer.state().online() {

@@ -75,6 +75,7 @@ impl Dialogue {
                 self.tell_stopped(view);
             }
             _ if self.host.wanted.is_some() || self.host.pause_decided.is_some() => {}
+            _ if self.host.pause_early => self.pause_begun(view),
             JobPhase::Paused if self.host.stage == Stage::Running => {
                 self.tell_paused(view);
                 if let Some(why) = &job.detail {
@@ -123,7 +124,7 @@ impl Dialogue {
     }
 
     fn tell_complete(&mut self, view: &View) {
-        if self.host.stage == Stage::Paused {
+        if self.host.shows_paused() {
             self.push("// action:resumed".to_owned());
         }
         self.push(format!("SD printing byte {0}/{0}", self.host.size));
@@ -136,7 +137,7 @@ impl Dialogue {
     /// and what it sends then is swallowed.
     pub(super) fn tell_stopped(&mut self, view: &View) {
         self.host.refused_at = None;
-        if self.host.stage == Stage::Paused {
+        if self.host.shows_paused() {
             self.push("// action:cancel".to_owned());
         } else {
             for _ in 0..3 {

@@ -10,6 +10,7 @@ use super::assembly::Assembly;
 use super::dialogue::{Dialogue, Effect, Reply, View};
 use crate::config::StreamedPrints;
 use crate::gcode::Line;
+use crate::model::Control;
 
 /// What a file's lines are for.
 #[derive(Debug, Default)]
@@ -162,17 +163,7 @@ impl Dialogue {
 
     fn begin_stream(&mut self, line: &Line, bytes: &[u8], view: &View) -> Reply {
         let from_the_start = std::mem::take(&mut self.session.armed);
-        let refusal = match self.streamed {
-            StreamedPrints::Refuse => Some("it is set to refuse them"),
-            StreamedPrints::Assemble if !from_the_start => Some("the beginning of the file is missing"),
-            StreamedPrints::Assemble if self.markers.is_empty() => {
-                Some("how files for this printer begin is not known")
-            }
-            StreamedPrints::Assemble if !view.state.online() => Some("the printer is not connected"),
-            StreamedPrints::Assemble if view.state.printing() => Some("the printer is busy"),
-            StreamedPrints::Assemble => None,
-        };
-        if let Some(why) = refusal {
+        if let Some(why) = self.against_streams(from_the_start, view) {
             self.refuse_stream(why, view);
             return Reply::Ok;
         }
@@ -184,6 +175,21 @@ impl Dialogue {
             view,
         );
         self.assemble(line, bytes, view).unwrap_or(Reply::Ok)
+    }
+
+    /// Why no stream can become a print now, whatever is in it.
+    fn against_streams(&self, from_the_start: bool, view: &View) -> Option<&'static str> {
+        let files = &view.caps.files;
+        let read_only = matches!(view.state.control, Control::ReadOnly(_));
+        let reasons = [
+            (self.streamed == StreamedPrints::Refuse, "it is set to refuse them"),
+            (!from_the_start, "the beginning of the file is missing"),
+            (!view.state.online(), "the printer is not connected"),
+            (!(files.gcode || files.archives), "this printer takes no files from the gateway"),
+            (read_only, "the printer does not permit control"),
+            (view.state.printing(), "the printer is busy"),
+        ];
+        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
     }
 
     /// Ends the host's print before anything has moved (octoprint.md 8.2 A).
@@ -236,7 +242,7 @@ impl Dialogue {
         if !assembly.due(view.now) {
             return;
         }
-        match assembly.verdict(&view.caps, &self.markers) {
+        match assembly.verdict(&view.caps) {
             Ok(rest) => {
                 self.session.mode = Mode::Normal;
                 self.effects.push(Effect::Write(rest));
