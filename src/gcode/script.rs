@@ -287,3 +287,7 @@ pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, S
 pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<String> {
     help::words(caps, state).into_iter().filter(|word| word.button).map(|word| word.name.to_owned()).collect()
 }
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

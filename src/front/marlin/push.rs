@@ -78,8 +78,15 @@ impl Dialogue {
             _ if self.host.pause_early => self.pause_begun(view),
             JobPhase::Paused if self.host.stage == Stage::Running => {
                 self.tell_paused(view);
-                if let Some(why) = &job.detail {
-                    self.notify(&format!("Paused: {why}"), view);
+                match &job.detail {
+                    Some(why) => self.notify(&format!("Paused: {why}"), view),
+                    // Some printers show no more than that they paused (elegoo.md 2.7).
+                    None if view.state.faults().next().is_none() => self.notify(
+                        "The print was paused at the printer or by another client. The printer gives no reason here; \
+                         look at its screen.",
+                        view,
+                    ),
+                    None => {}
                 }
             }
             JobPhase::Preparing | JobPhase::Printing | JobPhase::Resuming

@@ -79,9 +79,19 @@ impl Flood {
     }
 }
 
-/// Questions that a host asks at any time, also numbered between the lines of a file.
+/// Words of the host itself that come at any time, also numbered between the lines of a file: questions, and the rest of
+/// a handshake when a print was begun in the middle of it.
 fn is_poll(line: &Line) -> bool {
-    matches!(line.code(), Some(('M', 27 | 105 | 112 | 155)))
+    matches!(line.code(), Some(('M', 20 | 21 | 27 | 105 | 112 | 155 | 876)))
+}
+
+/// What OctoPrint sends after each cancel, also numbered behind a number reset (octoprint.md 6.3).
+fn is_last_word(line: &Line) -> bool {
+    match line.code() {
+        Some(('M', 18 | 84 | 107 | 108)) => true,
+        Some(('M', 104 | 106 | 140)) => line.value('S') == Some(0.0),
+        _ => false,
+    }
 }
 
 /// M115 opens a handshake; `M115 U` is a version check that slicers write into files.
@@ -117,7 +127,7 @@ impl Dialogue {
             _ => {}
         }
         // After a stop or cancel the host may number its last words.
-        let last_words = view.now < self.host.swallow_until && !self.session.armed;
+        let last_words = view.now < self.host.swallow_until && (!self.session.armed || is_last_word(line));
         if numbered && self.session.identified && !last_words && self.is_stream(line) {
             return Some(self.begin_stream(line, bytes, view));
         }

@@ -175,3 +175,27 @@ fn nothing_is_assembled_while_the_printer_is_busy() {
     assert!(told[0].contains("(the printer is busy)"), "{told:?}");
     assert_eq!(rig.effects(), []);
 }
+
+#[test]
+fn a_print_begun_in_the_middle_of_the_handshake_is_a_file_only_after_the_number_reset() {
+    let mut rig = Rig::new();
+    for line in ["N0 M110 N0*125", "N0 M110 N0*125", "N1 M115*39", "M21"] {
+        rig.send(line);
+    }
+    assert_eq!(rig.numbered(2, "M155 S0"), ["ok"]);
+    assert_eq!(rig.numbered(3, "M876 P1"), ["ok"]);
+    assert_eq!(rig.numbered(4, "M20 L T").last().map(String::as_str), Some("ok"));
+    rig.effects();
+    stream(&mut rig, &WHOLE);
+    assert_eq!(rig.effects(), [Effect::BeginWrite(String::new())]);
+}
+
+#[test]
+fn the_burst_after_a_refused_stream_is_no_file_though_numbers_begin_anew() {
+    let mut rig = Rig::with(StreamedPrints::Refuse);
+    rig.handshake();
+    stream(&mut rig, &WHOLE[..2]);
+    let told = stream(&mut rig, &["M84", "M104 T0 S0", "M140 S0", "M106 S0"]);
+    assert!(told.iter().all(|line| line.starts_with("echo:Ignored")), "{told:?}");
+    assert_eq!(rig.effects(), []);
+}
