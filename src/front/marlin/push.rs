@@ -222,7 +222,12 @@ impl Dialogue {
             Done::Written(result) => self.write_ended(result, view),
             Done::Streamed(Ok(())) => self.host.owned = Some(view.state.job.serial),
             Done::Streamed(Err(error)) => {
-                self.notify(&format!("The streamed print was not started: {error}"), view);
+                self.notify(
+                    &format!(
+                        "The streamed print was not started; the file is in the list as streamed-*.gcode. {error}"
+                    ),
+                    view,
+                );
             }
         }
         self.reconcile(view);
