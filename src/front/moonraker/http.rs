@@ -66,6 +66,11 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
         return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
     }
+    if path.starts_with("/plugin/appkeys/") {
+        let trusted = matches!(judged, Ok(Some(_)));
+        let answer = octoprint::application_key(endpoint, &parts, &path, trusted);
+        return answer.ok_or_else(|| RpcError::not_found("Not Found"));
+    }
     if !path.starts_with("/server/")
         && !path.starts_with("/api/")
         && !path.starts_with("/machine/")
