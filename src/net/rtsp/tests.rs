@@ -153,11 +153,7 @@ fn signed(method: &str, url: &str, request: &str) -> bool {
 }
 
 /// Serves one connection; returns the methods it saw.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    port: u16,
-    packets: Vec<Vec<u8>>,
-) -> Vec<String> {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, packets: Vec<Vec<u8>>) -> Vec<String> {
     let mut stream = BufStream::new(stream);
     let mut seen = Vec::new();
     loop {
