@@ -12,6 +12,7 @@
 //! | `video` | H.264 passed on: queue, last group of pictures, formats |
 //! | `hls`, `mp4`, `h264`, `timeline` | live playlist, fragments, parameter sets, sane times |
 //! | `transcode` | JPEG of H.264 by a child ffmpeg |
+//! | [`timelapse`] | a picture at each layer, as zip or MP4 |
 //! | `scale` | smaller pictures on request |
 
 mod demand;
@@ -22,13 +23,14 @@ mod hls;
 pub mod hub;
 mod mp4;
 mod scale;
+pub mod timelapse;
 mod timeline;
 mod transcode;
 mod upstream;
 mod video;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use frame::Frame;
 pub use health::{Health, Phase};
