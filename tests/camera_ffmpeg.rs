@@ -5,13 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use moongate::camera::CameraHub;
+use moongate::camera::timelapse::{Limits, Timelapses};
 use moongate::front::webcam::{WebcamOptions, router};
 use moongate::model::CameraKind;
 use moongate::net::rtsp::{RtspCamera, RtspError};
@@ -63,6 +66,7 @@ loop.run()
 struct Gstreamer {
     process: Child,
     port: u16,
+    clients: Arc<AtomicUsize>,
 }
 
 impl Drop for Gstreamer {
@@ -87,9 +91,17 @@ impl Gstreamer {
         }
         let mut process = command.spawn().expect("Debian's python3");
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
         let port = line.trim().parse().expect("python3-gi and gir1.2-gst-rtsp-server-1.0 must be installed");
-        Self { process, port }
+        let clients = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&clients);
+        std::thread::spawn(move || {
+            for _line in output.lines() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { process, port, clients }
     }
 
     fn camera(&self, password: &str) -> RtspCamera {
@@ -198,8 +210,20 @@ async fn ffmpeg_reads_every_form_of_the_video() {
         reqwest::get(format!("http://{at}/webcam/?action=snapshot")).await.unwrap().bytes().await.unwrap();
     assert!(picture.starts_with(&[0xFF, 0xD8]));
     let health = hub.health();
-    assert_eq!(health.opened, 1, "{health:?}");
+    assert_eq!((health.opened, server.clients.load(Ordering::SeqCst)), (1, 1), "{health:?}");
     assert!(health.open && health.reason.is_none() && health.fps > 5.0, "{health:?}");
+    let home = tempfile::tempdir().unwrap();
+    let timelapses = Timelapses::new(home.path(), Limits::default());
+    for layer in 1..=10 {
+        let frame = hub.snapshot(Duration::ZERO).await.unwrap();
+        timelapses.keep("00000A", layer, &frame.data).await.unwrap();
+    }
+    let made = timelapses.video("00000A", 5, Path::new("ffmpeg")).await.unwrap();
+    let fields = "stream=codec_name,width,height,nb_frames";
+    let probed =
+        run("ffprobe", &["-v", "error", "-show_entries", fields, "-of", "csv=p=0", made.to_str().unwrap()])
+            .await;
+    assert_eq!(probed.trim(), "h264,640,360,10");
     cancel.cancel();
 }
 

@@ -72,6 +72,9 @@ impl Upstream {
                 End::Cancelled => break,
                 End::Idle => {
                     self.phase(Phase::Closed);
+                    if let Outlet::Video(video) = &self.outlet {
+                        video.restart();
+                    }
                     SETTLE
                 }
                 End::Fault(error) => {

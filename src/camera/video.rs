@@ -260,3 +260,7 @@ impl VideoViewer {
         self.video.initialization(sample.generation)
     }
 }
+
+#[cfg(test)]
+#[path = "video_tests.rs"]
+mod tests;
