@@ -22,7 +22,7 @@ pub fn router(stations: Stations, apis: Vec<(String, Router)>) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(stations);
-    apis.into_iter().fold(own, |router, (name, api)| router.nest(&format!("/printers/{name}"), api))
+    apis.into_iter().fold(own, |router, (name, api)| router.nest_service(&format!("/printers/{name}"), api))
 }
 
 /// Serves until `cancel`; open streams end with it.
