@@ -1,4 +1,27 @@
-//! moongate
+//! moongate: one gateway between closed-protocol 3D printers and every Moonraker and OctoPrint client.
+//!
+//! ```text
+//!   Bambu X1 P1 A1 P2 H2      Centauri Carbon       Centauri Carbon 2
+//!   MQTT/TLS + FTPS           SDCP WebSocket+HTTP   MQTT + HTTP
+//!         |                         |                     |
+//!   drivers/bambu             drivers/elegoo_cc1    drivers/elegoo_cc2    one link per printer
+//!         \_________________________|____________________/
+//!                                   |  StateWriter, Command, Outcome
+//!    jobs, library,       +---------v---------+
+//!    metadata, camera  ---|  printer/ (actor) |--- store (history, database, pins)
+//!                         |  model/   (types) |
+//!                         +---------^---------+
+//!                                   |  PrinterHandle: watch state, send command, events
+//!       .___________.______________|_______.__________________.
+//!  front/moonraker  front/marlin (pty)   front/webcam    front/admin
+//!       |                |                                    |
+//!  Mainsail Fluidd   OctoPrint 1.x                       status, health, metrics
+//!  HA Mobileraker
+//!  slicers, OctoPrint 2
+//! ```
+//! Data flows one way: bytes, `wire`, `reduce`, one immutable [`model::PrinterState`], a `view` per front end, the
+//! difference to the client. Commands flow back through [`printer::PrinterHandle::send`]: guard, driver, effect.
+//! [`app`] is the only place that names concrete drivers and front ends; `tests/layering.rs` holds the walls.
 pub mod config;
 pub mod gcode;
 pub mod jobs;
