@@ -1,0 +1,1 @@
+//! The gateway's own routes against printers that are not there.
