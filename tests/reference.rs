@@ -24,14 +24,23 @@ fn chapter<'t>(page: &'t str, heading: &str) -> &'t str {
 
 /// The first cells of a chapter's tables that are code: `| `key` | ...`.
 fn documented(chapter: &str) -> BTreeSet<String> {
-    chapter.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(ToOwned::to_owned).collect()
+    chapter
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// The keys that the program knows, by the list it gives for one that is like none of them.
 fn known_keys(text: &str, table: &str) -> BTreeSet<String> {
-    let error = Config::parse(text, &Environment::of(&[])).expect_err("an unknown key is a mistake").to_string();
+    let error =
+        Config::parse(text, &Environment::of(&[])).expect_err("an unknown key is a mistake").to_string();
     let start = format!("unknown key \"qqqqqqqqqqqq\" in {table}; known keys are ");
-    let line = error.lines().find_map(|line| line.split_once(&start)).unwrap_or_else(|| panic!("{table}: {error}")).1;
+    let line = error
+        .lines()
+        .find_map(|line| line.split_once(&start))
+        .unwrap_or_else(|| panic!("{table}: {error}"))
+        .1;
     line.trim_end_matches('.').split(", ").map(ToOwned::to_owned).collect()
 }
 
@@ -50,7 +59,10 @@ fn every_configuration_key_of_a_printer_is_in_the_example() {
     let example = fs::read_to_string(root().join("docs/config.example.toml")).expect("the example");
     for table in ["[gateway]", "[access]"] {
         for key in known_keys(&format!("{table}\nqqqqqqqqqqqq = 1\n"), table) {
-            assert!(example.contains(&format!("{key} = ")), "docs/config.example.toml lacks {key} of {table}");
+            assert!(
+                example.contains(&format!("{key} = ")),
+                "docs/config.example.toml lacks {key} of {table}"
+            );
         }
     }
 }

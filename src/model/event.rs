@@ -35,7 +35,10 @@ pub enum Event {
     FaultCleared(Box<Fault>),
     Console(ConsoleLine),
     /// A command came to its end, by its name; refusals included.
-    CommandDone { command: String, error: Option<CommandError> },
+    CommandDone {
+        command: String,
+        error: Option<CommandError>,
+    },
     /// The printer's own storage changed, or our view of it.
     PrinterFilesChanged,
     /// The capabilities changed: object lists must be read anew.
