@@ -23,6 +23,7 @@
 //! difference to the client. Commands flow back through [`printer::PrinterHandle::send`]: guard, driver, effect.
 //! [`app`] is the only place that names concrete drivers and front ends; `tests/layering.rs` holds the walls.
 pub mod config;
+pub mod drivers;
 pub mod gcode;
 pub mod jobs;
 pub mod library;

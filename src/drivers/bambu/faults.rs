@@ -1,0 +1,266 @@
+//! Error codes in words: `print_error` (why a job waits or stopped) and `hms` (health of the machine), bambu.md 3.9.
+//!
+//! The texts are our own and cover the codes that our sources explain; every other code is shown with its module.
+
+use serde_json::Value;
+
+use super::field::{at, bits32, int, list};
+use crate::model::{Fault, FaultAction, FaultSource, Severity, UnixSeconds};
+
+/// A page that lists the codes; single pages of `print_error` codes are not documented in our sources.
+const WIKI_OVERVIEW: &str = "https://wiki.bambulab.com/en/hms/home";
+const WIKI_HMS: &str = "https://wiki.bambulab.com/en/x1/troubleshooting/hmscode/";
+
+/// HMS code that a rejected unsigned command raises on the screen (fixture delta-hms-verify-failed).
+pub(super) const VERIFY_FAILED: &str = "HMS_0500_0500_0001_0007";
+
+/// Reported when a user cancels; not a fault (bambu.md T21).
+const CANCEL_ECHOES: [u32; 2] = [0x0300_400C, 0x0500_400E];
+/// Reported in passing without meaning anything (bambu.md 3.9).
+const BENIGN: [u32; 3] = [0x0500_C011, 0x0500_8030, 0x0300_8012];
+
+struct Known {
+    code: u32,
+    severity: Severity,
+    text: &'static str,
+}
+
+const fn known(code: u32, severity: Severity, text: &'static str) -> Known {
+    Known { code, severity, text }
+}
+
+const KNOWN: &[Known] = &[
+    known(0x0300_8000, Severity::Info, "The print is paused."),
+    known(0x0300_8001, Severity::Info, "The print was paused by the user."),
+    known(
+        0x0300_8003,
+        Severity::Serious,
+        "The camera saw failed (spaghetti) printing, so the print is paused.",
+    ),
+    known(0x0300_8013, Severity::Info, "The G-code of the print asked for a pause."),
+    known(0x0300_8015, Severity::Serious, "The filament has run out. Load new filament, then resume."),
+    known(0x0300_8019, Severity::Serious, "There is no build plate on the bed. Put it on, then resume."),
+    known(
+        0x0500_4003,
+        Severity::Serious,
+        "The printer cannot read the print file: it is damaged, incomplete or gone. Send it again.",
+    ),
+    known(0x0500_4004, Severity::Serious, "The printer is busy and did not take the job."),
+    known(
+        0x0500_4047,
+        Severity::Serious,
+        "The mounted nozzle is not the one the file was sliced for. Slice again or change the nozzle.",
+    ),
+    known(
+        0x0500_C010,
+        Severity::Serious,
+        "Reading or writing the printer's storage failed. Check the card or USB stick.",
+    ),
+    known(0x07FF_8007, Severity::Warning, "Push the filament into the extruder by hand, then continue."),
+    known(
+        0x0700_8012,
+        Severity::Serious,
+        "The assignment of filaments to AMS slots is not valid for this printer.",
+    ),
+    known(
+        0x07FF_8012,
+        Severity::Serious,
+        "The assignment of filaments to AMS slots is not valid for this printer.",
+    ),
+    known(0x1200_8006, Severity::Serious, "The AMS Lite cannot feed the filament. Free it, then retry."),
+];
+
+/// All active faults, worst first; `before` tells since when they are known.
+pub(super) fn reduce(tree: &Value, before: &[Fault], now: UnixSeconds) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = Vec::new();
+    let job = bits32(at(tree, "/print_error")).and_then(job_fault);
+    for fault in job.into_iter().chain(list(at(tree, "/hms")).iter().filter_map(hms_fault)) {
+        if !faults.iter().any(|known| known.code == fault.code) {
+            let since = before.iter().find(|old| old.code == fault.code).map_or(now, |old| old.since);
+            faults.push(Fault { since, ..fault });
+        }
+    }
+    faults.sort_by_key(|fault| std::cmp::Reverse(fault.severity));
+    faults
+}
+
+/// The report says that its failed job was cancelled by a user.
+pub(super) fn is_cancel_echo(tree: &Value) -> bool {
+    // H2C keeps the number only in `fail_reason` (fixture report-pushall-h2c).
+    let numbers = ["/print_error", "/mc_print_error_code", "/fail_reason"];
+    numbers.iter().filter_map(|key| bits32(at(tree, key))).any(|code| CANCEL_ECHOES.contains(&code))
+        || hms_codes(tree).any(is_hms_cancel_echo)
+}
+
+/// H2D also raises `0C00_001B` after a cancel (bambu.md 3.5).
+fn is_hms_cancel_echo((attr, code): (u32, u32)) -> bool {
+    attr >> 16 == 0x0C00 && code & 0xFFFF == 0x001B
+}
+
+/// The fault of a job's failure, also when `print_error` is back to 0.
+pub(super) fn failure_reason(tree: &Value) -> Option<String> {
+    let numbers = ["/print_error", "/mc_print_error_code", "/fail_reason"];
+    let code = numbers.iter().filter_map(|key| bits32(at(tree, key))).find(|code| *code != 0)?;
+    job_fault(code).map(|fault| fault.line())
+}
+
+/// True while the printer shows that it rejected an unsigned command.
+pub(super) fn verify_failed(tree: &Value) -> bool {
+    hms_codes(tree).any(|(attr, code)| hms_id(attr, code) == VERIFY_FAILED)
+}
+
+/// `print_error` as a fault; `None` for none, for echoes of a cancel and for meaningless ones.
+pub(super) fn job_fault(code: u32) -> Option<Fault> {
+    if code == 0 || CANCEL_ECHOES.contains(&code) || BENIGN.contains(&code) {
+        return None;
+    }
+    let id = format!("{:04X}_{:04X}", code >> 16, code & 0xFFFF);
+    let entry = KNOWN.iter().find(|known| known.code == code);
+    let (severity, text) = match entry {
+        Some(known) => (known.severity, known.text.to_owned()),
+        None => (by_range(code), unknown_text(code)),
+    };
+    Some(Fault {
+        actions: actions(code, severity),
+        source: FaultSource::Job,
+        severity,
+        module: module((code >> 24) as u8, ((code >> 16) & 0xFF) as u8),
+        text,
+        link: Some(WIKI_OVERVIEW.to_owned()),
+        code: id,
+        since: 0.0,
+    })
+}
+
+fn is_filament_runout(code: u32) -> bool {
+    code == 0x0300_8015 || (code >> 24 == 0x07 && code & 0xFFFF == 0x8011)
+}
+
+/// What the number range says about an unknown code.
+fn by_range(code: u32) -> Severity {
+    match code & 0xFFFF {
+        0x4000..=0xBFFF => Severity::Serious,
+        _ => Severity::Info,
+    }
+}
+
+fn unknown_text(code: u32) -> String {
+    let what = match code & 0xFFFF {
+        _ if is_filament_runout(code) => {
+            return "The filament has run out. Load new filament, then resume.".into();
+        }
+        0x4000..=0x7FFF => "The printer stopped the job",
+        0x8000..=0xBFFF => "The printer waits for the user",
+        _ => "The printer notes something",
+    };
+    format!("{what}; its screen shows the details of this code.")
+}
+
+fn actions(code: u32, severity: Severity) -> Vec<FaultAction> {
+    let ams = matches!(code >> 24, 0x07 | 0x12 | 0x18);
+    match code & 0xFFFF {
+        0x8000..=0xBFFF if ams && !is_filament_runout(code) => {
+            vec![FaultAction::RetryFilament, FaultAction::Unload, FaultAction::Cancel]
+        }
+        0x8000..=0xBFFF => vec![FaultAction::Resume, FaultAction::Cancel],
+        _ if severity >= Severity::Warning => vec![FaultAction::Clear],
+        _ => vec![],
+    }
+}
+
+fn hms_codes(tree: &Value) -> impl Iterator<Item = (u32, u32)> + '_ {
+    list(at(tree, "/hms")).iter().filter_map(|entry| {
+        Some((u32::try_from(int(at(entry, "/attr"))?).ok()?, u32::try_from(int(at(entry, "/code"))?).ok()?))
+    })
+}
+
+fn hms_id(attr: u32, code: u32) -> String {
+    format!("HMS_{:04X}_{:04X}_{:04X}_{:04X}", attr >> 16, attr & 0xFFFF, code >> 16, code & 0xFFFF)
+}
+
+fn hms_fault(entry: &Value) -> Option<Fault> {
+    let attr = u32::try_from(int(at(entry, "/attr"))?).ok()?;
+    let code = u32::try_from(int(at(entry, "/code"))?).ok()?;
+    let id = hms_id(attr, code);
+    // Severity is in the code, not in the attribute as some clients have it (bambu.md 3.9).
+    let severity = match code >> 16 {
+        _ if is_hms_cancel_echo((attr, code)) => Severity::Info,
+        1 => Severity::Fatal,
+        2 => Severity::Serious,
+        3 => Severity::Warning,
+        _ => Severity::Info,
+    };
+    let text = if id == VERIFY_FAILED {
+        "The printer rejected a command because it accepts only signed ones; see the note on Developer Mode."
+            .into()
+    } else {
+        "The printer reports a condition; its screen and the linked page explain this code.".to_owned()
+    };
+    let page = id.strip_prefix("HMS_").unwrap_or(&id);
+    Some(Fault {
+        link: Some(format!("{WIKI_HMS}{page}")),
+        source: FaultSource::Device,
+        severity,
+        module: module((attr >> 24) as u8, ((attr >> 16) & 0xFF) as u8),
+        text,
+        code: id,
+        actions: vec![],
+        since: 0.0,
+    })
+}
+
+/// Part of the machine and, for filament units, which one.
+fn module(number: u8, instance: u8) -> Option<String> {
+    match number {
+        0x03 => Some("Motion controller".to_owned()),
+        0x05 => Some("Mainboard".to_owned()),
+        0x07 if instance == 0xFF => Some("AMS".to_owned()),
+        0x07 => Some(format!("AMS {}", u16::from(instance) + 1)),
+        0x08 => Some("Toolhead".to_owned()),
+        0x0C => Some("Camera".to_owned()),
+        // Which units these numbers mean is inferred (bambu.md 3.9).
+        0x12 => Some("AMS Lite".to_owned()),
+        0x18 => Some("AMS HT".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn print_errors_have_severity_module_and_text() {
+        assert_eq!(job_fault(0x0300_400C), None, "a cancel is not a fault");
+        assert_eq!(job_fault(0), None);
+        let runout = job_fault(0x0701_8011).expect("fault");
+        assert_eq!((runout.code.as_str(), runout.module.as_deref()), ("0701_8011", Some("AMS 2")));
+        assert!(runout.text.contains("run out") && runout.actions.contains(&FaultAction::Resume));
+        assert_eq!(job_fault(0x0300_8001).map(|f| f.severity), Some(Severity::Info));
+        assert_eq!(
+            job_fault(0x0C00_4ABC).map(|f| (f.code, f.severity)),
+            Some(("0C00_4ABC".into(), Severity::Serious))
+        );
+        assert_eq!(job_fault(0x0C00_C123).map(|f| f.severity), Some(Severity::Info));
+        for known in KNOWN {
+            assert!(job_fault(known.code).is_some_and(|fault| fault.text == known.text));
+        }
+    }
+
+    #[test]
+    fn hms_is_read_as_the_fixtures_say() {
+        // X2D fixture: attr 83887616, code 131184 (bambu.md 3.9).
+        let tree = json!({"hms": [{"attr": 83_887_616, "code": 131_184}, {"attr": "x"}, 7, {"attr": 83_887_616, "code": 131_184}]});
+        let faults = reduce(&tree, &[], 5.0);
+        assert_eq!(faults.len(), 1, "damaged entries and repetitions are left out");
+        let fault = &faults[0];
+        assert_eq!(fault.code, "HMS_0500_0600_0002_0070");
+        assert_eq!((fault.severity, fault.module.as_deref()), (Severity::Serious, Some("Mainboard")));
+        assert_eq!(fault.link.as_deref(), Some(&*format!("{WIKI_HMS}0500_0600_0002_0070")));
+        assert_eq!(fault.since, 5.0);
+        assert_eq!(reduce(&tree, &faults, 9.0)[0].since, 5.0);
+        assert!(verify_failed(&json!({"hms": [{"attr": 83_887_360, "code": 65_543}]})));
+        assert!(!verify_failed(&tree));
+    }
+}

@@ -1,0 +1,282 @@
+//! The printer's own storage over FTPS (bambu.md 5): one session at a time, opened for each operation.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, USER};
+use crate::model::text::base_name;
+use crate::net::ftps::{FtpsError, FtpsOptions, FtpsSession, Protection, RemoteEntry};
+use crate::printer::clock::unix_now;
+use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
+
+/// How long an operation waits for the one before it.
+const TURN: Duration = Duration::from_secs(30);
+/// Folders that hold what users print or fetch (bambu.md 5.4); each is listed one level deep.
+const FOLDERS: [&str; 4] = ["cache", "model", "timelapse", "ipcam"];
+/// Largest file fetched, in bytes.
+const MAX_DOWNLOAD: u64 = 4 << 30;
+/// Longest name of an uploaded job file.
+const MAX_NAME: usize = 96;
+
+pub(super) struct BambuFiles {
+    shared: Arc<Shared>,
+    /// A second data connection stalls the first (bambu.md 5.2).
+    turn: Semaphore,
+    /// This printer takes data only unencrypted (A1, bambu.md 5.1).
+    clear: AtomicBool,
+}
+
+impl BambuFiles {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, turn: Semaphore::new(1), clear: AtomicBool::new(false) }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, FileError> {
+        match tokio::time::timeout(TURN, self.turn.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(FileError::Busy(
+                "Another file goes to or from the printer; try again when it is done.".into(),
+            )),
+        }
+    }
+
+    async fn open(&self, protection: Protection) -> Result<FtpsSession, FtpsError> {
+        let config = &self.shared.config;
+        let tls = self.shared.tls.as_ref().map_err(|cause| FtpsError::Tls(cause.clone()))?;
+        let code = config.access_code.expose();
+        let mut options =
+            FtpsOptions::new(&self.shared.host(), config.ports.ftps, USER, code, tls.ftps_config());
+        options.protection = protection;
+        FtpsSession::open(options).await
+    }
+
+    /// Runs one operation in a session of its own; without encrypted data if the printer wants it so.
+    async fn session<T, F>(&self, operation: F) -> Result<T, FileError>
+    where
+        F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
+        T: Send,
+    {
+        let _turn = self.turn().await?;
+        if !self.clear.load(Ordering::Relaxed) {
+            match self.attempt(Protection::Private, &operation).await {
+                Err(FtpsError::DataRefused(_)) => {}
+                result => return result.map_err(|error| self.told(&error)),
+            }
+        }
+        let result = self.attempt(Protection::Clear, &operation).await;
+        self.clear.store(result.is_ok() || self.clear.load(Ordering::Relaxed), Ordering::Relaxed);
+        result.map_err(|error| self.told(&error))
+    }
+
+    async fn attempt<T, F>(&self, protection: Protection, operation: &F) -> Result<T, FtpsError>
+    where
+        F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
+        T: Send,
+    {
+        let mut session = Box::pin(self.open(protection)).await?;
+        let result = operation(&mut session).await;
+        session.quit().await;
+        result
+    }
+
+    /// The error in words for the user.
+    fn told(&self, error: &FtpsError) -> FileError {
+        let config = &self.shared.config;
+        let at = format!("{}:{}", self.shared.host(), config.ports.ftps);
+        match error {
+            FtpsError::Auth(_) => FileError::NotAllowed(format!(
+                "The printer's file service at {at} refuses the access code: read it again on the printer and put it \
+                 in printers.{}.",
+                config.name
+            )),
+            FtpsError::Unreachable(cause) => FileError::Offline(format!(
+                "The printer's file service at {at} does not answer ({cause}). If the printer itself is reachable, \
+                 switch on LAN mode and Developer Mode there."
+            )),
+            FtpsError::Tls(cause) => FileError::Offline(format!("{at} is not the known printer ({cause}).")),
+            FtpsError::NotFound(_) => {
+                FileError::NotFound("The printer has no such file, or no card or USB stick.".to_owned())
+            }
+            FtpsError::StorageFull(_) => {
+                FileError::Full("The printer's storage is full: delete files on it first.".to_owned())
+            }
+            FtpsError::BadName(_) => {
+                FileError::BadName("The printer does not accept this file name.".to_owned())
+            }
+            FtpsError::TooLarge(limit) => {
+                FileError::NotAllowed(format!("The file is larger than {} MiB.", limit >> 20))
+            }
+            FtpsError::Unsupported(_) => {
+                FileError::Unsupported("The printer's file service cannot do this.".into())
+            }
+            FtpsError::Cancelled => FileError::Cancelled,
+            other => FileError::Failed(format!("The transfer with {at} failed: {other}.")),
+        }
+    }
+}
+
+/// A path of ours from the root of the storage.
+fn absolute(path: &str) -> String {
+    format!("/{}", path.trim_start_matches('/'))
+}
+
+async fn list_all(session: &mut FtpsSession) -> Result<Vec<RemoteFile>, FtpsError> {
+    let now = unix_now() as i64;
+    let root = session.list("/", now).await?;
+    let mut files = Vec::new();
+    let folders: Vec<String> =
+        root.iter().filter(|e| e.dir && FOLDERS.contains(&e.name.as_str())).map(|e| e.name.clone()).collect();
+    files.extend(root.into_iter().map(|entry| remote("", entry)));
+    for folder in folders {
+        match session.list(&absolute(&folder), now).await {
+            Ok(entries) => files.extend(entries.into_iter().map(|entry| remote(&folder, entry))),
+            // A folder that cannot be read hides only itself.
+            Err(FtpsError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+fn remote(folder: &str, entry: RemoteEntry) -> RemoteFile {
+    let path = if folder.is_empty() { entry.name } else { format!("{folder}/{}", entry.name) };
+    RemoteFile {
+        path,
+        size: if entry.dir { 0 } else { entry.size },
+        directory: entry.dir,
+        modified: entry.modified.map(|seconds| seconds as f64),
+    }
+}
+
+async fn send(
+    session: &mut FtpsSession,
+    local: &Path,
+    remote: &str,
+    progress: ProgressFn,
+    cancel: &CancellationToken,
+) -> Result<(), FtpsError> {
+    let file = tokio::fs::File::open(local).await.map_err(FtpsError::Local)?;
+    session.upload(file, remote, move |sent| progress(sent), cancel).await.map(drop)
+}
+
+async fn fetch(
+    session: &mut FtpsSession,
+    remote: &str,
+    local: &Path,
+    progress: ProgressFn,
+    cancel: &CancellationToken,
+) -> Result<(), FtpsError> {
+    let file = tokio::fs::File::create(local).await.map_err(FtpsError::Local)?;
+    session.download(remote, file, MAX_DOWNLOAD, move |got| progress(got), cancel).await.map(drop)
+}
+
+impl PrinterFiles for BambuFiles {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
+        Box::pin(self.session(|session| Box::pin(list_all(session))))
+    }
+
+    fn upload(
+        &self,
+        local: PathBuf,
+        remote: String,
+        _md5: String,
+        progress: ProgressFn,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'_, Result<(), FileError>> {
+        let remote = absolute(&remote);
+        Box::pin(self.session(move |session| {
+            let (local, remote, progress, cancel) =
+                (local.clone(), remote.clone(), progress.clone(), cancel.clone());
+            Box::pin(async move {
+                match send(session, &local, &remote, progress.clone(), &cancel).await {
+                    // Cut short at the printer's end: once more from the start, as nothing can be resumed (bambu.md 5.1).
+                    Err(FtpsError::Truncated { .. } | FtpsError::Aborted(_)) if !cancel.is_cancelled() => {
+                        progress(0);
+                        send(session, &local, &remote, progress, &cancel).await
+                    }
+                    result => result,
+                }
+            })
+        }))
+    }
+
+    fn download(
+        &self,
+        remote: String,
+        local: PathBuf,
+        progress: ProgressFn,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'_, Result<(), FileError>> {
+        let remote = absolute(&remote);
+        Box::pin(async move {
+            let result = self
+                .session(|session| {
+                    let (local, remote, progress, cancel) =
+                        (local.clone(), remote.clone(), progress.clone(), cancel.clone());
+                    Box::pin(async move { fetch(session, &remote, &local, progress, &cancel).await })
+                })
+                .await;
+            if result.is_err() {
+                // What arrived is incomplete; nobody may take it for the file.
+                let _nothing_there = tokio::fs::remove_file(&local).await;
+            }
+            result
+        })
+    }
+
+    fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        let remote = absolute(&remote);
+        Box::pin(self.session(move |session| {
+            let remote = remote.clone();
+            Box::pin(async move { session.delete(&remote).await })
+        }))
+    }
+
+    /// In the root, where every firmware finds it (bambu.md 4.5); the job's end must remove it (T20).
+    fn job_path(&self, name: &str) -> String {
+        job_name(name)
+    }
+}
+
+/// A name of letters, digits, dot, dash and underscore that keeps its ending; names that had to be changed get a few
+/// digits of their digest, so that two different ones stay different.
+fn job_name(name: &str) -> String {
+    let name = base_name(name);
+    let lower = name.to_ascii_lowercase();
+    let ending = [".gcode.3mf", ".3mf"].into_iter().find(|ending| lower.ends_with(ending)).unwrap_or("");
+    let stem = name.get(..name.len() - ending.len()).unwrap_or(name);
+    let clean: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let clean = clean.trim_start_matches('.');
+    let ending = if ending.is_empty() { ".3mf" } else { ending };
+    if clean == stem && !clean.is_empty() && clean.len() + ending.len() <= MAX_NAME {
+        return format!("{clean}{ending}");
+    }
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(name.as_bytes()));
+    let short: String = clean.chars().take(MAX_NAME - ending.len() - 9).collect();
+    format!("{}-{}{ending}", short.trim_end_matches('_'), digest.get(..8).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_names_are_safe_and_stay_different() {
+        assert_eq!(job_name("cube.gcode.3mf"), "cube.gcode.3mf");
+        assert_eq!(job_name("dir/sub/Cube-2.3MF"), "Cube-2.3mf");
+        let odd = job_name("größe #1.gcode.3mf");
+        assert!(odd.starts_with("gr__e__1-") && odd.ends_with(".gcode.3mf"), "{odd}");
+        assert_ne!(job_name("größe #1.gcode.3mf"), job_name("größe #2.gcode.3mf"));
+        assert_ne!(job_name("ä.3mf"), job_name("ö.3mf"));
+        assert!(job_name(&"x".repeat(500)).len() <= MAX_NAME);
+        assert!(job_name("..").ends_with(".3mf") && !job_name("..").starts_with('.'));
+    }
+}

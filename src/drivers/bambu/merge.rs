@@ -1,0 +1,195 @@
+//! The merged state tree of one printer: full reports and deltas by the rules of bambu.md 3.3.
+
+use serde_json::{Map, Value};
+
+use super::faults;
+use super::field::{at, flag, hex, text};
+use super::wire::{Extent, MAX_ENTRIES, StateFields};
+
+/// Everything the printer has reported, and the little that must be remembered beyond its latest word.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reports {
+    tree: Value,
+    /// A full report has been seen on this link.
+    synced: bool,
+    /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
+    cancelled: bool,
+    storage: Storage,
+}
+
+/// Storage as shown, and a differing value that was seen once (bambu.md T41: it flaps).
+#[derive(Debug, Clone, Copy, Default)]
+struct Storage {
+    shown: Option<bool>,
+    differing: bool,
+}
+
+impl Reports {
+    pub fn tree(&self) -> &Value {
+        &self.tree
+    }
+
+    pub fn synced(&self) -> bool {
+        self.synced
+    }
+
+    pub fn cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    pub fn storage_present(&self) -> Option<bool> {
+        self.storage.shown
+    }
+
+    /// A new link begins: the next full report replaces everything, until then the old tree is shown.
+    pub fn await_full(&mut self) {
+        self.synced = false;
+        self.storage.differing = false;
+    }
+
+    /// Takes the tree as complete although no report said so: for printers that never send a full one.
+    pub fn assume_full(&mut self) {
+        self.synced = true;
+    }
+
+    /// Merges one report.
+    pub fn merge(&mut self, state: &StateFields) {
+        let full = state.extent != Extent::Delta;
+        if full && !self.synced {
+            self.tree = Value::Null;
+            self.cancelled = false;
+            self.storage = Storage::default();
+            self.synced = true;
+        }
+        if !self.tree.is_object() {
+            self.tree = Value::Object(Map::new());
+        }
+        let shutting_down = self.powers_off(&state.fields);
+        if let Value::Object(tree) = &mut self.tree {
+            drop_superseded(tree, &state.fields);
+            let rule = Rule { complete: state.extent == Extent::Full };
+            for (key, value) in &state.fields {
+                if key != "ams" || !shutting_down {
+                    rule.field(tree, key, value, key);
+                }
+            }
+        }
+        self.remember(&state.fields);
+    }
+
+    /// The last words of a printer that is switched off zero every AMS bit (bambu.md T6).
+    fn powers_off(&self, fields: &Map<String, Value>) -> bool {
+        let ams = fields.get("ams").unwrap_or(&Value::Null);
+        let zero = |key: &str| ams.get(key).and_then(hex) == Some(0);
+        zero("ams_exist_bits")
+            && zero("tray_exist_bits")
+            && ams.get("power_on_flag").and_then(flag) == Some(false)
+            && hex(at(&self.tree, "/ams/ams_exist_bits")).is_some_and(|known| known != 0)
+    }
+
+    fn remember(&mut self, fields: &Map<String, Value>) {
+        if text(at(&self.tree, "/gcode_state")).is_none_or(|state| state != "FAILED") {
+            self.cancelled = false;
+        } else if faults::is_cancel_echo(&self.tree) {
+            self.cancelled = true;
+        }
+        if let Some(reported) = fields.get("sdcard").and_then(flag) {
+            let agrees = self.storage.shown == Some(reported);
+            if self.storage.shown.is_none() || (!agrees && self.storage.differing) {
+                self.storage = Storage { shown: Some(reported), differing: false };
+            } else {
+                self.storage.differing = !agrees;
+            }
+        }
+    }
+}
+
+/// Where a report repeats a plain temperature without its packed twin, the older packed value must not win.
+fn drop_superseded(tree: &mut Map<String, Value>, fields: &Map<String, Value>) {
+    let says =
+        |keys: [&str; 2]| keys.iter().any(|key| fields.get(*key).is_some_and(|value| !value.is_null()));
+    let device = |key: &str| fields.get("device").and_then(|device| device.get(key)).is_some();
+    let Some(Value::Object(known)) = tree.get_mut("device") else { return };
+    if says(["bed_temper", "bed_target_temper"]) && !device("bed") && !device("bed_temp") {
+        known.remove("bed");
+        known.remove("bed_temp");
+    }
+    if says(["chamber_temper", "ctt"]) && !device("ctc") {
+        known.remove("ctc");
+    }
+    if says(["nozzle_temper", "nozzle_target_temper"])
+        && !device("extruder")
+        && let Some(Value::Array(info)) =
+            known.get_mut("extruder").and_then(|extruder| extruder.get_mut("info"))
+        && let [Value::Object(only)] = info.as_mut_slice()
+    {
+        only.remove("temp");
+    }
+}
+
+/// The key that names the elements of a list which is merged instead of replaced.
+fn list_key(path: &str) -> Option<&'static str> {
+    match path {
+        "ams.ams"
+        | "ams.ams.tray"
+        | "device.extruder.info"
+        | "device.nozzle.info"
+        | "device.airduct.parts"
+        | "vir_slot" => Some("id"),
+        "lights_report" => Some("node"),
+        _ => None,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Rule {
+    /// Lists are complete: elements that are not named are gone.
+    complete: bool,
+}
+
+impl Rule {
+    fn field(self, target: &mut Map<String, Value>, key: &str, value: &Value, path: &str) {
+        let room = target.len() < MAX_ENTRIES;
+        match (target.get_mut(key), value) {
+            (_, Value::Null) => {}
+            (Some(Value::Object(known)), Value::Object(fields)) => self.object(known, fields, path),
+            (Some(Value::Array(known)), Value::Array(items)) => match list_key(path) {
+                Some(name) if !self.complete => self.elements(known, items, name, path),
+                _ => known.clone_from(items),
+            },
+            // A scalar where a block was is damage, not news.
+            (Some(Value::Object(_) | Value::Array(_)), scalar)
+                if !scalar.is_object() && !scalar.is_array() => {}
+            (Some(known), value) => *known = value.clone(),
+            (None, value) if room => {
+                target.insert(key.to_owned(), value.clone());
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn object(self, target: &mut Map<String, Value>, fields: &Map<String, Value>, path: &str) {
+        for (key, value) in fields {
+            self.field(target, key, value, &format!("{path}.{key}"));
+        }
+    }
+
+    fn elements(self, known: &mut Vec<Value>, items: &[Value], name: &str, path: &str) {
+        for item in items {
+            let Some(id) = item.get(name).and_then(text) else { continue };
+            let room = known.len() < MAX_ENTRIES;
+            let old = known.iter_mut().find(|old| old.get(name).and_then(text).as_ref() == Some(&id));
+            match (old, item) {
+                // A tray that names its material is a new spool: nothing of the old one stays (bambu.md 3.3 rule 4).
+                (Some(old), Value::Object(fields)) if fields.contains_key("tray_type") => *old = item.clone(),
+                (Some(Value::Object(old)), Value::Object(fields)) => self.object(old, fields, path),
+                (None, Value::Object(_)) if room => known.push(item.clone()),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! Bambu Lab printers over the LAN: MQTT for state and commands, FTPS for files, a JPEG socket for the camera.
+//!
+//! Owns the wire of protocols/bambu.md and nothing else: it knows `model`, `net` and the driver's side of `printer`.
+//!
+//! ```text
+//!  MQTT payload -> wire -> merge (one JSON tree per printer) -> reduce -> Device          pure, tested on captures
+//!  Command -> encode (model row, state) -> messages -> link -> acknowledgement -> Outcome
+//!
+//!  link:  connect -> Syncing (get_version, pushall once) -> Online <-> Stale -> lost: LinkFault
+//! ```
+//! A model is one row in `models`; nothing else asks for a model by name. The permission to control is learned from
+//! reports and answers (`control`), never probed by a write.
+
+mod camera;
+mod control;
+pub mod discovery;
+mod encode;
+mod faults;
+mod field;
+mod files;
+mod link;
+mod link_faults;
+mod merge;
+mod models;
+mod pending;
+mod reduce;
+mod repair;
+mod session;
+mod stages;
+mod start;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::model::CameraKind;
+use crate::net::tls::{Pin, PrinterTls};
+use crate::printer::DriverParts;
+use crate::secret::Secret;
+
+/// User name of every LAN service of a printer.
+const USER: &str = "bblp";
+
+/// TCP ports of a printer; simulators use others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BambuPorts {
+    pub mqtt: u16,
+    pub ftps: u16,
+    /// Identity probe; 0 asks nobody.
+    pub detect: u16,
+    /// JPEG camera.
+    pub camera: u16,
+    pub rtsp: u16,
+}
+
+impl Default for BambuPorts {
+    fn default() -> Self {
+        Self { mqtt: 8883, ftps: 990, detect: 3000, camera: 6000, rtsp: 322 }
+    }
+}
+
+/// How long to wait for a printer; the defaults are those of bambu.md 2.2, 2.3 and 4.5.
+#[derive(Debug, Clone, Copy)]
+pub struct BambuTiming {
+    /// TCP, TLS, login and subscription together.
+    pub connect: Duration,
+    /// Acknowledgement of a command; first report after asking for one.
+    pub reply: Duration,
+    /// Silence after which a printer is asked for a sign of life.
+    pub silence: Duration,
+    /// MQTT ping interval.
+    pub keep_alive: Duration,
+    /// An accepted start may take this long to show anything of the job.
+    pub landing: Duration,
+    /// A job may be unpacked this long; meanwhile the link is not given up.
+    pub digestion: Duration,
+}
+
+impl Default for BambuTiming {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connect: seconds(10),
+            reply: seconds(10),
+            silence: seconds(60),
+            keep_alive: seconds(15),
+            landing: seconds(90),
+            digestion: seconds(300),
+        }
+    }
+}
+
+/// One configured printer.
+#[derive(Clone)]
+pub struct BambuConfig {
+    /// Name of the printer in the configuration, for texts.
+    pub name: String,
+    /// IP address or host name.
+    pub host: String,
+    /// 15 characters; case and surrounding space do not matter.
+    pub serial: String,
+    pub access_code: Secret,
+    /// Model name or code, where the printer cannot tell.
+    pub model: Option<String>,
+    pub ports: BambuPorts,
+    /// Key seen at an earlier contact; `None` trusts the first one.
+    pub known_pin: Option<Pin>,
+    /// The user confirmed that the printer has a new key: the known one no longer counts.
+    pub confirm_new_pin: bool,
+    /// Called with the key of the first good contact, to be stored.
+    pub on_pin: Arc<dyn Fn(Pin) + Send + Sync>,
+    /// The certificate must carry the serial number as its name, as all printers' do.
+    pub check_name: bool,
+    /// Where discovery has seen this serial number last; taken instead of `host` at the next connection.
+    pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+    pub timing: BambuTiming,
+}
+
+impl BambuConfig {
+    /// A configuration with default ports and times that trusts the first key it sees and keeps it nowhere.
+    pub fn new(name: &str, host: &str, serial: &str, access_code: Secret) -> Self {
+        Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            serial: serial.to_owned(),
+            access_code,
+            model: None,
+            ports: BambuPorts::default(),
+            known_pin: None,
+            confirm_new_pin: false,
+            on_pin: Arc::new(|_pin| {}),
+            check_name: true,
+            moved_to: None,
+            timing: BambuTiming::default(),
+        }
+    }
+}
+
+impl fmt::Debug for BambuConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BambuConfig")
+            .field("name", &self.name)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What link, files and camera of one printer share.
+struct Shared {
+    config: BambuConfig,
+    /// One identity for all connections; the error is a build fault and shown as link fault.
+    tls: Result<PrinterTls, String>,
+}
+
+impl Shared {
+    /// Where the printer is now.
+    fn host(&self) -> String {
+        let moved = self.config.moved_to.as_ref().and_then(|address| *address.borrow());
+        moved.map_or_else(|| self.config.host.clone(), |address| address.to_string())
+    }
+}
+
+/// Everything the supervisor needs to run this printer.
+pub fn parts(config: BambuConfig) -> DriverParts {
+    let config = BambuConfig { serial: config.serial.trim().to_ascii_uppercase(), ..config };
+    let name = config.check_name.then(|| config.serial.clone());
+    let pin = if config.confirm_new_pin { None } else { config.known_pin };
+    let tls = PrinterTls::new(name, pin).map_err(|error| error.to_string());
+    let shared = Arc::new(Shared { config, tls });
+    let row = models::identify(&models::Clues {
+        code: shared.config.model.as_deref(),
+        serial: &shared.config.serial,
+        ..models::Clues::default()
+    });
+    let camera = (row.camera == CameraKind::Jpeg)
+        .then(|| Arc::new(camera::JpegCamera::new(shared.clone())) as Arc<dyn crate::printer::CameraSource>);
+    DriverParts {
+        capabilities: row.capabilities(&Value::Null),
+        driver: Box::new(link::BambuDriver::new(shared.clone(), row)),
+        files: Arc::new(files::BambuFiles::new(shared)),
+        camera,
+    }
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod link_tests;

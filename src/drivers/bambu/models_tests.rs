@@ -1,0 +1,93 @@
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn keys_are_unique_over_all_rows() {
+    let mut seen = HashSet::new();
+    for row in ROWS {
+        for key in row.codes.iter().chain(row.products).chain(row.prefixes).chain([&row.name]) {
+            assert!(seen.insert(key.to_ascii_lowercase()), "{key} names two models");
+        }
+        assert!(!row.codes.is_empty() && !row.products.is_empty() && row.prefixes.len() == 1, "{}", row.name);
+    }
+    assert_eq!(ROWS.len(), 14);
+}
+
+#[test]
+fn every_row_is_found_by_each_of_its_keys() {
+    for row in ROWS {
+        for product in row.products {
+            let clues = Clues { product: Some(product), code: Some("C11"), ..Clues::default() };
+            assert_eq!(identify(&clues).name, row.name, "the product name is the best evidence");
+        }
+        for code in row.codes {
+            assert_eq!(
+                identify(&Clues { code: Some(code), serial: "01S", ..Clues::default() }).name,
+                row.name
+            );
+        }
+        let serial = format!("{}00A000000001", row.prefixes[0]);
+        assert_eq!(identify(&Clues { serial: &serial, ..Clues::default() }).name, row.name);
+        assert_eq!(by_code_or_name(&row.name.to_uppercase()).map(|row| row.name), Some(row.name));
+    }
+    let board = Clues { board: Some(("rv1126", "AP05")), ..Clues::default() };
+    assert_eq!(identify(&board).name, "X1C");
+}
+
+#[test]
+fn an_unknown_model_is_shown_and_never_commanded() {
+    let row = identify(&Clues { product: Some("Bambu Lab Z9"), serial: "99X", ..Clues::default() });
+    assert!(!row.controllable);
+    let caps = row.capabilities(&Value::Null);
+    assert!(caps.fans.is_empty() && caps.lights.is_empty() && caps.speed_levels.is_empty());
+    assert_eq!(caps.bed.max, None);
+    assert_eq!(caps.nozzles, vec![HeaterCaps { max: None }]);
+    assert_eq!(caps.motion, MotionCaps::default());
+    assert_eq!(caps.control, ControlCaps::default());
+    assert!(!caps.files.archives);
+}
+
+#[test]
+fn rows_are_consistent() {
+    for row in ROWS {
+        let caps = row.capabilities(&Value::Null);
+        assert_eq!(caps.nozzles.len(), row.nozzles, "{}", row.name);
+        assert_eq!(caps.control.select_tool, row.dual(), "{}", row.name);
+        assert!(caps.fans.contains(&FanId::Part) && caps.lights.contains(&LightId::Chamber), "{}", row.name);
+        assert!((250.0..=350.0).contains(&row.nozzle_max) && (80.0..=120.0).contains(&row.bed_max));
+        assert_eq!(caps.calibrations.contains(&Calibration::NozzleOffset), row.dual(), "{}", row.name);
+        assert!(row.camera != CameraKind::None && !caps.motion.home_axes);
+        assert!(caps.options.contains(&PrintOption::AutoRecovery));
+        assert_eq!(row.bed_slinger, row.name.starts_with('A'), "{}", row.name);
+        if row.evidence == Evidence::Captured {
+            let slug = row.name.to_ascii_lowercase().replace(' ', "");
+            let found = std::fs::read_dir("fixtures/bambu").expect("fixtures").any(|entry| {
+                let name = entry.expect("entry").file_name().to_string_lossy().into_owned();
+                name.starts_with("report-pushall-") && name.contains(&format!("-{slug}-"))
+            });
+            assert!(found, "{} claims a capture", row.name);
+        }
+    }
+}
+
+#[test]
+fn reports_refine_the_row() {
+    let p2s = by_code_or_name("N7").expect("row");
+    let duct = json!({"device": {"airduct": {"parts": [{"id": 16}, {"id": 32}, {"id": 160}, {"id": 96}]}}});
+    let caps = p2s.capabilities(&duct);
+    assert_eq!(caps.fans, BTreeSet::from([FanId::Part, FanId::Auxiliary, FanId::AuxiliaryLeft]));
+    assert!(caps.fans_read_only.contains(&FanId::Circulation));
+    let p1p = by_code_or_name("C11").expect("row");
+    assert!(!p1p.capabilities(&Value::Null).fans.contains(&FanId::Auxiliary));
+    assert!(p1p.capabilities(&json!({"home_flag": 1 << 26})).fans.contains(&FanId::Auxiliary));
+    let x1c = by_code_or_name("X1C").expect("row");
+    assert_eq!(x1c.capabilities(&json!({"home_flag": 8})).bed.max, Some(110.0));
+    assert!(
+        x1c.capabilities(&json!({"home_flag": 1 << 19}))
+            .options
+            .contains(&PrintOption::FilamentTangleDetection)
+    );
+}
