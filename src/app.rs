@@ -146,7 +146,7 @@ impl App {
         };
         let parts = driver(printer, &self.store).map_err(failed)?;
         let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
-        let library = Library::open(
+        let library = Library::start(
             Self::library_dir(&config.gateway.state_dir, &printer.name),
             LibraryLimits { max_upload: config.gateway.max_upload, min_free: config.gateway.min_free },
             handle.clone(),
@@ -154,7 +154,6 @@ impl App {
             &self.tasks,
             self.cancel.clone(),
         )
-        .await
         .map_err(|error| failed(error.to_string()))?;
         let jobs = Jobs::open(
             handle.clone(),
@@ -162,9 +161,8 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode },
+            JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
         )
-        .await
         .map_err(|error| failed(error.to_string()))?;
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
@@ -185,7 +183,8 @@ impl App {
             link: link.clone(),
             mode: printer.pty.mode,
             group: printer.pty.group.clone(),
-            streamed_prints: printer.streamed_prints.into(),
+            streamed_prints: printer.streamed_prints,
+            stream_markers: station.printer.capabilities().gcode_markers.clone(),
         })
         .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
@@ -239,13 +238,11 @@ fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> 
                     tracing::error!(%error, "The printer's key could not be kept.");
                 }
             });
+            let code = config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
+            let serial = config.serial.clone().unwrap_or_default();
             Ok(bambu::parts(bambu::BambuConfig {
-                name: config.name.clone(),
-                host: config.host.clone(),
-                serial: config.serial.clone().unwrap_or_default(),
-                access_code: config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new("")),
                 model: config.model.clone(),
-                ports: bambu::Ports {
+                ports: bambu::BambuPorts {
                     mqtt: ports.mqtt.unwrap_or(8883),
                     ftps: ports.ftps.unwrap_or(990),
                     detect: ports.detect.unwrap_or(3000),
@@ -254,6 +251,7 @@ fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> 
                 },
                 known_pin,
                 on_pin,
+                ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }
         Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {

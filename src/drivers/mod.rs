@@ -1,5 +1,6 @@
 //! The drivers: one folder per protocol, each turning it into `model`. None knows another, nor any front end.
 
 pub mod bambu;
-// pub mod elegoo_cc1;
-// pub mod elegoo_cc2;
+mod elegoo;
+pub mod elegoo_cc1;
+pub mod elegoo_cc2;

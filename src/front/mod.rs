@@ -3,3 +3,4 @@
 pub mod admin;
 pub mod marlin;
 pub mod moonraker;
+pub mod webcam;

@@ -3,6 +3,9 @@
 //! Every front end starts, and cancels, through here: a start passes the guards, transfers the file if the printer
 //! does not hold it, sends the start once, and watches until the printer's own report shows the job.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::broadcast;

@@ -4,14 +4,41 @@
 //! `cube.gcode.3mf` is published as a G-code entry of its own: `cube.gcode`, or `cube_plate_2.gcode` and so on, with
 //! collisions resolved stably; the archive itself stays listed for download.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//!
+//! | part | owns |
+//! |---|---|
+//! | `names` | which names and paths are taken, what they say about a file |
+//! | `index` | what is there, in memory; names of published plates |
+//! | `disk` | walking, hashing, extracting, pictures: all that blocks |
+//! | `upload`, `change` | receiving files; folders, moves, copies, deletions |
+//! | `remote` | the printer's own storage below `printer/` |
+//! | `serve` | records, bytes of an entry, what the job room asks |
 
-use bytes::Bytes;
+mod change;
+mod disk;
+mod index;
+pub mod names;
+mod remote;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use thiserror::Error;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::model::UnixSeconds;
+use crate::printer::PrinterHandle;
+use crate::store::Store;
+use index::{FileRow, Index};
+use remote::Remote;
+pub use serve::JobFile;
+pub use upload::{Upload, Uploaded};
 
 /// Why a library operation did not work, by what the caller answers.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -65,7 +92,7 @@ pub struct DiskUsage {
 }
 
 /// A stored picture of a file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ThumbnailEntry {
     pub width: u32,
     pub height: u32,
@@ -119,98 +146,231 @@ pub struct LibraryEvent {
     pub source: Option<String>,
 }
 
-/// A file that is being received.
-pub struct Upload {}
-
-/// What came of an upload.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Uploaded {
-    /// The file as it was sent.
-    pub entry: Entry,
-    /// What of it can be printed; the first one (or the plate asked for) is what `print=true` starts.
-    pub printable: Vec<Entry>,
+/// What one library may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LibraryLimits {
+    /// Bytes of one uploaded file.
+    pub max_upload: u64,
+    /// Bytes that stay free on the gateway's disk.
+    pub min_free: u64,
 }
 
-impl Upload {
-    /// Takes the next piece; refuses when the file grows beyond the limit or the disk is full.
-    pub async fn write(&mut self, _piece: Bytes) -> Result<(), LibraryError> {
-        todo!()
-    }
-
-    /// Checks the content and moves it into place at once; on any error nothing is left behind.
-    /// `sha256` is lower-case hex; `plate` is remembered for the start.
-    pub async fn finish(self, _sha256: Option<&str>, _plate: Option<u32>) -> Result<Uploaded, LibraryError> {
-        todo!()
+impl Default for LibraryLimits {
+    /// Moonraker's own upload limit of 1 GiB (moonraker.md 2.8), and 256 MiB left for everything else.
+    fn default() -> Self {
+        Self { max_upload: 1 << 30, min_free: 256 << 20 }
     }
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Library {}
+pub struct Library {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    limits: LibraryLimits,
+    printer: PrinterHandle,
+    store: Store,
+    space: String,
+    index: Mutex<Index>,
+    events: broadcast::Sender<LibraryEvent>,
+    /// Work that blocks: two at a time, sized for a Raspberry Pi.
+    blocking: Arc<Semaphore>,
+    /// One change of the tree at a time, so that disk and index agree.
+    changing: tokio::sync::Mutex<()>,
+    extracting: tokio::sync::Mutex<()>,
+    /// Turns true when the first walk over the disk is done.
+    ready: watch::Sender<bool>,
+    remote: Remote,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+/// Changes wait for a slow reader up to this many: a whole folder can be removed at once.
+const EVENT_CAPACITY: usize = 512;
 
 impl Library {
+    /// Opens or creates the directory of one printer's files. The walk over it and the extraction of what is new run
+    /// on `tasks` until `cancel`; [`Self::list`] waits for the walk.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written.
+    pub fn start(
+        root: PathBuf,
+        limits: LibraryLimits,
+        printer: PrinterHandle,
+        store: Store,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Self, LibraryError> {
+        disk::prepare(&root)?;
+        let root = root.canonicalize().map_err(|error| disk::failed("open the library", &error))?;
+        let space = format!("library/{}", printer.name());
+        let library = Self {
+            inner: Arc::new(Inner {
+                root,
+                limits,
+                printer,
+                store,
+                space,
+                index: Mutex::new(Index::default()),
+                events: broadcast::Sender::new(EVENT_CAPACITY),
+                blocking: Arc::new(Semaphore::new(2)),
+                changing: tokio::sync::Mutex::new(()),
+                extracting: tokio::sync::Mutex::new(()),
+                ready: watch::Sender::new(false),
+                remote: Remote::default(),
+                tasks: tasks.clone(),
+                cancel: cancel.clone(),
+            }),
+        };
+        let indexing = library.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = indexing.index_all() => {}
+            }
+        });
+        library.follow_printer(tasks);
+        Ok(library)
+    }
+
     /// The directory on the gateway's disk, absolute.
     pub fn root(&self) -> &Path {
-        todo!()
+        &self.inner.root
     }
 
     /// Everything, recursively, without hidden files.
+    ///
+    /// # Errors
+    /// None today.
     pub async fn list(&self) -> Result<Vec<Entry>, LibraryError> {
-        todo!()
+        self.ready().await;
+        self.refresh_remote_soon();
+        let mut entries = self.index().entries();
+        entries.extend(self.remote_entries());
+        Ok(entries)
     }
 
     /// What one directory holds; `""` is the library itself.
-    pub async fn directory(&self, _path: &str) -> Result<Vec<Entry>, LibraryError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`LibraryError::NotFound`]; below `printer/` also why the printer does not tell.
+    pub async fn directory(&self, path: &str) -> Result<Vec<Entry>, LibraryError> {
+        let path = names::clean_directory(path)?;
+        if names::remote_path(&path).is_some() {
+            return self.remote_directory(&path).await;
+        }
+        self.ready().await;
+        if !self.index().is_directory(&path) {
+            return Err(LibraryError::NotFound(format!("There is no folder \"{path}\".")));
+        }
+        let mut entries = self.index().directory(&path);
+        if path.is_empty() {
+            self.refresh_remote_soon();
+            entries.extend(self.remote_root());
+        }
+        Ok(entries)
     }
 
+    /// Of the file system that holds the library.
     pub async fn disk_usage(&self) -> DiskUsage {
-        todo!()
-    }
-
-    /// The record of a printable file, or of an archive.
-    pub async fn record(&self, _path: &str) -> Result<Arc<FileRecord>, LibraryError> {
-        todo!()
-    }
-
-    /// Extracts the record anew.
-    pub async fn rescan(&self, _path: &str) -> Result<Arc<FileRecord>, LibraryError> {
-        todo!()
-    }
-
-    /// A file on disk with the bytes of an entry: G-code text for a published plate, a PNG for `.thumbs/` paths, a
-    /// fetched copy for files on the printer.
-    pub async fn open(&self, _path: &str) -> Result<PathBuf, LibraryError> {
-        todo!()
-    }
-
-    /// Begins to receive a file; `directory` is created.
-    pub async fn begin_upload(&self, _directory: &str, _name: &str) -> Result<Upload, LibraryError> {
-        todo!()
-    }
-
-    pub async fn make_directory(&self, _path: &str) -> Result<Entry, LibraryError> {
-        todo!()
-    }
-
-    pub async fn remove_directory(&self, _path: &str, _force: bool) -> Result<Entry, LibraryError> {
-        todo!()
-    }
-
-    /// Moves a file or directory; into `to` where that is a directory. Returns the new entry.
-    pub async fn rename(&self, _from: &str, _to: &str) -> Result<Entry, LibraryError> {
-        todo!()
-    }
-
-    pub async fn copy(&self, _from: &str, _to: &str) -> Result<Entry, LibraryError> {
-        todo!()
-    }
-
-    pub async fn delete(&self, _path: &str) -> Result<Entry, LibraryError> {
-        todo!()
+        let root = self.inner.root.clone();
+        self.run(move || disk::usage(&root)).await.unwrap_or_default()
     }
 
     pub fn events(&self) -> broadcast::Receiver<LibraryEvent> {
-        todo!()
+        self.inner.events.subscribe()
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.inner.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn absolute(&self, path: &str) -> PathBuf {
+        self.inner.root.join(path)
+    }
+
+    async fn ready(&self) {
+        let mut ready = self.inner.ready.subscribe();
+        // The sender lives as long as we do: this cannot fail.
+        let _done = ready.wait_for(|ready| *ready).await;
+    }
+
+    fn tell(&self, events: impl IntoIterator<Item = LibraryEvent>) {
+        for event in events {
+            let _nobody_listens = self.inner.events.send(event);
+        }
+    }
+
+    /// Runs work that blocks, two at a time.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, LibraryError> {
+        let closing = || LibraryError::Failed("The gateway is shutting down.".to_owned());
+        let permit = self.inner.blocking.clone().acquire_owned().await.map_err(|_closed| closing())?;
+        let work = move || {
+            let _permit = permit;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| match error.is_panic() {
+            true => {
+                LibraryError::Failed("A file could not be worked on: the gateway has a bug there.".to_owned())
+            }
+            false => closing(),
+        })
+    }
+
+    /// Remembers a row; a disk that cannot be written costs only the cache.
+    fn keep(&self, path: &str) {
+        let row = self.index().row(path).cloned();
+        let Some(row) = row else { return };
+        match serde_json::to_value(&row) {
+            Ok(value) => drop(self.inner.store.put(&self.inner.space, path, value)),
+            Err(error) => tracing::warn!(path, %error, "A file's record cannot be kept."),
+        }
+    }
+
+    fn forget(&self, path: &str) {
+        drop(self.inner.store.delete(&self.inner.space, path));
+    }
+
+    /// Walks the disk, then looks into every file that is new since the last time.
+    async fn index_all(&self) {
+        let root = self.inner.root.clone();
+        let known = self.inner.store.list(&self.inner.space).unwrap_or_default();
+        let found = self.run(move || disk::walk(&root)).await.unwrap_or_default();
+        {
+            let mut index = self.index();
+            for (path, modified) in found.directories {
+                index.add_directory(&path, modified);
+            }
+            let mut known: std::collections::BTreeMap<String, FileRow> = known
+                .into_iter()
+                .filter_map(|(path, row)| Some((path, serde_json::from_value(row).ok()?)))
+                .collect();
+            // Plain files first: a published plate gives way to them.
+            let mut files = found.files;
+            files.sort_by_key(|(path, ..)| (names::content(path) == names::Content::Archive, path.clone()));
+            for (path, size, modified) in files {
+                let fresh = || FileRow::new(names::content(&path), size, modified);
+                let same = |row: &FileRow| row.size == size && row.modified == modified;
+                let row = known.remove(&path).filter(same).unwrap_or_else(fresh);
+                index.put(&path, row);
+            }
+            for gone in known.keys() {
+                self.forget(gone);
+            }
+        }
+        self.inner.ready.send_replace(true);
+        let unread = self.index().unread();
+        for path in unread {
+            if let Err(error) = self.look_into(&path).await {
+                tracing::debug!(path, %error, "A file cannot be printed.");
+            }
+        }
     }
 }

@@ -1,11 +1,22 @@
 //! Durable values: one redb file for database namespaces, history, totals, queue, pins and addresses (design D14).
+//!
+//! Memory holds everything and answers every read; a thread brings changes to the disk, many in one commit. A disk
+//! that fails loses no reader: the values stay in memory, every writer is told, and the commit is tried again.
 
+mod disk;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
 
-#[derive(Debug, Error)]
+use disk::{Change, Disk};
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
     #[error("the state database {path} cannot be opened: {reason}")]
     Open { path: String, reason: String },
@@ -15,53 +26,267 @@ pub enum StoreError {
     Read(String),
 }
 
-/// Spaces of keys with JSON values. Cheap to clone.
+/// How long a write may wait for others to share its commit; well below the second that may be lost (design D14).
+const GATHER: Duration = Duration::from_millis(300);
+/// How long to wait before a failed commit is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Spaces of keys with JSON values. Cheap to clone; the file is complete and closed when the last clone is gone.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    owner: Arc<Owner>,
+}
+
+/// Ends the writing thread with the last clone.
+struct Owner {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    values: Mutex<Values>,
+    changed: Condvar,
+    /// Held for the length of a commit.
+    disk: Mutex<Disk>,
+}
+
+#[derive(Default)]
+struct Values {
+    spaces: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Keys whose value in memory differs from the one on disk.
+    dirty: BTreeSet<(String, String)>,
+    /// Counts writes; `committed` is the count of the last one that is on disk.
+    written: u64,
+    committed: u64,
+    trouble: Option<StoreError>,
+    closing: bool,
+    /// A test pretends that the process was killed: nothing reaches the disk any more.
+    killed: bool,
+}
 
 impl Store {
-    /// Opens or creates the database file.
-    pub fn open(_path: &Path) -> Result<Self, StoreError> {
-        todo!()
+    /// Opens or creates the database file, readable for its owner only.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where the file cannot be created, is not ours, is damaged, or belongs to a running gateway.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
+        let disk = Disk::open(path).map_err(open)?;
+        Self::start(disk).map_err(open)
     }
 
     /// A store that is gone with the process, for tests.
     pub fn in_memory() -> Self {
-        todo!()
+        match Disk::in_memory().and_then(Self::start) {
+            Ok(store) => store,
+            // The backend is a vector: what fails is memory or threads, and then nothing can go on.
+            Err(reason) => unreachable!("a database in memory cannot be made: {reason}"),
+        }
+    }
+
+    fn start(disk: Disk) -> Result<Self, String> {
+        let spaces = disk.load()?;
+        let shared = Arc::new(Shared {
+            values: Mutex::new(Values { spaces, ..Values::default() }),
+            changed: Condvar::new(),
+            disk: Mutex::new(disk),
+        });
+        let writer = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.keep_writing())
+            .map_err(|error| error.to_string())?;
+        Ok(Self { owner: Arc::new(Owner { shared, thread: Some(thread) }) })
+    }
+
+    fn values(&self) -> MutexGuard<'_, Values> {
+        self.owner.shared.values()
     }
 
     /// Sees all earlier writes, also those not yet on disk.
-    pub fn get(&self, _space: &str, _key: &str) -> Result<Option<Value>, StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// None today; the signature leaves room for values that stay on disk.
+    pub fn get(&self, space: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        Ok(self.values().spaces.get(space).and_then(|space| space.get(key)).cloned())
     }
 
     /// All of a space in key order; empty where the space does not exist.
-    pub fn list(&self, _space: &str) -> Result<Vec<(String, Value)>, StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn list(&self, space: &str) -> Result<Vec<(String, Value)>, StoreError> {
+        let values = self.values();
+        let Some(space) = values.spaces.get(space) else { return Ok(Vec::new()) };
+        Ok(space.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     /// Names of the spaces that hold at least one key.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
     pub fn spaces(&self) -> Result<Vec<String>, StoreError> {
-        todo!()
+        Ok(self.values().spaces.keys().cloned().collect())
     }
 
     /// Visible at once, on disk within a second; many writes become one commit.
-    pub fn put(&self, _space: &str, _key: &str, _value: Value) -> Result<(), StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The last commit failed. The value is kept in memory all the same, and brought to the disk when that works again.
+    pub fn put(&self, space: &str, key: &str, value: Value) -> Result<(), StoreError> {
+        self.set(space, key, Some(value));
+        self.trouble().map_or(Ok(()), Err)
     }
 
     /// On disk when it returns: for history, queue and job starts.
-    pub async fn put_durably(&self, _space: &str, _key: &str, _value: Value) -> Result<(), StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The commit failed; the value is kept in memory, and brought to the disk when that works again.
+    pub async fn put_durably(&self, space: &str, key: &str, value: Value) -> Result<(), StoreError> {
+        self.set(space, key, Some(value));
+        self.flush().await
     }
 
     /// Returns what was there.
-    pub fn delete(&self, _space: &str, _key: &str) -> Result<Option<Value>, StoreError> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn delete(&self, space: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        let old = self.set(space, key, None);
+        self.trouble().map_or(Ok(old), Err)
     }
 
     /// Everything written so far is on disk when it returns; called at shutdown.
+    ///
+    /// # Errors
+    /// The commit failed.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        todo!()
+        let wanted = self.values().written;
+        let shared = self.owner.shared.clone();
+        tokio::task::spawn_blocking(move || shared.commit(wanted))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Write(error.to_string())))
+    }
+
+    /// Why the last commit failed, until one works.
+    pub fn trouble(&self) -> Option<StoreError> {
+        self.values().trouble.clone()
+    }
+
+    fn set(&self, space: &str, key: &str, value: Option<Value>) -> Option<Value> {
+        let mut values = self.values();
+        let old = match value {
+            Some(value) => values.spaces.entry(space.to_owned()).or_default().insert(key.to_owned(), value),
+            None => {
+                let old = values.spaces.get_mut(space).and_then(|space| space.remove(key));
+                values.spaces.retain(|_, space| !space.is_empty());
+                if old.is_none() {
+                    return None;
+                }
+                old
+            }
+        };
+        values.written += 1;
+        values.dirty.insert((space.to_owned(), key.to_owned()));
+        self.owner.shared.changed.notify_one();
+        old
+    }
+
+    /// Pretends that the process is killed now: what is not on disk never gets there.
+    #[cfg(test)]
+    pub fn kill(&self) {
+        self.values().killed = true;
     }
 }
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.values().closing = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("The thread that writes the state database crashed.");
+        }
+    }
+}
+
+impl Shared {
+    fn values(&self) -> MutexGuard<'_, Values> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_writing(&self) {
+        loop {
+            let failed = self.values().trouble.is_some();
+            let closing = self.wait_for_work(if failed { RETRY } else { GATHER });
+            let result = self.commit(u64::MAX);
+            if closing {
+                if let Err(error) = result {
+                    tracing::error!(%error, "The last changes of the state database are lost.");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Waits for a change, then for others to join it; true when the store closes.
+    fn wait_for_work(&self, gather: Duration) -> bool {
+        let values = self
+            .changed
+            .wait_while(self.values(), |values| values.dirty.is_empty() && !values.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (values, _timed_out) = self
+            .changed
+            .wait_timeout_while(values, gather, |values| !values.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        values.closing
+    }
+
+    /// Brings all changes to the disk, unless those up to `wanted` are there already.
+    fn commit(&self, wanted: u64) -> Result<(), StoreError> {
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let (changes, written) = {
+            let mut values = self.values();
+            if values.committed >= wanted.min(values.written) || values.killed {
+                return Ok(());
+            }
+            (values.take_changes(), values.written)
+        };
+        let result = disk.write(&changes);
+        let mut values = self.values();
+        match result {
+            Ok(()) => {
+                if values.trouble.take().is_some() {
+                    tracing::info!("The state database can be written again.");
+                }
+                values.committed = written;
+                Ok(())
+            }
+            Err(reason) => {
+                let error = StoreError::Write(reason);
+                if values.trouble.as_ref() != Some(&error) {
+                    tracing::error!(%error, "Changes stay in memory until the disk can be written.");
+                }
+                values.dirty.extend(changes.into_iter().map(|change| (change.space, change.key)));
+                values.trouble = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Values {
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.dirty)
+            .into_iter()
+            .map(|(space, key)| {
+                let value = self.spaces.get(&space).and_then(|values| values.get(&key)).map(Value::to_string);
+                Change { space, key, value }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

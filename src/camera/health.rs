@@ -1,0 +1,125 @@
+//! What is told about a camera: age, rate, and why it is dark.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::model::CameraKind;
+
+/// Where the upstream connection stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nobody watches.
+    #[default]
+    Closed,
+    Opening,
+    Open,
+    /// The last attempt failed; the next one follows after a pause.
+    Waiting,
+}
+
+/// A camera at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    pub kind: CameraKind,
+    pub phase: Phase,
+    /// The upstream connection stands.
+    pub open: bool,
+    /// Viewers connected to the gateway.
+    pub viewers: usize,
+    /// Seconds since the last picture.
+    pub last_frame_age: Option<f64>,
+    /// Pictures per second over the last ten seconds.
+    pub fps: f64,
+    /// Why there is no picture, in plain words; `None` while all is well.
+    pub reason: Option<String>,
+    /// Pictures since the process began.
+    pub frames: u64,
+    /// Pictures thrown away because they were none.
+    pub discarded: u64,
+    /// Connections opened since the process began.
+    pub opened: u64,
+}
+
+/// The state of the connection that viewers wait on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Status {
+    pub phase: Phase,
+    pub reason: Option<String>,
+    /// `reason` needs the user.
+    pub blocked: bool,
+    pub opened: u64,
+}
+
+/// Over which the rate is measured.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Instants kept: enough for 30 pictures a second.
+const WINDOW_LENGTH: usize = 300;
+
+/// Counts pictures.
+#[derive(Default)]
+pub(super) struct Meter(Mutex<Counts>);
+
+#[derive(Default, Clone)]
+struct Counts {
+    recent: VecDeque<Instant>,
+    frames: u64,
+    discarded: u64,
+}
+
+/// What a [`Meter`] has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Reading {
+    pub last_frame_age: Option<f64>,
+    pub fps: f64,
+    pub frames: u64,
+    pub discarded: u64,
+}
+
+impl Meter {
+    /// Counts a picture and returns its number, from 1.
+    pub fn frame(&self) -> u64 {
+        self.change(|counts| {
+            if counts.recent.len() == WINDOW_LENGTH {
+                counts.recent.pop_front();
+            }
+            counts.recent.push_back(Instant::now());
+            counts.frames += 1;
+            counts.frames
+        })
+    }
+
+    pub fn discard(&self) {
+        self.change(|counts| counts.discarded += 1);
+    }
+
+    pub fn read(&self) -> Reading {
+        self.change(|counts| {
+            let last = counts.recent.back().copied();
+            while counts.recent.len() > 1
+                && counts.recent.front().is_some_and(|first| first.elapsed() > WINDOW)
+            {
+                counts.recent.pop_front();
+            }
+            let span = match (counts.recent.front(), last) {
+                (Some(first), Some(last)) => last.duration_since(*first).as_secs_f64(),
+                _ => 0.0,
+            };
+            let intervals = counts.recent.len().saturating_sub(1);
+            Reading {
+                last_frame_age: last.map(|last| last.elapsed().as_secs_f64()),
+                fps: if span > 0.0 { intervals as f64 / span } else { 0.0 },
+                frames: counts.frames,
+                discarded: counts.discarded,
+            }
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

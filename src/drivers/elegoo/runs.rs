@@ -1,0 +1,84 @@
+//! Which run of the printer is ours. Neither protocol echoes a token of the client; both give each run an id of their
+//! own. A start of ours is therefore bound to the first run of the same file that appears after it was sent.
+
+use super::names::same_file;
+
+/// Remembers the last start and the run that came of it; it outlives a lost link.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// File and token of a start that no run has answered yet.
+    awaited: Option<(String, String)>,
+    /// The printer's id of our run, and the token of our start.
+    bound: Option<(String, String)>,
+    /// The token reported last, kept for the end figures: printers clear theirs (elegoo.md 2.4).
+    shown: Option<String>,
+}
+
+impl Runs {
+    /// A start of `file` is about to be sent.
+    pub fn expect(&mut self, file: &str, token: u32) {
+        self.awaited = Some((file.to_owned(), token.to_string()));
+    }
+
+    /// The printer refused the start.
+    pub fn forget(&mut self) {
+        self.awaited = None;
+    }
+
+    /// The token to report for a run that the printer calls `id` and that prints `file`.
+    pub fn token(&mut self, id: Option<&str>, file: Option<&str>, active: bool) -> Option<String> {
+        if !active {
+            return self.shown.clone();
+        }
+        if let (Some(id), Some((bound, ours))) = (id, &self.bound)
+            && id == bound
+        {
+            self.shown = Some(ours.clone());
+            return self.shown.clone();
+        }
+        let awaited = self
+            .awaited
+            .as_ref()
+            .filter(|(name, _)| file.is_some_and(|file| same_file(file, name)))
+            .map(|(_, token)| token.clone());
+        if let Some(ours) = awaited {
+            // The id can come later than the file name; the binding waits for it.
+            if let Some(id) = id {
+                self.bound = Some((id.to_owned(), ours.clone()));
+                self.awaited = None;
+            }
+            self.shown = Some(ours);
+        } else {
+            self.shown = id.map(str::to_owned);
+        }
+        self.shown.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_start_is_known_by_its_file_and_then_by_the_printers_id() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.token(Some("old"), Some("a.gcode"), true).as_deref(), Some("old"));
+        runs.expect("b.gcode", 77);
+        assert_eq!(runs.token(None, None, false).as_deref(), Some("old"), "an old end is not ours");
+        assert_eq!(runs.token(Some("x"), Some("other.gcode"), true).as_deref(), Some("x"));
+        assert_eq!(runs.token(None, Some("/local/B.gcode"), true).as_deref(), Some("77"));
+        assert_eq!(runs.token(Some("id1"), Some("b.gcode"), true).as_deref(), Some("77"));
+        assert_eq!(runs.token(Some("id1"), None, true).as_deref(), Some("77"));
+        assert_eq!(runs.token(None, None, false).as_deref(), Some("77"), "kept for the end");
+        let again = runs.token(Some("id2"), Some("b.gcode"), true);
+        assert_eq!(again.as_deref(), Some("id2"), "the same file printed anew at the screen is not ours");
+    }
+
+    #[test]
+    fn a_refused_start_binds_nothing() {
+        let mut runs = Runs::default();
+        runs.expect("b.gcode", 77);
+        runs.forget();
+        assert_eq!(runs.token(Some("id"), Some("b.gcode"), true).as_deref(), Some("id"));
+    }
+}

@@ -1,0 +1,157 @@
+//! Commands of the gateway as requests to the printer (pure; elegoo.md 2.9 and 4).
+
+use super::models::nearest_speed;
+use super::sdcp::{Axis, HomeAxes, Parameter, Sdcp, StartPrint};
+use crate::drivers::elegoo::canvas::slot_map;
+use crate::model::text::base_name;
+use crate::model::{Axes, Command, CommandError, DeviceStage, FanId, LightId, PrinterState, StartJob};
+
+/// The requests of one command, sent one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub steps: Vec<Sdcp>,
+    /// What the user should know although it works.
+    pub note: Option<&'static str>,
+    /// Go on after a refused step: every one of them makes the machine safer.
+    pub all_steps: bool,
+}
+
+impl Plan {
+    fn one(step: Sdcp) -> Result<Self, CommandError> {
+        Ok(Self { steps: vec![step], note: None, all_steps: false })
+    }
+}
+
+const NO_EMERGENCY_STOP: &str = "This printer has no emergency stop over the network: the print is being stopped and the heaters are off, which takes tens of seconds. In danger, cut the power.";
+
+/// Plans a command, or says why it is not sent.
+///
+/// # Errors
+/// Unsupported by this protocol, or refused because the firmware would ignore it now.
+pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandError> {
+    let stage = state.device.job.stage;
+    match command {
+        Command::StartJob(job) => Plan::one(Sdcp::Start(start(job)?)),
+        Command::Pause => lifecycle(Sdcp::Pause, stage),
+        Command::Resume => lifecycle(Sdcp::Resume, stage),
+        Command::Cancel => lifecycle(Sdcp::Stop, stage),
+        Command::EmergencyStop => Ok(emergency(stage)),
+        Command::SetNozzle { target, .. } => Plan::one(Sdcp::Set(Parameter::Nozzle(degrees(*target)))),
+        Command::SetBed { target } => Plan::one(Sdcp::Set(Parameter::Bed(degrees(*target)))),
+        Command::SetFan { fan, speed } => {
+            let percent = whole(speed * 100.0, 100.0) as u8;
+            Plan::one(Sdcp::Set(match fan {
+                FanId::Part => Parameter::PartFan(percent),
+                FanId::Auxiliary => Parameter::AuxiliaryFan(percent),
+                FanId::Chamber => Parameter::ChamberFan(percent),
+                _ => return Err(CommandError::unsupported("set this fan")),
+            }))
+        }
+        Command::SetLight { light: LightId::Chamber, on } => Plan::one(Sdcp::Set(Parameter::Light(*on))),
+        Command::SetSpeed { .. } if stage != DeviceStage::Printing => Err(CommandError::Invalid(
+            "This printer takes a speed only while it prints; nothing was changed.".to_owned(),
+        )),
+        Command::SetSpeed { factor } => Plan::one(Sdcp::Set(Parameter::Speed(nearest_speed(*factor)))),
+        Command::Home(axes) => home(*axes),
+        Command::Jog { delta, .. } => jog(*delta),
+        Command::Refresh => {
+            Ok(Plan { steps: vec![Sdcp::Attributes, Sdcp::Status], note: None, all_steps: false })
+        }
+        Command::SkipObjects(_)
+        | Command::SetChamber { .. }
+        | Command::SetLight { .. }
+        | Command::Extrude { .. }
+        | Command::MotorsOff
+        | Command::SelectTool(_)
+        | Command::LoadFilament(_)
+        | Command::UnloadFilament
+        | Command::EditSlot { .. }
+        | Command::ReadTag(_)
+        | Command::FilamentAction(_)
+        | Command::SetAutoRefill(_)
+        | Command::StartDrying { .. }
+        | Command::StopDrying { .. }
+        | Command::Calibrate(_)
+        | Command::SetOption { .. }
+        | Command::SetNozzleType { .. }
+        | Command::ClearFault { .. }
+        | Command::Gcode(_)
+        | Command::RawVendor(_) => Err(CommandError::unsupported(command.name())),
+    }
+}
+
+fn start(job: &StartJob) -> Result<StartPrint, CommandError> {
+    let file = base_name(&job.remote_path).to_owned();
+    if file.is_empty() {
+        return Err(CommandError::Invalid("No file was named.".to_owned()));
+    }
+    Ok(StartPrint {
+        file,
+        level_first: job.options.bed_levelling.unwrap_or(false),
+        smooth_plate: job.options.smooth_plate.unwrap_or(false),
+        timelapse: job.options.timelapse.unwrap_or(false),
+        slot_map: slot_map(&job.mapping)?,
+    })
+}
+
+/// While one of pause, resume and stop is under way the firmware ignores another (elegoo.md 2.9).
+fn lifecycle(step: Sdcp, stage: DeviceStage) -> Result<Plan, CommandError> {
+    let doing = match stage {
+        DeviceStage::Pausing => "pausing",
+        DeviceStage::Resuming => "resuming",
+        DeviceStage::Cancelling => "stopping",
+        _ => return Plan::one(step),
+    };
+    Err(CommandError::Busy(format!(
+        "The printer is {doing} and ignores other orders until that is done; try again in a moment."
+    )))
+}
+
+fn emergency(stage: DeviceStage) -> Plan {
+    let mut steps = Vec::new();
+    if stage.active() || stage == DeviceStage::Unknown {
+        steps.push(Sdcp::Stop);
+    }
+    steps.extend([Sdcp::Set(Parameter::Nozzle(0)), Sdcp::Set(Parameter::Bed(0))]);
+    Plan { steps, note: Some(NO_EMERGENCY_STOP), all_steps: true }
+}
+
+fn home(axes: Axes) -> Result<Plan, CommandError> {
+    let wire = match (axes.x, axes.y, axes.z) {
+        (true, true, true) => HomeAxes::Xyz,
+        (true, true, false) => HomeAxes::Xy,
+        (true, false, false) => HomeAxes::X,
+        (false, true, false) => HomeAxes::Y,
+        (false, false, true) => HomeAxes::Z,
+        (false, false, false) => return Err(CommandError::Invalid("No axis was named.".to_owned())),
+        _ => {
+            return Err(CommandError::Invalid(
+                "This printer homes X, Y, Z, X and Y, or all axes; choose one of these.".to_owned(),
+            ));
+        }
+    };
+    Plan::one(Sdcp::Home(wire))
+}
+
+/// One request per axis (elegoo.md 4).
+fn jog(delta: [f64; 3]) -> Result<Plan, CommandError> {
+    let steps: Vec<Sdcp> = [Axis::X, Axis::Y, Axis::Z]
+        .into_iter()
+        .zip(delta)
+        .filter(|(_, step)| step.is_finite() && *step != 0.0)
+        .map(|(axis, step)| Sdcp::Jog(axis, step))
+        .collect();
+    if steps.is_empty() {
+        return Err(CommandError::Invalid("The move has no length.".to_owned()));
+    }
+    Ok(Plan { steps, note: None, all_steps: false })
+}
+
+fn degrees(target: f64) -> u16 {
+    whole(target, 320.0) as u16
+}
+
+/// Rounded and within 0 to `max`: fits the integer it is cast to.
+fn whole(value: f64, max: f64) -> f64 {
+    if value.is_finite() { value.round().clamp(0.0, max) } else { 0.0 }
+}

@@ -1,0 +1,357 @@
+//! Reports of the Centauri Carbon into the model (pure; elegoo.md 2.4 to 2.8).
+
+use serde_json::Value;
+
+use super::codes;
+use super::models::SPEEDS;
+use super::wire::current_status;
+use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
+use crate::drivers::elegoo::runs::Runs;
+use crate::model::text::base_name;
+use crate::model::{
+    Activity, Device, DeviceJob, DeviceStage, Fan, FanId, Fault, FaultSource, Heater, Homed, Light, LightId,
+    Nozzle, Severity, StageDetail,
+};
+
+/// Key names that a firmware bug turned into hex dumps of `TotalExtrusion` and `CurrentExtrusion`.
+const TOTAL_EXTRUSION: [&str; 2] = ["54 6F 74 61 6C 45 78 74 72 75 73 69 6F 6E 00", "TotalExtrusion"];
+const CURRENT_EXTRUSION: [&str; 2] =
+    ["43 75 72 72 65 6E 74 45 78 74 72 75 73 69 6F 6E 00", "CurrentExtrusion"];
+
+/// What later frames need to know of earlier ones. Lives as long as the driver.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub runs: Runs,
+    /// `TaskId` of the last active job; the printer clears its own at the end.
+    task: Option<String>,
+    file: Option<String>,
+    /// A stop was seen: the homing inside it is not a new preparation (elegoo.md 2.6).
+    cancelling: bool,
+    /// Homing was seen and has not ended.
+    homing: bool,
+    homed: bool,
+    /// The verdict of the history for a job whose end was missed or has no reason yet.
+    verdict: Option<Verdict>,
+    /// An end is held back until the history was asked.
+    held: bool,
+}
+
+/// How a job ended, by the printer's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    pub stage: DeviceStage,
+    pub reason: Option<String>,
+}
+
+/// What the link should do about a status.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wish {
+    /// Ask the history how this run ended; until [`Memory::judge`] is called the job counts as under way.
+    pub history: Option<String>,
+}
+
+impl Memory {
+    /// A new link: what was not watched is not known.
+    pub fn reconnected(&mut self) {
+        self.homing = false;
+        self.homed = false;
+        self.held = false;
+        self.verdict = None;
+    }
+
+    /// Ends the wait for the history; `None` where it knew nothing.
+    pub fn judge(&mut self, verdict: Option<Verdict>) {
+        self.held = false;
+        self.verdict = Some(verdict.unwrap_or(Verdict { stage: DeviceStage::Unknown, reason: None }));
+    }
+}
+
+/// The history's entry of one run (Cmd 321).
+pub fn verdict(data: &Value, task: &str) -> Option<Verdict> {
+    let items = data.get("HistoryDetailList")?.as_array()?;
+    let item = items.iter().find(|item| text(item, "TaskId") == Some(task))?;
+    let stage = match int(item, "TaskStatus")? {
+        1 => DeviceStage::Finished,
+        2 => DeviceStage::Failed,
+        3 => DeviceStage::Cancelled,
+        _ => return None,
+    };
+    Some(Verdict { stage, reason: int(item, "ErrorStatusReason").and_then(codes::reason) })
+}
+
+/// Takes one `Status` object.
+pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64) -> Wish {
+    heaters(status, device);
+    fans_and_light(status, device);
+    motion(status, device, memory);
+    let codes = current_status(status);
+    let info = status.get("PrintInfo").cloned().unwrap_or(Value::Null);
+    let wish = job(&codes, &info, device, memory);
+    activity(&codes, device);
+    faults(&info, device, now);
+    if let Some(percent) = int(&info, "PrintSpeedPct") {
+        let name = SPEEDS.iter().find(|(known, _)| i64::from(*known) == percent).map(|(_, name)| *name);
+        device.speed.factor = Some(percent as f64 / 100.0);
+        device.speed.level = name.map(str::to_owned);
+    }
+    if let Some(on) = flag(status, "TimeLapseStatus") {
+        device.camera.timelapse = Some(on);
+    }
+    wish
+}
+
+/// `[target, actual]` where the value is a list, else actual with the target beside it (elegoo.md 2.4).
+fn heater(status: &Value, actual: &str, target: &str, into: &mut Heater) {
+    let wanted = num(status, target);
+    match status.get(actual) {
+        Some(Value::Array(pair)) => {
+            *into = Heater {
+                actual: pair.get(1).and_then(as_num).or(into.actual),
+                target: pair.first().and_then(as_num).or(wanted),
+            };
+        }
+        Some(value) => {
+            *into = Heater { actual: as_num(value).or(into.actual), target: wanted.or(into.target) }
+        }
+        None => into.target = wanted.or(into.target),
+    }
+}
+
+fn heaters(status: &Value, device: &mut Device) {
+    if device.nozzles.is_empty() {
+        device.nozzles.push(Nozzle::default());
+    }
+    if let Some(nozzle) = device.nozzles.first_mut() {
+        heater(status, "TempOfNozzle", "TempTargetNozzle", &mut nozzle.heater);
+    }
+    heater(status, "TempOfHotbed", "TempTargetHotbed", &mut device.bed);
+    heater(status, "TempOfBox", "", &mut device.chamber);
+    // There is no chamber heater, whatever target is told (elegoo.md 2.4).
+    device.chamber.target = None;
+}
+
+fn fans_and_light(status: &Value, device: &mut Device) {
+    if let Some(fans) = status.get("CurrentFanSpeed") {
+        for (keys, fan) in [
+            (["ModelFan", "ModeFan"], FanId::Part),
+            (["AuxiliaryFan", "AuxFan"], FanId::Auxiliary),
+            (["BoxFan", "ChamberFan"], FanId::Chamber),
+        ] {
+            if let Some(speed) = keys.iter().find_map(|key| percent(fans, key)) {
+                device.fans.insert(fan, Fan { speed: Some(speed), rpm: None });
+            }
+        }
+    }
+    if let Some(on) = status.get("LightStatus").and_then(|light| flag(light, "SecondLight")) {
+        device.lights.insert(LightId::Chamber, Light { on, flashing: false });
+    }
+}
+
+fn motion(status: &Value, device: &mut Device, memory: &mut Memory) {
+    let position = text(status, "CurrenCoord").or_else(|| text(status, "CurrentCoord")).and_then(coordinates);
+    if position.is_some() {
+        device.motion.position = position;
+    }
+    let homing = current_status(status).contains(&9);
+    if memory.homing && !homing {
+        memory.homed = true;
+    }
+    memory.homing = homing;
+    device.motion.homed = Some(if memory.homed { Homed::ALL } else { Homed::default() });
+}
+
+fn coordinates(text: &str) -> Option<[f64; 3]> {
+    let mut parts = text.split(',').map(|part| part.trim().parse::<f64>().ok().filter(|n| n.is_finite()));
+    let position = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(position)
+}
+
+/// `CurrentStatus` and `PrintInfo.Status` as a stage (elegoo.md 2.6); `None` where the job goes on as it was.
+fn stage(codes: &[i64], sub: i64, has_file: bool, before: DeviceStage) -> DeviceStage {
+    // The vendor SDK skips a transfer that runs beside a job; a job is one wherever its 1 stands.
+    let printing = codes.contains(&1);
+    let idle = codes.first().is_none_or(|code| *code == 0);
+    // A transfer or filament change that hides the 1 does not end a job that is still named.
+    let goes_on = before.active() && has_file && !idle;
+    match sub {
+        8 => DeviceStage::Cancelled,
+        9 => DeviceStage::Finished,
+        14 => DeviceStage::Failed,
+        5 if printing || has_file => DeviceStage::Pausing,
+        6 if printing || has_file => DeviceStage::Paused,
+        7 if printing || has_file => DeviceStage::Cancelling,
+        _ if !printing && !goes_on => DeviceStage::Idle,
+        12 => DeviceStage::Resuming,
+        1 | 10 | 11 | 15..=19 | 21 | 22 => DeviceStage::Preparing,
+        _ => DeviceStage::Printing,
+    }
+}
+
+fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) -> Wish {
+    let sub = int(info, "Status").unwrap_or(0);
+    let file = text(info, "Filename").map(|name| base_name(name).to_owned());
+    let task = text(info, "TaskId").filter(|id| *id != "0").map(str::to_owned);
+    let before = device.job.stage;
+    let mut stage = stage(codes, sub, file.is_some() || task.is_some(), before);
+    // 20 is the end of the warm-up on V1.1 and the whole job on V1.4.46: layers or progress tell (elegoo.md 2.6).
+    let begun =
+        count(info, "CurrentLayer").unwrap_or(0) > 0 || percent(info, "Progress").unwrap_or(0.0) > 0.0;
+    if stage == DeviceStage::Printing && matches!(sub, 0 | 20) && !begun {
+        stage = DeviceStage::Preparing;
+    }
+    if stage == DeviceStage::Cancelling {
+        memory.cancelling = true;
+    } else if !stage.active() {
+        memory.cancelling = false;
+    } else if memory.cancelling {
+        stage = DeviceStage::Cancelling;
+    }
+    let mut reason = device.job.reason.take().filter(|_| stage == before);
+    let wish = end_of_job(&mut stage, &mut reason, before, device, memory);
+    if before.active() && !stage.active() {
+        // The motors are released at the end of a job (elegoo.md 2.9).
+        memory.homed = false;
+    }
+    if stage.active() && !memory.held {
+        memory.task = task.clone().or(memory.task.take().filter(|_| before.active()));
+        memory.file = file.clone().or(memory.file.take().filter(|_| before.active()));
+    }
+    let known = if stage.active() { task } else { None };
+    let token = memory.runs.token(known.as_deref(), file.as_deref(), stage.active() && !memory.held);
+    if memory.held {
+        return wish;
+    }
+    device.job = DeviceJob { stage, reason, token, ..figures(info, sub, stage) };
+    if stage.active() || stage.ended() {
+        device.job.file.clone_from(&memory.file);
+    }
+    wish
+}
+
+/// An end that was missed, or that came without a reason, is held until the history was asked.
+fn end_of_job(
+    stage: &mut DeviceStage,
+    reason: &mut Option<String>,
+    before: DeviceStage,
+    device: &Device,
+    memory: &mut Memory,
+) -> Wish {
+    let unclear = before.active() && matches!(*stage, DeviceStage::Idle | DeviceStage::Failed);
+    if !unclear {
+        memory.held = false;
+        memory.verdict = None;
+        return Wish::default();
+    }
+    if let Some(verdict) = memory.verdict.take() {
+        if *stage == DeviceStage::Idle && verdict.stage != DeviceStage::Unknown {
+            *stage = verdict.stage;
+        }
+        *reason = verdict.reason;
+        return Wish::default();
+    }
+    if device.job.stage == DeviceStage::Cancelling && *stage == DeviceStage::Idle {
+        *stage = DeviceStage::Cancelled;
+        return Wish::default();
+    }
+    match &memory.task {
+        Some(task) => {
+            let ask = !memory.held;
+            memory.held = true;
+            Wish { history: ask.then(|| task.clone()) }
+        }
+        None => Wish::default(),
+    }
+}
+
+fn figures(info: &Value, sub: i64, stage: DeviceStage) -> DeviceJob {
+    if stage == DeviceStage::Idle || stage == DeviceStage::Unknown {
+        return DeviceJob::default();
+    }
+    let elapsed = num(info, "CurrentTicks").filter(|ticks| *ticks >= 0.0);
+    let estimate = num(info, "TotalTicks").filter(|ticks| *ticks > 0.0);
+    let remaining = match (elapsed, estimate) {
+        (Some(elapsed), Some(estimate)) if stage.active() => Some((estimate - elapsed).max(0.0)),
+        _ => None,
+    };
+    let extruded =
+        |keys: [&str; 2]| keys.iter().find_map(|key| num(info, key)).filter(|length| *length >= 0.0);
+    DeviceJob {
+        detail: codes::step(sub)
+            .filter(|_| stage.active() && stage != DeviceStage::Printing)
+            .map(|text| StageDetail { code: sub, text: text.to_owned() }),
+        // The figures of a job that ended are stale or cleared (elegoo.md 2.4): the job keeps its own.
+        progress: percent(info, "Progress").filter(|_| stage.active()),
+        remaining_s: remaining,
+        print_s: elapsed.filter(|_| stage.active()),
+        layer: count(info, "CurrentLayer").filter(|_| stage.active()),
+        total_layers: count(info, "TotalLayer").filter(|total| *total > 0),
+        filament_used_mm: extruded(TOTAL_EXTRUSION).or_else(|| extruded(CURRENT_EXTRUSION)),
+        ..DeviceJob::default()
+    }
+}
+
+fn activity(codes: &[i64], device: &mut Device) {
+    let busy = codes.iter().find_map(|code| codes::activity(*code));
+    device.activity = match busy {
+        _ if device.job.stage.active() => Activity::Job,
+        Some(what) => Activity::Busy(what.to_owned()),
+        None if codes.is_empty() => Activity::Unknown,
+        None => Activity::Idle,
+    };
+}
+
+fn faults(info: &Value, device: &mut Device, now: f64) {
+    let code = int(info, "ErrorNumber").filter(|code| *code != 0);
+    let Some(code) = code else {
+        device.faults.clear();
+        return;
+    };
+    let id = format!("ErrorNumber {code}");
+    let since = device.faults.iter().find(|fault| fault.code == id).map_or(now, |fault| fault.since);
+    device.faults = vec![Fault {
+        code: id,
+        source: FaultSource::Job,
+        severity: Severity::Serious,
+        module: None,
+        text: codes::error_number(code),
+        link: None,
+        actions: Vec::new(),
+        since,
+    }];
+}
+
+/// Who the printer says it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Identification {
+    pub machine_name: Option<String>,
+    pub mainboard_id: Option<String>,
+    pub mac: Option<String>,
+    pub firmware: Option<String>,
+}
+
+/// Takes one `Attributes` object.
+pub fn attributes(attributes: &Value, device: &mut Device) -> Identification {
+    let word = |key| text(attributes, key).map(str::to_owned);
+    let identity = &mut device.identity;
+    identity.name = word("Name").or(identity.name.take());
+    identity.firmware = word("FirmwareVersion").or(identity.firmware.take());
+    identity.model = word("MachineName").or(identity.model.take());
+    device.network.ip = word("MainboardIP").or(device.network.ip.take());
+    if let Some(status) = text(attributes, "NetworkStatus") {
+        device.network.wired = Some(status == "eth");
+    }
+    if let Some(free) = int(attributes, "RemainingMemory").and_then(|bytes| u64::try_from(bytes).ok()) {
+        device.storage.present = Some(true);
+        device.storage.free_bytes = Some(free);
+    }
+    if let Some(present) = flag(attributes, "CameraStatus") {
+        device.camera.blocked =
+            (!present).then(|| "The printer reports no camera; check its cable.".to_owned());
+    }
+    Identification {
+        machine_name: word("MachineName"),
+        mainboard_id: word("MainboardID"),
+        mac: word("MainboardMAC"),
+        firmware: word("FirmwareVersion"),
+    }
+}

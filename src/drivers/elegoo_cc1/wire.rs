@@ -1,0 +1,82 @@
+//! Frames of the printer, sorted (elegoo.md 2.3). Their content stays JSON: one bad field must not lose the rest.
+
+use serde_json::Value;
+
+use crate::drivers::elegoo::field::{as_int, int};
+
+/// One text frame.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Frame {
+    /// The bare text `pong`.
+    Pong,
+    /// Answer to the request of this id.
+    Response {
+        request: String,
+        command: Option<i64>,
+        data: Value,
+    },
+    Status(Value),
+    Attributes(Value),
+    /// 1: MD5 failed, 2: format failed.
+    FileError(i64),
+    /// Valid JSON of no use to us.
+    Other,
+    /// Not JSON.
+    Garbage,
+}
+
+/// Sorts one text frame. Some firmware puts the length of the frame before its first brace.
+pub fn parse(text: &str) -> Frame {
+    let text = text.trim();
+    if text == "pong" {
+        return Frame::Pong;
+    }
+    let body = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let Ok(mut frame) = serde_json::from_str::<Value>(body) else { return Frame::Garbage };
+    for (key, wrap) in [
+        ("Status", Frame::Status as fn(Value) -> Frame),
+        ("Attributes", Frame::Attributes as fn(Value) -> Frame),
+    ] {
+        for path in [vec![key], vec!["Data", key], vec!["Data", "Data", key]] {
+            if let Some(found) = object_at(&mut frame, &path) {
+                return wrap(found);
+            }
+        }
+    }
+    let topic = frame.get("Topic").and_then(Value::as_str).unwrap_or_default();
+    let Some(outer) = frame.get("Data") else { return Frame::Other };
+    if topic.starts_with("sdcp/error/") {
+        let code = outer.get("Data").and_then(|data| int(data, "ErrorCode"));
+        return code.map_or(Frame::Other, Frame::FileError);
+    }
+    match outer.get("RequestID").and_then(Value::as_str) {
+        Some(request) => Frame::Response {
+            request: request.to_owned(),
+            command: int(outer, "Cmd"),
+            data: outer.get("Data").cloned().unwrap_or(Value::Null),
+        },
+        None => Frame::Other,
+    }
+}
+
+fn object_at(frame: &mut Value, path: &[&str]) -> Option<Value> {
+    let mut at = frame;
+    for key in path {
+        at = at.get_mut(*key)?;
+    }
+    at.is_object().then(|| at.take())
+}
+
+/// `Ack` of a response; a response without one (file data) is a success.
+pub fn ack(data: &Value) -> i64 {
+    int(data, "Ack").unwrap_or(0)
+}
+
+/// The codes in `CurrentStatus`, which some senders write as a plain number.
+pub fn current_status(status: &Value) -> Vec<i64> {
+    match status.get("CurrentStatus").or_else(|| status.get("CurrenStatus")) {
+        Some(Value::Array(codes)) => codes.iter().filter_map(as_int).collect(),
+        Some(single) => as_int(single).into_iter().collect(),
+        None => Vec::new(),
+    }
+}

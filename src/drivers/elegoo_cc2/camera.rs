@@ -1,0 +1,100 @@
+//! Pictures from port 8080 (elegoo.md 3.14): any path, no login, one viewer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use super::{Cc2Config, Timing};
+use crate::drivers::elegoo::http::{self, Reply};
+use crate::drivers::elegoo::mjpeg::JpegScanner;
+use crate::printer::{CameraError, CameraFeed, CameraSource};
+
+/// The server can start late: it is tried for this long (elegoo.md 3.14).
+const START: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The camera of one printer.
+pub struct Cc2Camera {
+    host: String,
+    port: u16,
+    idle: Duration,
+    only: Arc<Semaphore>,
+}
+
+impl Cc2Camera {
+    pub(super) fn new(config: &Cc2Config, timing: Timing) -> Self {
+        Self {
+            host: config.host.clone(),
+            port: config.ports.camera,
+            idle: timing.camera_idle,
+            only: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    async fn feed(&self) -> Result<CameraFeed, CameraError> {
+        let permit = Arc::clone(&self.only)
+            .try_acquire_owned()
+            .map_err(|_taken| CameraError::Lost("The camera is already open.".to_owned()))?;
+        let until = Instant::now() + START;
+        let reply = loop {
+            match http::get(&self.host, self.port, "/?action=stream", self.idle).await {
+                Ok(reply) if reply.status == 200 => break reply,
+                Ok(reply) => {
+                    let text = format!("The camera answers with HTTP status {}.", reply.status);
+                    return Err(CameraError::Lost(text));
+                }
+                Err(error) if Instant::now() + RETRY >= until => {
+                    return Err(CameraError::Lost(format!("The camera does not answer: {error}.")));
+                }
+                Err(_not_yet) => sleep(RETRY).await,
+            }
+        };
+        let open = Open { reply, scanner: JpegScanner::default(), idle: self.idle, _permit: permit };
+        let pictures = stream::unfold(Some(open), |open| async {
+            let mut open = open?;
+            match open.next().await {
+                Ok(picture) => Some((Ok(picture), Some(open))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Ok(CameraFeed::Jpeg(pictures.boxed()))
+    }
+}
+
+struct Open {
+    reply: Reply,
+    scanner: JpegScanner,
+    idle: Duration,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    async fn next(&mut self) -> Result<bytes::Bytes, CameraError> {
+        let picture = async {
+            loop {
+                if let Some(picture) = self.scanner.frame() {
+                    return Ok(picture);
+                }
+                match self.reply.piece(self.idle).await {
+                    Ok(Some(piece)) => self.scanner.push(&piece),
+                    Ok(None) => return Err(CameraError::Lost("The camera ended its stream.".to_owned())),
+                    Err(error) => return Err(CameraError::Lost(format!("The camera stopped: {error}."))),
+                }
+            }
+        };
+        tokio::time::timeout(self.idle, picture).await.unwrap_or_else(|_late| {
+            Err(CameraError::Lost(format!("No picture came for {} s.", self.idle.as_secs())))
+        })
+    }
+}
+
+impl CameraSource for Cc2Camera {
+    fn open(&self) -> BoxFuture<'_, Result<CameraFeed, CameraError>> {
+        self.feed().boxed()
+    }
+}

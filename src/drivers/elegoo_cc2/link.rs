@@ -1,0 +1,199 @@
+//! Serial number, login and registration (elegoo.md 3.2 to 3.4); what is said afterwards is [`super::session`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rand::Rng;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::discovery::{self, SystemInfo};
+use super::encode::Call;
+use super::faults;
+use super::models::{self, Model};
+use super::reduce::Memory;
+use super::session::Session;
+use super::wire::{Registration, registration};
+use super::{Cc2Config, Timing};
+use crate::drivers::elegoo::door::Door;
+use crate::drivers::elegoo::http::authority;
+use crate::model::{LinkFault, LinkPhase};
+use crate::net::mqtt::{self, MqttClient, MqttError, MqttEvents, MqttOptions, Qos};
+use crate::printer::{Driver, DriverIo};
+
+/// The MQTT user of every printer.
+const USER: &str = "elegoo";
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Registrations can be swallowed as any request.
+const REGISTER_TRIES: u32 = 3;
+/// The short question whether LAN mode is off, when the broker cannot be reached.
+const WHY: Duration = Duration::from_secs(3);
+
+/// Runs the link of one printer, again and again.
+pub struct Cc2Driver {
+    pub(super) config: Cc2Config,
+    pub(super) timing: Timing,
+    pub(super) door: Arc<Door<Call>>,
+    pub(super) memory: Memory,
+    pub(super) model: &'static Model,
+    pub(super) serial: Option<String>,
+    /// The same after a lost link, so that a place not yet freed is our own (elegoo.md 3.4).
+    pub(super) client_id: String,
+}
+
+/// The topics of one client (elegoo.md 3.3); exact ones, the broker shows everybody's traffic.
+pub(super) struct Topics {
+    pub request: String,
+    pub response: String,
+    pub status: String,
+    register: String,
+    registered: String,
+}
+
+impl Topics {
+    fn new(serial: &str, client: &str) -> Self {
+        Self {
+            request: format!("elegoo/{serial}/{client}/api_request"),
+            response: format!("elegoo/{serial}/{client}/api_response"),
+            status: format!("elegoo/{serial}/api_status"),
+            register: format!("elegoo/{serial}/api_register"),
+            registered: format!("elegoo/{serial}/{client}_req/register_response"),
+        }
+    }
+}
+
+impl Cc2Driver {
+    pub(super) fn new(config: Cc2Config, timing: Timing, door: Arc<Door<Call>>) -> Self {
+        let serial = config.serial.clone();
+        let client_id = format!("1_PC_{}", rand::rng().random_range(1000..=9999));
+        Self {
+            config,
+            timing,
+            door,
+            memory: Memory::default(),
+            model: &models::CENTAURI_CARBON_2,
+            serial,
+            client_id,
+        }
+    }
+
+    /// `host:port` of the broker.
+    pub(super) fn place(&self) -> String {
+        authority(&self.config.host, self.config.ports.mqtt)
+    }
+
+    async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
+        io.state.link(LinkPhase::Resolving);
+        let serial = match self.find_serial().await {
+            Ok(serial) => serial,
+            Err(fault) => return fault,
+        };
+        self.door.note(|seen| seen.serial = Some(serial.clone()));
+        let topics = Topics::new(&serial, &self.client_id);
+        io.state.link(LinkPhase::Connecting);
+        let (client, mut events) = match self.connect(&topics).await {
+            Ok(session) => session,
+            Err(fault) => return fault,
+        };
+        io.state.link(LinkPhase::Authenticating);
+        if let Err(fault) = self.register(&client, &mut events, &topics).await {
+            return fault;
+        }
+        self.memory.reconnected();
+        io.state.link(LinkPhase::Syncing);
+        Session::new(self, client, events, topics, io.state.clone()).run(io, cancel).await
+    }
+
+    /// From the configuration, by UDP, or by HTTP; remembered for the next link.
+    async fn find_serial(&mut self) -> Result<String, LinkFault> {
+        if let Some(serial) = &self.serial {
+            return Ok(serial.clone());
+        }
+        let ports = self.config.ports;
+        let found = discovery::identify(&self.config.host, ports.discovery, self.timing.discovery).await;
+        let serial = match found {
+            Some(found) if models::find(&found.machine_model).is_none() => {
+                return Err(faults::other_model(&self.place(), &found.machine_model));
+            }
+            Some(found) => found.serial,
+            None => match discovery::system_info(&self.config.host, ports.http, &self.config.code()).await {
+                SystemInfo::Serial(serial) => serial,
+                SystemInfo::WrongCode => return Err(faults::wrong_code(&self.place())),
+                SystemInfo::Nothing => return Err(faults::no_serial(&self.place())),
+            },
+        };
+        self.serial = Some(serial.clone());
+        Ok(serial)
+    }
+
+    async fn connect(&self, topics: &Topics) -> Result<(MqttClient, MqttEvents), LinkFault> {
+        let mut options = MqttOptions::new(&self.config.host, self.config.ports.mqtt, &self.client_id);
+        options.keep_alive = KEEP_ALIVE;
+        options.set_credentials(USER, self.config.code().expose());
+        let subscriptions = [&topics.response, &topics.status, &topics.registered];
+        let subscriptions = subscriptions.map(|topic| (topic.as_str(), Qos::AtLeastOnce));
+        match Box::pin(mqtt::connect(options, &subscriptions)).await {
+            Ok(session) => Ok(session),
+            Err(MqttError::BadCredentials) => Err(faults::wrong_code(&self.place())),
+            Err(error) => Err(self.why_unreachable(&error.to_string()).await),
+        }
+    }
+
+    /// A printer in cloud mode closes its ports but may still answer by UDP.
+    async fn why_unreachable(&self, why: &str) -> LinkFault {
+        let found = discovery::identify(&self.config.host, self.config.ports.discovery, WHY).await;
+        match found.and_then(|found| found.lan_only) {
+            Some(false) => faults::lan_mode_off(&self.place()),
+            _ => faults::unreachable(&self.place(), why),
+        }
+    }
+
+    async fn register(
+        &self,
+        client: &MqttClient,
+        events: &mut MqttEvents,
+        topics: &Topics,
+    ) -> Result<(), LinkFault> {
+        let body = serde_json::json!({
+            "client_id": self.client_id,
+            "request_id": format!("{}_req", self.client_id),
+        });
+        for _ in 0..REGISTER_TRIES {
+            client
+                .publish(&topics.register, body.to_string(), Qos::AtLeastOnce)
+                .map_err(|error| faults::lost(&self.place(), &error.to_string()))?;
+            let answer = async {
+                loop {
+                    let message = events.next().await?;
+                    if message.topic == topics.registered
+                        && let Some(answer) = registration(&message.payload, &self.client_id)
+                    {
+                        return Ok::<_, MqttError>(answer);
+                    }
+                }
+            };
+            match timeout(self.timing.register, answer).await {
+                Ok(Ok(Registration::Ok)) => return Ok(()),
+                Ok(Ok(Registration::TooMany)) => return Err(faults::full(&self.place())),
+                Ok(Ok(Registration::Failed)) => return Err(faults::unregistered(&self.place())),
+                Ok(Err(error)) => return Err(faults::lost(&self.place(), &error.to_string())),
+                Err(_late) => {}
+            }
+        }
+        Err(faults::silent(&self.place(), "the registration"))
+    }
+}
+
+impl Driver for Cc2Driver {
+    fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
+        Box::pin(async move {
+            let place = self.place();
+            tokio::select! {
+                // Dropping the session sends DISCONNECT, which frees the printer's place for a client.
+                fault = self.link(io, &cancel) => fault,
+                () = cancel.cancelled() => faults::lost(&place, "the gateway stops"),
+            }
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! What a port needs of the printer's services, so that the dialogue can be driven without them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::jobs::StartRequest;
+use crate::library::{Entry, Upload};
+use crate::model::Command;
+use crate::printer::PrinterHandle;
+use crate::station::Station;
+
+/// Names given to files, kept for good: one space of the store for each printer.
+const NAMES: &str = "serial_names";
+
+/// Errors are sentences for the user.
+pub trait Desk: Send + Sync {
+    fn printer(&self) -> &PrinterHandle;
+    /// Sends a command; `Cancel` also ends transfers and starts. The note is what the user should know although it worked.
+    fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>>;
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>>;
+    fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
+    fn delete(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
+    fn begin(&self, name: String) -> BoxFuture<'_, Result<Box<dyn Sink>, String>>;
+    fn names(&self) -> BTreeMap<String, String>;
+    fn remember(&self, names: Vec<(String, String)>);
+    /// Resolves when files may have changed; `false` when it never will again.
+    fn files_changed(&self) -> Box<dyn Changes>;
+}
+
+/// A file that is being written into the library.
+pub trait Sink: Send {
+    fn write(&mut self, piece: Bytes) -> BoxFuture<'_, Result<(), String>>;
+    /// Returns the path of what can be printed of it. Dropping instead leaves nothing behind.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<String, String>>;
+}
+
+/// News of files.
+pub trait Changes: Send {
+    fn next(&mut self) -> BoxFuture<'_, bool>;
+}
+
+impl Desk for Station {
+    fn printer(&self) -> &PrinterHandle {
+        &self.printer
+    }
+
+    fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>> {
+        Box::pin(async move {
+            let outcome = crate::gcode::script::send(self, command).await;
+            outcome.map(|outcome| outcome.note).map_err(|error| error.to_string())
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>> {
+        Box::pin(async move { self.library.list().await.map_err(|error| error.to_string()) })
+    }
+
+    fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let request = StartRequest { file: path, ..StartRequest::default() };
+            self.jobs.start(request).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn delete(&self, path: String) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.library.delete(&path).await.map(|_entry| ()).map_err(|error| error.to_string())
+        })
+    }
+
+    fn begin(&self, name: String) -> BoxFuture<'_, Result<Box<dyn Sink>, String>> {
+        Box::pin(async move {
+            let upload = self.library.begin_upload("", &name).await.map_err(|error| error.to_string())?;
+            Ok(Box::new(upload) as Box<dyn Sink>)
+        })
+    }
+
+    fn names(&self) -> BTreeMap<String, String> {
+        let stored = self.store.list(&space(self)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "The short names of files could not be read; they are made anew.");
+            Vec::new()
+        });
+        let text = |(path, name): (String, serde_json::Value)| Some((path, name.as_str()?.to_owned()));
+        stored.into_iter().filter_map(text).collect()
+    }
+
+    fn remember(&self, names: Vec<(String, String)>) {
+        for (path, name) in names {
+            if let Err(error) = self.store.put(&space(self), &path, name.into()) {
+                tracing::warn!(%error, "A short file name could not be stored.");
+            }
+        }
+    }
+
+    fn files_changed(&self) -> Box<dyn Changes> {
+        Box::new(LibraryChanges { library: self.library.events(), printer: self.printer.events() })
+    }
+}
+
+fn space(station: &Station) -> String {
+    format!("{NAMES}:{}", station.name())
+}
+
+impl Sink for Upload {
+    fn write(&mut self, piece: Bytes) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { Upload::write(self, piece).await.map_err(|error| error.to_string()) })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<String, String>> {
+        Box::pin(async move {
+            let uploaded = Upload::finish(*self, None, None).await.map_err(|error| error.to_string())?;
+            let printable = uploaded.printable.into_iter().next();
+            printable.map(|entry| entry.path).ok_or_else(|| "Nothing in the file can be printed.".to_owned())
+        })
+    }
+}
+
+struct LibraryChanges {
+    library: tokio::sync::broadcast::Receiver<crate::library::LibraryEvent>,
+    printer: tokio::sync::broadcast::Receiver<crate::model::Event>,
+}
+
+impl Changes for LibraryChanges {
+    fn next(&mut self) -> BoxFuture<'_, bool> {
+        use tokio::sync::broadcast::error::RecvError;
+        Box::pin(async move {
+            loop {
+                tokio::select! {
+                    event = self.library.recv() => return !matches!(event, Err(RecvError::Closed)),
+                    event = self.printer.recv() => match event {
+                        Ok(crate::model::Event::PrinterFilesChanged) | Err(RecvError::Lagged(_)) => return true,
+                        Ok(_) => {}
+                        Err(RecvError::Closed) => return false,
+                    },
+                }
+            }
+        })
+    }
+}
+
+/// Shared with the effects under way.
+pub type SharedDesk = Arc<dyn Desk>;

@@ -1,0 +1,86 @@
+//! M25 means pause, or is the first half of a cancel; what follows decides (rule 12).
+
+use std::time::Duration;
+
+use super::dialogue::{Dialogue, Effect, Reply, View};
+use super::host::{Stage, Wanted};
+use super::push::BURST;
+use crate::model::{Command, JobPhase};
+
+/// A cancel's `M26 S0` comes within a few ms (octoprint.md 6.3).
+const DECIDE: Duration = Duration::from_millis(300);
+/// M112 comes twice; once is enough.
+const STOP_AGAIN: Duration = Duration::from_secs(5);
+
+impl Dialogue {
+    /// M25.
+    pub(super) fn pause_word(&mut self, view: &View) -> Reply {
+        if matches!(self.host.stage, Stage::Running | Stage::Starting) {
+            let report = self.host.report(view);
+            self.push(report);
+            self.host.pause_decided.get_or_insert(view.now + DECIDE);
+        }
+        Reply::Ok
+    }
+
+    /// M400: after M25 it says that a pause is meant.
+    pub(super) fn finish_moves(&mut self, view: &View) -> Reply {
+        if self.host.pause_decided.is_some() {
+            self.pause(view);
+        }
+        self.hold_m400(view)
+    }
+
+    pub(super) fn pause_timer(&mut self, view: &View) {
+        if self.host.pause_decided.is_some_and(|at| view.now >= at) {
+            self.pause(view);
+        }
+    }
+
+    fn pause(&mut self, view: &View) {
+        self.host.pause_decided = None;
+        if self.host.stage == Stage::Starting {
+            self.notify("The job has not begun at the printer yet; cancel it, or pause it later.", view);
+            self.push("// action:resumed".to_owned());
+            return;
+        }
+        self.host.stage = Stage::Paused;
+        if view.state.job.phase != JobPhase::Paused {
+            self.host.wanted = Some(Wanted::Pause);
+            self.effects.push(Effect::Pause);
+        }
+    }
+
+    /// M24 of a job that the host sees paused.
+    pub(super) fn resume(&mut self, view: &View) {
+        self.host.stage = Stage::Running;
+        if matches!(view.state.job.phase, JobPhase::Paused | JobPhase::Pausing) {
+            self.host.wanted = Some(Wanted::Resume);
+            self.effects.push(Effect::Resume);
+        }
+    }
+
+    /// M26 S0 behind M25, or M524: stop, and show nothing of that job any more (rule 8).
+    pub(super) fn cancel(&mut self, view: &View) {
+        let job = &view.state.job;
+        self.host.cancelled = match (self.host.stage, self.host.serial) {
+            (Stage::Starting, None) if job.serial <= self.host.start_base => Some(self.host.start_base + 1),
+            (_, serial) => serial.or(Some(job.serial)),
+        };
+        self.host.end();
+        self.host.refused_at = None;
+        self.host.swallow_until = view.now + BURST;
+        self.effects.push(Effect::Cancel);
+    }
+
+    /// M112, once however often it comes; told to the next client, for this one leaves.
+    pub(super) fn emergency_stop(&mut self, view: &View) {
+        if self.session.last_stop.is_some_and(|at| view.now < at + STOP_AGAIN) {
+            return;
+        }
+        self.session.last_stop = Some(view.now);
+        self.host.swallow_until = view.now + BURST;
+        self.effects.push(Effect::Send(Command::EmergencyStop));
+        self.prompt.carry("An emergency stop (M112) came over the serial port and was passed to the printer.");
+    }
+}

@@ -1,0 +1,195 @@
+//! The pseudo terminal: raw, drained, and told when a client opens and closes it.
+//!
+//! The gateway keeps the slave side open itself, so that the master never hangs up (crates.md 4); who else has it open
+//! is told by inotify. Nothing is written while nobody does: it would be stale text for the next client.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::termios::{self, ControlFlags, FlushArg, SetArg};
+use nix::unistd::{Group, ttyname};
+use tokio::io::unix::AsyncFd;
+
+use super::PtyError;
+
+/// Both ends, and the watch on who opens the client's end.
+#[derive(Debug)]
+pub struct Pty {
+    master: AsyncFd<OwnedFd>,
+    slave: OwnedFd,
+    watch: AsyncFd<Watch>,
+    device: PathBuf,
+}
+
+/// What happened at the client's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visit {
+    Opened,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Watch(Inotify);
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Pty {
+    /// Creates the pair in raw mode, with the wished permissions. Must be called inside a Tokio runtime.
+    pub fn create(mode: Option<u32>, group: Option<&str>) -> Result<Self, PtyError> {
+        let failed = |what: &str, error: io::Error| PtyError::Create(format!("{what}: {error}"));
+        let OpenptyResult { master, slave } =
+            openpty(None, None).map_err(|error| failed("no pseudo terminal can be opened", error.into()))?;
+        make_raw(&slave).map_err(|error| failed("it cannot be set to raw mode", error))?;
+        for end in [&master, &slave] {
+            set_flags(end).map_err(|error| failed("it cannot be made non-blocking", error))?;
+        }
+        let device = ttyname(&slave).map_err(|error| failed("its name is unknown", error.into()))?;
+        permit(&device, mode, group)?;
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
+            .map_err(|error| failed("inotify is not available", error.into()))?;
+        let events =
+            AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
+        inotify
+            .add_watch(device.as_path(), events)
+            .map_err(|error| failed("it cannot be watched", error.into()))?;
+        Ok(Self {
+            master: registered(master).map_err(|error| failed("it cannot be polled", error))?,
+            watch: registered(Watch(inotify)).map_err(|error| failed("inotify cannot be polled", error))?,
+            slave,
+            device,
+        })
+    }
+
+    /// `/dev/pts/N`.
+    pub fn device(&self) -> &Path {
+        &self.device
+    }
+
+    /// Bytes from the client. Cancel safe.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.master.readable().await?;
+            let read = ready.try_io(|master| nix::unistd::read(master.get_ref(), buffer).map_err(Into::into));
+            if let Ok(result) = read {
+                return result;
+            }
+        }
+    }
+
+    /// Writes what fits. Cancel safe.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.master.writable().await?;
+            let written =
+                ready.try_io(|master| nix::unistd::write(master.get_ref(), bytes).map_err(Into::into));
+            if let Ok(result) = written {
+                return result;
+            }
+        }
+    }
+
+    /// Waits until clients came or went, in order. Cancel safe.
+    pub async fn visits(&self) -> io::Result<Vec<Visit>> {
+        loop {
+            let mut ready = self.watch.readable().await?;
+            if let Ok(result) = ready.try_io(|watch| watch.get_ref().0.read_events().map_err(Into::into)) {
+                return result.map(|events| events.iter().filter_map(|event| visit(event.mask)).collect());
+            }
+        }
+    }
+
+    /// The same at once, without waiting.
+    pub fn visits_now(&self) -> Vec<Visit> {
+        let events = self.watch.get_ref().0.read_events().unwrap_or_default();
+        events.iter().filter_map(|event| visit(event.mask)).collect()
+    }
+
+    /// What the clients sent and nobody has read.
+    pub fn drain(&self) -> Vec<u8> {
+        const MOST: usize = 64 * 1024;
+        let mut drained = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = nix::unistd::read(self.master.get_ref(), &mut buffer) {
+            drained.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            if drained.len() >= MOST {
+                break;
+            }
+        }
+        drained
+    }
+
+    /// Forgets what was written and not read: stale for a new client.
+    pub fn flush(&self) {
+        let _best_effort = termios::tcflush(&self.slave, FlushArg::TCIFLUSH);
+    }
+
+    /// After the last client has gone: what it did not read and its settings are forgotten; what it sent is kept.
+    pub fn reset(&self) {
+        let flushed = termios::tcflush(&self.slave, FlushArg::TCIFLUSH).map_err(io::Error::from);
+        if let Err(error) = flushed.and_then(|()| make_raw(&self.slave)) {
+            tracing::debug!(%error, "The pty could not be reset.");
+        }
+    }
+}
+
+fn visit(mask: AddWatchFlags) -> Option<Visit> {
+    if mask.contains(AddWatchFlags::IN_OPEN) {
+        Some(Visit::Opened)
+    } else if mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE) {
+        Some(Visit::Closed)
+    } else {
+        None
+    }
+}
+
+/// Raw, and without PARODD: a pty cannot do parity, and a client that asks for what is already set, PARODD included,
+/// gets EINVAL (octoprint.md 1.2).
+fn make_raw(slave: &OwnedFd) -> io::Result<()> {
+    let mut settings = termios::tcgetattr(slave)?;
+    termios::cfmakeraw(&mut settings);
+    settings.control_flags.remove(ControlFlags::PARENB | ControlFlags::PARODD);
+    settings.control_flags.insert(ControlFlags::CLOCAL | ControlFlags::CREAD);
+    termios::tcsetattr(slave, SetArg::TCSANOW, &settings)?;
+    Ok(())
+}
+
+fn set_flags(fd: &OwnedFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    fcntl(fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    Ok(())
+}
+
+/// The group's members may use the port where a group is named; else `mode` decides, else the system's default.
+fn permit(device: &Path, mode: Option<u32>, group: Option<&str>) -> Result<(), PtyError> {
+    if let Some(name) = group {
+        let found = Group::from_name(name).ok().flatten();
+        let gid = found.ok_or_else(|| PtyError::NoGroup { group: name.to_owned() })?.gid;
+        nix::unistd::chown(device, None, Some(gid))
+            .map_err(|error| PtyError::Group { group: name.to_owned(), reason: error.to_string() })?;
+    }
+    match mode.or(group.map(|_| 0o660)) {
+        None => Ok(()),
+        Some(mode) => {
+            std::fs::set_permissions(device, std::fs::Permissions::from_mode(mode & 0o777)).map_err(|error| {
+                PtyError::Create(format!("mode {mode:o} cannot be set on {}: {error}", device.display()))
+            })
+        }
+    }
+}
+
+fn registered<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `fd` is an owned descriptor of this module that gives out the same open number until it is dropped, and
+    // it is dropped only together with the registration that now owns it.
+    #[allow(unsafe_code)]
+    unsafe { AsyncFd::register(fd) }.map_err(Into::into)
+}

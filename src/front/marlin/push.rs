@@ -1,0 +1,242 @@
+//! Keeps the host's belief in step with the printer: the recipes of octoprint.md 7.2, and what came of its commands.
+
+use std::time::Duration;
+
+use super::dialogue::{Dialogue, Done, Effect, View};
+use super::host::Stage;
+use super::notice::notification;
+use crate::model::{Job, JobOrigin, JobPhase, LinkPhase};
+
+/// For so long the commands that OctoPrint sends after every cancel are swallowed (rule 13).
+pub(super) const BURST: Duration = Duration::from_secs(5);
+/// The host needs this long to digest an end before it takes a new start.
+const DIGEST: Duration = Duration::from_millis(1500);
+/// A start that was taken, but that no snapshot shows.
+const START_SHOWN: Duration = Duration::from_secs(30);
+
+impl Dialogue {
+    /// Compares what the host was told with the newest snapshot, and tells the difference.
+    pub(super) fn reconcile(&mut self, view: &View) {
+        if self.host.quiet_until.is_some_and(|until| view.now >= until) {
+            self.host.quiet_until = None;
+        }
+        if !self.session.open || !self.session.identified || self.session.mode.busy() {
+            return;
+        }
+        self.follow_media(view);
+        if self.host.refused_at.is_some_and(|at| view.now >= at) {
+            self.tell_stopped(view);
+        }
+        if !self.session.listed || self.host.quiet_until.is_some() {
+            return;
+        }
+        self.follow_job(view);
+    }
+
+    fn follow_job(&mut self, view: &View) {
+        let job = &view.state.job;
+        match self.host.stage {
+            Stage::Idle => {
+                let latched = self.host.cancelled == Some(job.serial);
+                if job.phase.active() && job.phase != JobPhase::Cancelling && !latched {
+                    self.tell_started(job, view);
+                } else if !job.phase.active() {
+                    let guest_left = self.catalog.drop_guest();
+                    if std::mem::take(&mut self.session.stale_list) || guest_left {
+                        self.push("// action:sd_updated".to_owned());
+                    }
+                }
+            }
+            Stage::Starting => {
+                let ours = job.serial > self.host.start_base && job.origin == JobOrigin::Gateway;
+                if ours && (job.phase.active() || job.phase.ended()) {
+                    self.host.stage = Stage::Running;
+                    self.host.serial = Some(job.serial);
+                    self.host.owned = Some(job.serial);
+                    self.host.refused_at = None;
+                    self.follow_job(view);
+                }
+            }
+            Stage::Running | Stage::Paused => self.follow_shown(job, view),
+        }
+    }
+
+    fn follow_shown(&mut self, job: &Job, view: &View) {
+        if self.host.serial != Some(job.serial) {
+            return self.tell_stopped(view);
+        }
+        match job.phase {
+            JobPhase::Complete => self.tell_complete(view),
+            JobPhase::Cancelled | JobPhase::Failed | JobPhase::Idle => {
+                if let Some(reason) = &job.reason {
+                    self.notify(&format!("The print has ended: {reason}"), view);
+                }
+                self.tell_stopped(view);
+            }
+            _ if self.host.wanted.is_some() || self.host.pause_decided.is_some() => {}
+            JobPhase::Paused if self.host.stage == Stage::Running => {
+                self.tell_paused(view);
+                if let Some(why) = &job.detail {
+                    self.notify(&format!("Paused: {why}"), view);
+                }
+            }
+            JobPhase::Preparing | JobPhase::Printing | JobPhase::Resuming
+                if self.host.stage == Stage::Paused =>
+            {
+                self.host.stage = Stage::Running;
+                self.push("// action:resumed".to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// A job that began elsewhere, or before this client came.
+    fn tell_started(&mut self, job: &Job, view: &View) {
+        let file = self.catalog.entry_of_job(job.file.as_deref(), job.title.as_deref());
+        if !self.catalog.told(&file.short) {
+            // A name that is not in its list would crash OctoPrint 2.0: have it list first.
+            if self.host.asked_to_list != Some(job.serial) {
+                self.host.asked_to_list = Some(job.serial);
+                self.push("// action:sd_updated".to_owned());
+            }
+            return;
+        }
+        self.host.begin(Stage::Running, &file, Some(job.serial), 1);
+        self.host.advance(view);
+        self.push(format!("File opened: /{} Size: {}", file.short, self.host.size));
+        self.push("File selected".to_owned());
+        let report = self.host.report(view);
+        self.push(report);
+        if job.phase == JobPhase::Paused {
+            self.host.stage = Stage::Paused;
+            self.push("// action:paused".to_owned());
+        }
+    }
+
+    fn tell_paused(&mut self, view: &View) {
+        let report = self.host.report(view);
+        self.push(report);
+        self.push("// action:paused".to_owned());
+        self.host.stage = Stage::Paused;
+    }
+
+    fn tell_complete(&mut self, view: &View) {
+        if self.host.stage == Stage::Paused {
+            self.push("// action:resumed".to_owned());
+        }
+        self.push(format!("SD printing byte {0}/{0}", self.host.size));
+        self.push("Done printing file".to_owned());
+        self.host.end();
+        self.host.quiet_until = Some(view.now + DIGEST);
+    }
+
+    /// The job is over without success, or was never begun. A paused host ignores the three lines; it is asked to cancel,
+    /// and what it sends then is swallowed.
+    pub(super) fn tell_stopped(&mut self, view: &View) {
+        self.host.refused_at = None;
+        if self.host.stage == Stage::Paused {
+            self.push("// action:cancel".to_owned());
+        } else {
+            for _ in 0..3 {
+                self.push("Not SD printing".to_owned());
+            }
+        }
+        self.host.end();
+        self.host.swallow_until = view.now + BURST;
+        self.host.quiet_until = Some(view.now + DIGEST);
+    }
+
+    /// The card is there while the printer is: told when the host has nothing under way.
+    fn follow_media(&mut self, view: &View) {
+        let Some(told) = self.session.media else { return };
+        if self.host.stage != Stage::Idle {
+            return;
+        }
+        match view.state.link.phase {
+            LinkPhase::Online if !told => {
+                self.session.media = Some(true);
+                self.push("// action:sd_inserted".to_owned());
+            }
+            LinkPhase::Backoff | LinkPhase::Off if told => {
+                self.session.media = Some(false);
+                self.session.listed = false;
+                self.push("// action:sd_ejected".to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// The library's files are known anew; `changed` if they differ.
+    pub fn files(&mut self, entries: &[crate::library::Entry], view: &View) -> Vec<(String, String)> {
+        let (fresh, changed) = self.catalog.update(entries);
+        let idle = self.host.stage == Stage::Idle && self.session.listed && !self.session.mode.busy();
+        if changed && idle && self.session.media == Some(true) {
+            self.push("// action:sd_updated".to_owned());
+        }
+        self.session.stale_list |= changed && !idle && self.session.listed;
+        self.reconcile(view);
+        fresh
+    }
+
+    /// What came of an effect.
+    pub fn done(&mut self, done: Done, view: &View) {
+        match done {
+            Done::Sent(Ok(None)) => {}
+            Done::Sent(Ok(Some(note))) => self.push(format!("echo:{}", super::notice::plain(&note))),
+            Done::Sent(Err(error)) => self.notify(&error, view),
+            Done::Paused(result) | Done::Resumed(result) => {
+                self.host.wanted = None;
+                if let Err(error) = result {
+                    self.notify(&error, view);
+                }
+            }
+            Done::Cancelled(result) => {
+                if let Err(error) = result {
+                    self.notify(&error, view);
+                    // It goes on: the host must see it again.
+                    self.host.cancelled = None;
+                }
+            }
+            Done::Started(Ok(())) => {
+                if self.host.stage == Stage::Starting {
+                    self.host.refused_at = Some(view.now + START_SHOWN);
+                }
+            }
+            Done::Started(Err(error)) => {
+                self.notify(&format!("The print was not started: {error}"), view);
+                if self.host.stage == Stage::Starting {
+                    self.tell_stopped(view);
+                }
+            }
+            Done::Deleted { short, result } => self.deleted(&short, result, view),
+            Done::Written(result) => self.write_ended(result, view),
+            Done::Streamed(Ok(())) => self.host.owned = Some(view.state.job.serial),
+            Done::Streamed(Err(error)) => {
+                self.notify(&format!("The streamed print was not started: {error}"), view);
+            }
+        }
+        self.reconcile(view);
+    }
+
+    fn deleted(&mut self, short: &str, result: Result<(), String>, view: &View) {
+        match result {
+            Ok(()) => {
+                self.catalog.remove(short);
+                self.push(format!("File deleted:{short}"));
+            }
+            Err(error) => {
+                self.push(format!("Deletion failed, File:{short}."));
+                self.notify(&error, view);
+            }
+        }
+        self.effects.push(Effect::RefreshFiles);
+        self.effect_done(view);
+    }
+
+    /// A line in the host's list of notifications, once.
+    pub(super) fn notify(&mut self, text: &str, view: &View) {
+        if self.session.open && self.prompt.fresh(text, view.now) {
+            self.push(notification(text));
+        }
+    }
+}

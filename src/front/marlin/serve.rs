@@ -1,0 +1,277 @@
+//! The loop around the dialogue: pty, printer, files, timers and effects. Everything that waits is here.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::desk::{SharedDesk, Sink};
+use super::dialogue::{Dialogue, Done, Effect, View};
+use super::pty::{Pty, Visit};
+use crate::model::Command;
+
+/// Commands of one port that may be under way at once.
+const IN_FLIGHT: usize = 32;
+/// A piece for the library must be on disk within this time.
+const DISK: Duration = Duration::from_secs(10);
+/// A deletion, or the check of a finished file, ends within this time.
+const FILE_WORK: Duration = Duration::from_secs(120);
+/// After an error of the pty itself; it does not happen while the slave is open.
+const PTY_PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for the next round.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) struct Service {
+    desk: SharedDesk,
+    dialogue: Dialogue,
+    /// Polled in order of arrival, so that commands reach the printer in the order of their lines.
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    listing: Option<BoxFuture<'static, Result<Vec<crate::library::Entry>, String>>>,
+    list_again: bool,
+    sink: Option<Box<dyn Sink>>,
+    clients: usize,
+    started: Instant,
+}
+
+impl Service {
+    pub fn new(desk: SharedDesk, dialogue: Dialogue) -> Self {
+        Self {
+            desk,
+            dialogue,
+            under_way: FuturesUnordered::new(),
+            listing: None,
+            list_again: false,
+            sink: None,
+            clients: 0,
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs until cancelled.
+    pub async fn run(mut self, pty: &Pty, cancel: CancellationToken) {
+        let mut state = self.desk.printer().watch();
+        let mut changes = self.desk.files_changed();
+        let mut changes_come = true;
+        let mut buffer = vec![0; 4096];
+        self.list();
+        loop {
+            let wake = self.started + self.dialogue.deadline().unwrap_or(self.started.elapsed() + IDLE);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                visits = pty.visits() => match visits {
+                    Ok(visits) => self.visited(&visits, pty),
+                    Err(error) => trouble("watched", &error).await,
+                },
+                written = pty.write(self.dialogue.output()), if !self.dialogue.output().is_empty() => match written {
+                    Ok(count) => self.dialogue.written(count),
+                    Err(error) => trouble("written", &error).await,
+                },
+                read = pty.read(&mut buffer), if !self.dialogue.full() => match read {
+                    Ok(count) => {
+                        // An opening belongs before the first bytes that come through it.
+                        self.visited(&pty.visits_now(), pty);
+                        let view = self.view();
+                        self.dialogue.bytes(buffer.get(..count).unwrap_or_default(), &view);
+                    }
+                    Err(error) => trouble("read", &error).await,
+                },
+                Ok(()) = state.changed() => {
+                    state.mark_unchanged();
+                    let view = self.view();
+                    self.dialogue.changed(&view);
+                }
+                Some(done) = self.under_way.next() => {
+                    let view = self.view();
+                    self.dialogue.done(done, &view);
+                }
+                files = listed(&mut self.listing), if self.listing.is_some() => self.files(files),
+                more = changes.next(), if changes_come => {
+                    changes_come = more;
+                    self.list();
+                }
+                () = tokio::time::sleep_until(wake) => {
+                    let view = self.view();
+                    self.dialogue.tick(&view);
+                }
+            }
+            self.act().await;
+        }
+    }
+
+    fn view(&self) -> View {
+        let printer = self.desk.printer();
+        View {
+            state: printer.state(),
+            caps: printer.capabilities(),
+            now: self.started.elapsed(),
+            unix: crate::printer::clock::unix_now(),
+        }
+    }
+
+    /// Counts clients; the first opening begins a session, the last closing ends it.
+    fn visited(&mut self, visits: &[Visit], pty: &Pty) {
+        let before = self.clients;
+        let mut reopened = false;
+        for visit in visits {
+            match visit {
+                Visit::Opened => {
+                    reopened |= self.clients == 0;
+                    self.clients += 1;
+                }
+                Visit::Closed => self.clients = self.clients.saturating_sub(1),
+            }
+        }
+        if self.clients == 0 && before > 0 {
+            // What a client sent before it left still counts: it may be an emergency stop.
+            let rest = pty.drain();
+            let view = self.view();
+            self.dialogue.bytes(&rest, &view);
+            self.dialogue.closed();
+            pty.reset();
+            tracing::info!("The serial client has gone.");
+        } else if reopened && self.clients > 0 {
+            pty.flush();
+            self.dialogue.opened();
+            tracing::info!("A serial client came.");
+        }
+    }
+
+    /// One listing at a time; news during one make another.
+    fn list(&mut self) {
+        if self.listing.is_some() {
+            self.list_again = true;
+            return;
+        }
+        let desk = self.desk.clone();
+        self.listing = Some(Box::pin(async move { desk.list().await }));
+    }
+
+    fn files(&mut self, files: Result<Vec<crate::library::Entry>, String>) {
+        self.listing = None;
+        match files {
+            Ok(entries) => {
+                let view = self.view();
+                let fresh = self.dialogue.files(&entries, &view);
+                if !fresh.is_empty() {
+                    self.desk.remember(fresh);
+                }
+            }
+            Err(error) => tracing::debug!(error, "The files could not be listed."),
+        }
+        if std::mem::take(&mut self.list_again) {
+            self.list();
+        }
+    }
+
+    async fn act(&mut self) {
+        for effect in self.dialogue.take_effects() {
+            match effect {
+                Effect::RefreshFiles => self.list(),
+                Effect::BeginWrite(name) => self.begin_write(name).await,
+                Effect::Write(piece) => self.write(piece).await,
+                Effect::AbortWrite => self.sink = None,
+                Effect::EndWrite => {
+                    if let Some(sink) = self.sink.take() {
+                        self.under_way.push(Box::pin(async move {
+                            Done::Written(in_time(sink.finish()).await.map(|_path| ()))
+                        }));
+                    }
+                }
+                Effect::FinishStream => {
+                    if let Some(sink) = self.sink.take() {
+                        let desk = self.desk.clone();
+                        self.under_way.push(Box::pin(async move {
+                            Done::Streamed(match in_time(sink.finish()).await {
+                                Ok(path) => desk.start(path).await,
+                                Err(error) => Err(error),
+                            })
+                        }));
+                    }
+                }
+                effect => self.begin(effect),
+            }
+        }
+    }
+
+    /// Starts what may take long; its result comes back to the dialogue.
+    fn begin(&mut self, effect: Effect) {
+        let desk = self.desk.clone();
+        let crowded = self.under_way.len() >= IN_FLIGHT;
+        let future: BoxFuture<'static, Done> = match effect {
+            Effect::Send(command) if crowded && !command.urgent() => {
+                let text = format!(
+                    "Too many commands at once: \"{}\" was not sent. Wait for the others.",
+                    command.name()
+                );
+                Box::pin(std::future::ready(Done::Sent(Err(text))))
+            }
+            Effect::Send(command) => Box::pin(async move { Done::Sent(desk.send(command).await) }),
+            Effect::Pause => Box::pin(async move { Done::Paused(desk.send(Command::Pause).await.map(drop)) }),
+            Effect::Resume => {
+                Box::pin(async move { Done::Resumed(desk.send(Command::Resume).await.map(drop)) })
+            }
+            Effect::Cancel => {
+                Box::pin(async move { Done::Cancelled(desk.send(Command::Cancel).await.map(drop)) })
+            }
+            Effect::Start(path) => Box::pin(async move { Done::Started(desk.start(path).await) }),
+            Effect::Delete { path, short } => Box::pin(async move {
+                Done::Deleted { short, result: in_time(desk.delete(path)).await }
+            }),
+            _ => return,
+        };
+        self.under_way.push(future);
+    }
+
+    async fn begin_write(&mut self, name: String) {
+        let name = if name.is_empty() {
+            format!("streamed-{}.gcode", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"))
+        } else {
+            name
+        };
+        match in_time(self.desk.begin(name)).await {
+            Ok(sink) => self.sink = Some(sink),
+            Err(error) => self.write_failed(error),
+        }
+    }
+
+    /// Waited for, so that a host cannot send faster than the disk takes it.
+    async fn write(&mut self, piece: bytes::Bytes) {
+        let Some(sink) = &mut self.sink else { return };
+        let result = tokio::time::timeout(DISK, sink.write(piece))
+            .await
+            .unwrap_or_else(|_late| Err("The disk does not answer.".to_owned()));
+        if let Err(error) = result {
+            self.write_failed(error);
+        }
+    }
+
+    fn write_failed(&mut self, error: String) {
+        self.sink = None;
+        let view = self.view();
+        self.dialogue.done(Done::Written(Err(error)), &view);
+    }
+}
+
+async fn listed(
+    listing: &mut Option<BoxFuture<'static, Result<Vec<crate::library::Entry>, String>>>,
+) -> Result<Vec<crate::library::Entry>, String> {
+    match listing {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(FILE_WORK, work)
+        .await
+        .unwrap_or_else(|_late| Err("It took longer than two minutes.".to_owned()))
+}
+
+async fn trouble(what: &str, error: &std::io::Error) {
+    tracing::warn!(%error, "The pty cannot be {what}.");
+    tokio::time::sleep(PTY_PAUSE).await;
+}

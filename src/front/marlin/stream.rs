@@ -1,0 +1,258 @@
+//! Files that the host sends line by line: recognised, and then refused or assembled (design D11, octoprint.md 8).
+//!
+//! OctoPrint numbers its lines only during the handshake and while it streams a file. So a numbered line after the
+//! handshake is a line of a file, unless this host numbers everything (`alwaysSendChecksum`); then only a line number
+//! reset after the handshake says so.
+
+use std::time::Duration;
+
+use super::assembly::Assembly;
+use super::dialogue::{Dialogue, Effect, Reply, View};
+use crate::config::StreamedPrints;
+use crate::gcode::Line;
+
+/// What a file's lines are for.
+#[derive(Debug, Default)]
+pub(super) enum Mode {
+    #[default]
+    Normal,
+    /// Numbered lines are acknowledged and thrown away until others come.
+    Refusing,
+    /// A streamed print is collected.
+    Assembling(Box<Assembly>),
+    /// M28: a file for the library.
+    Writing(super::write::Writing),
+    /// M28 was refused: everything up to M29 is thrown away.
+    RefusedWrite,
+}
+
+impl Mode {
+    /// The host is busy with a file; nothing about jobs is pushed.
+    pub fn busy(&self) -> bool {
+        !matches!(self, Mode::Normal)
+    }
+
+    /// Lines are kept, so none may be missing.
+    pub fn collects(&self) -> bool {
+        matches!(self, Mode::Assembling(_) | Mode::Writing(_))
+    }
+
+    /// A file is open in the library.
+    pub fn writes(&self) -> bool {
+        self.collects()
+    }
+
+    pub fn deadline(&self) -> Option<Duration> {
+        match self {
+            Mode::Assembling(assembly) => assembly.deadline(),
+            _ => None,
+        }
+    }
+}
+
+/// Signs of a host that moves the machine itself without numbering its lines.
+#[derive(Debug, Default)]
+pub(super) struct Flood {
+    since: Duration,
+    count: u32,
+}
+
+/// More printing moves than this in a second are a print, not a hand at the buttons.
+const FLOOD_MOVES: u32 = 20;
+
+impl Flood {
+    fn counts(&mut self, line: &Line, now: Duration) -> bool {
+        let printing_move = matches!(line.code(), Some(('G', 1..=3)))
+            && line.flag('E')
+            && (line.flag('X') || line.flag('Y'));
+        if !printing_move {
+            return false;
+        }
+        if now > self.since + Duration::from_secs(1) {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+        self.count > FLOOD_MOVES
+    }
+}
+
+/// Questions that a host asks at any time, also numbered between the lines of a file.
+fn is_poll(line: &Line) -> bool {
+    matches!(line.code(), Some(('M', 27 | 105 | 155)))
+}
+
+/// M115 opens a handshake; `M115 U` is a version check that slicers write into files.
+fn is_hello(line: &Line) -> bool {
+    line.code() == Some(('M', 115)) && !line.flag('U')
+}
+
+impl Dialogue {
+    /// M110: numbers begin anew, so a file begins, or the host does.
+    pub(super) fn numbers_reset(&mut self) {
+        match self.session.mode {
+            Mode::Assembling(_) | Mode::Writing(_) => self.drop_write(),
+            Mode::Refusing | Mode::RefusedWrite => self.session.mode = Mode::Normal,
+            Mode::Normal => {}
+        }
+        self.session.armed = self.session.identified;
+    }
+
+    /// Takes the line if it belongs to a file.
+    pub(super) fn file_mode(&mut self, line: &Line, bytes: &[u8], view: &View) -> Option<Reply> {
+        if matches!(self.session.mode, Mode::Writing(_) | Mode::RefusedWrite) {
+            return self.writing(line, bytes, view);
+        }
+        let numbered = line.number.is_some();
+        if numbered && is_hello(line) {
+            self.leave_file_mode();
+            return None;
+        }
+        match &mut self.session.mode {
+            Mode::Refusing if numbered && !is_poll(line) => return Some(Reply::Ok),
+            Mode::Refusing if !numbered => self.session.mode = Mode::Normal,
+            Mode::Assembling(_) => return self.assemble(line, bytes, view),
+            _ => {}
+        }
+        if numbered && self.session.identified && self.is_stream(line) {
+            return Some(self.begin_stream(line, bytes, view));
+        }
+        if self.session.flood.counts(line, view.now) {
+            self.refuse_stream("it moves the machine by itself", view);
+            return Some(Reply::Ok);
+        }
+        None
+    }
+
+    /// A line that the parser does not know, inside a file.
+    pub(super) fn file_line(&mut self, bytes: &[u8], view: &View) -> Option<Reply> {
+        let (number, body) = super::write::number_and_body(bytes);
+        if let Some(number) = number {
+            self.session.last_number = Some(number);
+        }
+        match &mut self.session.mode {
+            Mode::Normal => None,
+            Mode::Refusing => number.map(|_| Reply::Ok),
+            Mode::RefusedWrite => Some(Reply::Ok),
+            Mode::Writing(_) => Some(self.write_unknown(bytes, body, view)),
+            Mode::Assembling(assembly) => {
+                number?;
+                assembly.keep(body, view.now);
+                self.pass_on();
+                Some(Reply::Ok)
+            }
+        }
+    }
+
+    fn is_stream(&mut self, line: &Line) -> bool {
+        if self.session.armed {
+            return !is_poll(line);
+        }
+        // What follows the handshake at once shows whether this host numbers everything.
+        if !self.session.seen_plain {
+            self.session.numbers_all = true;
+        }
+        !self.session.numbers_all && !is_poll(line)
+    }
+
+    fn begin_stream(&mut self, line: &Line, bytes: &[u8], view: &View) -> Reply {
+        let from_the_start = std::mem::take(&mut self.session.armed);
+        let refusal = match self.streamed {
+            StreamedPrints::Refuse => Some("it is set to refuse them"),
+            StreamedPrints::Assemble if !from_the_start => Some("the beginning of the file is missing"),
+            StreamedPrints::Assemble if self.markers.is_empty() => {
+                Some("how files for this printer begin is not known")
+            }
+            StreamedPrints::Assemble if !view.state.online() => Some("the printer is not connected"),
+            StreamedPrints::Assemble if view.state.printing() => Some("the printer is busy"),
+            StreamedPrints::Assemble => None,
+        };
+        if let Some(why) = refusal {
+            self.refuse_stream(why, view);
+            return Reply::Ok;
+        }
+        self.session.mode = Mode::Assembling(Box::default());
+        self.effects.push(Effect::BeginWrite(String::new()));
+        self.notify(
+            "The file is being collected for the printer, which cannot print line by line. The print starts when \
+             OctoPrint has sent all of it.",
+            view,
+        );
+        self.assemble(line, bytes, view).unwrap_or(Reply::Ok)
+    }
+
+    /// Ends the host's print before anything has moved (octoprint.md 8.2 A).
+    fn refuse_stream(&mut self, why: &str, view: &View) {
+        self.notify(
+            &format!(
+                "This printer cannot print files streamed by OctoPrint ({why}). Choose a file from the printer's \
+                 storage, or send it from the slicer to moongate."
+            ),
+            view,
+        );
+        self.push("// action:cancel".to_owned());
+        self.session.mode = Mode::Refusing;
+        self.host.swallow_until = view.now + super::push::BURST;
+    }
+
+    fn assemble(&mut self, line: &Line, bytes: &[u8], view: &View) -> Option<Reply> {
+        let Mode::Assembling(assembly) = &mut self.session.mode else { return None };
+        if line.code() == Some(('M', 108)) {
+            self.drop_write();
+            self.notify("The streamed print was cancelled; nothing of it reached the printer.", view);
+            self.session.mode = Mode::Refusing;
+            return Some(Reply::Ok);
+        }
+        if line.number.is_none() {
+            if matches!(line.code(), Some(('M', 400 | 114))) {
+                assembly.host_pauses();
+            }
+            return None;
+        }
+        if is_poll(line) {
+            return None;
+        }
+        assembly.take(line, super::write::number_and_body(bytes).1, view.now);
+        self.pass_on();
+        Some(Reply::Ok)
+    }
+
+    /// Hands collected bytes to the library in large pieces.
+    fn pass_on(&mut self) {
+        if let Mode::Assembling(assembly) = &mut self.session.mode
+            && let Some(piece) = assembly.full_piece()
+        {
+            self.effects.push(Effect::Write(piece));
+        }
+    }
+
+    pub(super) fn stream_timer(&mut self, view: &View) {
+        let Mode::Assembling(assembly) = &mut self.session.mode else { return };
+        if !assembly.due(view.now) {
+            return;
+        }
+        match assembly.verdict(&view.caps, &self.markers) {
+            Ok(rest) => {
+                self.session.mode = Mode::Normal;
+                self.effects.push(Effect::Write(rest));
+                self.effects.push(Effect::FinishStream);
+            }
+            Err(why) => {
+                self.drop_write();
+                self.notify(&format!("The streamed print was not started: {why}"), view);
+            }
+        }
+    }
+
+    fn leave_file_mode(&mut self) {
+        if self.session.mode.writes() {
+            self.drop_write();
+        }
+        self.session.mode = Mode::Normal;
+    }
+
+    /// Throws away what was collected.
+    pub(super) fn drop_write(&mut self) {
+        self.effects.push(Effect::AbortWrite);
+        self.session.mode = Mode::Normal;
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens at the printer, in the library and with the jobs, told to all clients (moonraker.md 2.15).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Endpoint;
+use super::methods::{announcements, files, history, job_queue};
+use crate::jobs::JobsEvent;
+use crate::library::{LibraryAction, LibraryEvent};
+use crate::model::{ConsoleLine, Event, Speaker};
+
+/// Runs until the endpoint ends.
+pub async fn run(endpoint: Arc<Endpoint>) {
+    let mut printer = endpoint.station.printer.events();
+    let mut library = endpoint.station.library.events();
+    let mut jobs = endpoint.station.jobs.events();
+    let mut state = endpoint.station.printer.watch();
+    announcements::refresh(&endpoint);
+    loop {
+        tokio::select! {
+            () = endpoint.cancel.cancelled() => return,
+            event = printer.recv() => match event {
+                Ok(event) => on_printer(&endpoint, &event),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            event = library.recv() => match event {
+                Ok(event) => on_library(&endpoint, &event),
+                // What was missed is unknown: the UIs read the whole directory again.
+                Err(RecvError::Lagged(_)) => endpoint.hub.notify("notify_filelist_changed", Some(root_update())),
+                Err(RecvError::Closed) => return,
+            },
+            event = jobs.recv() => match event {
+                Ok(event) => on_jobs(&endpoint, &event).await,
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            changed = state.changed() => {
+                if changed.is_err() { return }
+                state.mark_unchanged();
+                announcements::refresh(&endpoint);
+            }
+        }
+    }
+}
+
+fn on_printer(endpoint: &Endpoint, event: &Event) {
+    match event {
+        Event::Console(line) if line.speaker != Speaker::Client => {
+            for text in console_text(line).lines() {
+                endpoint.hub.notify("notify_gcode_response", Some(Value::from(text)));
+            }
+        }
+        Event::FaultRaised(fault) => {
+            endpoint.hub.notify("notify_gcode_response", Some(Value::from(format!("!! {}", fault.line()))));
+        }
+        Event::FaultCleared(fault) => {
+            let text = format!("// No longer reported: {}", fault.line());
+            endpoint.hub.notify("notify_gcode_response", Some(Value::from(text)));
+        }
+        Event::PrinterFilesChanged => endpoint.hub.notify("notify_filelist_changed", Some(root_update())),
+        _ => {}
+    }
+}
+
+fn root_update() -> Value {
+    json!({
+        "action": "root_update",
+        "item": {"path": "", "root": "gcodes", "modified": 0, "size": 0, "permissions": "rw"},
+    })
+}
+
+/// A console line in Klipper's manner: `// ` before information, `!! ` before errors, answers of M105 and the like
+/// as they are (moonraker.md 2.7).
+pub fn console_text(line: &ConsoleLine) -> String {
+    let prefixed = |prefix: &str| {
+        line.text
+            .lines()
+            .map(|text| if is_raw(text) { text.to_owned() } else { format!("{prefix}{text}") })
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    match line.speaker {
+        Speaker::Client => line.text.clone(),
+        Speaker::Answer => prefixed("// "),
+        Speaker::Error => prefixed("!! "),
+    }
+}
+
+/// True for what hosts parse (`ok`, `T:20.1 /0.0`, `X:1.0 Y:2.0`, `echo:..`) and for lines that have their prefix.
+fn is_raw(text: &str) -> bool {
+    let first = text.split(' ').next().unwrap_or_default();
+    let (name, value) = first.split_once(':').unwrap_or((first, ""));
+    let reading = !name.is_empty()
+        && name.len() <= 2
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && value.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    reading
+        || first == "ok"
+        || text.starts_with("echo:")
+        || text.starts_with("// ")
+        || text.starts_with("!! ")
+}
+
+fn on_library(endpoint: &Endpoint, event: &LibraryEvent) {
+    let action = match event.action {
+        LibraryAction::CreateFile => "create_file",
+        LibraryAction::ModifyFile => "modify_file",
+        LibraryAction::MoveFile => "move_file",
+        LibraryAction::DeleteFile => "delete_file",
+        LibraryAction::CreateDirectory => "create_dir",
+        LibraryAction::MoveDirectory => "move_dir",
+        LibraryAction::DeleteDirectory => "delete_dir",
+    };
+    let gone = matches!(event.action, LibraryAction::DeleteFile | LibraryAction::DeleteDirectory);
+    let item = if gone { files::gone_item(&event.entry.path) } else { files::item(&event.entry) };
+    let mut change = json!({"action": action, "item": item});
+    if let Some(source) = &event.source {
+        change["source_item"] = json!({"path": source, "root": "gcodes"});
+    }
+    endpoint.hub.notify("notify_filelist_changed", Some(change));
+}
+
+async fn on_jobs(endpoint: &Endpoint, event: &JobsEvent) {
+    match event {
+        JobsEvent::HistoryAdded(entry) => {
+            let change = json!({"action": "added", "job": history::described_job(endpoint, entry).await});
+            endpoint.hub.notify("notify_history_changed", Some(change));
+        }
+        JobsEvent::HistoryFinished(entry) => {
+            let change = json!({"action": "finished", "job": history::described_job(endpoint, entry).await});
+            endpoint.hub.notify("notify_history_changed", Some(change));
+        }
+        JobsEvent::QueueChanged { action, queue } => {
+            let change = json!({
+                "action": action,
+                "updated_queue": job_queue::queued(queue),
+                "queue_state": job_queue::state_word(queue.state),
+            });
+            endpoint.hub.notify("notify_job_queue_changed", Some(change));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn console_lines_look_like_klippers() {
+        let text =
+            |speaker, text: &str| console_text(&ConsoleLine { time: 0.0, speaker, text: text.to_owned() });
+        assert_eq!(text(Speaker::Answer, "Speed set."), "// Speed set.");
+        assert_eq!(text(Speaker::Answer, "T0:24.0 /0.0 B:23.0 /0.0"), "T0:24.0 /0.0 B:23.0 /0.0");
+        assert_eq!(text(Speaker::Answer, "// Done"), "// Done");
+        assert_eq!(text(Speaker::Error, "Too hot\nReally"), "!! Too hot\n!! Really");
+        assert_eq!(text(Speaker::Client, "G28"), "G28");
+    }
+}

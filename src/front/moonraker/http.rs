@@ -1,0 +1,232 @@
+//! HTTP: the same methods by path, their envelopes, and the routes that only HTTP has (moonraker.md 2.1 to 2.4).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method as Verb, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::access::client_address;
+use super::args::{Args, query_pairs};
+use super::error::RpcError;
+use super::methods::{self, PathMatch};
+use super::rpc::{self, Call, Caller};
+use super::{Endpoint, cors, download, octoprint, socket, upload, web};
+
+/// Largest body of a request that is no upload: database items of the UIs reach 200 kB.
+const LARGEST_BODY: usize = 8 << 20;
+
+/// Answers any request to the endpoint.
+pub async fn handle(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let origin = cors::allowed_origin(&parts.headers, &endpoint.config);
+    let preflight = cors::is_preflight(&parts.method);
+    let preflight_headers = preflight.then(|| parts.headers.clone());
+    let mut response = if preflight && origin.is_some() {
+        empty(StatusCode::NO_CONTENT)
+    } else if preflight {
+        failed(&RpcError::new(405, "Method Not Allowed"))
+    } else {
+        route(&endpoint, parts, body).await.unwrap_or_else(|error| failed(&error))
+    };
+    response.headers_mut().extend(cors::answer_headers(origin.as_ref(), preflight_headers.as_ref()));
+    response
+}
+
+async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result<Response<Body>, RpcError> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let address = client_address(peer, &parts.headers);
+    let path = parts.uri.path().to_owned();
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let base_url = base_url(&parts, &path);
+    let judged = endpoint.access.judge(&parts.headers, &query, address);
+    if path == "/websocket" {
+        let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
+        return open_socket(endpoint, &mut parts, caller).await;
+    }
+    if let Some(file) = path.strip_prefix("/server/files/").filter(|_| methods::find_path(&path).is_none()) {
+        if parts.method == Verb::GET || parts.method == Verb::HEAD {
+            if !download::is_open(file) {
+                judged?.ok_or_else(RpcError::unauthorized)?;
+            }
+            return download::answer(endpoint, &parts, file).await;
+        }
+    }
+    if let Some(found) = methods::find_path(&path) {
+        let verb_exists = found.verb(&parts.method);
+        let method = verb_exists.ok_or_else(|| RpcError::new(405, "Method Not Allowed"))?;
+        let user = if method.open { judged.unwrap_or(None) } else { judged? };
+        let caller = Caller { user, address, base_url, socket: None };
+        let args = arguments(endpoint, &caller, &parts, &path, &query, body).await?;
+        let (args, caller) = args;
+        let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
+        return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
+    }
+    if !path.starts_with("/server/")
+        && !path.starts_with("/api/")
+        && !path.starts_with("/machine/")
+        && !path.starts_with("/printer/")
+        && !path.starts_with("/access/")
+    {
+        return web::answer(endpoint, &parts, &path).await;
+    }
+    let user = judged?.ok_or_else(RpcError::unauthorized)?;
+    let caller = Caller { user: Some(user), address, base_url, socket: None };
+    raw_routes(endpoint, parts, body, &path, caller).await
+}
+
+/// Routes without a method of their own.
+async fn raw_routes(
+    endpoint: &Arc<Endpoint>,
+    parts: Parts,
+    body: Body,
+    path: &str,
+    caller: Caller,
+) -> Result<Response<Body>, RpcError> {
+    match (&parts.method, path) {
+        (&Verb::POST, "/server/jsonrpc") => {
+            if !is_json(&parts.headers) {
+                return Err(RpcError::bad_request("Invalid content type, application/json required"));
+            }
+            let text = String::from_utf8_lossy(&read_body(body).await?).into_owned();
+            let answer = rpc::respond(endpoint.clone(), caller, text).await.unwrap_or_default();
+            Ok(respond_text(StatusCode::OK, "application/json; charset=UTF-8", answer))
+        }
+        (&Verb::POST, "/server/files/upload" | "/api/files/local") => {
+            upload::receive(endpoint, parts, body, &caller, path.starts_with("/api/")).await
+        }
+        (&Verb::DELETE, path) if path.starts_with("/server/files/") => {
+            let file = decoded(path.trim_start_matches("/server/files/"));
+            let mut args = Args::default();
+            args.0.insert("path".to_owned(), Value::from(file));
+            let method =
+                methods::find("server.files.delete_file").ok_or_else(|| RpcError::not_found("Not Found"))?;
+            let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
+            Ok(json_answer(StatusCode::OK, &json!({"result": result})))
+        }
+        (_, path) if path.starts_with("/api/") => {
+            octoprint::answer(endpoint, &parts, body, path, &caller).await
+        }
+        (_, "/server/jsonrpc" | "/server/files/upload") => Err(RpcError::new(405, "Method Not Allowed")),
+        _ => Err(RpcError::not_found("Not Found")),
+    }
+}
+
+async fn open_socket(
+    endpoint: &Arc<Endpoint>,
+    parts: &mut Parts,
+    caller: Caller,
+) -> Result<Response<Body>, RpcError> {
+    if !cors::socket_allowed(&parts.headers, &endpoint.config) {
+        return Err(RpcError::forbidden("Forbidden"));
+    }
+    if endpoint.hub.count() >= endpoint.config.max_sockets {
+        return Err(RpcError::new(503, "Too many clients are connected to this printer."));
+    }
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
+        .await
+        .map_err(|_rejected| RpcError::bad_request("Can \"Upgrade\" only to \"WebSocket\"."))?;
+    let endpoint = endpoint.clone();
+    Ok(upgrade
+        .max_message_size(socket::LARGEST_FRAME)
+        .max_frame_size(socket::LARGEST_FRAME)
+        .on_upgrade(move |socket| socket::run(endpoint, socket, caller)))
+}
+
+/// The arguments of a method call; `connection_id` makes a subscription over HTTP speak for a socket.
+async fn arguments(
+    endpoint: &Endpoint,
+    caller: &Caller,
+    parts: &Parts,
+    path: &str,
+    query: &str,
+    body: Body,
+) -> Result<(Args, Caller), RpcError> {
+    let objects = matches!(path, "/printer/objects/query" | "/printer/objects/subscribe");
+    let mut args = if objects { Args::from_object_query(query) } else { Args::from_query(query)? };
+    let mut connection =
+        query_pairs(query).into_iter().find(|(key, _)| key == "connection_id").map(|(_, id)| id);
+    if is_json(&parts.headers) {
+        let bytes = read_body(body).await?;
+        if !bytes.is_empty() {
+            let body = serde_json::from_slice(&bytes)
+                .map_err(|error| RpcError::bad_request(format!("The body is not valid JSON: {error}")))?;
+            args.merge(body);
+        }
+        if let Some(id) = args.0.remove("connection_id") {
+            connection = Some(id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+        }
+    }
+    let mut caller = caller.clone();
+    if path == "/printer/objects/subscribe" {
+        let id = connection.ok_or_else(|| RpcError::bad_request("No data for argument: connection_id"))?;
+        let socket = id.parse().ok().and_then(|id| endpoint.hub.find(id));
+        let socket =
+            socket.ok_or_else(|| RpcError::bad_request(format!("No connection associated with id: {id}")))?;
+        if caller.user.is_none() {
+            return Err(RpcError::unauthorized());
+        }
+        caller.socket = Some(socket);
+    }
+    Ok((args, caller))
+}
+
+/// Scheme, host and mount prefix under which the client reaches us.
+fn base_url(parts: &Parts, path: &str) -> String {
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let host =
+        text("host").filter(|host| host.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\".contains(c)));
+    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    let full = parts.extensions.get::<OriginalUri>().map(|uri| uri.path().to_owned());
+    let prefix = full.as_deref().and_then(|full| full.strip_suffix(path)).unwrap_or_default();
+    format!("{scheme}://{}{prefix}", host.unwrap_or("localhost"))
+}
+
+/// Reads a small body.
+pub async fn read_body(body: Body) -> Result<bytes::Bytes, RpcError> {
+    axum::body::to_bytes(body, LARGEST_BODY)
+        .await
+        .map_err(|_too_large| RpcError::new(413, "The body of the request is too large."))
+}
+
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+/// A path with its percent-encoding undone.
+pub fn decoded(path: &str) -> String {
+    percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
+}
+
+pub fn json_answer(status: StatusCode, body: &Value) -> Response<Body> {
+    respond_text(status, "application/json; charset=UTF-8", body.to_string())
+}
+
+pub fn respond_text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}
+
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn failed(error: &RpcError) -> Response<Body> {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json_answer(status, &error.http_body())
+}
+
+impl PathMatch {
+    fn verb(&self, verb: &Verb) -> Option<&'static methods::Method> {
+        self.0.iter().copied().find(|method| method.verb.takes(verb))
+    }
+}

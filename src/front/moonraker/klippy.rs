@@ -1,0 +1,144 @@
+//! The link and the permission told as Klipper's state (moonraker.md 2.7, section 5).
+
+use crate::model::{Control, LinkPhase, PrinterState};
+
+/// What the user asked of the connection itself; stays until it is taken back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gate {
+    #[default]
+    Open,
+    /// After an emergency stop, until `firmware_restart`.
+    Stopped,
+    /// Between the two notifications of a restart.
+    Restarting,
+}
+
+/// Klipper's state as `server.info`, `printer.info` and `webhooks` tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Klippy {
+    /// False: `printer.*` answers 503.
+    pub connected: bool,
+    /// `ready`, `startup`, `shutdown`, `error` or `disconnected`.
+    pub state: &'static str,
+    pub message: String,
+}
+
+impl Klippy {
+    pub fn ready(&self) -> bool {
+        self.state == "ready"
+    }
+
+    /// What a state looks like from a client.
+    pub fn of(state: &PrinterState, gate: Gate) -> Self {
+        match gate {
+            Gate::Restarting => return Self::disconnected("The connection to the printer is made anew."),
+            Gate::Stopped => return Self::shutdown(),
+            Gate::Open => {}
+        }
+        let link = &state.link;
+        match (link.phase, &link.fault) {
+            (LinkPhase::Online, _) => {
+                let message = match &state.control {
+                    Control::ReadOnly(reason) => format!("Printer is ready, read only: {reason}"),
+                    _ => "Printer is ready".to_owned(),
+                };
+                Self { connected: true, state: "ready", message }
+            }
+            (LinkPhase::Off, None) => Self::disconnected("The gateway does not run this printer's connection."),
+            (_, Some(fault)) if fault.permanent => {
+                Self { connected: true, state: "error", message: fault.sentence() }
+            }
+            (_, Some(fault)) => Self::disconnected(&fault.sentence()),
+            (LinkPhase::Stale, None) => {
+                Self::disconnected("The printer is connected but has fallen silent; waiting for it.")
+            }
+            (_, None) => Self {
+                connected: true,
+                state: "startup",
+                message: "Printer is not ready\nThe gateway is connecting to the printer; please retry in a few moments.\n"
+                    .to_owned(),
+            },
+        }
+    }
+
+    fn disconnected(message: &str) -> Self {
+        Self { connected: false, state: "disconnected", message: message.to_owned() }
+    }
+
+    fn shutdown() -> Self {
+        Self {
+            connected: true,
+            state: "shutdown",
+            message: "Shutdown due to webhooks request\nThe printer was stopped by the emergency stop. Once the underlying \
+                      issue is corrected, use the\n\"FIRMWARE_RESTART\" command to take it into service again.\n\
+                      Printer is shutdown\n"
+                .to_owned(),
+        }
+    }
+}
+
+/// The notifications that a change asks for, in order; none when clients see the same.
+pub fn notifications(before: &Klippy, after: &Klippy) -> Vec<&'static str> {
+    if before.state == after.state {
+        return Vec::new();
+    }
+    match after.state {
+        "ready" if before.state == "shutdown" => vec!["notify_klippy_disconnected", "notify_klippy_ready"],
+        "ready" => vec!["notify_klippy_ready"],
+        "shutdown" => vec!["notify_klippy_shutdown"],
+        _ if before.state == "ready" || before.connected != after.connected => {
+            vec!["notify_klippy_disconnected"]
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LinkFault;
+
+    fn state(phase: LinkPhase, permanent: Option<bool>) -> PrinterState {
+        let mut state = PrinterState::default();
+        state.link.phase = phase;
+        state.link.fault = permanent.map(|permanent| LinkFault {
+            code: "MG-X".to_owned(),
+            text: "No route.".to_owned(),
+            remedy: "Check the address.".to_owned(),
+            permanent,
+        });
+        state
+    }
+
+    fn word(phase: LinkPhase, permanent: Option<bool>) -> (&'static str, bool) {
+        let klippy = Klippy::of(&state(phase, permanent), Gate::Open);
+        (klippy.state, klippy.connected)
+    }
+
+    #[test]
+    fn each_link_phase_has_its_word() {
+        assert_eq!(word(LinkPhase::Online, None), ("ready", true));
+        assert_eq!(word(LinkPhase::Connecting, None), ("startup", true));
+        assert_eq!(word(LinkPhase::Syncing, None), ("startup", true));
+        assert_eq!(word(LinkPhase::Backoff, Some(false)), ("disconnected", false));
+        assert_eq!(word(LinkPhase::Backoff, Some(true)), ("error", true));
+        assert_eq!(
+            word(LinkPhase::Connecting, Some(true)),
+            ("error", true),
+            "no flapping while it is tried again"
+        );
+        let fault = Klippy::of(&state(LinkPhase::Backoff, Some(true)), Gate::Open);
+        assert_eq!(fault.message, "No route. Check the address.");
+    }
+
+    #[test]
+    fn only_real_changes_are_told() {
+        let ready = Klippy::of(&state(LinkPhase::Online, None), Gate::Open);
+        let lost = Klippy::of(&state(LinkPhase::Backoff, Some(false)), Gate::Open);
+        let stopped = Klippy::of(&state(LinkPhase::Online, None), Gate::Stopped);
+        assert!(notifications(&ready, &ready).is_empty());
+        assert_eq!(notifications(&ready, &lost), ["notify_klippy_disconnected"]);
+        assert_eq!(notifications(&lost, &ready), ["notify_klippy_ready"]);
+        assert_eq!(notifications(&ready, &stopped), ["notify_klippy_shutdown"]);
+    }
+}

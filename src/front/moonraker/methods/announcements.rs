@@ -1,0 +1,182 @@
+//! `server.announcements.*` (moonraker.md 2.11): lasting notices of the gateway, such as faults, a lost link, missing
+//! permission to control.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use serde_json::{Value, json};
+
+use super::super::Endpoint;
+use super::super::error::RpcError;
+use super::super::rpc::Call;
+use crate::model::{Control, PrinterState, Severity};
+use crate::printer::clock::unix_now;
+use crate::station::Station;
+
+const FEED: &str = "moongate";
+
+/// The notices of one printer by id. A notice is gone when its cause is; a dismissal holds while the cause lasts.
+#[derive(Default)]
+pub struct Notices {
+    entries: BTreeMap<String, Notice>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Notice {
+    title: String,
+    description: String,
+    url: String,
+    high: bool,
+    date: f64,
+    dismissed: Option<f64>,
+    wake: Option<f64>,
+}
+
+fn space(station: &Station) -> String {
+    format!("moonraker_announcements/{}", station.name())
+}
+
+impl Notices {
+    /// Starts with the dismissals of earlier runs.
+    pub fn load(station: &Station) -> Self {
+        let kept = station.store.list(&space(station)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "Dismissed announcements cannot be read.");
+            Vec::new()
+        });
+        let entry = |(id, value): (String, Value)| {
+            let time = |name: &str| value.get(name).and_then(Value::as_f64);
+            let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let notice = Notice {
+                title: text("title"),
+                description: text("description"),
+                url: text("url"),
+                high: false,
+                date: time("date").unwrap_or(0.0),
+                dismissed: time("dismissed"),
+                wake: time("wake"),
+            };
+            (id, notice)
+        };
+        Self { entries: kept.into_iter().map(entry).collect() }
+    }
+}
+
+/// Compares the notices with the state; tells clients of changes.
+pub fn refresh(endpoint: &Endpoint) {
+    let current = causes(endpoint);
+    let mut notices = endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = notices.entries.clone();
+    let space = space(&endpoint.station);
+    for id in before.keys().filter(|id| !current.contains_key(*id)) {
+        if let Err(error) = endpoint.station.store.delete(&space, id) {
+            tracing::warn!(%error, "A dismissal cannot be forgotten.");
+        }
+    }
+    notices.entries = current
+        .into_iter()
+        .map(|(id, mut notice)| {
+            if let Some(known) = before.get(&id) {
+                notice = Notice { date: known.date, dismissed: known.dismissed, wake: known.wake, ..notice };
+            }
+            (id, notice)
+        })
+        .collect();
+    let changed = !before.keys().eq(notices.entries.keys());
+    if changed {
+        let entries = described(&notices, true);
+        drop(notices);
+        endpoint.hub.notify("notify_announcement_update", Some(json!({"entries": entries})));
+    }
+}
+
+fn causes(endpoint: &Endpoint) -> BTreeMap<String, Notice> {
+    let station = &endpoint.station;
+    let state: &PrinterState = &station.printer.state();
+    let id = |code: &str| format!("{FEED}/{}/{code}", station.name());
+    let notice = |title: String, description: String, url: Option<&String>, high: bool| Notice {
+        title,
+        description,
+        url: url.cloned().unwrap_or_default(),
+        high,
+        date: unix_now(),
+        dismissed: None,
+        wake: None,
+    };
+    let mut causes = BTreeMap::new();
+    if let Some(fault) = &state.link.fault {
+        let title = format!("{}: no connection ({})", station.printer.title(), fault.code);
+        causes.insert(id(&fault.code), notice(title, fault.sentence(), None, fault.permanent));
+    }
+    if let Control::ReadOnly(reason) = &state.control {
+        let title = format!("{}: can be watched, not controlled", station.printer.title());
+        causes.insert(id("read-only"), notice(title, reason.clone(), None, true));
+    }
+    for fault in state.faults() {
+        let title = format!("{}: {}", station.printer.title(), fault.code);
+        let high = fault.severity >= Severity::Serious;
+        causes.insert(id(&fault.code), notice(title, fault.line(), fault.link.as_ref(), high));
+    }
+    causes
+}
+
+fn described(notices: &Notices, dismissed_too: bool) -> Vec<Value> {
+    let now = unix_now();
+    let shown = notices.entries.iter().map(|(id, notice)| {
+        let asleep = notice.dismissed.is_some() && notice.wake.is_none_or(|wake| wake > now);
+        (id, notice, asleep)
+    });
+    shown
+        .filter(|(_, _, asleep)| dismissed_too || !asleep)
+        .map(|(id, notice, asleep)| {
+            json!({
+                "entry_id": id,
+                "url": notice.url,
+                "title": notice.title,
+                "description": notice.description,
+                "priority": if notice.high { "high" } else { "normal" },
+                "date": notice.date,
+                "dismissed": asleep,
+                "date_dismissed": notice.dismissed,
+                "dismiss_wake": notice.wake,
+                "source": "internal",
+                "feed": FEED,
+            })
+        })
+        .collect()
+}
+
+pub async fn list(call: Call) -> Result<Value, RpcError> {
+    let all = call.args.get("include_dismissed").is_none() || call.args.flag("include_dismissed")?;
+    let notices = call.endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(json!({"entries": described(&notices, all), "feeds": [FEED]}))
+}
+
+pub async fn update(call: Call) -> Result<Value, RpcError> {
+    refresh(&call.endpoint);
+    let notices = call.endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(json!({"entries": described(&notices, true), "modified": false}))
+}
+
+pub async fn feeds(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"feeds": [FEED]}))
+}
+
+/// `wake_time` is in seconds from now.
+pub async fn dismiss(call: Call) -> Result<Value, RpcError> {
+    let id = call.args.text("entry_id")?;
+    let wake = call.args.opt_number("wake_time")?.map(|seconds| unix_now() + seconds);
+    let station = &call.endpoint.station;
+    {
+        let mut notices = call.endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
+        let unknown = || RpcError::bad_request(format!("No announcement matching entry id: {id}"));
+        let notice = notices.entries.get_mut(&id).ok_or_else(unknown)?;
+        (notice.dismissed, notice.wake) = (Some(unix_now()), wake);
+        let kept = json!({
+            "title": notice.title, "description": notice.description, "url": notice.url,
+            "date": notice.date, "dismissed": notice.dismissed, "wake": notice.wake,
+        });
+        station.store.put(&space(station), &id, kept)?;
+    }
+    call.endpoint.hub.notify("notify_announcement_dismissed", Some(json!({"entry_id": id})));
+    Ok(json!({"entry_id": id}))
+}

@@ -1,0 +1,95 @@
+//! What belongs to one socket (moonraker.md 2.5).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::super::error::RpcError;
+use super::super::rpc::Call;
+use super::super::socket::{Client, Connection};
+
+const CLIENT_TYPES: &[&str] = &["web", "mobile", "desktop", "display", "bot", "agent", "other"];
+
+fn socket(call: &Call) -> Result<Arc<Connection>, RpcError> {
+    call.caller.socket.clone().ok_or_else(|| RpcError::not_found("Method not found for transport HTTP"))
+}
+
+/// May carry the credentials; wrong ones take back the trust in the socket's address.
+pub async fn identify(call: Call) -> Result<Value, RpcError> {
+    let socket = socket(&call)?;
+    let client = Client {
+        name: call.args.text("client_name")?,
+        version: call.args.text("version")?,
+        kind: call.args.text("type")?.to_lowercase(),
+        url: call.args.text("url")?,
+    };
+    if !CLIENT_TYPES.contains(&client.kind.as_str()) {
+        return Err(RpcError::bad_request(format!("Invalid Client Type: {}", client.kind)));
+    }
+    if let Some(known) = socket.client() {
+        return Err(RpcError::bad_request(format!(
+            "Connection already identified: {{'name': '{}', 'version': '{}', 'type': '{}', 'url': '{}'}}",
+            known.name, known.version, known.kind, known.url
+        )));
+    }
+    let shown = match (call.args.opt_text("access_token")?, call.args.opt_text("api_key")?) {
+        (Some(_), _) => Some(Err(RpcError::unauthorized())),
+        (None, Some(key)) => Some(call.endpoint.access.check_key(&key)),
+        (None, None) => None,
+    };
+    match shown {
+        Some(Ok(user)) => socket.set_user(Some(user)),
+        Some(Err(error)) => {
+            socket.set_user(None);
+            return Err(error);
+        }
+        None if socket.user().is_none() => return Err(RpcError::unauthorized()),
+        None => {}
+    }
+    socket.set_client(client.clone());
+    if client.kind == "agent" {
+        let event = json!({"agent": client.name, "event": "connected", "data": described(&client)});
+        call.endpoint.hub.notify_others("notify_agent_event", Some(event), Some(socket.id));
+    }
+    Ok(json!({"connection_id": socket.id}))
+}
+
+pub async fn websocket_id(call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"websocket_id": socket(&call)?.id}))
+}
+
+fn agent(call: &Call) -> Result<Client, RpcError> {
+    let client = socket(call)?.client().filter(|client| client.kind == "agent");
+    client.ok_or_else(|| RpcError::bad_request("Only connections of type 'agent' may do this"))
+}
+
+/// Taken, never called: nothing on these printers calls back into an agent.
+pub async fn register_remote_method(call: Call) -> Result<Value, RpcError> {
+    agent(&call)?;
+    call.args.text("method_name")?;
+    Ok(json!("ok"))
+}
+
+pub async fn send_event(call: Call) -> Result<Value, RpcError> {
+    let client = agent(&call)?;
+    let name = call.args.text("event")?;
+    if matches!(name.as_str(), "connected" | "disconnected") {
+        return Err(RpcError::bad_request(format!("Event '{name}' is reserved")));
+    }
+    let mut event = json!({"agent": client.name, "event": name});
+    if let Some(data) = call.args.get("data") {
+        event["data"] = data.clone();
+    }
+    let own = call.caller.socket.as_ref().map(|socket| socket.id);
+    call.endpoint.hub.notify_others("notify_agent_event", Some(event), own);
+    Ok(json!("ok"))
+}
+
+pub async fn extensions(call: Call) -> Result<Value, RpcError> {
+    let agents: Vec<Value> = call.endpoint.hub.agents().iter().map(described).collect();
+    Ok(json!({"agents": agents}))
+}
+
+fn described(client: &Client) -> Value {
+    json!({"name": client.name, "version": client.version, "type": client.kind, "url": client.url})
+}

@@ -1,0 +1,196 @@
+//! `server.database.*` (moonraker.md 2.9): namespaces of JSON records, addressed by dotted keys or lists.
+
+use std::sync::PoisonError;
+
+use serde_json::{Map, Value, json};
+
+use super::super::Endpoint;
+use super::super::args::missing;
+use super::super::error::RpcError;
+use super::super::rpc::Call;
+
+/// Namespaces of the server itself.
+const READ_ONLY: &[&str] = &["moonraker", "gcode_metadata", "history", "announcements", "update_manager"];
+const FORBIDDEN: &[&str] = &["database", "authorized_users"];
+/// What Mainsail writes when it does not find the namespace `maintenance`; two of them break its dashboard.
+const MAINTENANCE: &str = "maintenance";
+const MAINTENANCE_INIT: &str = "MAINTENANCE_INIT";
+/// Longest namespace and deepest key.
+const LONGEST_NAME: usize = 128;
+const DEEPEST: usize = 32;
+
+/// Each printer has its own namespaces in the store.
+fn space(endpoint: &Endpoint, namespace: &str) -> String {
+    format!("{}{namespace}", space_prefix(endpoint))
+}
+
+fn space_prefix(endpoint: &Endpoint) -> String {
+    format!("moonraker/{}/", endpoint.station.name())
+}
+
+pub async fn list(call: Call) -> Result<Value, RpcError> {
+    let prefix = space_prefix(&call.endpoint);
+    let spaces = call.endpoint.station.store.spaces()?;
+    let names: Vec<&str> = spaces.iter().filter_map(|space| space.strip_prefix(&prefix)).collect();
+    Ok(json!({"namespaces": names, "backups": []}))
+}
+
+/// The path of a key, and the key as the client wrote it.
+struct Key {
+    path: Vec<String>,
+    written: Value,
+}
+
+impl Key {
+    fn parse(value: &Value) -> Result<Self, RpcError> {
+        let path: Vec<String> = match value {
+            Value::String(text) => text.split('.').map(str::to_owned).collect(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => return Err(RpcError::bad_request("Value for argument 'key' is an invalid type")),
+        };
+        if path.is_empty() || path.len() > DEEPEST || path.iter().any(String::is_empty) {
+            return Err(RpcError::bad_request("Invalid value for argument 'key'"));
+        }
+        Ok(Self { path, written: value.clone() })
+    }
+
+    fn first(&self) -> &str {
+        self.path.first().map_or("", String::as_str)
+    }
+
+    fn rest(&self) -> &[String] {
+        self.path.get(1..).unwrap_or_default()
+    }
+
+    fn not_found(&self, namespace: &str, record_exists: bool) -> RpcError {
+        let shown = if record_exists { self.path.join(".") } else { self.first().to_owned() };
+        RpcError::not_found(format!("Key '{shown}' in namespace '{namespace}' not found"))
+    }
+}
+
+fn namespace(call: &Call, write: bool) -> Result<String, RpcError> {
+    let name = call.args.text("namespace")?;
+    if FORBIDDEN.contains(&name.as_str()) {
+        return Err(RpcError::forbidden(format!("Read/Write access to namespace '{name}' is forbidden")));
+    }
+    if write && READ_ONLY.contains(&name.as_str()) {
+        return Err(RpcError::forbidden(format!("Write access to namespace '{name}' is forbidden")));
+    }
+    if name.is_empty() || name.len() > LONGEST_NAME || name.contains('/') {
+        return Err(RpcError::bad_request("Invalid value for argument 'namespace'"));
+    }
+    Ok(name)
+}
+
+pub async fn get_item(call: Call) -> Result<Value, RpcError> {
+    let name = namespace(&call, false)?;
+    let space = space(&call.endpoint, &name);
+    let store = &call.endpoint.station.store;
+    let Some(key) = call.args.get("key") else {
+        let records = store.list(&space)?;
+        if records.is_empty() {
+            return Err(RpcError::not_found(format!("Namespace {name} not found")));
+        }
+        let value: Map<String, Value> = records.into_iter().collect();
+        return Ok(json!({"namespace": name, "key": null, "value": value}));
+    };
+    let key = Key::parse(key)?;
+    let record = store.get(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
+    let found = key.rest().iter().try_fold(&record, |value, part| value.get(part.as_str()));
+    let value = found.ok_or_else(|| key.not_found(&name, true))?;
+    Ok(json!({"namespace": name, "key": key.written, "value": value}))
+}
+
+pub async fn post_item(call: Call) -> Result<Value, RpcError> {
+    let name = namespace(&call, true)?;
+    let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
+    let value = call.args.0.get("value").cloned().ok_or_else(|| missing("value"))?;
+    let space = space(&call.endpoint, &name);
+    let store = &call.endpoint.station.store;
+    let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    if name == MAINTENANCE && is_maintenance_init(&value) {
+        let others = store.list(&space)?;
+        for (other, _) in
+            others.iter().filter(|(other, value)| other != key.first() && is_maintenance_init(value))
+        {
+            store.delete(&space, other)?;
+        }
+    }
+    let record = match key.rest() {
+        [] => value.clone(),
+        rest => {
+            let mut record = store.get(&space, key.first())?.unwrap_or_else(|| json!({}));
+            insert(&mut record, rest, value.clone());
+            record
+        }
+    };
+    store.put(&space, key.first(), record)?;
+    Ok(json!({"namespace": name, "key": key.written, "value": value}))
+}
+
+pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
+    let name = namespace(&call, true)?;
+    let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
+    let space = space(&call.endpoint, &name);
+    let store = &call.endpoint.station.store;
+    let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = match key.rest() {
+        [] => store.delete(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?,
+        rest => {
+            let mut record = store.get(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
+            let old = remove(&mut record, rest).ok_or_else(|| key.not_found(&name, true))?;
+            store.put(&space, key.first(), record)?;
+            old
+        }
+    };
+    Ok(json!({"namespace": name, "key": key.written, "value": old}))
+}
+
+fn is_maintenance_init(value: &Value) -> bool {
+    value.get("name").and_then(Value::as_str) == Some(MAINTENANCE_INIT)
+}
+
+/// Sets a nested value; what is no object on the way becomes one.
+fn insert(record: &mut Value, path: &[String], value: Value) {
+    let [first, rest @ ..] = path else {
+        *record = value;
+        return;
+    };
+    if !record.is_object() {
+        *record = json!({});
+    }
+    if let Value::Object(members) = record {
+        insert(members.entry(first.clone()).or_insert(Value::Null), rest, value);
+    }
+}
+
+fn remove(record: &mut Value, path: &[String]) -> Option<Value> {
+    let (last, way) = path.split_last()?;
+    let parent = way.iter().try_fold(record, |value, part| value.get_mut(part.as_str()))?;
+    parent.as_object_mut()?.remove(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_values_are_set_and_removed() {
+        let mut record = json!({"a": 1});
+        let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+        insert(&mut record, &path("b.c"), json!([1]));
+        insert(&mut record, &path("a.x"), json!(2));
+        assert_eq!(record, json!({"a": {"x": 2}, "b": {"c": [1]}}));
+        assert_eq!(remove(&mut record, &path("b.c")), Some(json!([1])));
+        assert_eq!(remove(&mut record, &path("b.c")), None);
+        assert_eq!(remove(&mut record, &path("a.x.y")), None);
+    }
+
+    #[test]
+    fn keys_with_dots_are_lists() {
+        let key = Key::parse(&json!(["uiSettings", "temperature_sensor a.b"])).expect("list");
+        assert_eq!(key.rest(), ["temperature_sensor a.b"]);
+        assert!(Key::parse(&json!("")).is_err());
+        assert!(Key::parse(&json!(5)).is_err());
+    }
+}

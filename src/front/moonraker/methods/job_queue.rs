@@ -1,0 +1,87 @@
+//! `server.job_queue.*` (moonraker.md 2.10).
+
+use serde_json::{Value, json};
+
+use super::super::error::RpcError;
+use super::super::rpc::Call;
+use super::printer::library_path;
+use crate::jobs::{Queue, QueueState, StartError};
+use crate::printer::clock::unix_now;
+
+pub fn state_word(state: QueueState) -> &'static str {
+    match state {
+        QueueState::Ready => "ready",
+        QueueState::Loading => "loading",
+        QueueState::Starting => "starting",
+        QueueState::Paused => "paused",
+    }
+}
+
+pub fn queued(queue: &Queue) -> Value {
+    let now = unix_now();
+    queue
+        .jobs
+        .iter()
+        .map(|job| {
+            json!({
+                "filename": job.file,
+                "job_id": job.id,
+                "time_added": job.added_at,
+                "time_in_queue": (now - job.added_at).max(0.0),
+            })
+        })
+        .collect()
+}
+
+fn answer(queue: &Queue) -> Value {
+    json!({"queued_jobs": queued(queue), "queue_state": state_word(queue.state)})
+}
+
+pub async fn status(call: Call) -> Result<Value, RpcError> {
+    Ok(answer(&call.endpoint.station.jobs.queue()))
+}
+
+pub async fn post_job(call: Call) -> Result<Value, RpcError> {
+    let files: Vec<String> =
+        call.args.texts("filenames")?.iter().map(|name| library_path(name).to_owned()).collect();
+    let library = &call.endpoint.station.library;
+    for file in &files {
+        if library.record(file).await.is_err() {
+            return Err(RpcError::bad_request(format!("G-Code File {file} does not exist")));
+        }
+    }
+    let reset = call.args.flag("reset")?;
+    let queue = call.endpoint.station.jobs.enqueue(files, reset).await.map_err(refusal)?;
+    Ok(answer(&queue))
+}
+
+fn refusal(error: StartError) -> RpcError {
+    match error {
+        StartError::NotFound(reason) => RpcError::bad_request(reason),
+        other => other.into(),
+    }
+}
+
+pub async fn delete_job(call: Call) -> Result<Value, RpcError> {
+    let jobs = &call.endpoint.station.jobs;
+    let queue = if call.args.flag("all")? {
+        jobs.dequeue(None)
+    } else {
+        jobs.dequeue(Some(&call.args.texts("job_ids")?))
+    };
+    Ok(answer(&queue))
+}
+
+pub async fn pause(call: Call) -> Result<Value, RpcError> {
+    Ok(answer(&call.endpoint.station.jobs.pause_queue()))
+}
+
+pub async fn start(call: Call) -> Result<Value, RpcError> {
+    Ok(answer(&call.endpoint.station.jobs.start_queue().await.map_err(refusal)?))
+}
+
+pub async fn jump(call: Call) -> Result<Value, RpcError> {
+    let id = call.args.text("job_id")?;
+    let queue = call.endpoint.station.jobs.jump_queue(&id);
+    queue.map(|queue| answer(&queue)).ok_or_else(|| RpcError::bad_request(format!("Invalid job id: {id}")))
+}

@@ -1,0 +1,226 @@
+//! The methods: one table from which JSON-RPC names and HTTP paths both come (moonraker.md 2.1).
+
+pub mod access;
+pub mod announcements;
+pub mod connection;
+pub mod database;
+pub mod files;
+pub mod history;
+pub mod job_queue;
+pub mod machine;
+pub mod objects;
+pub mod printer;
+pub mod roots;
+pub mod server;
+pub mod webcams;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use axum::http::Method as HttpVerb;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use super::error::RpcError;
+use super::rpc::Call;
+
+type Handler = fn(Call) -> BoxFuture<'static, Result<Value, RpcError>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Delete,
+    /// Klipper's own endpoints take GET and POST.
+    Either,
+    /// Not on HTTP.
+    Never,
+}
+
+impl Verb {
+    pub fn takes(self, verb: &HttpVerb) -> bool {
+        match self {
+            Verb::Get => verb == HttpVerb::GET || verb == HttpVerb::HEAD,
+            Verb::Post => verb == HttpVerb::POST,
+            Verb::Delete => verb == HttpVerb::DELETE,
+            Verb::Either => verb == HttpVerb::GET || verb == HttpVerb::POST,
+            Verb::Never => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Anywhere,
+    /// Means something on a WebSocket only.
+    Socket,
+}
+
+/// A row of the table.
+pub struct Method {
+    pub name: &'static str,
+    pub verb: Verb,
+    /// Empty where there is none.
+    pub path: &'static str,
+    pub scope: Scope,
+    /// Answered to strangers too.
+    pub open: bool,
+    /// 503 while the printer is away.
+    pub needs_printer: bool,
+    pub run: Handler,
+}
+
+const ANYONE: u8 = 1;
+const PRINTER: u8 = 2;
+const SOCKET: u8 = 4;
+const PLAIN: u8 = 0;
+
+macro_rules! table {
+    ($($name:literal $verb:ident $path:literal $flags:expr => $($function:ident)::+;)*) => {
+        &[$(Method {
+            name: $name,
+            verb: Verb::$verb,
+            path: $path,
+            scope: if ($flags) & SOCKET != 0 { Scope::Socket } else { Scope::Anywhere },
+            open: ($flags) & ANYONE != 0,
+            needs_printer: ($flags) & PRINTER != 0,
+            run: |call| Box::pin($($function)::+(call)),
+        }),*]
+    };
+}
+
+static TABLE: &[Method] = table! {
+    "server.info" Get "/server/info" PLAIN => server::info;
+    "server.config" Get "/server/config" PLAIN => server::config;
+    "server.restart" Post "/server/restart" PLAIN => server::restart;
+    "server.logs.rollover" Post "/server/logs/rollover" PLAIN => server::rollover;
+    "server.gcode_store" Get "/server/gcode_store" PLAIN => server::gcode_store;
+    "server.temperature_store" Get "/server/temperature_store" PLAIN => server::temperature_store;
+    "server.extensions.list" Get "/server/extensions/list" PLAIN => connection::extensions;
+    "server.connection.identify" Never "" (SOCKET | ANYONE) => connection::identify;
+    "server.websocket.id" Never "" SOCKET => connection::websocket_id;
+    "connection.register_remote_method" Never "" SOCKET => connection::register_remote_method;
+    "connection.send_event" Never "" SOCKET => connection::send_event;
+
+    "printer.info" Either "/printer/info" PRINTER => printer::info;
+    "printer.objects.list" Either "/printer/objects/list" PRINTER => objects::list;
+    "printer.objects.query" Either "/printer/objects/query" PRINTER => objects::query;
+    "printer.objects.subscribe" Either "/printer/objects/subscribe" PRINTER => objects::subscribe;
+    "printer.gcode.script" Either "/printer/gcode/script" PRINTER => printer::script;
+    "printer.gcode.help" Either "/printer/gcode/help" PRINTER => printer::help;
+    "printer.print.start" Post "/printer/print/start" PRINTER => printer::start;
+    "printer.print.pause" Post "/printer/print/pause" PRINTER => printer::pause;
+    "printer.print.resume" Post "/printer/print/resume" PRINTER => printer::resume;
+    "printer.print.cancel" Post "/printer/print/cancel" PRINTER => printer::cancel;
+    "printer.emergency_stop" Either "/printer/emergency_stop" PRINTER => printer::emergency_stop;
+    "printer.restart" Post "/printer/restart" PLAIN => printer::restart;
+    "printer.firmware_restart" Post "/printer/firmware_restart" PLAIN => printer::restart;
+    "printer.query_endstops.status" Either "/printer/query_endstops/status" PRINTER => printer::endstops;
+
+    "server.files.roots" Get "/server/files/roots" PLAIN => files::roots;
+    "server.files.list" Get "/server/files/list" PLAIN => files::list;
+    "server.files.get_directory" Get "/server/files/directory" PLAIN => files::get_directory;
+    "server.files.post_directory" Post "/server/files/directory" PLAIN => files::post_directory;
+    "server.files.delete_directory" Delete "/server/files/directory" PLAIN => files::delete_directory;
+    "server.files.metadata" Get "/server/files/metadata" PLAIN => files::metadata;
+    "server.files.metascan" Post "/server/files/metascan" PLAIN => files::metascan;
+    "server.files.thumbnails" Get "/server/files/thumbnails" PLAIN => files::thumbnails;
+    "server.files.move" Post "/server/files/move" PLAIN => files::rename;
+    "server.files.copy" Post "/server/files/copy" PLAIN => files::copy;
+    "server.files.delete_file" Never "" PLAIN => files::delete_file;
+
+    "server.database.list" Get "/server/database/list" PLAIN => database::list;
+    "server.database.get_item" Get "/server/database/item" PLAIN => database::get_item;
+    "server.database.post_item" Post "/server/database/item" PLAIN => database::post_item;
+    "server.database.delete_item" Delete "/server/database/item" PLAIN => database::delete_item;
+
+    "server.history.list" Get "/server/history/list" PLAIN => history::list;
+    "server.history.get_job" Get "/server/history/job" PLAIN => history::get_job;
+    "server.history.delete_job" Delete "/server/history/job" PLAIN => history::delete_job;
+    "server.history.totals" Get "/server/history/totals" PLAIN => history::totals;
+    "server.history.reset_totals" Post "/server/history/reset_totals" PLAIN => history::reset_totals;
+
+    "server.job_queue.status" Get "/server/job_queue/status" PLAIN => job_queue::status;
+    "server.job_queue.post_job" Post "/server/job_queue/job" PLAIN => job_queue::post_job;
+    "server.job_queue.delete_job" Delete "/server/job_queue/job" PLAIN => job_queue::delete_job;
+    "server.job_queue.pause" Post "/server/job_queue/pause" PLAIN => job_queue::pause;
+    "server.job_queue.start" Post "/server/job_queue/start" PLAIN => job_queue::start;
+    "server.job_queue.jump" Post "/server/job_queue/jump" PLAIN => job_queue::jump;
+
+    "server.webcams.list" Get "/server/webcams/list" PLAIN => webcams::list;
+    "server.webcams.get_item" Get "/server/webcams/item" PLAIN => webcams::get_item;
+    "server.webcams.post_item" Post "/server/webcams/item" PLAIN => webcams::post_item;
+    "server.webcams.delete_item" Delete "/server/webcams/item" PLAIN => webcams::delete_item;
+    "server.webcams.test" Post "/server/webcams/test" PLAIN => webcams::test;
+
+    "server.announcements.list" Get "/server/announcements/list" PLAIN => announcements::list;
+    "server.announcements.dismiss" Post "/server/announcements/dismiss" PLAIN => announcements::dismiss;
+    "server.announcements.feeds" Get "/server/announcements/feeds" PLAIN => announcements::feeds;
+    "server.announcements.update" Post "/server/announcements/update" PLAIN => announcements::update;
+
+    "machine.system_info" Get "/machine/system_info" PLAIN => machine::system_info;
+    "machine.proc_stats" Get "/machine/proc_stats" PLAIN => machine::proc_stats;
+    "machine.reboot" Post "/machine/reboot" PLAIN => machine::refused;
+    "machine.shutdown" Post "/machine/shutdown" PLAIN => machine::refused;
+    "machine.services.restart" Post "/machine/services/restart" PLAIN => machine::refused;
+    "machine.services.start" Post "/machine/services/start" PLAIN => machine::refused;
+    "machine.services.stop" Post "/machine/services/stop" PLAIN => machine::refused;
+
+    "access.info" Get "/access/info" ANYONE => access::info;
+    "access.login" Post "/access/login" ANYONE => access::login;
+    "access.refresh_jwt" Post "/access/refresh_jwt" ANYONE => access::refresh_jwt;
+    "access.get_user" Get "/access/user" PLAIN => access::get_user;
+    "access.users.list" Get "/access/users/list" PLAIN => access::list_users;
+    "access.get_api_key" Get "/access/api_key" PLAIN => access::get_api_key;
+    "access.post_api_key" Post "/access/api_key" PLAIN => access::post_api_key;
+    "access.oneshot_token" Get "/access/oneshot_token" PLAIN => access::oneshot_token;
+};
+
+/// The method of a JSON-RPC name.
+pub fn find(name: &str) -> Option<&'static Method> {
+    static BY_NAME: LazyLock<HashMap<&'static str, &'static Method>> =
+        LazyLock::new(|| TABLE.iter().map(|method| (method.name, method)).collect());
+    BY_NAME.get(name).copied()
+}
+
+/// The methods of one path, by verb.
+pub struct PathMatch(pub &'static [&'static Method]);
+
+/// The methods of an HTTP path; matching is exact (moonraker.md 2.1).
+pub fn find_path(path: &str) -> Option<PathMatch> {
+    static BY_PATH: LazyLock<HashMap<&'static str, Vec<&'static Method>>> = LazyLock::new(|| {
+        let mut paths: HashMap<&str, Vec<&Method>> = HashMap::new();
+        for method in TABLE.iter().filter(|method| !method.path.is_empty()) {
+            paths.entry(method.path).or_default().push(method);
+        }
+        paths
+    });
+    BY_PATH.get(path).map(|methods| PathMatch(methods))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_paths() {
+        for (at, method) in TABLE.iter().enumerate() {
+            assert!(TABLE[..at].iter().all(|other| other.name != method.name), "{} twice", method.name);
+            if method.path.is_empty() {
+                continue;
+            }
+            let dotted = method.path.trim_start_matches('/').replace('/', ".");
+            let same_path = TABLE.iter().filter(|other| other.path == method.path).count();
+            let (stem, last) = dotted.rsplit_once('.').expect("two words");
+            let verb = format!("{:?}", method.verb).to_lowercase();
+            let with_verb = format!("{stem}.{verb}_{last}");
+            assert!(
+                method.name == dotted || (method.name == with_verb),
+                "{} at {}",
+                method.name,
+                method.path
+            );
+            assert!(same_path == 1 || method.name == with_verb, "{} needs its verb", method.name);
+        }
+    }
+}

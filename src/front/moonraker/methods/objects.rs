@@ -1,0 +1,36 @@
+//! `printer.objects.*` (moonraker.md 2.7): answered from the cache at once, never from the printer.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::super::error::RpcError;
+use super::super::rpc::Call;
+use super::super::subscribe::Wanted;
+
+pub async fn list(call: Call) -> Result<Value, RpcError> {
+    let view = call.endpoint.fresh_view();
+    let names: Vec<&String> = view.objects.keys().collect();
+    Ok(json!({"objects": names}))
+}
+
+pub async fn query(call: Call) -> Result<Value, RpcError> {
+    let objects =
+        call.args.get("objects").ok_or_else(|| RpcError::bad_request("Missing Argument [objects]"))?;
+    let wanted = Wanted::parse(objects)?;
+    let view = call.endpoint.fresh_view();
+    Ok(json!({"eventtime": view.eventtime, "status": wanted.full(&view)}))
+}
+
+/// Replaces the subscription of the caller's socket, or of the one named over HTTP.
+pub async fn subscribe(call: Call) -> Result<Value, RpcError> {
+    let wanted = call.args.get("objects").map_or_else(|| Ok(Wanted::default()), Wanted::parse)?;
+    let socket =
+        call.caller.socket.ok_or_else(|| RpcError::bad_request("No data for argument: connection_id"))?;
+    let view = Arc::new(call.endpoint.fresh_view());
+    let status = wanted.full(&view);
+    let eventtime = view.eventtime;
+    let over_http = call.caller.user.is_some() && socket.user().is_none();
+    socket.subscribe(wanted, view, over_http);
+    Ok(json!({"eventtime": eventtime, "status": status}))
+}

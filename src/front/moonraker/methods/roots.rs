@@ -1,0 +1,138 @@
+//! The roots of the file tree: the library is `gcodes`; `config` holds files of the web UIs; `logs` is empty, the
+//! gateway logs to its service manager (moonraker.md 2.8).
+
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+
+use super::super::Endpoint;
+use super::super::error::RpcError;
+
+/// Entries of a folder that are listed at most, and how deep.
+const LARGEST_LISTING: usize = 5000;
+const DEEPEST: usize = 8;
+
+/// Which root a path begins with, and the rest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root<'a> {
+    Library(&'a str),
+    Config(&'a str),
+    Logs(&'a str),
+}
+
+impl<'a> Root<'a> {
+    /// Splits `gcodes/sub/a.gcode`.
+    pub fn of(path: &'a str) -> Option<Self> {
+        let path = path.trim_start_matches('/');
+        let (root, rest) = path.split_once('/').unwrap_or((path, ""));
+        let rest = rest.trim_end_matches('/');
+        match root {
+            "gcodes" => Some(Root::Library(rest)),
+            "config" => Some(Root::Config(rest)),
+            "logs" => Some(Root::Logs(rest)),
+            _ => None,
+        }
+    }
+}
+
+/// A file or folder below `config`.
+pub struct Item {
+    pub path: String,
+    pub directory: bool,
+    pub size: u64,
+    pub modified: f64,
+}
+
+impl Item {
+    pub fn described(&self, permissions: &str) -> Value {
+        json!({"path": self.path, "root": "config", "modified": self.modified, "size": self.size, "permissions": permissions})
+    }
+}
+
+/// `rw` where there is a folder for it.
+pub fn config_permissions(endpoint: &Endpoint) -> &'static str {
+    if endpoint.config.config_root.is_some() { "rw" } else { "r" }
+}
+
+/// Where a path below `config` lies on disk.
+///
+/// # Errors
+/// 400 for a path that leaves the folder or where there is no such folder.
+pub fn config_path(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError> {
+    let root = endpoint.config.config_root.as_ref();
+    let root = root.ok_or_else(|| RpcError::bad_request("Invalid root request: config"))?;
+    let plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['\\', '\0']);
+    if !path.split('/').all(plain) || path.starts_with('/') {
+        return Err(RpcError::bad_request(format!("Cannot write to path: {path}")));
+    }
+    Ok(if path.is_empty() { root.clone() } else { root.join(path) })
+}
+
+/// What lies below a folder of `config`; recursively for a flat list. Links are not followed.
+pub async fn config_items(endpoint: &Endpoint, path: &str, recursive: bool) -> Result<Vec<Item>, RpcError> {
+    if endpoint.config.config_root.is_none() {
+        return if path.is_empty() { Ok(Vec::new()) } else { Err(no_directory(path)) };
+    }
+    let start = config_path(endpoint, path)?;
+    let base = path.to_owned();
+    let listed = tokio::task::spawn_blocking(move || {
+        let mut items = Vec::new();
+        walk(&start, &base, if recursive { DEEPEST } else { 0 }, &mut items).map(|()| items)
+    });
+    match listed.await {
+        Ok(Ok(items)) => Ok(items),
+        _ => Err(no_directory(&format!("config/{path}"))),
+    }
+}
+
+pub fn no_directory(path: &str) -> RpcError {
+    RpcError::bad_request(format!("Directory does not exist ({path})"))
+}
+
+fn walk(folder: &Path, base: &str, depth: usize, items: &mut Vec<Item>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let Ok(entry) = entry else { continue };
+        let (Ok(facts), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
+        if facts.is_symlink() || items.len() >= LARGEST_LISTING {
+            continue;
+        }
+        let path = if base.is_empty() { name } else { format!("{base}/{name}") };
+        if facts.is_dir() && depth > 0 {
+            walk(&entry.path(), &path, depth - 1, items)?;
+        }
+        items.push(item(path, &facts));
+    }
+    Ok(())
+}
+
+fn item(path: String, facts: &std::fs::Metadata) -> Item {
+    let modified = facts.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Item {
+        path,
+        directory: facts.is_dir(),
+        size: facts.len(),
+        modified: modified.map_or(0.0, |time| time.as_secs_f64()),
+    }
+}
+
+/// One file or folder of `config`.
+pub async fn config_item(endpoint: &Endpoint, path: &str) -> Result<Item, RpcError> {
+    let on_disk = config_path(endpoint, path)?;
+    let missing = |_gone| RpcError::bad_request(format!("Invalid file path: config/{path}"));
+    let facts = tokio::fs::symlink_metadata(&on_disk).await.map_err(missing)?;
+    Ok(item(path.to_owned(), &facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_at_their_root() {
+        assert_eq!(Root::of("gcodes/sub/a.gcode"), Some(Root::Library("sub/a.gcode")));
+        assert_eq!(Root::of("/gcodes/"), Some(Root::Library("")));
+        assert_eq!(Root::of("config"), Some(Root::Config("")));
+        assert_eq!(Root::of("nope/a"), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! `server.*`: who we are and what is kept (moonraker.md 2.6).
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::error::RpcError;
+use super::super::events::console_text;
+use super::super::rpc::Call;
+use super::super::{identity, stores};
+use crate::model::Speaker;
+
+/// Lines kept for `server.gcode_store`.
+const GCODE_STORE: usize = 1000;
+
+pub async fn info(call: Call) -> Result<Value, RpcError> {
+    let endpoint = &call.endpoint;
+    let klippy = endpoint.klippy();
+    Ok(json!({
+        "klippy_connected": klippy.connected,
+        "klippy_state": klippy.state,
+        "components": identity::COMPONENTS,
+        "failed_components": [],
+        "registered_directories": ["config", "logs", "gcodes"],
+        "warnings": [],
+        "websocket_count": endpoint.hub.count(),
+        "moonraker_version": identity::MOONRAKER_VERSION,
+        "missing_klippy_requirements": [],
+        "api_version": identity::API_VERSION,
+        "api_version_string": identity::API_VERSION_STRING,
+    }))
+}
+
+/// What clients read of it: the ports and the sizes of the stores.
+pub async fn config(call: Call) -> Result<Value, RpcError> {
+    let config = &call.endpoint.config;
+    let port = call.endpoint.station.moonraker_port;
+    let sections = json!({
+        "server": {
+            "port": port,
+            "max_upload_size": config.max_upload >> 20,
+            "max_websocket_connections": config.max_sockets,
+        },
+        "authorization": {"force_logins": config.force_logins, "cors_domains": config.cors_domains, "enable_api_key": true},
+        "data_store": {"temperature_store_size": stores::TEMPERATURE_SAMPLES, "gcode_store_size": GCODE_STORE},
+        "file_manager": {"enable_config_write_access": config.config_root.is_some()},
+    });
+    let texts = |options: &Value| -> Value {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let options = options.as_object().into_iter().flatten();
+        options
+            .map(|(key, value)| (key.clone(), Value::from(text(value))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let members = sections.as_object().into_iter().flatten();
+    let orig: serde_json::Map<_, _> = members.map(|(name, options)| (name.clone(), texts(options))).collect();
+    let names: Vec<&String> = orig.keys().collect();
+    Ok(json!({"config": sections, "orig": orig, "files": [{"filename": "moongate.toml", "sections": names}]}))
+}
+
+/// Closes all sockets, as clients expect of a restart; the printer's link is not touched.
+pub async fn restart(call: Call) -> Result<Value, RpcError> {
+    let endpoint = call.endpoint.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        endpoint.hub.close_all();
+    });
+    Ok(json!("ok"))
+}
+
+/// There are no log files to roll over: the gateway logs to its service manager.
+pub async fn rollover(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"rolled_over": [], "failed": {}}))
+}
+
+pub async fn gcode_store(call: Call) -> Result<Value, RpcError> {
+    let count = call.args.opt_count("count")?.unwrap_or(GCODE_STORE).min(GCODE_STORE);
+    let entry = |line: &crate::model::ConsoleLine| {
+        let kind = if line.speaker == Speaker::Client { "command" } else { "response" };
+        json!({"message": console_text(line), "time": line.time, "type": kind})
+    };
+    let lines: Vec<Value> = call.endpoint.station.console.last(count).iter().map(entry).collect();
+    Ok(json!({"gcode_store": lines}))
+}
+
+pub async fn temperature_store(call: Call) -> Result<Value, RpcError> {
+    Ok(call.endpoint.stores.lock().unwrap_or_else(PoisonError::into_inner).answer())
+}

@@ -1,0 +1,151 @@
+//! The Moonraker endpoint of one printer: what unmodified Mainsail, Fluidd, Home Assistant, phone apps and slicers
+//! speak to (protocol: moonraker.md; golden answers: `fixtures/moonraker`).
+//!
+//! ```text
+//!  state, library, jobs, console --> feed --> View --> diff per subscription --> sockets
+//!  HTTP path or JSON-RPC method --> methods (one table) --> Station --> answer in the envelope of its transport
+//! ```
+//! [`Endpoint`] is the printer's API with its background tasks; [`router`] mounts it at the root of the printer's own
+//! port and below `/printers/<name>/` on the gateway's port.
+
+mod access;
+mod args;
+mod cors;
+mod download;
+mod error;
+mod events;
+mod feed;
+mod host;
+mod http;
+mod identity;
+mod klippy;
+mod methods;
+mod network;
+mod octoprint;
+mod rpc;
+mod socket;
+mod stores;
+mod subscribe;
+mod upload;
+mod view;
+mod web;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::secret::Secret;
+use crate::station::Station;
+
+pub use network::Cidr;
+
+/// What the configuration says of all Moonraker endpoints.
+#[derive(Debug, Clone)]
+pub struct MoonrakerConfig {
+    /// 32 lower-case hex characters; made at the first start and kept in the store where it is not set.
+    pub api_key: Option<Secret>,
+    /// Addresses that need no credentials (moonraker.md 2.3).
+    pub trusted_clients: Vec<Cidr>,
+    /// Origins of web pages that may call, `*` matches anything; private addresses pass besides.
+    pub cors_domains: Vec<String>,
+    /// Trusted addresses need a login too, as soon as there are users.
+    pub force_logins: bool,
+    /// A built Mainsail or Fluidd; a plain status page where there is none.
+    pub web_root: Option<PathBuf>,
+    /// Files of the web UIs (themes), listed as root `config`; nothing of the gateway's own configuration.
+    pub config_root: Option<PathBuf>,
+    /// Bytes.
+    pub max_upload: u64,
+    pub max_sockets: usize,
+}
+
+impl Default for MoonrakerConfig {
+    fn default() -> Self {
+        Self {
+            api_key: None,
+            trusted_clients: network::private_networks(),
+            cors_domains: cors::DEFAULT_DOMAINS.iter().map(|&domain| domain.to_owned()).collect(),
+            force_logins: false,
+            web_root: None,
+            config_root: None,
+            max_upload: 1 << 30,
+            max_sockets: 50,
+        }
+    }
+}
+
+/// The API of one printer. Made once, mounted as often as wanted.
+pub struct Endpoint {
+    station: Station,
+    config: Arc<MoonrakerConfig>,
+    access: access::Access,
+    hub: socket::Hub,
+    feed: feed::Feed,
+    stores: Mutex<stores::TemperatureStore>,
+    host: host::Monitor,
+    announcements: Mutex<methods::announcements::Notices>,
+    /// Taken by scripts that come over HTTP, which has no sessions.
+    http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
+    /// Keeps write orders of one namespace together (read, change, write).
+    database: Mutex<()>,
+    cancel: CancellationToken,
+}
+
+impl Endpoint {
+    /// The id of the printer, by which the endpoint is mounted.
+    pub fn name(&self) -> &str {
+        self.station.name()
+    }
+
+    /// Starts the background tasks of the endpoint, which end with `cancel`.
+    pub fn start(station: Station, config: Arc<MoonrakerConfig>, cancel: CancellationToken) -> Arc<Self> {
+        let endpoint = Arc::new(Self {
+            access: access::Access::new(&config, &station.store),
+            hub: socket::Hub::default(),
+            feed: feed::Feed::new(&station),
+            stores: Mutex::default(),
+            host: host::Monitor::default(),
+            announcements: Mutex::new(methods::announcements::Notices::load(&station)),
+            http_session: tokio::sync::Mutex::default(),
+            database: Mutex::default(),
+            cancel,
+            config,
+            station,
+        });
+        tokio::spawn(feed::run(endpoint.clone()));
+        tokio::spawn(feed::follow_file(endpoint.clone()));
+        tokio::spawn(events::run(endpoint.clone()));
+        tokio::spawn(host::run(endpoint.clone()));
+        endpoint
+    }
+}
+
+/// Every route of the endpoint, relative to where it is mounted.
+///
+/// The server must give `ConnectInfo<SocketAddr>`; without it a client counts as a stranger.
+pub fn router(endpoint: Arc<Endpoint>) -> Router {
+    Router::new().fallback(http::handle).layer(DefaultBodyLimit::disable()).with_state(endpoint)
+}
+
+/// Serves the printer's own port until `cancel`.
+pub async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, cancel: CancellationToken) {
+    let service = router(endpoint).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
+    // Upgraded sockets end by the endpoint's own token; a stuck download must not hold up the gateway's end.
+    let grace = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    };
+    tokio::select! {
+        result = server => if let Err(error) = result { tracing::error!(%error, "The Moonraker port failed."); },
+        () = grace => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! JSON-RPC 2.0: frames, batches, ids, errors (moonraker.md 2.2; `jsonrpc_protocol_cases.json`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::Endpoint;
+use super::access::User;
+use super::args::Args;
+use super::error::RpcError;
+use super::methods::{self, Method, Scope};
+use super::socket::Connection;
+
+/// Requests in one batch; Mainsail sends up to 100.
+const LARGEST_BATCH: usize = 1000;
+
+/// Who calls, and how its answers must look.
+#[derive(Clone)]
+pub struct Caller {
+    /// `None` is a stranger. On a socket the connection's own user counts.
+    pub user: Option<User>,
+    pub address: Option<IpAddr>,
+    /// Scheme, host and port under which the client reaches us, and the prefix of the mount: `http://host:7125`.
+    pub base_url: String,
+    pub socket: Option<Arc<Connection>>,
+}
+
+impl Caller {
+    pub fn current_user(&self) -> Option<User> {
+        self.socket.as_ref().map_or(self.user, |socket| socket.user())
+    }
+}
+
+/// One call of a method.
+pub struct Call {
+    pub endpoint: Arc<Endpoint>,
+    pub args: Args,
+    pub caller: Caller,
+}
+
+/// Answers one frame; `None` where the client expects nothing.
+pub async fn respond(
+    endpoint: Arc<Endpoint>,
+    caller: Caller,
+    frame: impl std::ops::Deref<Target = str>,
+) -> Option<String> {
+    let answer = match serde_json::from_str::<Value>(&frame) {
+        Err(_) => Some(failure(Value::Null, -32700, "Parse error")),
+        Ok(Value::Array(batch)) if batch.len() > LARGEST_BATCH => {
+            Some(failure(Value::Null, -32600, "Invalid Request"))
+        }
+        Ok(Value::Array(batch)) => {
+            let answers = batch.into_iter().map(|request| one(endpoint.clone(), caller.clone(), request));
+            let answers: Vec<Value> =
+                futures_util::future::join_all(answers).await.into_iter().flatten().collect();
+            (!answers.is_empty()).then_some(Value::Array(answers))
+        }
+        Ok(request) => one(endpoint, caller, request).await,
+    };
+    answer.map(|answer| answer.to_string())
+}
+
+/// A notification is not answered, unless it fails.
+async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<Value> {
+    let Value::Object(mut request) = request else {
+        return Some(failure(Value::Null, -32600, "Invalid Request"));
+    };
+    let id = request.remove("id").unwrap_or(Value::Null);
+    let version = request.get("jsonrpc").and_then(Value::as_str);
+    let (Some("2.0"), Some(Value::String(name))) = (version, request.get("method")) else {
+        return Some(failure(id, -32600, "Invalid Request"));
+    };
+    let params = match request.get("params") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(params)) => params.clone(),
+        Some(_) => return Some(failure(id, -32602, "Invalid params:")),
+    };
+    let method = match find(name, &caller) {
+        Ok(method) => method,
+        Err(reason) => return Some(failure(id, -32601, reason)),
+    };
+    match run(method, Call { endpoint, args: Args(params), caller }).await {
+        Ok(_) if id.is_null() => None,
+        Ok(result) => Some(json!({"jsonrpc": "2.0", "result": result, "id": id})),
+        Err(error) => Some(failure(id, error.code(), &error.message)),
+    }
+}
+
+fn find(name: &str, caller: &Caller) -> Result<&'static Method, &'static str> {
+    let method = methods::find(name).ok_or("Method not found")?;
+    match method.scope {
+        Scope::Socket if caller.socket.is_none() => Err("Method not found for transport HTTP"),
+        _ if caller.socket.is_none() && name == "printer.objects.subscribe" => {
+            Err("Subscriptions not available for HTTP transport")
+        }
+        _ => Ok(method),
+    }
+}
+
+/// Runs a method if the caller may and the printer is there.
+///
+/// # Errors
+/// 401 for strangers, 503 while the printer is away, and whatever the method refuses.
+pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
+    if !method.open && call.caller.current_user().is_none() {
+        return Err(RpcError::unauthorized());
+    }
+    if method.needs_printer {
+        let klippy = call.endpoint.klippy();
+        if !klippy.connected {
+            return Err(RpcError::new(503, format!("Klippy Host not connected: {}", klippy.message)));
+        }
+    }
+    (method.run)(call).await
+}
+
+fn failure(id: Value, code: i64, message: &str) -> Value {
+    json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": id})
+}

@@ -1,0 +1,282 @@
+//! WebSocket clients: one task each, a bounded outbox, subscriptions, notifications (moonraker.md 2.5, 2.15).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Endpoint;
+use super::access::User;
+use super::rpc::{self, Caller};
+use super::subscribe::{View, Wanted};
+use crate::gcode::translate::Session;
+
+/// Frames that wait for a client; one that lets more pile up is disconnected.
+const OUTBOX: usize = 64;
+/// Updates leave this much room for answers and notifications; what is skipped is in the next difference.
+const RESERVED: usize = 32;
+/// Requests of one client that are under way at once; the next ones wait in its socket.
+const CONCURRENT: usize = 128;
+/// A frame that cannot be handed to the network for so long ends the connection.
+const WRITE: Duration = Duration::from_secs(10);
+/// As Tornado pings (moonraker.md 2.5).
+const PING: Duration = Duration::from_secs(10);
+/// Largest frame taken: clients send less than 200 kB.
+pub const LARGEST_FRAME: usize = 4 << 20;
+const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
+
+/// What a client told about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    pub name: String,
+    pub version: String,
+    pub kind: String,
+    pub url: String,
+}
+
+/// One open socket, as the rest of the endpoint sees it.
+pub struct Connection {
+    pub id: u64,
+    outbox: mpsc::Sender<Utf8Bytes>,
+    closed: CancellationToken,
+    close_code: AtomicU16,
+    inner: Mutex<Inner>,
+    /// Modal state of the client's G-code; its scripts run one after the other.
+    pub session: tokio::sync::Mutex<Session>,
+}
+
+#[derive(Default)]
+struct Inner {
+    client: Option<Client>,
+    user: Option<User>,
+    subscription: Option<Subscription>,
+}
+
+struct Subscription {
+    wanted: Wanted,
+    /// What the client knows.
+    seen: Arc<View>,
+    /// Set when the answer to the subscription is on its way: updates come after it.
+    answered: bool,
+}
+
+impl Connection {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn user(&self) -> Option<User> {
+        self.lock().user
+    }
+
+    pub fn set_user(&self, user: Option<User>) {
+        self.lock().user = user;
+    }
+
+    pub fn client(&self) -> Option<Client> {
+        self.lock().client.clone()
+    }
+
+    pub fn set_client(&self, client: Client) {
+        self.lock().client = Some(client);
+    }
+
+    /// Replaces what the client is sent; an empty wish ends it.
+    pub fn subscribe(&self, wanted: Wanted, seen: Arc<View>, answered: bool) {
+        self.lock().subscription = (!wanted.is_empty()).then_some(Subscription { wanted, seen, answered });
+    }
+
+    fn answered(&self) {
+        if let Some(subscription) = &mut self.lock().subscription {
+            subscription.answered = true;
+        }
+    }
+
+    /// Queues a frame; a client that does not read is let go.
+    fn push(&self, frame: Utf8Bytes) {
+        if self.outbox.try_send(frame).is_err() {
+            self.close(POLICY);
+        }
+    }
+
+    fn update(&self, view: &Arc<View>) {
+        let mut inner = self.lock();
+        let Some(subscription) = inner.subscription.as_mut().filter(|s| s.answered) else { return };
+        if self.outbox.capacity() < RESERVED {
+            return;
+        }
+        let changes = subscription.wanted.diff(&subscription.seen, view);
+        subscription.seen = view.clone();
+        if !changes.is_empty() {
+            let params = json!([changes, view.eventtime]);
+            let frame = notification("notify_status_update", Some(params));
+            drop(inner);
+            self.push(frame);
+        }
+    }
+
+    fn close(&self, code: u16) {
+        self.close_code.store(code, Ordering::Relaxed);
+        self.closed.cancel();
+    }
+}
+
+fn notification(method: &str, params: Option<Value>) -> Utf8Bytes {
+    let mut frame = Map::new();
+    frame.insert("jsonrpc".to_owned(), "2.0".into());
+    frame.insert("method".to_owned(), method.into());
+    if let Some(params) = params {
+        frame.insert("params".to_owned(), params);
+    }
+    Value::Object(frame).to_string().into()
+}
+
+/// The open sockets of one endpoint.
+#[derive(Default)]
+pub struct Hub {
+    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
+}
+
+impl Hub {
+    fn all(&self) -> Vec<Arc<Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub fn count(&self) -> usize {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub fn find(&self, id: u64) -> Option<Arc<Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// What agents told about themselves.
+    pub fn agents(&self) -> Vec<Client> {
+        self.all().iter().filter_map(|c| c.client()).filter(|client| client.kind == "agent").collect()
+    }
+
+    /// Sends every client the difference that it wants.
+    pub fn publish(&self, view: &Arc<View>) {
+        for connection in self.all() {
+            connection.update(view);
+        }
+    }
+
+    /// Tells all clients, identified or not; `params` is the only element of the list.
+    pub fn notify(&self, method: &str, params: Option<Value>) {
+        self.notify_others(method, params, None);
+    }
+
+    pub fn notify_others(&self, method: &str, params: Option<Value>, except: Option<u64>) {
+        let frame = notification(method, params.map(|params| json!([params])));
+        for connection in self.all().iter().filter(|connection| Some(connection.id) != except) {
+            if connection.user().is_some() {
+                connection.push(frame.clone());
+            }
+        }
+    }
+
+    /// Closes all sockets as a restarting server does.
+    pub fn close_all(&self) {
+        for connection in self.all() {
+            connection.close(GOING_AWAY);
+        }
+    }
+}
+
+/// Serves one socket until either side ends it.
+pub async fn run(endpoint: Arc<Endpoint>, socket: WebSocket, mut caller: Caller) {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let (outbox, frames) = mpsc::channel(OUTBOX);
+    let connection = Arc::new(Connection {
+        id: (u64::from(std::process::id()) << 24) + NEXT.fetch_add(1, Ordering::Relaxed),
+        outbox,
+        closed: endpoint.cancel.child_token(),
+        close_code: AtomicU16::new(GOING_AWAY),
+        inner: Mutex::new(Inner { user: caller.user, ..Inner::default() }),
+        session: tokio::sync::Mutex::default(),
+    });
+    caller.socket = Some(connection.clone());
+    let lock = |hub: &Hub, open: bool| {
+        let mut connections = hub.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if open {
+            connections.insert(connection.id, connection.clone())
+        } else {
+            connections.remove(&connection.id)
+        }
+    };
+    lock(&endpoint.hub, true);
+    let (sink, stream) = socket.split();
+    let writer = tokio::spawn(write(sink, frames, connection.clone()));
+    read(&endpoint, stream, &caller, &connection).await;
+    connection.close(GOING_AWAY);
+    lock(&endpoint.hub, false);
+    let _ended = writer.await;
+    if let Some(client) = connection.client().filter(|client| client.kind == "agent") {
+        let params = json!({"agent": client.name, "event": "disconnected"});
+        endpoint.hub.notify("notify_agent_event", Some(params));
+    }
+}
+
+/// Takes requests. Each is begun in the order of its arrival; answers may overtake each other.
+async fn read(
+    endpoint: &Arc<Endpoint>,
+    mut stream: SplitStream<WebSocket>,
+    caller: &Caller,
+    connection: &Arc<Connection>,
+) {
+    let mut pending = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = connection.closed.cancelled() => return,
+            message = stream.next(), if pending.len() < CONCURRENT => match message {
+                Some(Ok(Message::Text(text))) => {
+                    pending.push(rpc::respond(endpoint.clone(), caller.clone(), text));
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+            Some(answer) = pending.next() => {
+                let Some(answer) = answer else { continue };
+                let sent = tokio::time::timeout(WRITE, connection.outbox.send(answer.into())).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+                connection.answered();
+            }
+        }
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut frames: mpsc::Receiver<Utf8Bytes>,
+    connection: Arc<Connection>,
+) {
+    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
+    loop {
+        let message = tokio::select! {
+            () = connection.closed.cancelled() => break,
+            frame = frames.recv() => match frame {
+                Some(frame) => Message::Text(frame),
+                None => break,
+            },
+            _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
+        };
+        if !matches!(tokio::time::timeout(WRITE, sink.send(message)).await, Ok(Ok(()))) {
+            connection.closed.cancel();
+            return;
+        }
+    }
+    let code = connection.close_code.load(Ordering::Relaxed);
+    let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }));
+    let _gone = tokio::time::timeout(Duration::from_secs(1), sink.send(close)).await;
+}

@@ -1,0 +1,155 @@
+//! What a client wants of the printer's objects, and what it is sent (moonraker.md 2.7).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::error::RpcError;
+use super::klippy::Klippy;
+use super::view::Object;
+
+/// All objects at one moment; unchanged ones are shared with the view before.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Monotonic seconds.
+    pub eventtime: f64,
+    pub klippy: Klippy,
+    pub objects: BTreeMap<String, Arc<Object>>,
+}
+
+impl View {
+    /// The next view: objects that equal their predecessor are the same in memory, so that a diff is cheap.
+    pub fn follow(&self, eventtime: f64, klippy: Klippy, objects: BTreeMap<String, Object>) -> Self {
+        let shared = |(name, object): (String, Object)| match self.objects.get(&name) {
+            Some(before) if **before == object => (name, before.clone()),
+            _ => (name, Arc::new(object)),
+        };
+        Self { eventtime, klippy, objects: objects.into_iter().map(shared).collect() }
+    }
+}
+
+/// Objects, each with the fields wanted of it; `None` is all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted(BTreeMap<String, Option<Vec<String>>>);
+
+impl Wanted {
+    /// Reads the `objects` argument.
+    ///
+    /// # Errors
+    /// 400 `Invalid argument` for anything but a list of names or null.
+    pub fn parse(objects: &Value) -> Result<Self, RpcError> {
+        let invalid = || RpcError::bad_request("Invalid argument");
+        let members = objects.as_object().ok_or_else(invalid)?;
+        let mut wanted = BTreeMap::new();
+        for (name, fields) in members {
+            let fields = match fields {
+                Value::Null => None,
+                Value::Array(items) => Some(
+                    items
+                        .iter()
+                        .map(|f| f.as_str().map(str::to_owned).ok_or_else(invalid))
+                        .collect::<Result<_, _>>()?,
+                ),
+                _ => return Err(invalid()),
+            };
+            wanted.insert(name.clone(), fields);
+        }
+        Ok(Self(wanted))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The complete state of what is wanted: an unknown object is empty, an unknown field null.
+    pub fn full(&self, view: &View) -> Map<String, Value> {
+        let pick = |(name, fields): (&String, &Option<Vec<String>>)| {
+            let object = view.objects.get(name);
+            let picked = match fields {
+                None => object.map(|object| Object::clone(object)).unwrap_or_default(),
+                Some(fields) => fields
+                    .iter()
+                    .map(|field| {
+                        (field.clone(), object.and_then(|o| o.get(field)).cloned().unwrap_or(Value::Null))
+                    })
+                    .collect(),
+            };
+            (name.clone(), Value::Object(picked))
+        };
+        self.0.iter().map(pick).collect()
+    }
+
+    /// What changed of it: fields with their whole new value, objects without change left out.
+    pub fn diff(&self, before: &View, after: &View) -> Map<String, Value> {
+        let mut changes = Map::new();
+        for (name, fields) in &self.0 {
+            let Some(new) = after.objects.get(name) else { continue };
+            let old = before.objects.get(name);
+            if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+                continue;
+            }
+            let wanted = |field: &str| fields.as_ref().is_none_or(|fields| fields.iter().any(|f| f == field));
+            let changed: Object = new
+                .iter()
+                .filter(|(field, value)| wanted(field) && old.and_then(|old| old.get(*field)) != Some(*value))
+                .map(|(field, value)| (field.clone(), value.clone()))
+                .collect();
+            if !changed.is_empty() {
+                changes.insert(name.clone(), Value::Object(changed));
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(before: Option<&View>, objects: Value) -> View {
+        let klippy = Klippy { connected: true, state: "ready", message: String::new() };
+        let objects: BTreeMap<String, Object> = serde_json::from_value(objects).expect("objects");
+        let empty = View { eventtime: 0.0, klippy: klippy.clone(), objects: BTreeMap::new() };
+        before.unwrap_or(&empty).follow(1.0, klippy, objects)
+    }
+
+    /// The requests and answers of `subscription_semantics.json`.
+    #[test]
+    fn the_first_answer_is_complete_and_never_an_error() {
+        let now = view(
+            None,
+            json!({"extruder": {"temperature": 24.02, "target": 0.0, "power": 0.0}, "toolhead": {"stalls": 0}}),
+        );
+        let wanted = Wanted::parse(&json!({
+            "extruder": ["temperature", "target"], "noobject": null, "toolhead": ["nofield"], "none": ["a"]
+        }))
+        .expect("valid");
+        assert_eq!(
+            Value::Object(wanted.full(&now)),
+            json!({"extruder": {"temperature": 24.02, "target": 0.0}, "noobject": {}, "toolhead": {"nofield": null}, "none": {"a": null}})
+        );
+        let refused = Wanted::parse(&json!({"fan": "speed"})).expect_err("a string is no list");
+        assert_eq!(refused.message, "Invalid argument");
+    }
+
+    #[test]
+    fn later_updates_carry_changed_fields_only() {
+        let first =
+            view(None, json!({"extruder": {"temperature": 24.0, "target": 0.0}, "fan": {"speed": 0.0}}));
+        let second = view(
+            Some(&first),
+            json!({"extruder": {"temperature": 25.5, "target": 60.0}, "fan": {"speed": 0.0}}),
+        );
+        let temperature = Wanted::parse(&json!({"extruder": ["temperature"], "fan": null})).expect("valid");
+        assert_eq!(
+            Value::Object(temperature.diff(&first, &second)),
+            json!({"extruder": {"temperature": 25.5}})
+        );
+        assert!(Arc::ptr_eq(&first.objects["fan"], &second.objects["fan"]), "unchanged objects are shared");
+        assert!(temperature.diff(&second, &second).is_empty());
+        assert!(Wanted::default().diff(&first, &second).is_empty());
+    }
+}

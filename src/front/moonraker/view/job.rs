@@ -1,0 +1,115 @@
+//! The job: `print_stats` and what goes with it (moonraker.md 3.1, 2.16).
+
+use serde_json::{Value, json};
+
+use super::{Builder, Input};
+use crate::model::{Activity, Job, JobPhase};
+
+pub fn add(builder: &mut Builder, input: &Input<'_>) {
+    let job = &input.state.job;
+    let state = state_word(input);
+    builder.object("print_stats", print_stats(input, state));
+    builder.object("virtual_sdcard", virtual_sdcard(input, state));
+    builder.object("display_status", json!({"progress": rounded(job.progress), "message": message(input)}));
+    builder.object("pause_resume", json!({"is_paused": state == "paused"}));
+    let busy = matches!(input.state.device.activity, Activity::Busy(_));
+    let timeout = if state == "printing" || (busy && !job.phase.active()) { "Printing" } else { "Ready" };
+    let printing_time = if state == "printing" { job.total_seconds(input.now) } else { 0.0 };
+    builder.object("idle_timeout", json!({"state": timeout, "printing_time": tenths(printing_time)}));
+}
+
+/// One of the six words that clients know, never a transient `standby` within a job (moonraker.md 2.10).
+pub fn state_word(input: &Input<'_>) -> &'static str {
+    let job = &input.state.job;
+    if input.klippy.state == "shutdown" && job.phase.active() {
+        return "error";
+    }
+    match job.phase {
+        JobPhase::Idle => "standby",
+        JobPhase::Paused | JobPhase::Resuming => "paused",
+        JobPhase::Complete => "complete",
+        JobPhase::Cancelled => "cancelled",
+        JobPhase::Failed => "error",
+        JobPhase::Cancelling if input.state.device.job.stage == crate::model::DeviceStage::Paused => "paused",
+        _ => "printing",
+    }
+}
+
+/// The path under which the library lists the file; a job of the printer's own has only a title.
+pub fn file_name(job: &Job) -> &str {
+    job.file.as_deref().or(job.title.as_deref()).unwrap_or("")
+}
+
+fn print_stats(input: &Input<'_>, state: &str) -> Value {
+    let job = &input.state.job;
+    let shown = job.phase != JobPhase::Idle;
+    json!({
+        "filename": if shown { file_name(job) } else { "" },
+        "total_duration": if shown { tenths(job.total_seconds(input.now)) } else { 0.0 },
+        "print_duration": if shown { tenths(job.print_seconds(input.now)) } else { 0.0 },
+        "filament_used": filament_used(input),
+        "state": state,
+        "message": problem(input),
+        "info": {"total_layer": job.total_layers, "current_layer": job.layer},
+    })
+}
+
+/// As reported, else the slicer's total in proportion to the progress.
+fn filament_used(input: &Input<'_>) -> f64 {
+    let job = &input.state.job;
+    if job.phase == JobPhase::Idle {
+        return 0.0;
+    }
+    let total = || input.file.and_then(|file| file.metadata.get("filament_total_mm")).and_then(Value::as_f64);
+    tenths(job.filament_used_mm.or_else(|| total().map(|total| total * job.progress)).unwrap_or(0.0))
+}
+
+/// Why the job ended or waits: faults while it runs, the reason at its end.
+fn problem(input: &Input<'_>) -> String {
+    let job = &input.state.job;
+    match job.phase {
+        JobPhase::Failed | JobPhase::Cancelled => job.reason.clone().unwrap_or_default(),
+        phase if phase.active() => {
+            input.state.faults().next().map(crate::model::Fault::line).unwrap_or_default()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The line on the display: the transfer, the step, or why the printer is busy.
+fn message(input: &Input<'_>) -> Option<String> {
+    let job = &input.state.job;
+    if let (JobPhase::Transferring, Some(transfer)) = (job.phase, job.transfer) {
+        let percent = (transfer.sent * 100).checked_div(transfer.total).unwrap_or(0);
+        return Some(format!("Sending the file to the printer: {percent} %"));
+    }
+    match (job.phase, &input.state.device.activity) {
+        (JobPhase::Starting, _) => Some("Waiting for the printer to start".to_owned()),
+        (phase, _) if phase.active() => job.detail.clone(),
+        (_, Activity::Busy(what)) => Some(what.clone()),
+        _ => None,
+    }
+}
+
+fn virtual_sdcard(input: &Input<'_>, state: &str) -> Value {
+    let job = &input.state.job;
+    let size = input.file.map(|file| file.size).or(job.transfer.map(|transfer| transfer.total)).unwrap_or(0);
+    let path = job.file.as_ref().filter(|_| job.phase != JobPhase::Idle);
+    // Clients compute the same progress from position and size: the printers report percent only.
+    let position = (job.progress.clamp(0.0, 1.0) * size as f64) as u64;
+    json!({
+        "file_path": path.map(|path| input.library.join(path).to_string_lossy().into_owned()),
+        "progress": rounded(job.progress),
+        "is_active": state == "printing",
+        "file_position": if path.is_some() { position } else { 0 },
+        "file_size": if path.is_some() { size } else { 0 },
+    })
+}
+
+fn rounded(ratio: f64) -> f64 {
+    (ratio.clamp(0.0, 1.0) * 10_000.0).round() / 10_000.0
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

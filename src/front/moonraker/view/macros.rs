@@ -1,0 +1,31 @@
+//! Commands and macros (moonraker.md 3.1, section 5 "Macros").
+
+use serde_json::{Map, Value, json};
+
+use super::{Builder, Input};
+use crate::gcode::script;
+
+/// Both UIs want these three, and hide them from the macro panel when they rename something.
+const PRINT_CONTROL: [(&str, &str); 3] =
+    [("PAUSE", "BASE_PAUSE"), ("RESUME", "BASE_RESUME"), ("CANCEL_PRINT", "BASE_CANCEL_PRINT")];
+
+pub fn add(builder: &mut Builder, input: &Input<'_>) {
+    let help = script::command_help(input.caps, input.state);
+    for (name, base) in PRINT_CONTROL {
+        let section = format!("gcode_macro {name}");
+        builder.object(section.as_str(), json!({}));
+        builder.section(
+            &section,
+            json!({"rename_existing": base, "gcode": base, "description": "Print control"}),
+        );
+    }
+    for name in script::macros(input.caps, input.state) {
+        let section = format!("gcode_macro {name}");
+        let text = help.iter().find(|(command, _)| *command == name).map_or("", |(_, text)| text.as_str());
+        builder.object(section.as_str(), json!({}));
+        builder.section(&section, json!({"gcode": name, "description": text}));
+    }
+    let commands: Map<String, Value> =
+        help.into_iter().map(|(name, text)| (name, json!({"help": text}))).collect();
+    builder.object("gcode", json!({"commands": commands}));
+}

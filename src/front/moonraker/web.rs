@@ -1,0 +1,98 @@
+//! What a browser finds at `/`: a built Mainsail or Fluidd that is configured, else a plain status page.
+
+use std::path::PathBuf;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Method, Response, StatusCode};
+use serde_json::json;
+
+use super::Endpoint;
+use super::download;
+use super::error::RpcError;
+use super::http::{decoded, json_answer, respond_text};
+
+/// Answers everything that is not the API.
+///
+/// # Errors
+/// 404 as JSON, 405 for anything but reading.
+pub async fn answer(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Response<Body>, RpcError> {
+    let exists = path == "/" || endpoint.config.web_root.is_some();
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return Err(if exists {
+            RpcError::new(405, "Method Not Allowed")
+        } else {
+            RpcError::not_found("Not Found")
+        });
+    }
+    match &endpoint.config.web_root {
+        Some(root) => from_folder(endpoint, parts, root, path).await,
+        None if path == "/" => {
+            Ok(respond_text(StatusCode::OK, "text/html; charset=UTF-8", status_page(endpoint)))
+        }
+        None => Err(RpcError::not_found("Not Found")),
+    }
+}
+
+async fn from_folder(
+    endpoint: &Endpoint,
+    parts: &Parts,
+    root: &std::path::Path,
+    path: &str,
+) -> Result<Response<Body>, RpcError> {
+    if path == "/config.json" {
+        return Ok(json_answer(StatusCode::OK, &page_config(endpoint, parts)));
+    }
+    let path = decoded(path.trim_start_matches('/'));
+    let plain = path.split('/').all(|part| part != ".." && !part.contains(['\\', '\0']));
+    if !plain {
+        return Err(RpcError::not_found("Not Found"));
+    }
+    let file: PathBuf = if path.is_empty() { root.join("index.html") } else { root.join(&path) };
+    let inside = tokio::fs::canonicalize(&file).await.ok();
+    let base = tokio::fs::canonicalize(root).await.ok();
+    let inside = inside.zip(base).filter(|(file, base)| file.starts_with(base)).map(|(file, _)| file);
+    match inside {
+        Some(file) if tokio::fs::metadata(&file).await.is_ok_and(|facts| facts.is_file()) => {
+            let name = file.to_string_lossy().into_owned();
+            download::send(parts, &file, &name, false).await
+        }
+        // Routes of a single-page application have no file; files of it that are missing are missing.
+        _ if !path.rsplit('/').next().unwrap_or_default().contains('.') => {
+            download::send(parts, &root.join("index.html"), "index.html", false).await
+        }
+        _ => Err(RpcError::not_found("Not Found")),
+    }
+}
+
+/// Mainsail takes the page's own host when none is named; Fluidd wants the endpoint in full (moonraker.md 4.1, 4.2).
+fn page_config(_endpoint: &Endpoint, parts: &Parts) -> serde_json::Value {
+    let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let full = parts.extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.path().to_owned());
+    let prefix = full.as_deref().and_then(|full| full.strip_suffix("/config.json")).unwrap_or_default();
+    let endpoint = format!("http://{host}{prefix}");
+    if prefix.is_empty() {
+        return json!({"instancesDB": "moonraker", "endpoints": [endpoint], "blacklist": [], "hosted": false});
+    }
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
+    let instance = json!({"hostname": name, "port": port.parse::<u16>().unwrap_or(80), "path": prefix});
+    json!({"instancesDB": "json", "instances": [instance], "endpoints": [endpoint], "blacklist": [], "hosted": false})
+}
+
+fn status_page(endpoint: &Endpoint) -> String {
+    let klippy = endpoint.klippy();
+    let title = escaped(endpoint.station.printer.title());
+    let message = escaped(&klippy.message).replace('\n', "<br>");
+    format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} - moongate</title></head>\
+         <body><h1>{title}</h1><p>{}: {message}</p>\
+         <p>This is the Moonraker endpoint of this printer. Enter this host and port in Mainsail, Fluidd, Home Assistant \
+         or your slicer (host type Klipper / Moonraker), or set <code>web_root</code> to the folder of a built web \
+         interface.</p></body></html>",
+        klippy.state
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,298 @@
+//! A scripted printer for tests: it keeps its state and files when the gateway is gone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::*;
+use crate::printer::{
+    self, Driver, DriverIo, DriverParts, FileError, PrinterFiles, PrinterHandle, PrinterSettings, ProgressFn,
+    RemoteFile, StateWriter,
+};
+
+/// What the printer does with a start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum OnStart {
+    /// Acknowledges it and prepares.
+    #[default]
+    Land,
+    /// Acknowledges it, and shows nothing of it until the test says so.
+    Silent,
+    /// Acknowledges it and shows its file, not more.
+    ShowFile,
+    Refuse,
+    /// Takes it, and the link is lost before the answer.
+    LoseLink,
+}
+
+#[derive(Default)]
+pub struct Machine {
+    pub device: Device,
+    pub files: BTreeMap<String, u64>,
+    pub starts: Vec<StartJob>,
+    pub cancels: usize,
+    pub uploads: Vec<String>,
+    pub deleted: Vec<String>,
+    pub listings: usize,
+    pub on_start: OnStart,
+    /// Uploads stop after half of the file.
+    pub stuck_upload: bool,
+    pub refuse_deletes: bool,
+    writer: Option<StateWriter>,
+}
+
+#[derive(Clone, Default)]
+pub struct Fake {
+    machine: Arc<Mutex<Machine>>,
+    lose: Arc<Notify>,
+}
+
+pub fn caps() -> Capabilities {
+    Capabilities {
+        vendor: "Acme".into(),
+        model: "One".into(),
+        nozzles: vec![HeaterCaps { max: Some(300.0) }],
+        files: FileCaps {
+            list: true,
+            download: true,
+            delete: true,
+            archives: true,
+            gcode: true,
+            remove_after_job: true,
+        },
+        filament: FilamentCaps { map: true, ..FilamentCaps::default() },
+        ..Capabilities::default()
+    }
+}
+
+impl Fake {
+    pub fn new() -> Self {
+        let fake = Self::default();
+        fake.machine().device.job.stage = DeviceStage::Idle;
+        fake
+    }
+
+    pub fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap()
+    }
+
+    pub fn connect(
+        &self,
+        caps: Capabilities,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> PrinterHandle {
+        let settings = PrinterSettings {
+            name: "one".into(),
+            title: "One".into(),
+            read_only: false,
+            allow_vendor: false,
+        };
+        let parts = DriverParts {
+            capabilities: caps,
+            driver: Box::new(self.clone()),
+            files: Arc::new(self.clone()),
+            camera: None,
+        };
+        printer::start(settings, parts, tasks, cancel.clone())
+    }
+
+    /// Changes what the printer shows, and reports it if there is a link.
+    pub fn show(&self, change: impl FnOnce(&mut Device)) {
+        let mut machine = self.machine();
+        change(&mut machine.device);
+        let (writer, device) = (machine.writer.clone(), machine.device.clone());
+        drop(machine);
+        if let Some(writer) = writer {
+            writer.report(|current| *current = device);
+        }
+    }
+
+    pub fn stage(&self, stage: DeviceStage) {
+        self.show(|device| device.job.stage = stage);
+    }
+
+    /// Shows the last job that was started in this stage.
+    pub fn run(&self, stage: DeviceStage) {
+        let start = self.machine().starts.last().cloned().unwrap();
+        self.show(|device| {
+            device.job.stage = stage;
+            device.job.token = Some(start.token.to_string());
+            device.job.title = Some(start.title);
+            device.job.file = Some(start.remote_path);
+        });
+    }
+
+    pub fn lose_link(&self) {
+        self.lose.notify_one();
+    }
+
+    fn take(&self, command: &Command) -> Result<Outcome, CommandError> {
+        let ok = Ok(Outcome::new(Seen::Acknowledged));
+        match command {
+            Command::StartJob(start) => {
+                self.machine().starts.push(StartJob::clone(start));
+                let on_start = self.machine().on_start.clone();
+                match on_start {
+                    OnStart::Land => self.run(DeviceStage::Preparing),
+                    OnStart::ShowFile => {
+                        let start = start.clone();
+                        self.show(|device| device.job.token = Some(start.token.to_string()));
+                    }
+                    OnStart::Silent => {}
+                    OnStart::LoseLink => self.lose_link(),
+                    OnStart::Refuse => {
+                        return Err(CommandError::Refused { code: "E7".into(), text: "No bed.".into() });
+                    }
+                }
+                ok
+            }
+            Command::Cancel => {
+                self.machine().cancels += 1;
+                self.stage(DeviceStage::Cancelled);
+                ok
+            }
+            _ => ok,
+        }
+    }
+}
+
+impl Driver for Fake {
+    fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
+        Box::pin(async move {
+            self.machine().writer = Some(io.state.clone());
+            io.state.link(LinkPhase::Syncing);
+            self.show(|_| {});
+            io.state.link(LinkPhase::Online);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => break,
+                    () = self.lose.notified() => break,
+                    Some(request) = io.commands.recv() => {
+                        let result = self.take(&request.command);
+                        let lost = self.machine().on_start == OnStart::LoseLink
+                            && matches!(request.command, Command::StartJob(_));
+                        if !lost {
+                            request.answer(result);
+                        }
+                    }
+                }
+            }
+            self.machine().writer = None;
+            LinkFault { code: "T".into(), text: "Lost.".into(), remedy: "Wait.".into(), permanent: false }
+        })
+    }
+}
+
+impl PrinterFiles for Fake {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
+        let mut machine = self.machine();
+        machine.listings += 1;
+        let file = |(path, size): (&String, &u64)| RemoteFile {
+            path: path.clone(),
+            size: *size,
+            directory: false,
+            modified: None,
+        };
+        let files = machine.files.iter().map(file).collect();
+        Box::pin(async move { Ok(files) })
+    }
+
+    fn upload(
+        &self,
+        local: PathBuf,
+        remote: String,
+        _md5: String,
+        progress: ProgressFn,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async move {
+            let size = std::fs::metadata(&local).map_err(|error| FileError::Failed(error.to_string()))?.len();
+            self.machine().uploads.push(remote.clone());
+            self.machine().files.insert(remote.clone(), size / 2);
+            progress(size / 2);
+            while self.machine().stuck_upload {
+                tokio::select! {
+                    () = cancel.cancelled() => return Err(FileError::Cancelled),
+                    () = tokio::time::sleep(Duration::from_secs(1)) => progress(size / 2),
+                }
+            }
+            self.machine().files.insert(remote, size);
+            progress(size);
+            Ok(())
+        })
+    }
+
+    fn download(
+        &self,
+        remote: String,
+        local: PathBuf,
+        progress: ProgressFn,
+        _cancel: CancellationToken,
+    ) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async move {
+            if !self.machine().files.contains_key(&remote) {
+                return Err(FileError::NotFound("gone".into()));
+            }
+            std::fs::write(local, remote).map_err(|error| FileError::Failed(error.to_string()))?;
+            progress(1);
+            Ok(())
+        })
+    }
+
+    fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async move {
+            let mut machine = self.machine();
+            if machine.refuse_deletes {
+                return Err(FileError::Offline("away".into()));
+            }
+            machine.files.remove(&remote);
+            machine.deleted.push(remote);
+            Ok(())
+        })
+    }
+
+    fn job_path(&self, name: &str) -> String {
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()
+    }
+}
+
+/// A sliced archive with plates of one filament each: (number, material, colour).
+pub fn archive(plates: &[(u32, &str, &str)]) -> Vec<u8> {
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let mut entry = |name: String, text: String| {
+        zip.start_file(name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    };
+    let mut info = String::from("<?xml version=\"1.0\"?><config>");
+    for (at, (number, material, color)) in plates.iter().enumerate() {
+        entry(
+            format!("Metadata/plate_{number}.gcode"),
+            format!(
+                "; HEADER_BLOCK_START\n; total layer number: {number}0\n; HEADER_BLOCK_END\nG28\n; plate {number}\n"
+            ),
+        );
+        info += &format!(
+            "<plate><metadata key=\"index\" value=\"{number}\"/><metadata key=\"prediction\" value=\"{number}00\"/>\
+             <metadata key=\"weight\" value=\"{number}.5\"/>\
+             <filament id=\"{}\" type=\"{material}\" color=\"{color}\" used_m=\"{number}\" used_g=\"{number}.5\"/></plate>",
+            at + 1
+        );
+    }
+    entry("Metadata/slice_info.config".into(), info + "</config>");
+    entry("3D/3dmodel.model".into(), "<model/>".into());
+    zip.finish().unwrap().into_inner()
+}
+
+pub fn gcode() -> Vec<u8> {
+    include_bytes!("../../fixtures/gcode/prusaslicer-2.5.0/box.gcode").to_vec()
+}

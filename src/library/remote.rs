@@ -1,0 +1,404 @@
+//! The printer's own storage, shown below `printer/` from a cached listing.
+//!
+//! Listing is costly at the printer and disturbs a running print (bambu.md T26): it is fetched when somebody asks and
+//! the cache is old, and not while a job is under way unless nothing is known yet and the folder itself is opened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use md5::{Digest, Md5};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::index::{directory_entry, event};
+use super::names::{self, Content};
+use super::{Entry, EntryKind, FileRecord, JobFile, Library, LibraryAction, LibraryError, disk};
+use crate::metadata::FileMetadata;
+use crate::model::{Event, FileCaps, UnixSeconds};
+use crate::printer::{FileError, RemoteFile};
+
+/// A listing of this age is fetched again when somebody asks.
+const OLD: Duration = Duration::from_secs(60);
+/// Listing a full card over FTPS takes long; after this it is given up.
+const LIST_DEADLINE: Duration = Duration::from_secs(60);
+/// A download without a byte for this long is given up.
+const IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// Entries shown; a card with more is shown in part.
+const MAX_ENTRIES: usize = 10_000;
+
+#[derive(Default)]
+pub struct Remote {
+    view: Mutex<View>,
+    fetching: tokio::sync::Mutex<()>,
+    changed: AtomicBool,
+    refreshing: AtomicBool,
+}
+
+#[derive(Default)]
+struct View {
+    at: Option<Instant>,
+    files: Vec<RemoteFile>,
+    entries: BTreeMap<String, Listed>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Listed {
+    entry: Entry,
+    /// Path on the printer's storage.
+    stored: String,
+    size: u64,
+    archive: bool,
+}
+
+pub fn file_error(error: FileError) -> LibraryError {
+    match error {
+        FileError::Offline(text) => LibraryError::Offline(text),
+        FileError::NotFound(text) => LibraryError::NotFound(text),
+        FileError::Full(text) => LibraryError::Full(text),
+        FileError::BadName(text) => LibraryError::BadName(text),
+        FileError::NotAllowed(text) | FileError::Busy(text) => LibraryError::InUse(text),
+        FileError::Unsupported(text) | FileError::Failed(text) => LibraryError::Failed(text),
+        FileError::Cancelled => LibraryError::Failed("The transfer was cancelled.".to_owned()),
+    }
+}
+
+impl Remote {
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Library {
+    /// Notes when the printer says that its files changed.
+    pub(super) fn follow_printer(&self, tasks: &TaskTracker) {
+        let mut events = self.inner.printer.events();
+        let library = self.clone();
+        tasks.spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    () = library.inner.cancel.cancelled() => return,
+                    event = events.recv() => event,
+                };
+                match event {
+                    Ok(Event::PrinterFilesChanged)
+                    | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                        library.inner.remote.changed.store(true, Ordering::Relaxed);
+                    }
+                    Ok(_) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                }
+            }
+        });
+    }
+
+    fn files_caps(&self) -> FileCaps {
+        self.inner.printer.capabilities().files.clone()
+    }
+
+    fn can_list(&self) -> bool {
+        self.files_caps().list && self.inner.printer.state().online()
+    }
+
+    fn remote_is_old(&self) -> bool {
+        let changed = self.inner.remote.changed.load(Ordering::Relaxed);
+        changed || self.inner.remote.view().at.is_none_or(|at| at.elapsed() >= OLD)
+    }
+
+    /// Fetches the listing in the background, if it is old and nothing is printing.
+    pub(super) fn refresh_remote_soon(&self) {
+        let idle = !self.inner.printer.state().printing();
+        if !idle || !self.can_list() || !self.remote_is_old() {
+            return;
+        }
+        if self.inner.remote.refreshing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let library = self.clone();
+        self.inner.tasks.spawn(async move {
+            let fetched = tokio::select! {
+                () = library.inner.cancel.cancelled() => Ok(()),
+                fetched = library.fetch_listing() => fetched,
+            };
+            if let Err(error) = fetched {
+                tracing::debug!(%error, "The printer's files cannot be listed.");
+            }
+            library.inner.remote.refreshing.store(false, Ordering::Release);
+        });
+    }
+
+    async fn fetch_listing(&self) -> Result<(), LibraryError> {
+        let _one = self.inner.remote.fetching.lock().await;
+        if !self.remote_is_old() {
+            return Ok(());
+        }
+        self.inner.remote.changed.store(false, Ordering::Relaxed);
+        let listed = tokio::time::timeout(LIST_DEADLINE, self.inner.printer.files().list()).await;
+        let listed = match listed {
+            Ok(Ok(files)) => Ok(files),
+            Ok(Err(error)) => Err(file_error(error)),
+            Err(_late) => Err(LibraryError::Failed("The printer did not list its files in time.".to_owned())),
+        };
+        // A printer that cannot be listed now is not asked again at once.
+        self.inner.remote.view().at = Some(Instant::now());
+        self.show(listed?);
+        Ok(())
+    }
+
+    fn show(&self, mut files: Vec<RemoteFile>) {
+        files.truncate(MAX_ENTRIES);
+        let entries = view(&files, &self.files_caps());
+        let old = {
+            let mut view = self.inner.remote.view();
+            view.files = files;
+            std::mem::replace(&mut view.entries, entries.clone())
+        };
+        let action = |directory: bool, made: bool| match (directory, made) {
+            (true, true) => LibraryAction::CreateDirectory,
+            (true, false) => LibraryAction::DeleteDirectory,
+            (false, true) => LibraryAction::CreateFile,
+            (false, false) => LibraryAction::DeleteFile,
+        };
+        let is_directory = |listed: &Listed| listed.entry.kind == EntryKind::Directory;
+        let gone = old.iter().filter(|(path, _)| !entries.contains_key(*path)).map(|(_, listed)| {
+            event(
+                action(is_directory(listed), false),
+                Entry { size: 0, modified: 0.0, ..listed.entry.clone() },
+            )
+        });
+        let new = entries
+            .iter()
+            .filter(|(path, listed)| old.get(*path) != Some(listed))
+            .map(|(_, listed)| event(action(is_directory(listed), true), listed.entry.clone()));
+        self.tell(gone.chain(new).collect::<Vec<_>>());
+    }
+
+    /// The `printer` folder itself, where the printer has files to show.
+    pub(super) fn remote_root(&self) -> Option<Entry> {
+        let entry = Entry { on_printer: true, ..directory_entry(names::PRINTER, 0.0) };
+        self.files_caps().list.then_some(entry)
+    }
+
+    /// The folder and everything known below it.
+    pub(super) fn remote_entries(&self) -> Vec<Entry> {
+        let known =
+            self.inner.remote.view().entries.values().map(|listed| listed.entry.clone()).collect::<Vec<_>>();
+        self.remote_root().into_iter().chain(known).collect()
+    }
+
+    /// What a folder on the printer holds; fetched now if nothing is known of it.
+    pub(super) async fn remote_directory(&self, path: &str) -> Result<Vec<Entry>, LibraryError> {
+        if !self.files_caps().list {
+            return Err(LibraryError::NotFound("This printer does not show its files.".to_owned()));
+        }
+        let known = self.inner.remote.view().at.is_some();
+        let wanted = !known || (self.remote_is_old() && !self.inner.printer.state().printing());
+        if wanted && self.can_list() {
+            self.fetch_listing().await?;
+        } else if !known {
+            return Err(LibraryError::Offline(
+                "The printer is not connected: its files are not known.".to_owned(),
+            ));
+        }
+        let view = self.inner.remote.view();
+        let there = path == names::PRINTER
+            || view.entries.get(path).is_some_and(|listed| listed.entry.kind == EntryKind::Directory);
+        if !there {
+            return Err(LibraryError::NotFound(format!("There is no folder \"{path}\".")));
+        }
+        let inside = view.entries.values().filter(|listed| names::split(&listed.entry.path).0 == path);
+        Ok(inside.map(|listed| listed.entry.clone()).collect())
+    }
+
+    fn listed(&self, path: &str) -> Result<Listed, LibraryError> {
+        let listed = self.inner.remote.view().entries.get(path).cloned();
+        listed
+            .filter(|listed| listed.entry.kind != EntryKind::Directory)
+            .ok_or_else(|| LibraryError::NotFound(format!("There is no file \"{path}\" on the printer.")))
+    }
+
+    pub(super) fn remote_record(&self, path: &str) -> Result<FileRecord, LibraryError> {
+        let listed = self.listed(path)?;
+        let size = listed.entry.size;
+        Ok(FileRecord {
+            uuid: identity(&listed),
+            metadata: FileMetadata { size, ..FileMetadata::default() },
+            thumbnails: Vec::new(),
+            plate: None,
+            source: PathBuf::new(),
+            print_start_time: None,
+            job_id: None,
+            entry: listed.entry,
+        })
+    }
+
+    pub(super) async fn remote_job_file(&self, path: &str) -> Result<JobFile, LibraryError> {
+        if self.inner.remote.view().at.is_none() && self.can_list() {
+            self.fetch_listing().await?;
+        }
+        let listed = self.listed(path)?;
+        Ok(JobFile {
+            path: path.to_owned(),
+            local: None,
+            uuid: identity(&listed),
+            stored: listed.stored,
+            archive: listed.archive,
+            plate: None,
+            chosen_plate: None,
+            size: listed.size,
+            metadata: FileMetadata { size: listed.size, ..FileMetadata::default() },
+        })
+    }
+
+    /// Whether the printer's listing shows a file of this size; asks the printer if it can be asked.
+    pub async fn printer_holds(&self, stored: &str, size: u64) -> bool {
+        if !self.can_list() || self.inner.printer.state().printing() {
+            return false;
+        }
+        self.inner.remote.changed.store(true, Ordering::Relaxed);
+        if let Err(error) = self.fetch_listing().await {
+            tracing::debug!(%error, "The printer's files cannot be listed; the file is sent again.");
+            return false;
+        }
+        let stored = stored.trim_start_matches('/');
+        let same = |file: &RemoteFile| file.path.trim_start_matches('/') == stored && file.size == size;
+        self.inner.remote.view().files.iter().any(same)
+    }
+
+    /// A local copy of a file on the printer.
+    pub(super) async fn open_remote(&self, path: &str) -> Result<PathBuf, LibraryError> {
+        let listed = self.listed(path)?;
+        if !self.files_caps().download {
+            return Err(LibraryError::Failed("This printer does not hand out its files.".to_owned()));
+        }
+        let extension = if listed.archive { "3mf" } else { "gcode" };
+        let cache = self.inner.root.join(names::CACHE);
+        let copy = cache.join(format!("printer-{}.{extension}", identity(&listed)));
+        if !copy.exists() {
+            self.check_free(listed.size).await?;
+            self.fetch(&listed, &copy).await?;
+            disk::evict(&cache);
+        }
+        if listed.archive && names::content(path) == Content::Gcode {
+            return self.unpacked(copy, &format!("printer-{}-1.gcode", identity(&listed)), 1).await;
+        }
+        Ok(copy)
+    }
+
+    async fn fetch(&self, listed: &Listed, copy: &std::path::Path) -> Result<(), LibraryError> {
+        let partial = copy.with_extension(format!("{}.part", uuid::Uuid::new_v4().simple()));
+        let cancel = self.inner.cancel.child_token();
+        // However this ends, also by a client that leaves: the transfer ends and the part of a file goes.
+        let _stop = cancel.clone().drop_guard();
+        let guard = tempfile::TempPath::try_from_path(partial.clone())
+            .map_err(|e| disk::failed("fetch the file", &e))?;
+        let moved = Arc::new(tokio::sync::Notify::new());
+        let progress = {
+            let moved = moved.clone();
+            Arc::new(move |_bytes: u64| moved.notify_one())
+        };
+        let files = self.inner.printer.files().clone();
+        let download = files.download(listed.stored.clone(), partial, progress, cancel.clone());
+        watched(download, &moved, &cancel).await?.map_err(file_error)?;
+        guard.persist(copy).map_err(|error| disk::failed("fetch the file", &error.error))
+    }
+
+    pub(super) async fn delete_remote(&self, path: &str) -> Result<Entry, LibraryError> {
+        let listed = self.listed(path)?;
+        if !self.files_caps().delete {
+            return Err(LibraryError::Failed("This printer does not delete files by command.".to_owned()));
+        }
+        let state = self.inner.printer.state();
+        let same =
+            |name: &str| crate::model::text::base_name(name) == crate::model::text::base_name(&listed.stored);
+        let ours = state.job.file.as_deref() == Some(path);
+        if state.printing() && (ours || state.device.job.file.as_deref().is_none_or(same)) {
+            return Err(LibraryError::InUse(format!("\"{path}\" may be what is being printed.")));
+        }
+        let deleting = self.inner.printer.files().delete(listed.stored.clone());
+        let late = |_late| LibraryError::Failed("The printer did not delete the file in time.".to_owned());
+        tokio::time::timeout(LIST_DEADLINE, deleting).await.map_err(late)?.map_err(file_error)?;
+        self.forget_remote(&listed.stored);
+        Ok(Entry { size: 0, modified: 0.0, ..listed.entry })
+    }
+
+    /// Takes a file off the listing that was deleted on the printer.
+    pub fn forget_remote(&self, stored: &str) {
+        let mut files = self.inner.remote.view().files.clone();
+        let before = files.len();
+        files.retain(|file| file.path.trim_start_matches('/') != stored.trim_start_matches('/'));
+        if files.len() != before {
+            self.show(files);
+        }
+    }
+}
+
+/// Waits for a transfer as long as it moves.
+async fn watched<T>(
+    work: impl Future<Output = T>,
+    moved: &tokio::sync::Notify,
+    cancel: &CancellationToken,
+) -> Result<T, LibraryError> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            still = tokio::time::timeout(IDLE_DEADLINE, moved.notified()) => if still.is_err() {
+                cancel.cancel();
+                return Err(LibraryError::Failed("The printer stopped sending the file.".to_owned()));
+            }
+        }
+    }
+}
+
+/// One name for one content on the printer, as far as a listing tells.
+fn identity(listed: &Listed) -> String {
+    let text = format!("{}\n{}\n{}", listed.stored, listed.size, listed.entry.modified);
+    disk::hex(&Md5::digest(text.as_bytes()))
+}
+
+/// The entries of a listing: an archive is listed for download, and beside it as G-code to print.
+fn view(files: &[RemoteFile], caps: &FileCaps) -> BTreeMap<String, Listed> {
+    let mut entries = BTreeMap::new();
+    let usable =
+        files.iter().filter_map(|file| Some((names::clean(file.path.trim_start_matches('/')).ok()?, file)));
+    for (path, file) in usable.clone() {
+        let content = names::content(&path);
+        let kind = match content {
+            _ if file.directory => EntryKind::Directory,
+            Content::Gcode if caps.gcode => EntryKind::Printable,
+            _ => EntryKind::Other,
+        };
+        add(&mut entries, names::join(names::PRINTER, &path), kind, file, content == Content::Archive);
+    }
+    for (path, file) in
+        usable.filter(|(path, file)| !file.directory && names::content(path) == Content::Archive)
+    {
+        if !caps.archives {
+            continue;
+        }
+        let (directory, name) = names::split(&path);
+        let directory = names::join(names::PRINTER, directory);
+        let candidates =
+            names::plate_names(name, 1, true).map(|name| names::join(directory.trim_end_matches('/'), &name));
+        if let Some(free) = candidates.into_iter().find(|path| !entries.contains_key(path)) {
+            add(&mut entries, free, EntryKind::Printable, file, true);
+        }
+    }
+    entries
+}
+
+fn add(
+    entries: &mut BTreeMap<String, Listed>,
+    path: String,
+    kind: EntryKind,
+    file: &RemoteFile,
+    archive: bool,
+) {
+    let modified: UnixSeconds = file.modified.unwrap_or(0.0);
+    let entry = Entry { path: path.clone(), kind, size: file.size, modified, on_printer: true };
+    entries.insert(path, Listed { entry, stored: file.path.clone(), size: file.size, archive });
+}

@@ -1,0 +1,336 @@
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::*;
+use crate::jobs::fake::{self, Fake, archive, gcode};
+use crate::model::{DeviceStage, LinkPhase};
+
+struct Room {
+    _dir: tempfile::TempDir,
+    fake: Fake,
+    printer: PrinterHandle,
+    library: Library,
+    store: Store,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+async fn room() -> Room {
+    room_with(LibraryLimits { min_free: 0, ..LibraryLimits::default() }).await
+}
+
+async fn room_with(limits: LibraryLimits) -> Room {
+    let (dir, fake, store) = (tempfile::tempdir().unwrap(), Fake::new(), Store::in_memory());
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let printer = fake.connect(fake::caps(), &tasks, &cancel);
+    let mut watch = printer.watch();
+    watch.wait_for(|state| state.link.phase == LinkPhase::Online).await.unwrap();
+    let root = dir.path().join("gcodes");
+    let library =
+        Library::start(root, limits, printer.clone(), store.clone(), &tasks, cancel.clone()).unwrap();
+    Room { _dir: dir, fake, printer, library, store, tasks, cancel }
+}
+
+async fn put(
+    library: &Library,
+    directory: &str,
+    name: &str,
+    content: Vec<u8>,
+) -> Result<Uploaded, LibraryError> {
+    let mut upload = library.begin_upload(directory, name).await?;
+    for piece in content.chunks(1000) {
+        upload.write(Bytes::copy_from_slice(piece)).await?;
+    }
+    upload.finish(None, None).await
+}
+
+async fn paths(library: &Library) -> Vec<String> {
+    library.list().await.unwrap().into_iter().filter(|e| !e.on_printer).map(|entry| entry.path).collect()
+}
+
+fn hidden_leftovers(room: &Room) -> usize {
+    std::fs::read_dir(room.library.root().join(names::INCOMING)).unwrap().count()
+}
+
+const TWO: &[(u32, &str, &str)] = &[(1, "PLA", "#FF0000"), (2, "PETG", "#00FF00")];
+
+#[tokio::test]
+async fn plain_gcode_arrives_whole_with_its_record_and_pictures_of_its_own() {
+    let room = room().await;
+    let mut events = room.library.events();
+    let done = put(&room.library, "a/b c", "Würfel 方块.gcode", gcode()).await.unwrap();
+    assert_eq!(done.entry.path, "a/b c/Würfel 方块.gcode");
+    assert_eq!(done.printable, vec![done.entry.clone()]);
+    assert_eq!(paths(&room.library).await, ["a", "a/b c", "a/b c/Würfel 方块.gcode"]);
+    let record = room.library.record(&done.entry.path).await.unwrap();
+    assert!(record.metadata.estimated_time_s.is_some() && record.plate.is_none());
+    assert_eq!(std::fs::read(room.library.open(&done.entry.path).await.unwrap()).unwrap(), gcode());
+    let actions: Vec<_> = (0..3).map(|_| events.try_recv().unwrap().action).collect();
+    use LibraryAction::*;
+    assert_eq!(actions, [CreateDirectory, CreateDirectory, CreateFile]);
+    assert_eq!(hidden_leftovers(&room), 0);
+    let known = room.library.md5(record.source.clone()).await.unwrap();
+    assert_eq!(known, disk::md5_of(&record.source).unwrap());
+}
+
+#[tokio::test]
+async fn every_plate_is_listed_as_gcode_with_figures_of_its_own() {
+    let room = room().await;
+    let mut upload = room.library.begin_upload("", "cube.gcode.3mf").await.unwrap();
+    upload.write(archive(TWO).into()).await.unwrap();
+    let done = upload.finish(None, Some(2)).await.unwrap();
+    let printable: Vec<_> = done.printable.iter().map(|entry| entry.path.as_str()).collect();
+    assert_eq!(printable, ["cube_plate_2.gcode", "cube.gcode"]);
+    assert_eq!(done.entry.kind, EntryKind::Other);
+    assert_eq!(paths(&room.library).await, ["cube.gcode", "cube.gcode.3mf", "cube_plate_2.gcode"]);
+    let second = room.library.record("cube_plate_2.gcode").await.unwrap();
+    assert_eq!((second.plate, second.metadata.estimated_time_s), (Some(2), Some(200)));
+    assert_eq!(second.metadata.filament_total_mm, Some(2000.0));
+    let text = std::fs::read_to_string(room.library.open("cube_plate_2.gcode").await.unwrap()).unwrap();
+    assert!(text.contains("; plate 2"));
+    let job = room.library.job_file("cube.gcode.3mf").await.unwrap();
+    assert_eq!((job.plate, job.chosen_plate, job.archive), (None, Some(2), true));
+}
+
+#[tokio::test]
+async fn a_real_file_takes_a_published_name_and_names_stay_over_restarts() {
+    let room = room().await;
+    put(&room.library, "", "cube.3mf", archive(&TWO[..1])).await.unwrap();
+    put(&room.library, "", "cube.gcode.3mf", archive(&TWO[..1])).await.unwrap();
+    let names = ["cube.3mf", "cube.gcode", "cube.gcode.3mf", "cube_plate_1.gcode"];
+    assert_eq!(paths(&room.library).await, names);
+    let mut events = room.library.events();
+    put(&room.library, "", "cube.gcode", gcode()).await.unwrap();
+    assert_eq!(events.recv().await.unwrap().action, LibraryAction::CreateFile);
+    let moved = events.recv().await.unwrap();
+    assert_eq!((moved.action, moved.source.as_deref()), (LibraryAction::MoveFile, Some("cube.gcode")));
+    assert_eq!(moved.entry.path, "cube_plate_1_2.gcode");
+    let before = paths(&room.library).await;
+    assert_eq!(room.library.record("cube.gcode").await.unwrap().plate, None);
+    let again = Library::start(
+        room.library.root().to_owned(),
+        LibraryLimits { min_free: 0, ..LibraryLimits::default() },
+        room.printer.clone(),
+        room.store.clone(),
+        &room.tasks,
+        room.cancel.clone(),
+    )
+    .unwrap();
+    assert_eq!(paths(&again).await, before);
+    let uuid = |library: &Library| {
+        let library = library.clone();
+        async move { library.record("cube.3mf").await.unwrap().uuid.clone() }
+    };
+    assert_eq!(uuid(&again).await, uuid(&room.library).await);
+}
+
+#[tokio::test]
+async fn what_is_no_print_file_is_refused_with_the_reason_and_leaves_nothing() {
+    let room = room().await;
+    let mut unsliced = archive(&[]);
+    unsliced.truncate(unsliced.len());
+    let mut cut = archive(TWO);
+    cut.truncate(cut.len() / 2);
+    let cases = [
+        ("a.3mf", unsliced, "not sliced"),
+        ("b.gcode.3mf", cut, "export it again"),
+        ("c.gcode", archive(TWO), ".gcode.3mf"),
+        ("d.3mf", gcode(), "no 3MF"),
+        ("e.gcode", Vec::new(), "empty"),
+        ("f.gcode", b"GCDE\x01\x00".to_vec(), "binary"),
+        ("g.gcode", vec![0; 100], "binary data"),
+    ];
+    for (name, content, why) in cases {
+        let error = put(&room.library, "x", name, content).await.unwrap_err();
+        assert!(matches!(&error, LibraryError::BadFile(text) if text.contains(why)), "{name}: {error}");
+    }
+    for name in ["a.txt", "../a.gcode", "x/y.gcode", ".a.gcode", "", "a.ufp"] {
+        assert!(matches!(room.library.begin_upload("", name).await, Err(LibraryError::BadName(_))), "{name}");
+    }
+    assert!(matches!(room.library.begin_upload("printer", "a.gcode").await, Err(LibraryError::BadName(_))));
+    assert_eq!((paths(&room.library).await.len(), hidden_leftovers(&room)), (0, 0));
+}
+
+#[tokio::test]
+async fn limits_checksums_and_abandoned_uploads_leave_nothing() {
+    let room = room_with(LibraryLimits { max_upload: 5000, min_free: 0 }).await;
+    let error = put(&room.library, "", "big.gcode", vec![b';'; 6000]).await.unwrap_err();
+    assert!(matches!(error, LibraryError::TooLarge(_)));
+    let upload = |name: &'static str| async {
+        let mut upload = room.library.begin_upload("", name).await.unwrap();
+        upload.write(Bytes::from_static(b"G28\n")).await.unwrap();
+        upload
+    };
+    drop(upload("gone.gcode").await);
+    let wrong = upload("sum.gcode").await.finish(Some(&"0".repeat(64)), None).await;
+    assert!(matches!(wrong, Err(LibraryError::Checksum(_))));
+    let sum = "5D2A2C6F2C5C9A4A8A5E1E3A1B0A5C0D"; // of the wrong length: no match either
+    assert!(upload("sum.gcode").await.finish(Some(sum), None).await.is_err());
+    use sha2::Digest;
+    let right = disk::hex(&sha2::Sha256::digest(b"G28\n")).to_uppercase();
+    upload("ok.gcode").await.finish(Some(&right), None).await.unwrap();
+    assert_eq!((paths(&room.library).await, hidden_leftovers(&room)), (vec!["ok.gcode".to_owned()], 0));
+    let full = room_with(LibraryLimits { max_upload: 5000, min_free: u64::MAX }).await;
+    assert!(matches!(full.library.begin_upload("", "a.gcode").await, Err(LibraryError::Full(_))));
+}
+
+#[tokio::test]
+async fn folders_moves_copies_and_deletions() {
+    let room = room().await;
+    let library = &room.library;
+    library.make_directory("one/two").await.unwrap();
+    assert!(matches!(library.make_directory("one").await, Err(LibraryError::InUse(_))));
+    put(library, "one/two", "cube.gcode.3mf", archive(&TWO[..1])).await.unwrap();
+    put(library, "one", "box.gcode", gcode()).await.unwrap();
+    assert!(matches!(library.remove_directory("one", false).await, Err(LibraryError::InUse(_))));
+    library.rename("one/two", "three").await.unwrap();
+    assert_eq!(
+        paths(library).await,
+        ["one", "one/box.gcode", "three", "three/cube.gcode", "three/cube.gcode.3mf"]
+    );
+    assert_eq!(library.rename("one/box.gcode", "three").await.unwrap().path, "three/box.gcode");
+    assert!(matches!(
+        library.rename("three/box.gcode", "three/cube.gcode").await,
+        Err(LibraryError::InUse(_))
+    ));
+    assert!(matches!(
+        library.rename("three/box.gcode", "three/box.3mf").await,
+        Err(LibraryError::BadName(_))
+    ));
+    assert!(matches!(library.rename("three", "three/sub").await, Err(LibraryError::BadName(_))));
+    assert_eq!(library.rename("three/cube.gcode", "three/Neu.gcode").await.unwrap().path, "three/Neu.gcode");
+    assert_eq!(library.rename("three/Neu.gcode", "one/Neu.gcode").await.unwrap().path, "one/Neu.gcode");
+    assert_eq!(library.copy("three/box.gcode", "one/copy.gcode").await.unwrap().path, "one/copy.gcode");
+    assert_eq!(library.copy("one/Neu.gcode", "one/twin.gcode").await.unwrap().path, "one/twin.gcode");
+    assert_eq!(library.delete("one/Neu.gcode").await.unwrap().size, 0);
+    let left = ["one", "one/copy.gcode", "one/twin.gcode", "one/twin.gcode.3mf", "three", "three/box.gcode"];
+    assert_eq!(paths(library).await, left);
+    assert!(library.record("one/copy.gcode").await.unwrap().metadata.estimated_time_s.is_some());
+    library.remove_directory("one", true).await.unwrap();
+    assert_eq!(paths(library).await, ["three", "three/box.gcode"]);
+    assert_eq!(room.store.list("library/one").unwrap().len(), 1);
+    assert!(matches!(library.delete("nothing.gcode").await, Err(LibraryError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn one_of_several_plates_is_only_taken_off_the_list() {
+    let room = room().await;
+    put(&room.library, "", "cube.3mf", archive(TWO)).await.unwrap();
+    room.library.delete("cube.gcode").await.unwrap();
+    assert_eq!(paths(&room.library).await, ["cube.3mf", "cube_plate_2.gcode"]);
+    room.library.delete("cube_plate_2.gcode").await.unwrap();
+    assert!(paths(&room.library).await.is_empty() && !room.library.root().join("cube.3mf").exists());
+}
+
+#[tokio::test]
+async fn what_is_printing_is_left_alone() {
+    let room = room().await;
+    put(&room.library, "d", "cube.3mf", archive(&TWO[..1])).await.unwrap();
+    room.printer.writer().job(|job| {
+        job.phase = crate::model::JobPhase::Transferring;
+        job.file = Some("d/cube.gcode".into());
+    });
+    for path in ["d/cube.gcode", "d/cube.3mf"] {
+        assert!(matches!(room.library.delete(path).await, Err(LibraryError::InUse(_))), "{path}");
+        assert!(matches!(room.library.rename(path, "x.gcode").await, Err(LibraryError::InUse(_))), "{path}");
+    }
+    assert!(matches!(room.library.remove_directory("d", true).await, Err(LibraryError::InUse(_))));
+    assert!(matches!(room.library.begin_upload("d", "cube.3mf").await, Err(LibraryError::InUse(_))));
+}
+
+#[tokio::test]
+async fn files_put_there_by_hand_are_found_and_links_are_not_followed() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = dir.path().join("gcodes");
+    std::fs::create_dir_all(root.join("sub/.hidden")).unwrap();
+    std::fs::write(root.join("sub/hand.gcode"), gcode()).unwrap();
+    std::fs::write(root.join("sub/hand.3mf"), archive(TWO)).unwrap();
+    std::fs::write(root.join("bad.3mf"), b"PK\x03\x04 nothing").unwrap();
+    std::fs::write(outside.path().join("secret.gcode"), gcode()).unwrap();
+    std::os::unix::fs::symlink(outside.path(), root.join("link")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret.gcode"), root.join("link.gcode")).unwrap();
+    let (tasks, cancel, store) = (TaskTracker::new(), CancellationToken::new(), Store::in_memory());
+    let printer = Fake::new().connect(fake::caps(), &tasks, &cancel);
+    let limits = LibraryLimits { min_free: 0, ..LibraryLimits::default() };
+    let library = Library::start(root, limits, printer, store, &tasks, cancel).unwrap();
+    assert_eq!(library.record("sub/hand.3mf").await.unwrap().metadata.plates.len(), 2);
+    let bad = library.record("bad.3mf").await.unwrap_err();
+    assert!(matches!(bad, LibraryError::BadFile(_)), "{bad}");
+    let listed = [
+        "bad.3mf",
+        "sub",
+        "sub/hand.3mf",
+        "sub/hand.gcode",
+        "sub/hand_plate_1.gcode",
+        "sub/hand_plate_2.gcode",
+    ];
+    assert_eq!(paths(&library).await, listed);
+    assert!(library.open("link/secret.gcode").await.is_err());
+    assert!(matches!(put(&library, "link", "x.gcode", gcode()).await, Err(LibraryError::BadName(_))));
+    std::fs::write(library.root().join("late.gcode"), gcode()).unwrap();
+    assert!(library.record("late.gcode").await.is_err());
+    library.rescan("late.gcode").await.unwrap();
+    assert!(paths(&library).await.contains(&"late.gcode".to_owned()));
+}
+
+#[tokio::test]
+async fn pictures_are_served_and_follow_their_file() {
+    let room = room().await;
+    let orca = include_bytes!("../../fixtures/gcode/constructed/orcaslicer.gcode").to_vec();
+    put(&room.library, "", "orca.gcode", orca).await.unwrap();
+    let record = room.library.record("orca.gcode").await.unwrap();
+    let first = record.thumbnails.first().expect("the fixture holds a picture");
+    assert!(room.library.open(&first.relative_path).await.unwrap().exists());
+    room.library.rename("orca.gcode", "moved.gcode").await.unwrap();
+    assert!(room.library.open(&first.relative_path).await.is_err());
+    let moved = room.library.record("moved.gcode").await.unwrap();
+    let png = room.library.open(&moved.thumbnails[0].relative_path).await.unwrap();
+    assert_eq!(std::fs::metadata(png).unwrap().len(), first.size);
+    room.library.delete("moved.gcode").await.unwrap();
+    assert!(!room.library.root().join(names::THUMBNAILS).exists());
+    assert!(room.library.open(".thumbs/../../x").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_printers_own_files_are_listed_once_fetched_and_deleted() {
+    let room = room().await;
+    room.fake
+        .machine()
+        .files
+        .extend([("model/Old.gcode.3mf".to_owned(), 10), ("plain.gcode".to_owned(), 20)]);
+    let listed = room.library.directory("printer").await.unwrap();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let all: Vec<_> =
+        room.library.list().await.unwrap().into_iter().map(|entry| (entry.path, entry.kind)).collect();
+    assert!(all.contains(&("printer/model/Old.gcode".into(), EntryKind::Printable)), "{all:?}");
+    assert!(all.contains(&("printer/model/Old.gcode.3mf".into(), EntryKind::Other)));
+    assert_eq!(room.fake.machine().listings, 1);
+    let copy = room.library.open("printer/plain.gcode").await.unwrap();
+    assert_eq!(std::fs::read(copy).unwrap(), b"plain.gcode");
+    let job = room.library.job_file("printer/model/Old.gcode").await.unwrap();
+    assert_eq!((job.local, job.stored.as_str(), job.archive), (None, "model/Old.gcode.3mf", true));
+    room.fake.stage(DeviceStage::Printing);
+    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    room.library.list().await.unwrap();
+    room.library.directory("printer").await.unwrap();
+    assert_eq!(room.fake.machine().listings, 1, "nothing is listed while printing");
+    assert!(matches!(room.library.delete("printer/plain.gcode").await, Err(LibraryError::InUse(_))));
+    room.fake.stage(DeviceStage::Idle);
+    let mut events = room.library.events();
+    room.library.delete("printer/plain.gcode").await.unwrap();
+    assert_eq!(room.fake.machine().deleted, ["plain.gcode"]);
+    let gone = timeout(std::time::Duration::from_secs(5), events.recv()).await.unwrap().unwrap();
+    assert_eq!((gone.action, gone.entry.path.as_str()), (LibraryAction::DeleteFile, "printer/plain.gcode"));
+    assert!(room.library.rename("printer/model/Old.gcode", "x.gcode").await.is_err());
+}
+
+#[test]
+fn rows_survive_the_store() {
+    let mut row = FileRow::new(names::Content::Archive, 5, 1.5);
+    row.published.insert(1, "a.gcode".into());
+    row.prints.insert(0, (2.0, "000001".into()));
+    let text = serde_json::to_value(&row).unwrap();
+    assert_eq!(serde_json::from_value::<FileRow>(text).unwrap(), row);
+    assert!(serde_json::from_value::<FileRow>(json!({"size": "x"})).is_err());
+}

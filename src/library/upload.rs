@@ -1,0 +1,256 @@
+//! Receives a file: hashed and limited while it comes, checked, then moved into place in one step.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use sha2::Sha256;
+
+use super::index::{FileRow, event};
+use super::names::{self, Content};
+use super::{Entry, Library, LibraryAction, LibraryError, disk};
+
+/// Bytes gathered before they are hashed and written off the runtime's threads.
+const GATHER: usize = 256 * 1024;
+/// The free space is looked at again after this many bytes.
+const CHECK_FREE: u64 = 16 << 20;
+
+/// A file that is being received. Dropping it leaves nothing behind.
+pub struct Upload {
+    library: Library,
+    /// Where it goes, relative to the library.
+    target: String,
+    content: Content,
+    temporary: tempfile::TempPath,
+    /// `None` after a failed write.
+    sink: Option<Sink>,
+    gathered: Vec<Bytes>,
+    gathered_bytes: usize,
+    received: u64,
+    next_check: u64,
+}
+
+/// What came of an upload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Uploaded {
+    /// The file as it was sent.
+    pub entry: Entry,
+    /// What of it can be printed; the first one is what `print=true` starts (the plate asked for, if one was).
+    pub printable: Vec<Entry>,
+}
+
+struct Sink {
+    file: File,
+    sha256: Sha256,
+    md5: Md5,
+}
+
+impl Sink {
+    fn take(mut self, pieces: &[Bytes]) -> std::io::Result<Self> {
+        for piece in pieces {
+            self.sha256.update(piece);
+            self.md5.update(piece);
+            self.file.write_all(piece)?;
+        }
+        Ok(self)
+    }
+}
+
+impl Library {
+    /// Begins to receive a file; `directory` is created.
+    ///
+    /// # Errors
+    /// [`LibraryError::BadName`] for names that cannot be taken or printed, [`LibraryError::InUse`] for the file that
+    /// is being printed, [`LibraryError::Full`].
+    pub async fn begin_upload(&self, directory: &str, name: &str) -> Result<Upload, LibraryError> {
+        let directory = names::clean_directory(directory)?;
+        if name.contains('/') {
+            return Err(LibraryError::BadName(format!("\"{name}\" is a path, not the name of a file.")));
+        }
+        let target = names::clean_local(&names::join(&directory, name))?;
+        let content = names::content(name);
+        if content == Content::Other {
+            return Err(LibraryError::BadName(format!(
+                "\"{name}\" cannot be printed: only G-code (.gcode, .g, .gco, .gc, .nc) and sliced archives (.gcode.3mf, \
+                 .3mf) are taken."
+            )));
+        }
+        self.ready().await;
+        self.refuse_in_use(&target)?;
+        if self.index().is_directory(&target) {
+            return Err(LibraryError::BadName(format!("\"{target}\" is a folder.")));
+        }
+        self.check_free(0).await?;
+        let root = self.inner.root.clone();
+        let parents = target.clone();
+        let temporary = self
+            .run(move || {
+                disk::check_parents(&root, &parents)?;
+                tempfile::Builder::new()
+                    .prefix("upload-")
+                    .tempfile_in(root.join(names::INCOMING))
+                    .map_err(|error| disk::failed("receive the file", &error))
+            })
+            .await??;
+        let (file, temporary) = temporary.into_parts();
+        let sink = Sink { file, sha256: Sha256::new(), md5: Md5::new() };
+        Ok(Upload {
+            library: self.clone(),
+            target,
+            content,
+            temporary,
+            sink: Some(sink),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            received: 0,
+            next_check: CHECK_FREE,
+        })
+    }
+
+    pub(super) async fn check_free(&self, more: u64) -> Result<(), LibraryError> {
+        let usage = self.disk_usage().await;
+        if usage.total > 0 && usage.free < self.inner.limits.min_free.saturating_add(more) {
+            return Err(LibraryError::Full(format!(
+                "The gateway's disk is nearly full: {} MiB are free and {} MiB stay reserved. Delete files and try again.",
+                usage.free >> 20,
+                self.inner.limits.min_free >> 20
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Upload {
+    /// Takes the next piece; refuses when the file grows beyond the limit or the disk is full.
+    ///
+    /// # Errors
+    /// [`LibraryError::TooLarge`], [`LibraryError::Full`]; the upload is of no use any more then.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), LibraryError> {
+        self.received += piece.len() as u64;
+        let limit = self.library.inner.limits.max_upload;
+        if self.received > limit {
+            self.sink = None;
+            return Err(LibraryError::TooLarge(format!(
+                "The file is larger than the {} MiB that the gateway takes (max_upload).",
+                limit >> 20
+            )));
+        }
+        if self.received >= self.next_check {
+            self.next_check = self.received + CHECK_FREE;
+            self.library.check_free(0).await?;
+        }
+        self.gathered_bytes += piece.len();
+        self.gathered.push(piece);
+        if self.gathered_bytes >= GATHER { self.pour().await } else { Ok(()) }
+    }
+
+    async fn pour(&mut self) -> Result<(), LibraryError> {
+        let pieces = std::mem::take(&mut self.gathered);
+        self.gathered_bytes = 0;
+        let broken = || LibraryError::Failed("The upload failed before.".to_owned());
+        let sink = self.sink.take().ok_or_else(broken)?;
+        let poured = self.library.run(move || sink.take(&pieces)).await?;
+        self.sink = Some(poured.map_err(|error| disk::failed("write the file", &error))?);
+        Ok(())
+    }
+
+    /// Checks the content and moves it into place at once; on any error nothing is left behind.
+    /// `sha256` is hex; `plate` is remembered for the start of the archive.
+    ///
+    /// # Errors
+    /// [`LibraryError::Checksum`], [`LibraryError::BadFile`] with the reason, [`LibraryError::InUse`].
+    pub async fn finish(
+        mut self,
+        sha256: Option<&str>,
+        plate: Option<u32>,
+    ) -> Result<Uploaded, LibraryError> {
+        self.pour().await?;
+        let broken = || LibraryError::Failed("The upload failed before.".to_owned());
+        let sink = self.sink.take().ok_or_else(broken)?;
+        let (path, content) = (self.temporary.to_path_buf(), self.content);
+        let expected = sha256.map(str::to_ascii_lowercase);
+        let checked = move || check(sink, &path, content, expected.as_deref());
+        let (extracted, md5) = self.library.run(checked).await??;
+
+        let library = self.library.clone();
+        let _change = library.inner.changing.lock().await;
+        library.refuse_in_use(&self.target)?;
+        let root = library.inner.root.clone();
+        let (target, temporary) = (self.target.clone(), self.temporary);
+        let placed = library.run(move || place(&root, &target, temporary, extracted.pictures)).await??;
+        let mut row = FileRow::new(self.content, placed.size, placed.modified);
+        row.metadata = Some(extracted.metadata);
+        row.thumbnails = placed.pictures;
+        row.md5 = Some(md5);
+        row.chosen_plate = plate;
+        Ok(library.take_in(&self.target, row, plate))
+    }
+}
+
+impl Library {
+    /// Makes a file in place known to everybody.
+    fn take_in(&self, target: &str, mut row: FileRow, plate: Option<u32>) -> Uploaded {
+        let entry = row.entry(target);
+        let (events, printable) = {
+            let mut index = self.index();
+            if let Some(old) = index.row(target) {
+                row.published = old.published.clone();
+                row.prints = old.prints.clone();
+            }
+            let mut events = index.add_parents(target, entry.modified);
+            events.push(event(LibraryAction::CreateFile, entry.clone()));
+            events.extend(index.put(target, row));
+            (events, index.printable_of(target, plate))
+        };
+        self.keep(target);
+        self.keep_displaced(&events);
+        self.tell(events);
+        Uploaded { entry, printable }
+    }
+}
+
+fn check(
+    sink: Sink,
+    path: &Path,
+    content: Content,
+    expected: Option<&str>,
+) -> Result<(disk::Extracted, String), LibraryError> {
+    sink.file.sync_all().map_err(|error| disk::failed("write the file", &error))?;
+    let sha256 = disk::hex(&sink.sha256.finalize());
+    if let Some(expected) = expected
+        && expected.trim() != sha256
+    {
+        return Err(LibraryError::Checksum(format!(
+            "The file did not arrive as it was sent: its SHA-256 is {sha256}, not {expected}. Send it again."
+        )));
+    }
+    Ok((disk::extract(path, content)?, disk::hex(&sink.md5.finalize())))
+}
+
+struct Placed {
+    size: u64,
+    modified: f64,
+    pictures: std::collections::BTreeMap<u32, Vec<super::index::Picture>>,
+}
+
+/// Moves a received file to its place, its pictures first, so that nobody sees a file without them.
+fn place(
+    root: &Path,
+    target: &str,
+    temporary: tempfile::TempPath,
+    pictures: std::collections::BTreeMap<u32, Vec<crate::metadata::Thumbnail>>,
+) -> Result<Placed, LibraryError> {
+    disk::check_parents(root, target)?;
+    let (directory, name) = names::split(target);
+    let directory = root.join(directory);
+    let failing = |error: std::io::Error| disk::failed("store the file", &error);
+    std::fs::create_dir_all(&directory).map_err(failing)?;
+    let pictures = disk::write_pictures(&directory, name, pictures).map_err(failing)?;
+    let path = root.join(target);
+    temporary.persist(&path).map_err(|error| failing(error.error))?;
+    disk::sync_directory(&directory);
+    let (size, modified) = disk::stat(&path).map_err(failing)?;
+    Ok(Placed { size, modified, pictures })
+}

@@ -1,0 +1,133 @@
+//! The redb file: one table from (space, key) to JSON text. The only file that knows redb.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
+use redb::backends::InMemoryBackend;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use serde_json::Value;
+
+const VALUES: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("values");
+
+/// One key to write, or to remove where there is no value.
+pub struct Change {
+    pub space: String,
+    pub key: String,
+    /// JSON text.
+    pub value: Option<String>,
+}
+
+pub struct Disk {
+    /// `None` after a failed write: redb refuses everything then until it is opened anew.
+    database: Option<Database>,
+    opener: Opener,
+}
+
+type Opener = Box<dyn Fn() -> Result<Database, String> + Send>;
+
+/// All values, by space and key.
+type Spaces = BTreeMap<String, BTreeMap<String, Value>>;
+
+impl Disk {
+    pub fn open(path: &Path) -> Result<Self, String> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
+        }
+        // Made here for its mode: the file holds keys of clients. redb takes an empty file as a new one.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| error.to_string())?;
+        let path = path.to_owned();
+        Self::with(Box::new(move || open_file(&path)))
+    }
+
+    pub fn in_memory() -> Result<Self, String> {
+        Self::with(Box::new(|| {
+            let backend = InMemoryBackend::new();
+            Database::builder().create_with_backend(backend).map_err(|error| error.to_string())
+        }))
+    }
+
+    pub fn with(opener: Opener) -> Result<Self, String> {
+        Ok(Self { database: Some(opener()?), opener })
+    }
+
+    /// Reads everything; a value that is no JSON is left out and told in the log.
+    pub fn load(&self) -> Result<Spaces, String> {
+        let Some(database) = &self.database else { return Err("it is not open".to_owned()) };
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| read_all(database)));
+        read.map_err(|_panic| damaged("its structure is broken"))?
+            .map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// All or nothing; on disk when it returns.
+    pub fn write(&mut self, changes: &[Change]) -> Result<(), String> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.opener)()?,
+        };
+        write_all(&database, changes).map_err(|error| error.to_string())?;
+        self.database = Some(database);
+        Ok(())
+    }
+}
+
+fn open_file(path: &Path) -> Result<Database, String> {
+    // A damaged file may break an assumption inside the library: that is an error to tell, not the end of us.
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Database::create(path)));
+    opened.map_err(|_panic| damaged("its structure is broken"))?.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => "another gateway is using it".to_owned(),
+        other => damaged(&other.to_string()),
+    })
+}
+
+fn read_all(database: &Database) -> Result<Spaces, redb::Error> {
+    let mut spaces = Spaces::new();
+    let read = database.begin_read()?;
+    let table = match read.open_table(VALUES) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(spaces),
+        Err(error) => return Err(error.into()),
+    };
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let (space, key) = key.value();
+        match serde_json::from_str(value.value()) {
+            Ok(value) => {
+                spaces.entry(space.to_owned()).or_default().insert(key.to_owned(), value);
+            }
+            Err(error) => {
+                tracing::warn!(space, key, %error, "A stored value cannot be read and is left out.")
+            }
+        }
+    }
+    Ok(spaces)
+}
+
+fn write_all(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    {
+        let mut table = write.open_table(VALUES)?;
+        for change in changes {
+            let key = (change.space.as_str(), change.key.as_str());
+            match &change.value {
+                Some(value) => table.insert(key, value.as_str())?,
+                None => table.remove(key)?,
+            };
+        }
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn damaged(what: &str) -> String {
+    format!("{what}. Move the file away to begin with an empty one, or restore it from a backup")
+}
