@@ -3,239 +3,389 @@
 //! Every front end starts, and cancels, through here: a start passes the guards, transfers the file if the printer
 //! does not hold it, sends the start once, and watches until the printer's own report shows the job.
 
+//!
+//! | part | owns |
+//! |---|---|
+//! | `plan` | from a request to everything a start needs, and the objections against it |
+//! | `fits`, `mapping` | is the file for this printer; which slot feeds which filament (pure) |
+//! | `start`, `transfer` | the file to the printer, one start, the watch |
+//! | `intent` | what is under way, on disk before it happens |
+//! | `record`, `history` | the history, and the truth after a restart |
+//! | `cleanup` | removing job files from the printer |
+//! | `queue`, `preview` | as they say |
+
+mod cleanup;
 #[cfg(test)]
 pub(crate) mod fake;
+mod fits;
+mod history;
+mod intent;
+mod mapping;
+mod plan;
+mod preview;
+mod queue;
+mod record;
+mod start;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod types;
 
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
-use tokio::sync::broadcast;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::model::{CommandError, JobPhase, Outcome, SlotId, StartOptions, UnixSeconds};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// What a front end asks for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StartRequest {
-    /// Path of a printable file as the library lists it.
-    pub file: String,
-    /// Plate of an archive; else the one remembered at the upload, else the entry's own.
-    pub plate: Option<u32>,
-    /// Slot for each filament of the job, by its number from 0; `None` leaves the choice to the match.
-    pub mapping: Option<Vec<Option<SlotId>>>,
-    pub options: StartOptions,
-    /// Guards that the user overrides, by code: "model", "nozzle", "bed", "filament".
-    pub overrides: Vec<String>,
+use crate::library::Library;
+use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
+use crate::printer::PrinterHandle;
+use crate::store::{Store, StoreError};
+use history::History;
+use start::Active;
+pub use types::{
+    HistoryEnd, HistoryEntry, HistoryQuery, JobsEvent, MappedFilament, Queue, QueueState, QueuedJob,
+    StartError, StartPreview, StartRequest, Totals,
+};
+
+/// What the configuration says of jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobsConfig {
+    /// Plain G-code is wrapped for printers that take archives only (design D12; unverified on hardware).
+    pub wrap_gcode: bool,
+    /// Header comments are added to plain G-code that lacks them, for printers that read them (elegoo.md 2.12).
+    pub header_comments: bool,
 }
 
-/// One filament of the job and where it would come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MappedFilament {
-    /// Number of the filament in the project, from 0.
-    pub index: usize,
-    pub material: Option<String>,
-    /// `RRGGBB`.
-    pub color: Option<String>,
-    pub weight_g: Option<f64>,
-    pub slot: Option<SlotId>,
-    /// What the slot holds, in words.
-    pub slot_text: Option<String>,
-    /// Why this is not a good match, if it is not.
-    pub warning: Option<String>,
-}
-
-/// What a start would do.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StartPreview {
-    pub file: String,
-    pub plate: Option<u32>,
-    pub filaments: Vec<MappedFilament>,
-    /// Reasons against it: (code, text); a code in the overrides is not held against it.
-    pub objections: Vec<(String, String)>,
-    /// The file has to go to the printer first.
-    pub transfer: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum StartError {
-    #[error("{0}")]
-    NotFound(String),
-    /// A guard objects; the text says what to do or which override to give.
-    #[error("{text}")]
-    Objection { code: String, text: String },
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// A job as history keeps it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HistoryEntry {
-    /// Six upper-case hex digits, counting up.
-    pub id: String,
-    pub file: String,
-    /// `None` while it runs.
-    pub end: Option<HistoryEnd>,
-    pub started_at: UnixSeconds,
-    pub ended_at: Option<UnixSeconds>,
-    /// Seconds.
-    pub total_s: f64,
-    pub print_s: f64,
-    pub filament_used_mm: f64,
-    pub reason: Option<String>,
-    /// The file's metadata at that time, in the front end neutral form of `metadata::FileMetadata`.
-    pub metadata: serde_json::Value,
-    pub plate: Option<u32>,
-    pub user: Option<String>,
-    pub auxiliary: serde_json::Value,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HistoryEnd {
-    Completed,
-    Cancelled,
-    Failed,
-    /// The gateway could not see how it ended.
-    Interrupted,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Totals {
-    pub jobs: u64,
-    pub total_s: f64,
-    pub print_s: f64,
-    pub filament_used_mm: f64,
-    pub longest_job_s: f64,
-    pub longest_print_s: f64,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct HistoryQuery {
-    /// 0 = all.
-    pub limit: usize,
-    pub start: usize,
-    pub since: Option<UnixSeconds>,
-    pub before: Option<UnixSeconds>,
-    pub oldest_first: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct QueuedJob {
-    /// 16 hex digits.
-    pub id: String,
-    pub file: String,
-    pub added_at: UnixSeconds,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QueueState {
-    #[default]
-    Ready,
-    Loading,
-    Starting,
-    Paused,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Queue {
-    pub jobs: Vec<QueuedJob>,
-    pub state: QueueState,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum JobsEvent {
-    HistoryAdded(Box<HistoryEntry>),
-    HistoryFinished(Box<HistoryEntry>),
-    QueueChanged { action: &'static str, queue: Queue },
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self { wrap_gcode: true, header_comments: false }
+    }
 }
 
 /// Cheap to clone; one per printer.
 #[derive(Clone)]
-pub struct Jobs {}
+pub struct Jobs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    printer: PrinterHandle,
+    library: Library,
+    store: Store,
+    spaces: Spaces,
+    config: JobsConfig,
+    history: Mutex<History>,
+    queue: Mutex<Queue>,
+    /// The start under way.
+    active: Mutex<Option<Active>>,
+    /// One decision to start, or to delete at the printer, at a time.
+    gate: tokio::sync::Mutex<()>,
+    /// A start came to its end.
+    settled: Notify,
+    cleanup_due: Notify,
+    /// What an earlier gateway left under way is known.
+    restored: watch::Sender<bool>,
+    events: broadcast::Sender<JobsEvent>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+/// Names of this printer's spaces in the store.
+struct Spaces {
+    history: String,
+    /// Intent, queue, totals, counters.
+    jobs: String,
+    /// Digest of each file that was sent, by its path on the printer.
+    sent: String,
+    /// Files to delete on the printer, by their path there.
+    cleanup: String,
+}
+
+/// Events wait for a slow reader up to this many.
+const EVENT_CAPACITY: usize = 64;
+/// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
+const CANCEL_START: Duration = Duration::from_secs(120);
 
 impl Jobs {
+    /// Takes up what the store knows of this printer. The recorder and the cleaner run on `tasks` until `cancel`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open(
+        printer: PrinterHandle,
+        library: Library,
+        store: Store,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+        config: JobsConfig,
+    ) -> Result<Self, StoreError> {
+        let space = |what: &str| format!("{what}/{}", printer.name());
+        let spaces = Spaces {
+            history: space("history"),
+            jobs: space("jobs"),
+            sent: space("sent"),
+            cleanup: space("cleanup"),
+        };
+        let events = printer.events();
+        let inner = Inner {
+            printer,
+            library,
+            store,
+            spaces,
+            config,
+            history: Mutex::default(),
+            queue: Mutex::default(),
+            active: Mutex::default(),
+            gate: tokio::sync::Mutex::new(()),
+            settled: Notify::new(),
+            cleanup_due: Notify::new(),
+            restored: watch::Sender::new(false),
+            events: broadcast::Sender::new(EVENT_CAPACITY),
+            tasks: tasks.clone(),
+            cancel,
+        };
+        *inner.history() = inner.load_history()?;
+        *inner.queue() = inner.load_queue()?;
+        let inner = Arc::new(inner);
+        tasks.spawn(inner.clone().keep_record(events));
+        tasks.spawn(inner.clone().keep_clean());
+        Ok(Self { inner })
+    }
+
     /// Checks everything and says what a start would do, without doing it.
-    pub async fn preview(&self, _request: &StartRequest) -> Result<StartPreview, StartError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The file does not exist or cannot be read; all other objections are in the preview.
+    pub async fn preview(&self, request: &StartRequest) -> Result<StartPreview, StartError> {
+        Ok(preview::preview(&self.inner.plan(request).await?))
     }
 
     /// Returns when the guards have passed and the job is under way (Transferring or Starting); from then on its fate
     /// is told by the state and on the console. The same file asked for again while it is just starting is no error.
-    pub async fn start(&self, _request: StartRequest) -> Result<(), StartError> {
-        todo!()
+    ///
+    /// # Errors
+    /// What a guard objects, or why the printer takes no command now; nothing was sent then.
+    pub async fn start(&self, request: StartRequest) -> Result<(), StartError> {
+        self.restored().await;
+        self.inner.start(request).await.map(drop)
     }
 
     /// As [`Self::start`], and waits until the printer's report shows the job printing or preparing, or it failed.
-    pub async fn start_and_watch(&self, _request: StartRequest) -> Result<JobPhase, StartError> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Self::start`], and [`StartError::Failed`] with the reason when the job did not begin.
+    pub async fn start_and_watch(&self, request: StartRequest) -> Result<JobPhase, StartError> {
+        self.restored().await;
+        let serial = self.inner.start(request).await?;
+        let mut watch = self.inner.printer.watch();
+        let done = |state: &Arc<crate::model::PrinterState>| {
+            state.job.serial != serial
+                || !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting)
+        };
+        let closing = |_closed| StartError::Failed("The gateway is shutting down.".to_owned());
+        let state = watch.wait_for(done).await.map_err(closing)?.clone();
+        if state.job.serial != serial {
+            return Err(StartError::Failed("Another job took its place at the printer.".to_owned()));
+        }
+        match state.job.phase {
+            JobPhase::Failed => Err(StartError::Failed(state.job.reason.clone().unwrap_or_default())),
+            phase => Ok(phase),
+        }
     }
 
     /// Cancels whatever is under way: a transfer, a start, or the print itself.
+    ///
+    /// # Errors
+    /// As [`PrinterHandle::send`]. A start that the printer has but does not show yet is cancelled as soon as it shows
+    /// it, also after [`CommandError::Timeout`].
     pub async fn cancel(&self) -> Result<Outcome, CommandError> {
-        todo!()
+        let Some(serial) = self.inner.abort_start() else {
+            if !self.inner.printer.state().printing() {
+                return Err(CommandError::Invalid("Nothing is printing.".to_owned()));
+            }
+            return self.inner.printer.send(Command::Cancel).await;
+        };
+        let mut watch = self.inner.printer.watch();
+        let over =
+            |state: &Arc<crate::model::PrinterState>| state.job.serial != serial || !state.job.phase.active();
+        match tokio::time::timeout(CANCEL_START, watch.wait_for(over)).await {
+            Ok(Ok(_)) => Ok(Outcome::new(Seen::Effect)),
+            Ok(Err(_closed)) => Err(CommandError::Offline("The gateway is shutting down.".to_owned())),
+            Err(_late) => Err(CommandError::Timeout(
+                "The printer does not show the job yet; it is cancelled as soon as it does.".to_owned(),
+            )),
+        }
+    }
+
+    async fn restored(&self) {
+        let mut restored = self.inner.restored.subscribe();
+        // The sender lives as long as we do: this cannot fail.
+        let _done = restored.wait_for(|restored| *restored).await;
     }
 
     /// Forgets the end of the last job, so that the printer shows as idle again.
     pub fn forget_ended(&self) {
-        todo!()
+        self.inner.printer.writer().job(|job| {
+            if job.phase.ended() {
+                *job = Job { serial: job.serial, found_ended: true, ..Job::default() };
+            }
+        });
     }
 
     /// Newest first unless asked otherwise.
-    pub fn history(&self, _query: &HistoryQuery) -> Vec<HistoryEntry> {
-        todo!()
+    pub fn history(&self, query: &HistoryQuery) -> Vec<HistoryEntry> {
+        self.inner.query_history(query)
     }
 
-    pub fn history_entry(&self, _id: &str) -> Option<HistoryEntry> {
-        todo!()
+    pub fn history_entry(&self, id: &str) -> Option<HistoryEntry> {
+        self.inner.find_history(id)
     }
 
-    /// Returns the ids that were there; `None` deletes all.
-    pub fn delete_history(&self, _id: Option<&str>) -> Vec<String> {
-        todo!()
+    /// Returns the ids that were there; `None` deletes all. The entry of the job under way stays.
+    pub fn delete_history(&self, id: Option<&str>) -> Vec<String> {
+        self.inner.delete_entries(id)
     }
 
     pub fn totals(&self) -> Totals {
-        todo!()
+        self.inner.totals()
     }
 
     /// Returns what they were.
     pub fn reset_totals(&self) -> Totals {
-        todo!()
+        self.inner.reset_totals()
     }
 
     pub fn queue(&self) -> Queue {
-        todo!()
+        self.inner.queue().clone()
     }
 
     /// All files must exist or none is queued.
-    pub async fn enqueue(&self, _files: Vec<String>, _reset: bool) -> Result<Queue, StartError> {
-        todo!()
+    ///
+    /// # Errors
+    /// A file that cannot be printed, or a full queue.
+    pub async fn enqueue(&self, files: Vec<String>, reset: bool) -> Result<Queue, StartError> {
+        for file in &files {
+            self.inner.library.job_file(file).await.map_err(plan::file_error)?;
+        }
+        let before = if reset { 0 } else { self.inner.queue().jobs.len() };
+        if before + files.len() > queue::MAX_QUEUED {
+            return Err(StartError::Failed(format!("The queue takes {} jobs at most.", queue::MAX_QUEUED)));
+        }
+        Ok(self.inner.change_queue(|queue| {
+            if reset {
+                queue.jobs.clear();
+            }
+            let added_at = crate::printer::clock::unix_now();
+            let id = || format!("{:016X}", rand::random::<u64>());
+            queue.jobs.extend(files.into_iter().map(|file| QueuedJob { id: id(), file, added_at }));
+            Some("jobs_added")
+        }))
     }
 
     /// `None` removes all.
-    pub fn dequeue(&self, _ids: Option<&[String]>) -> Queue {
-        todo!()
+    pub fn dequeue(&self, ids: Option<&[String]>) -> Queue {
+        self.inner.change_queue(|queue| {
+            queue.jobs.retain(|job| ids.is_some_and(|ids| !ids.contains(&job.id)));
+            Some("jobs_removed")
+        })
     }
 
     pub fn pause_queue(&self) -> Queue {
-        todo!()
+        self.inner.change_queue(|queue| {
+            queue.state = QueueState::Paused;
+            Some("state_changed")
+        })
     }
 
     /// Starts the first job of the queue if the printer is free and the user confirmed a clear bed by calling this.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; the job stays in the queue then.
     pub async fn start_queue(&self) -> Result<Queue, StartError> {
-        todo!()
+        let mut before = QueueState::Ready;
+        let queue = self.inner.change_queue(|queue| {
+            before = queue.state;
+            queue.state = if queue.jobs.is_empty() { QueueState::Ready } else { QueueState::Loading };
+            (queue.state != before).then_some("state_changed")
+        });
+        if before == QueueState::Loading {
+            return Err(
+                CommandError::Busy("The next job of the queue is being started already.".to_owned()).into()
+            );
+        }
+        let Some(next) = queue.jobs.first().cloned() else { return Ok(queue) };
+        let mut loading = LoadingGuard { inner: &self.inner, back: before };
+        let request = StartRequest { file: next.file, ..StartRequest::default() };
+        self.restored().await;
+        if let Some(active) = self.inner.active().as_ref() {
+            return Err(start::busy(&active.file).into());
+        }
+        self.inner.start(request).await?;
+        loading.back = QueueState::Ready;
+        Ok(self.inner.change_queue(|queue| {
+            queue.jobs.retain(|job| job.id != next.id);
+            queue.state = QueueState::Ready;
+            Some("job_loaded")
+        }))
     }
 
     /// Moves a job to the front.
-    pub fn jump_queue(&self, _id: &str) -> Option<Queue> {
-        todo!()
+    pub fn jump_queue(&self, id: &str) -> Option<Queue> {
+        let mut found = false;
+        let queue = self.inner.change_queue(|queue| {
+            let at = queue.jobs.iter().position(|job| job.id == id)?;
+            let job = queue.jobs.remove(at);
+            queue.jobs.insert(0, job);
+            found = true;
+            Some("state_changed")
+        });
+        found.then_some(queue)
     }
 
     pub fn events(&self) -> broadcast::Receiver<JobsEvent> {
-        todo!()
+        self.inner.events.subscribe()
+    }
+}
+
+/// Takes the queue out of Loading however the start ends.
+struct LoadingGuard<'a> {
+    inner: &'a Inner,
+    back: QueueState,
+}
+
+impl Drop for LoadingGuard<'_> {
+    fn drop(&mut self) {
+        self.inner.change_queue(|queue| {
+            let loading = queue.state == QueueState::Loading;
+            if loading {
+                queue.state = self.back;
+            }
+            loading.then_some("state_changed")
+        });
+    }
+}
+
+impl Inner {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn active(&self) -> MutexGuard<'_, Option<Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why no second job can be started.
+    fn starting(&self) -> Option<CommandError> {
+        self.active().as_ref().map(|active| start::busy(&active.file))
+    }
+
+    fn tell(&self, event: JobsEvent) {
+        let _nobody_listens = self.events.send(event);
     }
 }

@@ -23,8 +23,7 @@ impl Library {
         if self.index().find(&path).is_some() {
             return Err(LibraryError::InUse(format!("\"{path}\" exists already.")));
         }
-        let modified =
-            self.on_disk("create the folder", &path, |path| std::fs::create_dir_all(&path)).await?;
+        let modified = self.on_disk("create the folder", &path, std::fs::create_dir_all).await?;
         let entry = index::directory_entry(&path, modified);
         let mut events = {
             let mut index = self.index();
@@ -74,7 +73,7 @@ impl Library {
         if !force && (!files.is_empty() || folders.len() > 1) {
             return Err(LibraryError::InUse(format!("The folder \"{path}\" is not empty.")));
         }
-        self.on_disk("remove the folder", &path, |path| std::fs::remove_dir_all(path)).await?;
+        self.on_disk("remove the folder", &path, std::fs::remove_dir_all).await?;
         let mut events = Vec::new();
         {
             let mut index = self.index();

@@ -48,11 +48,15 @@ pub fn failed(what: &str, error: &io::Error) -> LibraryError {
 /// Total, used and free bytes of the file system of a path; zeros where it does not tell.
 pub fn usage(path: &Path) -> DiskUsage {
     let Ok(stat) = nix::sys::statvfs::statvfs(path) else { return DiskUsage::default() };
-    let unit = stat.fragment_size() as u64;
-    let total = stat.blocks() as u64 * unit;
-    let free = stat.blocks_available() as u64 * unit;
-    let used = total.saturating_sub(stat.blocks_free() as u64 * unit);
-    DiskUsage { total, used, free }
+    let bytes = |blocks: u64| blocks.saturating_mul(wide(stat.fragment_size()));
+    let total = bytes(wide(stat.blocks()));
+    let used = total.saturating_sub(bytes(wide(stat.blocks_free())));
+    DiskUsage { total, used, free: bytes(wide(stat.blocks_available())) }
+}
+
+/// The system's counts have 32 or 64 bits, depending on the processor.
+fn wide(count: impl Into<u64>) -> u64 {
+    count.into()
 }
 
 /// What a walk over the disk found: paths relative to the root.

@@ -70,6 +70,11 @@ impl FileRow {
         }
     }
 
+    /// The file on disk is still the one that the row describes. JSON text may lose the last bit of a time.
+    pub fn is_content(&self, size: u64, modified: UnixSeconds) -> bool {
+        self.size == size && (self.modified - modified).abs() < 1e-4
+    }
+
     /// Nobody has looked into the file yet.
     pub fn unread(&self) -> bool {
         self.content != Content::Other && self.metadata.is_none() && self.problem.is_none()

@@ -357,7 +357,7 @@ impl Library {
             files.sort_by_key(|(path, ..)| (names::content(path) == names::Content::Archive, path.clone()));
             for (path, size, modified) in files {
                 let fresh = || FileRow::new(names::content(&path), size, modified);
-                let same = |row: &FileRow| row.size == size && row.modified == modified;
+                let same = |row: &FileRow| row.is_content(size, modified);
                 let row = known.remove(&path).filter(same).unwrap_or_else(fresh);
                 index.put(&path, row);
             }

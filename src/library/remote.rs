@@ -255,7 +255,8 @@ impl Library {
 
     /// Whether the printer's listing shows a file of this size; asks the printer if it can be asked.
     pub async fn printer_holds(&self, stored: &str, size: u64) -> bool {
-        if !self.can_list() || self.inner.printer.state().printing() {
+        // Our own job may be under way already: it waits for this answer.
+        if !self.can_list() || self.inner.printer.state().device.job.stage.active() {
             return false;
         }
         self.inner.remote.changed.store(true, Ordering::Relaxed);

@@ -47,7 +47,8 @@ fn follow_job(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds) 
             }
         }
         _ if stage.active() => begin_elsewhere(next, now),
-        JobPhase::Idle if stage.ended() => {
+        // `found_ended` on an idle job: the user has forgotten this end already.
+        JobPhase::Idle if stage.ended() && !next.job.found_ended => {
             next.job = Job { serial: next.job.serial, found_ended: true, ..Job::default() };
             copy_figures(next);
             next.job.phase = end_phase(next);

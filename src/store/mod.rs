@@ -180,9 +180,7 @@ impl Store {
             None => {
                 let old = values.spaces.get_mut(space).and_then(|space| space.remove(key));
                 values.spaces.retain(|_, space| !space.is_empty());
-                if old.is_none() {
-                    return None;
-                }
+                old.as_ref()?;
                 old
             }
         };

@@ -3,7 +3,7 @@
 //! The printer serves one socket: a second one gets nothing for many minutes. A feed therefore holds the only permit,
 //! and gives it back after its socket is closed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,8 +12,9 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
 
 use super::{Shared, USER};
 use crate::net::tls::TlsConnectError;
@@ -26,14 +27,22 @@ const FRAME: Duration = Duration::from_secs(30);
 const SIZES: std::ops::RangeInclusive<u32> = 1_000..=10_000_000;
 const HEADER: usize = 16;
 
+/// The printer notices a closed socket when it sends its next picture (0.5 per second and more); a new viewer that is
+/// faster gets nothing for many minutes (bambu.md T31).
+const NOTICE: Duration = Duration::from_secs(3);
+
+/// When the last socket was closed.
+type ClosedAt = Arc<Mutex<Option<Instant>>>;
+
 pub(super) struct JpegCamera {
     shared: Arc<Shared>,
     only: Arc<Semaphore>,
+    closed: ClosedAt,
 }
 
 impl JpegCamera {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, only: Arc::new(Semaphore::new(1)) }
+        Self { shared, only: Arc::new(Semaphore::new(1)), closed: ClosedAt::default() }
     }
 
     async fn feed(&self) -> Result<CameraFeed, CameraError> {
@@ -43,6 +52,10 @@ impl JpegCamera {
                 "The camera is in use; the printer serves one viewer at a time.".into(),
             ));
         };
+        let closed = *self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(closed) = closed {
+            tokio::time::sleep_until(closed + NOTICE).await;
+        }
         let mut stream = self.connect().await?;
         let login = login(self.shared.config.access_code.expose())?;
         let sent = timeout(CONNECT, async {
@@ -54,7 +67,7 @@ impl JpegCamera {
             Ok(Err(error)) => return Err(lost(&error.to_string())),
             Err(_late) => return Err(lost("the login was not taken")),
         }
-        let upstream = Upstream { stream, first: true, _permit: permit };
+        let upstream = Upstream { stream, first: true, closed: self.closed.clone(), _permit: permit };
         let pictures = futures_util::stream::unfold(Some(upstream), |upstream| async move {
             let mut upstream = upstream?;
             match upstream.picture().await {
@@ -96,21 +109,20 @@ fn lost(why: &str) -> CameraError {
 }
 
 /// The 80-byte login (fixture camera6000-auth).
-fn login(code: &str) -> Result<Vec<u8>, CameraError> {
+fn login(code: &str) -> Result<Zeroizing<Vec<u8>>, CameraError> {
     if code.len() > 32 {
         return Err(CameraError::Blocked(
             "The access code is too long; printers show 8 characters.".to_owned(),
         ));
     }
-    let mut login = Vec::with_capacity(80);
+    let mut login = Zeroizing::new(Vec::with_capacity(80));
     for number in [0x40_u32, 0x3000, 0, 0] {
         login.extend(number.to_le_bytes());
     }
-    for text in [USER, code] {
+    for (text, end) in [(USER, 48), (code, 80)] {
         login.extend(text.bytes());
-        login.resize(login.len().next_multiple_of(32).max(if text == USER { 48 } else { 80 }), 0);
+        login.resize(end, 0);
     }
-    login.truncate(80);
     Ok(login)
 }
 
@@ -125,7 +137,14 @@ struct Upstream {
     /// Dropped before the permit: the socket is closed when the next viewer connects.
     stream: TlsStream<TcpStream>,
     first: bool,
+    closed: ClosedAt,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 impl Upstream {

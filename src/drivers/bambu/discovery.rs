@@ -45,16 +45,10 @@ impl Found {
     fn new(serial: &str, model: Option<String>) -> Option<Self> {
         let serial = serial.trim().trim_start_matches("uuid:").trim().to_ascii_uppercase();
         let plausible = (8..=32).contains(&serial.len()) && serial.bytes().all(|b| b.is_ascii_alphanumeric());
+        let clues = models::Clues { code: model.as_deref(), serial: &serial, ..models::Clues::default() };
+        let row = models::identify(&clues);
         plausible.then(|| Self {
-            product: models::identify(&models::Clues {
-                code: model.as_deref(),
-                serial: &serial,
-                ..models::Clues::default()
-            })
-            .codes
-            .first()
-            .and_then(|code| models::by_code_or_name(code))
-            .map(|row| row.name),
+            product: row.controllable.then_some(row.name),
             serial,
             address: None,
             model,
@@ -148,9 +142,9 @@ pub async fn discover(ground: &Ground, time: Duration) -> io::Result<Vec<Found>>
     let mut all = BTreeMap::new();
     let cancel = CancellationToken::new();
     let listening = watch(ground, |found| drop(all.insert(found.serial.clone(), found)), &cancel);
-    match timeout(time, listening).await {
-        Ok(Err(error)) => return Err(error),
-        Ok(Ok(())) | Err(_) => {}
+    // The time running out is the ordinary end.
+    if let Ok(Err(error)) = timeout(time, listening).await {
+        return Err(error);
     }
     Ok(all.into_values().collect())
 }

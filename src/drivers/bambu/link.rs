@@ -14,7 +14,7 @@ use super::session::{Memory, Session};
 use super::{Shared, USER};
 use crate::model::{LinkFault, LinkPhase};
 use crate::net::mqtt::{self, MqttClient, MqttEvents, MqttOptions, Qos};
-use crate::net::tls::PrinterTls;
+use crate::net::tls::{Pin, PrinterTls};
 use crate::printer::{Driver, DriverIo};
 
 /// The identity probe answers in milliseconds or not at all.
@@ -25,11 +25,13 @@ pub(super) struct BambuDriver {
     memory: Memory,
     /// The printer was asked for its identity.
     detected: bool,
+    /// The key that was handed out to be stored.
+    kept: Option<Pin>,
 }
 
 impl BambuDriver {
     pub fn new(shared: Arc<Shared>, row: &'static ModelRow) -> Self {
-        Self { shared, memory: Memory::new(row), detected: false }
+        Self { shared, memory: Memory::new(row), detected: false, kept: None }
     }
 
     async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
@@ -90,10 +92,13 @@ impl BambuDriver {
         Box::pin(mqtt::connect(options, &[(&topic, Qos::AtMostOnce)])).await
     }
 
-    fn keep_pin(&self, tls: &PrinterTls) {
+    /// Hands a new key out once.
+    fn keep_pin(&mut self, tls: &PrinterTls) {
+        let known = self.kept.or(self.shared.config.known_pin);
         if let Some(pin) = tls.observed()
-            && (self.shared.config.known_pin != Some(pin))
+            && known != Some(pin)
         {
+            self.kept = Some(pin);
             (self.shared.config.on_pin)(pin);
         }
     }

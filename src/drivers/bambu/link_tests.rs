@@ -380,7 +380,8 @@ async fn files_go_there_and_back() {
         let gone = files.download(remote, back.clone(), progress, cancel).await;
         assert!(matches!(gone, Err(FileError::NotFound(_))), "{key}: {gone:?}");
         assert!(!back.exists(), "{key}: nothing half is left");
-        assert!(bench.sim.truth().connections["ftps"].peak <= 1, "{key}");
+        // The printer may see the end of one session only after the beginning of the next.
+        assert!(bench.sim.truth().connections["ftps"].peak <= 2, "{key}");
     }
 }
 
@@ -487,4 +488,98 @@ async fn a_printer_that_moved_is_found_again() {
     moved.send(Some("127.0.0.1".parse().expect("address"))).expect("open");
     bench.handle.reconnect();
     bench.online().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_never_showed_is_named_another_way() {
+    let bench = run(simulator("p1s", |_| {}).await, |config| {
+        config.timing.landing = Duration::from_millis(100);
+        config.timing.reply = Duration::from_secs(2);
+    });
+    let slot = loaded(&*bench.online().await);
+    bench.sim.faults().apply(Fault::Zombie { on: true }).expect("fault");
+    let lost = bench.start_cube(vec![slot]).await;
+    assert!(matches!(&lost, Err(CommandError::Timeout(text)) if text.contains("not sent again")), "{lost:?}");
+    assert_eq!(bench.sim.truth().counters.jobs_started, 0);
+    bench.sim.faults().apply(Fault::Zombie { on: false }).expect("fault");
+    bench.start_cube(vec![slot]).await.expect("start");
+    bench.until("printing", |state| state.device.job.stage == DeviceStage::Printing).await;
+    let truth = bench.sim.truth();
+    let start =
+        truth.counters.commands.iter().rfind(|received| received.command == "project_file").expect("start");
+    let text = start.payload.to_string();
+    assert!(text.contains("file:///sdcard/cube.gcode.3mf"), "{text}");
+    assert_eq!((truth.counters.project_files, truth.counters.jobs_started), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_fail_and_stop_with_their_reason() {
+    let bench = run(simulator("p1s", |options| options.speed = 30.0).await, |_| {});
+    let slot = loaded(&*bench.online().await);
+    let missing =
+        StartJob { remote_path: "ghost.3mf".into(), token: 5, mapping: vec![slot], ..StartJob::default() };
+    bench.send(Command::StartJob(Box::new(missing))).await.expect("acknowledged, whatever it is worth");
+    let state = bench.until("failed", |state| state.device.job.stage == DeviceStage::Failed).await;
+    assert!(
+        state.device.job.reason.as_ref().is_some_and(|text| text.contains("cannot read")),
+        "{:?}",
+        state.device.job
+    );
+    let faults = bench.sim.faults();
+    let printing = |state: &PrinterState| state.device.job.stage == DeviceStage::Printing;
+    bench.start_cube(vec![slot]).await.expect("a failed start does not block the next");
+    bench.until("printing", printing).await;
+    faults.apply(Fault::Runout).expect("fault");
+    let state = bench
+        .until("runout", |state| {
+            state.device.job.stage == DeviceStage::Paused && !state.device.faults.is_empty()
+        })
+        .await;
+    assert!(
+        state
+            .device
+            .faults
+            .iter()
+            .any(|fault| fault.code.ends_with("_8011") && fault.text.contains("run out")),
+        "{:?}",
+        state.device.faults
+    );
+    faults.apply(Fault::Refill).expect("fault");
+    faults.apply(Fault::ClearHms).expect("fault");
+    assert!(bench.send(Command::Resume).await.is_ok());
+    bench.until("printing", printing).await;
+    faults.apply(Fault::CancelAtScreen).expect("fault");
+    bench.until("cancelled", |state| state.device.job.stage == DeviceStage::Cancelled).await;
+    assert!(!bench.handle.state().device.faults.iter().any(|fault| fault.source == FaultSource::Job));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filament_and_door_are_followed() {
+    let bench = run(simulator("x1c", |options| options.speed = 20.0).await, |_| {});
+    let slot = loaded(&*bench.online().await).expect("a spool");
+    let faults = bench.sim.faults();
+    faults.apply(Fault::Door { open: true }).expect("fault");
+    bench.until("door", |state| state.device.door_open == Some(true)).await;
+    faults.apply(Fault::Door { open: false }).expect("fault");
+    bench.until("door", |state| state.device.door_open == Some(false)).await;
+    bench.send(Command::LoadFilament(slot)).await.expect("load");
+    bench.until("loaded", |state| state.device.filament.active == Some(slot)).await;
+    bench.until("idle", |state| state.device.filament.operation == FilamentOperation::Idle).await;
+    bench.send(Command::UnloadFilament).await.expect("unload");
+    bench.until("unloaded", |state| state.device.filament.active.is_none()).await;
+    bench.until("idle", |state| state.device.activity == Activity::Idle).await;
+    faults.apply(Fault::AmsJam { on: true }).expect("fault");
+    let _result = bench.send(Command::LoadFilament(slot)).await;
+    bench.until("stuck", |state| state.device.filament.operation == FilamentOperation::Stuck).await;
+    faults.apply(Fault::AmsJam { on: false }).expect("fault");
+    let red = SlotEdit { material: Some("PLA".into()), color: Color::parse("FF0000"), ..SlotEdit::default() };
+    bench.send(Command::FilamentAction(FilamentAction::Resume)).await.expect("retry");
+    bench.until("free", |state| state.device.filament.operation == FilamentOperation::Idle).await;
+    bench.send(Command::EditSlot { slot, edit: Box::new(red) }).await.expect("edit");
+    bench
+        .until("red", |state| {
+            let filament = state.device.filament.slot(slot).and_then(|slot| slot.filament.clone());
+            filament.is_some_and(|filament| filament.color == Color::parse("FF0000"))
+        })
+        .await;
 }

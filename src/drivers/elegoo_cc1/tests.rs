@@ -1,2 +1,4 @@
-#[test]
-fn x() {}
+//! The driver against fixtures (`pure`) and against the simulated printer over real sockets (`linked`).
+
+mod linked;
+mod pure;

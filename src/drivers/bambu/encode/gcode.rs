@@ -27,10 +27,14 @@ pub(in super::super) fn clear_marker() -> Message {
 }
 
 /// There is no emergency stop: the job is stopped and all heaters go off (bambu.md 4.7).
-pub(super) fn emergency(row: &ModelRow) -> Plan {
-    let nozzles = if row.dual() { "M104 S0 T0\nM104 S0 T1" } else { "M104 S0" };
+pub(super) fn emergency(context: &Context<'_>) -> Plan {
+    let nozzles = if context.row.dual() { "M104 S0 T0\nM104 S0 T1" } else { "M104 S0" };
     let heaters_off = lines(&format!("{nozzles}\nM140 S0"));
-    let mut plan = Plan::several(vec![Message::print("stop", json!({ "param": "" })), heaters_off]);
+    let mut messages = vec![heaters_off];
+    if context.device.job.stage.active() {
+        messages.insert(0, Message::print("stop", json!({ "param": "" })));
+    }
+    let mut plan = Plan::several(messages);
     plan.note =
         Some("The printer has no emergency stop: the job was stopped and the heaters switched off.".into());
     plan

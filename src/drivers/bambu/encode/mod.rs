@@ -118,7 +118,7 @@ pub(super) fn encode(command: &Command, context: &Context<'_>) -> Encoded {
         Command::Pause => Ok(job_control("pause")),
         Command::Resume => Ok(job_control("resume")),
         Command::Cancel => Ok(job_control("stop")),
-        Command::EmergencyStop => Ok(gcode::emergency(context.row)),
+        Command::EmergencyStop => Ok(gcode::emergency(context)),
         Command::SkipObjects(objects) => skip_objects(objects),
         Command::SetNozzle { tool, target } => Ok(gcode::set_nozzle(*tool, *target, context.row)),
         Command::SetBed { target } => Ok(gcode::set_bed(*target, context.row)),
@@ -190,18 +190,21 @@ fn skip_objects(objects: &[u32]) -> Encoded {
 const CHAMBER_MIN: f64 = 40.0;
 
 fn set_chamber(target: f64, row: &ModelRow) -> Encoded {
-    let wanted = if target < CHAMBER_MIN { 0 } else { target.round() as i64 };
-    let mut plan: Plan = match row.chamber {
-        Chamber::Heated { by: ChamberCommand::SetCtt, .. } => {
-            Message::print("set_ctt", json!({ "ctt_val": wanted, "temper_check": true })).into()
-        }
-        Chamber::Heated { by: ChamberCommand::M141, .. } => gcode_lines(&format!("M141 S{wanted}")).into(),
-        Chamber::Measured | Chamber::Faked => return Err(CommandError::unsupported("heat its chamber")),
-    };
-    if wanted == 0 && target > 0.0 {
-        plan.note = Some(format!("The chamber heats from {CHAMBER_MIN:.0} °C on; it was switched off."));
+    if target > 0.0 && target < CHAMBER_MIN {
+        return Err(CommandError::Invalid(format!(
+            "The chamber is heated to {CHAMBER_MIN:.0} °C or more; 0 switches the heater off."
+        )));
     }
-    Ok(plan)
+    let wanted = target.round() as i64;
+    match row.chamber {
+        Chamber::Heated { by: ChamberCommand::SetCtt, .. } => {
+            Ok(Message::print("set_ctt", json!({ "ctt_val": wanted, "temper_check": true })).into())
+        }
+        Chamber::Heated { by: ChamberCommand::M141, .. } => {
+            Ok(gcode_lines(&format!("M141 S{wanted}")).into())
+        }
+        Chamber::Measured | Chamber::Faked => Err(CommandError::unsupported("heat its chamber")),
+    }
 }
 
 fn set_speed(factor: f64) -> Encoded {

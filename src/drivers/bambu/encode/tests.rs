@@ -256,8 +256,9 @@ fn heat_fans_and_motion_are_g_code() {
     let chamber = only("h2s-01.01.00.00-running", &Command::SetChamber { target: 50.0 });
     assert_eq!(chamber, print(json!({"command": "set_ctt", "ctt_val": 50, "temper_check": true})));
     assert!(plan_for(P2S, &Command::SetChamber { target: 50.0 }).is_err());
-    let off = plan_for("h2s-01.01.00.00-running", &Command::SetChamber { target: 30.0 }).expect("plan");
-    assert!(off.note.is_some());
+    let chamber = |target: f64| plan_for("h2s-01.01.00.00-running", &Command::SetChamber { target });
+    assert!(chamber(0.0).is_ok());
+    assert!(matches!(chamber(30.0), Err(CommandError::Invalid(_))), "never switched off in silence");
 }
 
 #[test]
@@ -437,4 +438,16 @@ fn every_ability_of_every_row_can_be_encoded() {
     let tree = json!({});
     let refused = encode(&Command::Pause, &context(&device, &tree, &crate::drivers::bambu::models::GENERIC));
     assert!(matches!(refused, Err(CommandError::NotAllowed(_))));
+}
+
+#[test]
+fn an_emergency_stops_the_job_and_the_heaters() {
+    let printer = Printer::load("h2d-01.01.01.00-running");
+    let running = printer.device();
+    let plan = encode(&Command::EmergencyStop, &context(&running, printer.reports.tree(), printer.row))
+        .expect("plan");
+    assert_eq!(plan.messages[0].body["command"], json!("stop"));
+    assert_eq!(plan.messages[1].body["param"], json!("M104 S0 T0\nM104 S0 T1\nM140 S0\n"));
+    let idle = plan_for(P1S, &Command::EmergencyStop).expect("plan");
+    assert_eq!(idle.messages.len(), 1);
 }

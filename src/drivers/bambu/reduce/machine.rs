@@ -51,10 +51,15 @@ pub(super) fn storage(source: Source<'_>) -> Storage {
         Some(3) => Some("The storage is write-protected."),
         _ => None,
     };
+    // Newer firmware tells the size of the card or stick among its camera settings; 0 without one.
+    let bytes = |pointer: &str| small::<u64>(source.at(pointer)).and_then(|kib| kib.checked_mul(1024));
+    let total_bytes = bytes("/ipcam/tl_external_total_kb").filter(|total| *total > 0);
+    let free_bytes = total_bytes.and_then(|_| bytes("/ipcam/tl_external_free_kb"));
     Storage {
         present: source.reports.storage_present(),
         trouble: trouble.map(str::to_owned),
-        ..Storage::default()
+        total_bytes,
+        free_bytes,
     }
 }
 

@@ -163,7 +163,7 @@ fn check_figures(suffix: &str, device: &Device, tree: &Value) {
     }
     assert_eq!(job.title, text(at(tree, "/subtask_name")), "{suffix}");
     assert_eq!(device.speed.factor, Some(1.0), "{suffix}");
-    assert_eq!(device.lights.contains_key(&LightId::Chamber), true, "{suffix}");
+    assert!(device.lights.contains_key(&LightId::Chamber), "{suffix}");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn machine_details_of_captured_reports() {
     let h2d = Printer::load("h2d-01.01.01.00-running").device();
     assert_eq!(h2d.filament.units[0].tool, Some(1));
     assert_eq!(h2d.filament.units[1].tool, Some(0));
-    assert_eq!(h2d.options[&PrintOption::AutoRecovery], true);
+    assert!(h2d.options[&PrintOption::AutoRecovery]);
     assert_eq!(h2d.door_open, Some(false));
     let a1 = Printer::load("a1-01.05.00.00-idle").device();
     assert_eq!(a1.filament.units[0].product.as_deref(), Some("AMS Lite"), "known by the module list");

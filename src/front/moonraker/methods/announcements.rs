@@ -146,6 +146,7 @@ fn described(notices: &Notices, dismissed_too: bool) -> Vec<Value> {
 }
 
 pub async fn list(call: Call) -> Result<Value, RpcError> {
+    refresh(&call.endpoint);
     let all = call.args.get("include_dismissed").is_none() || call.args.flag("include_dismissed")?;
     let notices = call.endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(json!({"entries": described(&notices, all), "feeds": [FEED]}))

@@ -55,7 +55,8 @@ fn nozzle(builder: &mut Builder, input: &Input<'_>, tool: usize) {
         section.insert("filament_diameter".to_owned(), Value::from(1.75));
         section.insert("min_extrude_temp".to_owned(), Value::from(input.caps.min_extrude));
         section.insert("max_extrude_only_distance".to_owned(), Value::from(200.0));
-        section.insert("max_extrude_cross_section".to_owned(), Value::from(4.0 * diameter * diameter));
+        section
+            .insert("max_extrude_cross_section".to_owned(), super::reading(Some(4.0 * diameter * diameter)));
     }
     builder.section(&name, section);
 }

@@ -1,1 +1,164 @@
+//! The objects of a printer in its states, as snapshots beside this file.
 
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::front::moonraker::klippy::Gate;
+use crate::model::*;
+
+fn caps() -> Capabilities {
+    Capabilities {
+        vendor: "Acme".into(),
+        model: "Two".into(),
+        volume_mm: [256.0, 256.0, 250.0],
+        nozzles: vec![HeaterCaps { max: Some(300.0) }; 2],
+        bed: HeaterCaps { max: Some(110.0) },
+        chamber: Some(HeaterCaps { max: Some(60.0) }),
+        fans: [FanId::Part, FanId::Auxiliary].into(),
+        fans_read_only: [FanId::Hotend, FanId::Controller].into(),
+        lights: [LightId::Chamber].into(),
+        control: ControlCaps { skip_objects: true, ..ControlCaps::default() },
+        min_extrude: 170.0,
+        ..Capabilities::default()
+    }
+}
+
+fn printing() -> PrinterState {
+    let mut state = PrinterState::default();
+    state.link.phase = LinkPhase::Online;
+    let device = &mut state.device;
+    device.nozzles = vec![
+        Nozzle {
+            heater: Heater { actual: Some(215.123), target: Some(220.0) },
+            diameter_mm: Some(0.6),
+            filament_detected: Some(true),
+            ..Nozzle::default()
+        },
+        Nozzle { heater: Heater { actual: Some(30.0), target: Some(0.0) }, ..Nozzle::default() },
+    ];
+    device.bed = Heater { actual: Some(59.9), target: Some(60.0) };
+    device.chamber = Heater { actual: Some(35.0), target: Some(0.0) };
+    device.fans = [(FanId::Part, Fan { speed: Some(0.6667), rpm: Some(4000.0) })].into();
+    device.lights = [(LightId::Chamber, Light { on: true, flashing: false })].into();
+    device.motion.homed = Some(Homed { x: true, y: true, z: false });
+    device.speed.factor = Some(1.24);
+    device.job.stage = DeviceStage::Printing;
+    state.job = Job {
+        serial: 1,
+        phase: JobPhase::Printing,
+        file: Some("sub/cube.gcode".into()),
+        progress: 0.42,
+        layer: Some(21),
+        total_layers: Some(50),
+        started_at: Some(1000.0),
+        printed_s: 100.0,
+        printing_since: Some(1200.0),
+        skipped: vec![7],
+        ..Job::default()
+    };
+    state
+}
+
+fn file() -> JobFile {
+    JobFile {
+        path: "sub/cube.gcode".into(),
+        size: 10_000,
+        plate: Some(2),
+        metadata: json!({"filament_total_mm": 5000.0, "plates": [
+            {"index": 1, "objects": [{"identify_id": 1, "name": "other"}]},
+            {"index": 2, "objects": [
+                {"identify_id": 7, "name": "cube a", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]},
+                {"identify_id": 8, "name": "cube a"},
+                {"name": "without an id"}
+            ]}
+        ]}),
+    }
+}
+
+fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
+    let klippy = Klippy::of(state, gate);
+    let (caps, file) = (caps(), file());
+    objects(&Input {
+        state,
+        caps: &caps,
+        klippy: &klippy,
+        file: Some(&file),
+        library: Path::new("/lib"),
+        host: HostLoad { load: 0.5, cpu_seconds: 2.0, available_kb: 1000 },
+        extremes: &BTreeMap::new(),
+        now: 1300.0,
+        eventtime: 5.0,
+    })
+}
+
+#[test]
+fn a_printing_printer() {
+    insta::assert_json_snapshot!("printing", seen(&printing(), Gate::Open));
+}
+
+#[test]
+fn a_printer_that_has_said_nothing_yet() {
+    insta::assert_json_snapshot!("unknown", seen(&PrinterState::default(), Gate::Open));
+}
+
+#[test]
+fn each_phase_has_one_of_the_six_words() {
+    use JobPhase::*;
+    let mut state = printing();
+    for (phase, word, timeout) in [
+        (Idle, "standby", "Ready"),
+        (Transferring, "printing", "Printing"),
+        (Starting, "printing", "Printing"),
+        (Preparing, "printing", "Printing"),
+        (Printing, "printing", "Printing"),
+        (Pausing, "printing", "Printing"),
+        (Paused, "paused", "Ready"),
+        (Resuming, "paused", "Ready"),
+        (Cancelling, "printing", "Printing"),
+        (Complete, "complete", "Ready"),
+        (Cancelled, "cancelled", "Ready"),
+        (Failed, "error", "Ready"),
+    ] {
+        state.job.phase = phase;
+        let objects = seen(&state, Gate::Open);
+        assert_eq!(objects["print_stats"]["state"], word, "{phase:?}");
+        assert_eq!(objects["idle_timeout"]["state"], timeout, "{phase:?}");
+        assert_eq!(objects["print_stats"]["filename"] == "", phase == Idle, "{phase:?}");
+        assert_eq!(objects["pause_resume"]["is_paused"], word == "paused");
+    }
+}
+
+#[test]
+fn a_stop_ends_the_job_in_error() {
+    let objects = seen(&printing(), Gate::Stopped);
+    assert_eq!(objects["print_stats"]["state"], "error");
+    assert_eq!(objects["webhooks"]["state"], "shutdown");
+}
+
+#[test]
+fn a_transfer_shows_on_the_display() {
+    let mut state = printing();
+    state.job.phase = JobPhase::Transferring;
+    state.job.transfer = Some(Transfer { sent: 25, total: 100 });
+    assert_eq!(
+        seen(&state, Gate::Open)["display_status"]["message"],
+        "Sending the file to the printer: 25 %"
+    );
+}
+
+#[test]
+fn sections_and_objects_go_together() {
+    let objects = seen(&printing(), Gate::Open);
+    let settings = objects["configfile"]["settings"].as_object().unwrap();
+    let config = objects["configfile"]["config"].as_object().unwrap();
+    for name in objects.keys() {
+        let kind = name.split(' ').next().unwrap();
+        if name.contains(' ') || ["fan", "extruder", "heater_bed"].contains(&kind) {
+            assert!(settings.contains_key(&name.to_lowercase()), "{name}");
+        }
+    }
+    assert!(config.values().flat_map(|section| section.as_object().unwrap().values()).all(Value::is_string));
+    assert!(settings.keys().all(|name| *name == name.to_lowercase()));
+}

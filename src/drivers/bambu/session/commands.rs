@@ -1,0 +1,150 @@
+//! From a command to messages on the wire.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Digestion, HEAT_CHECK, Session, offline};
+use crate::drivers::bambu::control;
+use crate::drivers::bambu::encode::{self, Context, Message, Plan};
+use crate::drivers::bambu::field::{at, text};
+use crate::drivers::bambu::pending::Pending;
+use crate::drivers::bambu::stages;
+use crate::drivers::bambu::start::UrlForm;
+use crate::model::{Command, CommandError, Outcome, Seen};
+use crate::net::mqtt::Qos;
+use crate::printer::Request;
+
+impl Session<'_> {
+    /// One command of a front end.
+    pub fn request(&mut self, request: Request) {
+        if !self.memory.reports.synced() {
+            request.answer(Err(offline()));
+            return;
+        }
+        if matches!(request.command, Command::Refresh) {
+            let outcome = self.refresh();
+            request.answer(Ok(outcome));
+            return;
+        }
+        match self.plan(&request.command) {
+            Ok(plan) => self.send(request, plan),
+            Err(error) => request.answer(Err(error)),
+        }
+    }
+
+    fn plan(&mut self, command: &Command) -> Result<Plan, CommandError> {
+        if self.rejected {
+            return Err(control::refusal());
+        }
+        let mut url = UrlForm::Ftp;
+        if let Command::StartJob(job) = command {
+            if self.memory.digestion.as_ref().is_some_and(|job| job.since.elapsed() < self.patience(job)) {
+                return Err(CommandError::Busy(
+                    "The printer still digests the job that was started before; a second start is not sent."
+                        .into(),
+                ));
+            }
+            if self.memory.row.sdcard_url && self.memory.not_landed.as_deref() == Some(&*job.remote_path) {
+                url = UrlForm::SdCard;
+            }
+        }
+        let device = self.device();
+        let tree = self.memory.reports.tree();
+        let context = Context { device: &device, tree, row: self.memory.row, url, marker: self.marker() };
+        let mut plan = encode::encode(command, &context)?;
+        plan.settles &= !self.memory.markers_fail;
+        if let Command::StartJob(job) = command {
+            self.memory.digestion = Some(Digestion {
+                token: job.token.to_string(),
+                since: Instant::now(),
+                file_before: text(at(self.memory.reports.tree(), "/gcode_file")),
+                faults_before: device.faults.iter().map(|fault| fault.code.clone()).collect(),
+                landed: false,
+            });
+            self.memory.not_landed = (url == UrlForm::Ftp).then(|| job.remote_path.clone());
+        }
+        Ok(plan)
+    }
+
+    fn patience(&self, job: &Digestion) -> Duration {
+        if job.landed { self.shared.config.timing.digestion } else { self.shared.config.timing.landing }
+    }
+
+    /// Alternates, so that an old report cannot be taken for the new marker.
+    fn marker(&self) -> i64 {
+        let (low, high) = (stages::MARKERS.start(), stages::MARKERS.end());
+        low + i64::from(self.memory.sequence) % (high - low + 1)
+    }
+
+    fn send(&mut self, request: Request, plan: Plan) {
+        let now = Instant::now();
+        let marker = plan.settles.then(|| self.marker());
+        let starts_job = matches!(request.command, Command::StartJob(_));
+        let mut open = Vec::new();
+        for message in &plan.messages {
+            match self.say(message) {
+                Ok(sequence) if message.answered => {
+                    let command = message.body.get("command").and_then(text).unwrap_or_default();
+                    open.push((sequence, command));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if starts_job {
+                        self.memory.digestion = None;
+                    }
+                    request.answer(Err(error));
+                    return;
+                }
+            }
+        }
+        self.commanded = Some(now);
+        if let Some(fallback) = plan.fallback {
+            self.checks.push((now + HEAT_CHECK, fallback));
+        }
+        let until = now + self.shared.config.timing.reply;
+        let pending = Pending { request, open, until, marker, note: plan.note, bare: false, starts_job };
+        if pending.open.is_empty() {
+            pending.confirm(Seen::Sent);
+        } else {
+            self.pending.push(pending);
+        }
+    }
+
+    /// Publishes one message and returns its sequence number.
+    fn say(&mut self, message: &Message) -> Result<String, CommandError> {
+        self.memory.sequence = (self.memory.sequence + 1) % (i32::MAX as u32);
+        let sequence = self.memory.sequence;
+        let payload = message.payload(sequence).to_string();
+        self.client
+            .publish(&self.topic, payload, Qos::AtLeastOnce)
+            .map_err(|error| CommandError::Offline(format!("The printer could not be told: {error}.")))?;
+        Ok(sequence.to_string())
+    }
+
+    /// As [`Self::say`] for what nobody waits for; a broken link shows by itself.
+    pub(super) fn tell(&mut self, message: &Message) {
+        if let Err(error) = self.say(message) {
+            tracing::debug!(%error, "A message of the driver's own was not sent.");
+        }
+    }
+
+    pub(super) fn pushall(&mut self) {
+        self.pushall_at = Instant::now();
+        self.tell(&encode::pushall());
+    }
+
+    /// Small controllers slow down for minutes when asked often (bambu.md 3.2).
+    fn refresh(&mut self) -> Outcome {
+        let age = self.pushall_at.elapsed();
+        if age < Duration::from_secs(self.memory.row.pushall_every_s) {
+            let note = format!(
+                "The printer told everything {} s ago and reports each change by itself; it was not asked again.",
+                age.as_secs()
+            );
+            return Outcome::noted(Seen::Sent, note);
+        }
+        self.pushall();
+        Outcome::new(Seen::Sent)
+    }
+}

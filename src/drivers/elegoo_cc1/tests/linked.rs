@@ -1,0 +1,325 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::{Cc1Config, Ports, Timing, assemble};
+use crate::model::*;
+use crate::printer::{CameraFeed, FileError, PrinterHandle, PrinterSettings, start};
+use crate::sim::elegoo_cc1::{self as sim, Fault, Options, Simulator};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Bench {
+    sim: Simulator,
+    printer: PrinterHandle,
+    cancel: CancellationToken,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// A simulator that runs `speed` times too fast, and the driver on it.
+async fn bench(options: Options) -> Bench {
+    let sim = sim::start(options).await.unwrap();
+    let at = sim.addresses();
+    let mut config = Cc1Config::new("cc1", "127.0.0.1");
+    config.ports = Ports {
+        websocket: at.websocket.port(),
+        http: at.http.port(),
+        camera: at.camera.port(),
+        discovery: at.discovery.port(),
+    };
+    let timing = Timing {
+        poll: Duration::from_millis(100),
+        answer: Duration::from_secs(3),
+        stale: Duration::from_millis(1200),
+        silent: Duration::from_secs(4),
+        stop_again: Duration::from_millis(800),
+        discovery: Duration::from_secs(1),
+        after_upload: Duration::from_millis(100),
+        camera_idle: Duration::from_secs(2),
+    };
+    let cancel = CancellationToken::new();
+    let settings =
+        PrinterSettings { name: "cc1".into(), title: "CC1".into(), read_only: false, allow_vendor: false };
+    let printer = start(settings, assemble(config, timing), &TaskTracker::new(), cancel.clone());
+    Bench { sim, printer, cancel }
+}
+
+fn fast() -> Options {
+    Options { speed: 60.0, ..Options::default() }
+}
+
+impl Bench {
+    async fn until(&self, what: &str, wanted: impl FnMut(&Arc<PrinterState>) -> bool) -> Arc<PrinterState> {
+        let mut watch = self.printer.watch();
+        match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
+            Ok(state) => state.unwrap().clone(),
+            Err(_) => panic!("never saw {what}: {:#?} {:#?}", self.printer.state(), self.sim.truth()),
+        }
+    }
+
+    async fn online(&self) {
+        self.until("online", |state| state.online()).await;
+    }
+
+    async fn phase(&self, phase: JobPhase) -> Arc<PrinterState> {
+        self.until("phase", |state| state.job.phase == phase).await
+    }
+
+    /// As the job service does it: Starting with our token, then the command.
+    async fn start_file(&self, file: &str, token: u32) -> Result<Outcome, CommandError> {
+        self.printer.writer().job(|job| {
+            *job = Job {
+                serial: job.serial + 1,
+                phase: JobPhase::Starting,
+                origin: JobOrigin::Gateway,
+                file: Some(format!("folder/{file}")),
+                token: Some(token.to_string()),
+                ..Job::default()
+            };
+        });
+        let job = StartJob { remote_path: file.into(), title: file.into(), token, ..StartJob::default() };
+        self.printer.send(Command::StartJob(Box::new(job))).await
+    }
+
+    /// Nothing that the driver sent hurt the printer.
+    fn unharmed(&self) {
+        let truth = self.sim.truth();
+        assert_eq!(truth.crashed, None);
+        assert_eq!(truth.offences, Vec::<String>::new());
+        assert_eq!(truth.violations, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_whole_session_from_start_to_completion() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let state = bench
+        .until("identity", |state| state.device.identity.firmware.is_some())
+        .await;
+    assert_eq!(state.device.identity.firmware.as_deref(), Some("V1.1.46"));
+    bench.start_file("cube.gcode", 4711).await.unwrap();
+    let state = bench.phase(JobPhase::Printing).await;
+    assert_eq!(state.job.origin, JobOrigin::Gateway);
+    assert_eq!(state.job.file.as_deref(), Some("folder/cube.gcode"), "our run, by the driver's token");
+    assert_eq!(state.device.job.token.as_deref(), Some("4711"));
+    let paused = bench.printer.send(Command::Pause).await.unwrap();
+    assert_eq!(paused.seen, Seen::Effect);
+    bench.phase(JobPhase::Paused).await;
+    assert_eq!(bench.printer.send(Command::Resume).await.unwrap().seen, Seen::Effect);
+    bench.phase(JobPhase::Printing).await;
+    let sped = bench.printer.send(Command::SetSpeed { factor: 1.24 }).await.unwrap();
+    assert!(sped.note.unwrap().contains("130 %"));
+    let done = bench.phase(JobPhase::Complete).await;
+    assert_eq!(done.job.progress, 1.0);
+    assert_eq!(done.job.file.as_deref(), Some("folder/cube.gcode"));
+    let truth = bench.sim.truth();
+    assert_eq!((truth.starts_received, truth.starts_accepted), (1, 1));
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_cancel_ends_as_cancelled_and_a_lost_stop_is_repeated() {
+    let bench = bench(Options { speed: 20.0, ..Options::default() }).await;
+    bench.online().await;
+    let job = StartJob {
+        remote_path: "cube.gcode".into(),
+        options: StartOptions { bed_levelling: Some(true), ..StartOptions::default() },
+        ..StartJob::default()
+    };
+    bench.printer.send(Command::StartJob(Box::new(job))).await.unwrap();
+    bench.until("preparation", |state| state.device.job.stage == DeviceStage::Preparing).await;
+    bench.until("levelling", |state| state.job.detail.as_deref() == Some("levelling the bed")).await;
+    bench.sim.faults().apply(Fault::LoseStop).unwrap();
+    bench.printer.send(Command::Cancel).await.unwrap();
+    bench.phase(JobPhase::Cancelled).await;
+    let stops = bench.sim.truth().commands.iter().filter(|received| received.number == 130).count();
+    assert_eq!(stops, 2, "sent again once");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn settings_are_seen_in_the_state() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    for command in [
+        Command::SetNozzle { tool: 0, target: 60.0 },
+        Command::SetBed { target: 40.0 },
+        Command::SetLight { light: LightId::Chamber, on: false },
+        Command::SetLight { light: LightId::Chamber, on: true },
+    ] {
+        assert_eq!(bench.printer.send(command).await.unwrap().seen, Seen::Effect);
+    }
+    bench.printer.send(Command::SetFan { fan: FanId::Auxiliary, speed: 0.4 }).await.unwrap();
+    bench.until("fan", |s| s.device.fans.get(&FanId::Auxiliary).and_then(|f| f.speed) == Some(0.4)).await;
+    let refused = bench.printer.send(Command::SetSpeed { factor: 1.3 }).await;
+    assert!(matches!(refused, Err(CommandError::Invalid(_))), "not while idle");
+    let stopped = bench.printer.send(Command::EmergencyStop).await.unwrap();
+    assert!(stopped.note.unwrap().contains("no emergency stop"));
+    bench.until("cold", |s| s.device.bed.target == Some(0.0) && s.device.nozzles[0].heater.target == Some(0.0)).await;
+    bench.unharmed();
+}
+
+fn sample(lines: usize) -> tempfile::NamedTempFile {
+    use std::io::Write;
+    let mut file = tempfile::Builder::new().suffix(".gcode").tempfile().unwrap();
+    writeln!(file, "; generated by PrusaSlicer 2.8.0\nG28\nM104 S200").unwrap();
+    for n in 0..lines {
+        writeln!(file, "G1 X{} Y10 E0.05 F3000", n % 200).unwrap();
+    }
+    writeln!(file, "; filament used [mm] = 100.0\n; estimated printing time (normal mode) = 1m 0s").unwrap();
+    file
+}
+
+fn md5_of(path: &std::path::Path) -> String {
+    use md5::Digest;
+    md5::Md5::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn upload_verify_list_start_download_delete() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let files = bench.printer.files().clone();
+    let local = sample(60_000);
+    let md5 = md5_of(local.path());
+    let name = files.job_path("sub/w\u{fc}rfel #1.gcode");
+    assert_eq!(name, "w_rfel _1.gcode");
+    let sent = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let progress = { let sent = sent.clone(); Arc::new(move |bytes| sent.store(bytes, std::sync::atomic::Ordering::Relaxed)) };
+    files.upload(local.path().into(), name.clone(), md5, progress, CancellationToken::new()).await.unwrap();
+    let size = std::fs::metadata(local.path()).unwrap().len();
+    assert!(size > 1 << 20 && sent.load(std::sync::atomic::Ordering::Relaxed) >= size);
+    let listed = files.list().await.unwrap();
+    assert!(listed.iter().any(|file| file.path == name && file.size >= size));
+    bench.start_file(&name, 5).await.unwrap();
+    bench.until("our run", |state| state.job.phase.active() && state.device.job.token.as_deref() == Some("5")).await;
+    let busy = files.delete(name.clone()).await;
+    assert!(matches!(busy, Err(FileError::Busy(_))), "the printer reads it while it prints");
+    bench.printer.send(Command::Cancel).await.unwrap();
+    let fetched = tempfile::NamedTempFile::new().unwrap();
+    files.download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new()).await.unwrap();
+    assert!(std::fs::metadata(fetched.path()).unwrap().len() >= size);
+    bench.until("idle", |state| state.device.activity == Activity::Idle).await;
+    files.delete(name.clone()).await.unwrap();
+    assert!(!files.list().await.unwrap().iter().any(|file| file.path == name));
+    assert!(files.delete(name).await.is_err());
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_refused_upload_are_told() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let local = sample(10);
+    let md5 = md5_of(local.path());
+    let files = bench.printer.files().clone();
+    let upload = || files.upload(local.path().into(), "a.gcode".into(), md5.clone(), Arc::new(|_| ()), CancellationToken::new());
+    bench.sim.faults().apply(Fault::RefuseUpload { on: true }).unwrap();
+    assert!(matches!(upload().await, Err(FileError::Failed(_))));
+    bench.sim.faults().apply(Fault::RefuseUpload { on: false }).unwrap();
+    bench.sim.faults().apply(Fault::DiskFull { on: true }).unwrap();
+    assert!(upload().await.is_err());
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn the_client_limit_is_told_in_the_printers_words() {
+    let bench = bench(Options { websocket_limit: 0, ..fast() }).await;
+    let state = bench.until("fault", |state| state.link.fault.is_some()).await;
+    let fault = state.link.fault.clone().unwrap();
+    assert_eq!(fault.code, "MG-CC1-FULL");
+    assert!(fault.permanent && fault.text.contains("too many client"), "{}", fault.text);
+    let refused = bench.printer.send(Command::Pause).await;
+    assert!(matches!(refused, Err(CommandError::Offline(_))));
+}
+
+#[tokio::test]
+async fn drops_silence_garbage_and_prefixes() {
+    let bench = bench(Options { pushes: sim::Pushes::Never, ..fast() }).await;
+    bench.online().await;
+    let faults = bench.sim.faults();
+    faults.apply(Fault::LengthPrefix { on: true }).unwrap();
+    faults.apply(Fault::Garbage).unwrap();
+    assert_eq!(bench.printer.send(Command::SetBed { target: 33.0 }).await.unwrap().seen, Seen::Effect);
+    faults.apply(Fault::Silence { seconds: 60.0 }).unwrap();
+    bench.until("stale", |state| state.link.phase == LinkPhase::Stale).await;
+    let state = bench.until("silence", |state| state.link.phase == LinkPhase::Backoff).await;
+    assert_eq!(state.link.fault.as_ref().unwrap().code, "MG-CC1-SILENT");
+    faults.apply(Fault::Silence { seconds: 0.0 }).unwrap();
+    bench.online().await;
+    faults.apply(Fault::Drop).unwrap();
+    bench.until("lost", |state| state.link.phase == LinkPhase::Backoff).await;
+    bench.online().await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_power_cut_in_mid_print_is_a_failed_job_after_the_return() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.start_file("cube.gcode", 9).await.unwrap();
+    bench.phase(JobPhase::Printing).await;
+    bench.sim.faults().apply(Fault::PowerCut).unwrap();
+    let state = bench.until("unreachable", |state| state.link.fault.as_ref().is_some_and(|f| f.code == "MG-CC1-UNREACHABLE")).await;
+    assert_eq!(state.job.phase, JobPhase::Printing, "a lost link ends nothing");
+    bench.sim.faults().apply(Fault::PowerOn).unwrap();
+    bench.printer.reconnect();
+    bench.phase(JobPhase::Failed).await;
+    assert_eq!(bench.sim.truth().starts_received, 1, "never started twice");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_completion_nobody_saw_is_found_in_the_history() {
+    let bench = bench(Options { forgets_completion: true, speed: 120.0, pushes: sim::Pushes::Never, ..fast() }).await;
+    bench.online().await;
+    bench.start_file("cube.gcode", 3).await.unwrap();
+    bench.phase(JobPhase::Complete).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn canvas_and_runout_on_newer_firmware() {
+    let options = Options { firmware: "V1.4.46".into(), canvas: true, ..fast() };
+    let bench = bench(options).await;
+    let state = bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;
+    assert_eq!(state.device.filament.units[0].slots.len(), 4);
+    assert!(bench.printer.capabilities().filament.map);
+    bench.start_file("cube.gcode", 3).await.unwrap();
+    bench.phase(JobPhase::Printing).await;
+    bench.sim.faults().apply(Fault::FilamentSwap { tray: 1 }).unwrap();
+    bench.sim.faults().apply(Fault::Runout).unwrap();
+    bench.phase(JobPhase::Paused).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn pictures_come_and_the_camera_is_switched_off() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let camera = bench.printer.camera().unwrap().clone();
+    let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
+    for _ in 0..2 {
+        let picture = pictures.next().await.unwrap().unwrap();
+        assert!(picture.starts_with(&[0xFF, 0xD8]) && picture.ends_with(&[0xFF, 0xD9]));
+    }
+    assert!(camera.open().await.is_err(), "one viewer");
+    drop(pictures);
+    let off = async {
+        let mut watch = bench.printer.watch();
+        while !bench.sim.truth().commands.iter().any(|r| r.number == 386 && r.body["Enable"] == 0) {
+            watch.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(DEADLINE, off).await.unwrap();
+    bench.unharmed();
+}

@@ -1,0 +1,376 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::{Cc2Config, Ports, Timing, assemble};
+use crate::model::*;
+use crate::printer::{CameraFeed, FileError, PrinterHandle, PrinterSettings, start};
+use crate::secret::Secret;
+use crate::sim::elegoo_cc2::{self as sim, Fault, Options, Simulator};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Bench {
+    sim: Simulator,
+    printer: PrinterHandle,
+    cancel: CancellationToken,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// A simulator that runs too fast and does not mind bursts.
+fn fast() -> Options {
+    Options {
+        speed: 60.0,
+        burst_window: Duration::ZERO,
+        delta_period: Duration::from_millis(100),
+        ..Options::default()
+    }
+}
+
+fn quick() -> Timing {
+    Timing {
+        spacing: Duration::from_millis(30),
+        poll_printing: Duration::from_millis(300),
+        poll_idle: Duration::from_millis(600),
+        canvas: Duration::from_millis(800),
+        ping: Duration::from_millis(300),
+        pong: Duration::from_secs(3),
+        register: Duration::from_millis(500),
+        answer: Duration::from_secs(1),
+        discovery: Duration::from_secs(1),
+        after_upload: Duration::from_millis(100),
+        camera_idle: Duration::from_secs(2),
+    }
+}
+
+async fn bench(options: Options) -> Bench {
+    bench_with(options, quick(), |_| ()).await
+}
+
+async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut Cc2Config)) -> Bench {
+    let sim = sim::start(options).await.unwrap();
+    let at = sim.addresses();
+    let mut config = Cc2Config::new("cc2", "127.0.0.1");
+    config.ports = Ports {
+        mqtt: at.mqtt.port(),
+        http: at.http.port(),
+        camera: at.camera.port(),
+        discovery: at.discovery.port(),
+    };
+    change(&mut config);
+    let cancel = CancellationToken::new();
+    let settings =
+        PrinterSettings { name: "cc2".into(), title: "CC2".into(), read_only: false, allow_vendor: false };
+    let printer = start(settings, assemble(config, timing), &TaskTracker::new(), cancel.clone());
+    Bench { sim, printer, cancel }
+}
+
+impl Bench {
+    async fn until(&self, what: &str, wanted: impl FnMut(&Arc<PrinterState>) -> bool) -> Arc<PrinterState> {
+        let mut watch = self.printer.watch();
+        match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
+            Ok(state) => state.unwrap().clone(),
+            Err(_) => panic!("never saw {what}: {:#?} {:#?}", self.printer.state(), self.sim.truth()),
+        }
+    }
+
+    async fn online(&self) {
+        self.until("online", |state| state.online()).await;
+    }
+
+    async fn phase(&self, phase: JobPhase) -> Arc<PrinterState> {
+        self.until("phase", |state| state.job.phase == phase).await
+    }
+
+    async fn link_fault(&self, code: &str) -> LinkFault {
+        let state =
+            self.until(code, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == code)).await;
+        state.link.fault.clone().unwrap()
+    }
+
+    /// As the job service does it: Starting with our token, then the command.
+    async fn start_job(&self, job: StartJob) -> Result<Outcome, CommandError> {
+        self.printer.writer().job(|state| {
+            *state = Job {
+                serial: state.serial + 1,
+                phase: JobPhase::Starting,
+                origin: JobOrigin::Gateway,
+                file: Some(format!("folder/{}", job.remote_path)),
+                token: Some(job.token.to_string()),
+                ..Job::default()
+            };
+        });
+        self.printer.send(Command::StartJob(Box::new(job))).await
+    }
+
+    async fn start_cube(&self, token: u32) {
+        let job = StartJob { remote_path: "cube.gcode".into(), token, ..StartJob::default() };
+        self.start_job(job).await.unwrap();
+    }
+
+    fn unharmed(&self) {
+        let truth = self.sim.truth();
+        assert_eq!(truth.forbidden, Vec::<String>::new());
+        assert_eq!(truth.violations, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_whole_session_from_start_to_completion() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let state = bench
+        .until("identity and canvas", |s| s.device.identity.firmware.is_some() && !s.device.filament.units.is_empty())
+        .await;
+    assert_eq!(state.device.identity.firmware.as_deref(), Some("02.01.00.00"));
+    assert_eq!(state.device.filament.units[0].slots.len(), 4);
+    assert!(bench.printer.capabilities().filament.map);
+    let job = StartJob {
+        remote_path: "cube.gcode".into(),
+        token: 4711,
+        mapping: vec![Some(SlotId::Unit { unit: 0, slot: 1 })],
+        ..StartJob::default()
+    };
+    bench.start_job(job).await.unwrap();
+    let state = bench.phase(JobPhase::Printing).await;
+    assert_eq!(state.job.origin, JobOrigin::Gateway);
+    assert_eq!(state.job.file.as_deref(), Some("folder/cube.gcode"));
+    assert_eq!(state.device.job.token.as_deref(), Some("4711"));
+    assert_eq!(bench.printer.send(Command::Pause).await.unwrap().seen, Seen::Effect);
+    bench.phase(JobPhase::Paused).await;
+    assert_eq!(bench.printer.send(Command::Resume).await.unwrap().seen, Seen::Effect);
+    bench.until("layers", |state| state.job.total_layers == Some(60)).await;
+    let done = bench.phase(JobPhase::Complete).await;
+    assert_eq!((done.job.progress, done.job.file.as_deref()), (1.0, Some("folder/cube.gcode")));
+    let truth = bench.sim.truth();
+    assert_eq!((truth.starts_received, truth.starts_accepted, truth.active_tray), (1, 1, 1));
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn the_printers_own_spacing_is_kept() {
+    let timing = Timing { register: Duration::from_secs(3), ..Timing::default() };
+    let bench = bench_with(Options { speed: 60.0, ..Options::default() }, timing, |_| ()).await;
+    bench.online().await;
+    bench.until("identity", |state| state.device.identity.firmware.is_some()).await;
+    bench.printer.send(Command::SetLight { light: LightId::Chamber, on: false }).await.unwrap();
+    bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;
+    assert_eq!(bench.sim.truth().swallowed, 0);
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn settings_motion_and_refusals() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    for command in [
+        Command::SetNozzle { tool: 0, target: 60.0 },
+        Command::SetBed { target: 40.0 },
+        Command::SetLight { light: LightId::Chamber, on: false },
+    ] {
+        assert_eq!(bench.printer.send(command).await.unwrap().seen, Seen::Effect);
+    }
+    bench.printer.send(Command::SetFan { fan: FanId::Part, speed: 1.0 }).await.unwrap();
+    bench.until("fan", |s| s.device.fans.get(&FanId::Part).and_then(|f| f.speed) == Some(1.0)).await;
+    let early = bench.printer.send(Command::Jog { delta: [5.0, 0.0, 0.0], feed: None }).await;
+    assert!(matches!(early, Err(CommandError::Invalid(_))), "not homed");
+    bench.printer.send(Command::Home(Axes::ALL)).await.unwrap();
+    bench.until("homed", |s| s.device.motion.homed == Some(Homed::ALL) && s.device.activity == Activity::Idle).await;
+    bench.printer.send(Command::Jog { delta: [-5.0, 0.0, 0.0], feed: None }).await.unwrap();
+    let missing = StartJob { remote_path: "nothing.gcode".into(), token: 1, ..StartJob::default() };
+    let refused = bench.printer.send(Command::StartJob(Box::new(missing))).await;
+    assert!(matches!(&refused, Err(CommandError::Refused { code, .. }) if code == "1021"), "{refused:?}");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_cancel_is_a_cancel() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Printing).await;
+    bench.printer.send(Command::Cancel).await.unwrap();
+    bench.phase(JobPhase::Cancelled).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_tool_change_is_quiet_and_a_jam_is_a_fault() {
+    let bench = bench(Options { speed: 20.0, ..fast() }).await;
+    bench.online().await;
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Printing).await;
+    let mut events = bench.printer.events();
+    bench.sim.faults().apply(Fault::FilamentSwap { tray: 2 }).unwrap();
+    bench.until("the new tray", |s| s.device.filament.active == Some(SlotId::Unit { unit: 0, slot: 2 })).await;
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, Event::FaultRaised(_)), "{event:?}");
+    }
+    assert!(bench.printer.state().job.phase == JobPhase::Printing);
+    bench.sim.faults().apply(Fault::CanvasJam).unwrap();
+    let state = bench.phase(JobPhase::Paused).await;
+    let state = if state.device.faults.is_empty() {
+        bench.until("fault", |s| !s.device.faults.is_empty()).await
+    } else {
+        state
+    };
+    assert!(state.device.faults.iter().any(|fault| fault.code == "1243"));
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn an_emergency_stop_halts_and_is_told() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Printing).await;
+    let stopped = bench.printer.send(Command::EmergencyStop).await.unwrap();
+    assert!(stopped.note.unwrap().contains("switched off and on"));
+    assert!(bench.sim.truth().emergency_stopped);
+    let state = bench.phase(JobPhase::Failed).await;
+    assert!(state.job.reason.as_deref().unwrap().contains("emergency stop"));
+    bench.until("fault", |s| s.device.faults.iter().any(|f| f.severity == Severity::Fatal)).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_wrong_code_is_permanent_by_either_way() {
+    let wrong = |config: &mut Cc2Config| config.access_code = Some(Secret::new("wrong-code-9"));
+    let bench = bench_with(fast(), quick(), wrong).await;
+    let fault = bench.link_fault("MG-CC2-AUTH").await;
+    assert!(fault.permanent && !fault.sentence().contains("wrong-code-9"));
+}
+
+#[tokio::test]
+async fn the_serial_comes_over_http_where_discovery_is_blocked() {
+    let blocked = |config: &mut Cc2Config| config.ports.discovery = config.ports.http;
+    let bench = bench_with(fast(), quick(), blocked).await;
+    bench.online().await;
+}
+
+#[tokio::test]
+async fn too_many_clients_is_told() {
+    let bench = bench(Options { client_limit: 0, ..fast() }).await;
+    let fault = bench.link_fault("MG-CC2-FULL").await;
+    assert!(fault.permanent && fault.text.contains("too many clients"));
+}
+
+#[tokio::test]
+async fn a_wrong_serial_is_silence() {
+    let other = |config: &mut Cc2Config| config.serial = Some("F01OTHER0000001".into());
+    let bench = bench_with(fast(), quick(), other).await;
+    let fault = bench.link_fault("MG-CC2-SILENT").await;
+    assert!(fault.remedy.contains("serial number"));
+}
+
+#[tokio::test]
+async fn silence_drops_gaps_and_forgotten_registrations() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let faults = bench.sim.faults();
+    faults.apply(Fault::Garbage).unwrap();
+    faults.apply(Fault::Gap { by: 7 }).unwrap();
+    faults.apply(Fault::Silence { seconds: 60.0 }).unwrap();
+    bench.until("stale", |state| state.link.phase == LinkPhase::Stale).await;
+    bench.link_fault("MG-CC2-SILENT").await;
+    faults.apply(Fault::Silence { seconds: 0.0 }).unwrap();
+    bench.online().await;
+    faults.apply(Fault::Drop).unwrap();
+    bench.until("lost", |state| state.link.phase == LinkPhase::Backoff).await;
+    bench.online().await;
+    faults.apply(Fault::ForgetClients).unwrap();
+    bench.until("mute", |state| !state.online()).await;
+    bench.online().await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_power_cut_waits_for_a_decision() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Printing).await;
+    bench.sim.faults().apply(Fault::PowerCut).unwrap();
+    bench.until("down", |state| state.link.phase == LinkPhase::Backoff).await;
+    assert_eq!(bench.printer.state().job.phase, JobPhase::Printing, "a lost link ends nothing");
+    bench.sim.faults().apply(Fault::PowerOn).unwrap();
+    bench.printer.reconnect();
+    bench.online().await;
+    let state = bench.phase(JobPhase::Paused).await;
+    assert!(state.job.detail.as_deref().unwrap().contains("power failed"));
+    assert_eq!(bench.sim.truth().starts_received, 1, "never started twice");
+    bench.printer.send(Command::Resume).await.unwrap();
+    bench.phase(JobPhase::Printing).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_completion_nobody_saw() {
+    let bench = bench(Options { completion_shown: 0.0, speed: 120.0, ..fast() }).await;
+    bench.online().await;
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Complete).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn upload_verify_list_download_delete() {
+    use std::io::Write;
+
+    use md5::Digest;
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let files = bench.printer.files().clone();
+    let mut local = tempfile::NamedTempFile::new().unwrap();
+    for n in 0..60_000 {
+        writeln!(local, "G1 X{} Y10 E0.05 F3000", n % 200).unwrap();
+    }
+    let content = std::fs::read(local.path()).unwrap();
+    let md5: String = md5::Md5::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = files.job_path("../evil/part 1.gcode");
+    assert_eq!(name, "part 1.gcode");
+    let send = |md5: String| {
+        files.upload(local.path().into(), name.clone(), md5, Arc::new(|_| ()), CancellationToken::new())
+    };
+    bench.sim.faults().apply(Fault::RefuseUpload { on: true }).unwrap();
+    assert!(matches!(send(md5.clone()).await, Err(FileError::Busy(_))));
+    bench.sim.faults().apply(Fault::RefuseUpload { on: false }).unwrap();
+    assert!(send("0".repeat(32)).await.is_err(), "the wrong checksum");
+    send(md5).await.unwrap();
+    let listed = files.list().await.unwrap();
+    assert!(listed.iter().any(|file| file.path == name && file.size == content.len() as u64));
+    let fetched = tempfile::NamedTempFile::new().unwrap();
+    files.download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new()).await.unwrap();
+    assert_eq!(std::fs::read(fetched.path()).unwrap(), content);
+    files.delete(name.clone()).await.unwrap();
+    assert!(!files.list().await.unwrap().iter().any(|file| file.path == name));
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn firmware_that_lists_nothing_says_so() {
+    let bench = bench(Options { firmware: "01.03.02.51".into(), ..fast() }).await;
+    bench.online().await;
+    assert!(matches!(bench.printer.files().list().await, Err(FileError::Unsupported(_))));
+    assert!(bench.printer.state().online());
+}
+
+#[tokio::test]
+async fn pictures_come() {
+    let bench = bench(fast()).await;
+    let camera = bench.printer.camera().unwrap().clone();
+    let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
+    for _ in 0..2 {
+        let picture = pictures.next().await.unwrap().unwrap();
+        assert!(picture.starts_with(&[0xFF, 0xD8]) && picture.ends_with(&[0xFF, 0xD9]));
+    }
+    assert!(camera.open().await.is_err(), "one viewer");
+}

@@ -1,0 +1,204 @@
+//! HTTP: envelopes, paths, origins, credentials, the OctoPrint twin.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::room::{Room, fixture};
+use crate::front::moonraker::MoonrakerConfig;
+
+async fn get(room: &Room, path: &str) -> (u16, Value) {
+    let response = reqwest::get(room.url(path)).await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn paths_are_exact_and_errors_are_json() {
+    let room = Room::open().await;
+    assert_eq!(get(&room, "/server/info").await.1["result"]["klippy_state"], "ready");
+    for (path, status) in
+        [("/server/info/", 404), ("/server/nothing", 404), ("/nothing", 404), ("/api/nothing", 404)]
+    {
+        let (found, body) = get(&room, path).await;
+        assert_eq!((found, &body["error"]["code"]), (status, &json!(status)), "{path}");
+    }
+    let response = reqwest::Client::new().post(room.url("/server/info")).send().await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], 405);
+    let page = reqwest::get(room.url("/")).await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(page.text().await.unwrap().contains("<html"));
+}
+
+#[tokio::test]
+async fn object_queries_come_in_three_forms() {
+    let room = Room::open().await;
+    let (_, plain) =
+        get(&room, "/printer/objects/query?extruder=temperature,target&fan_generic%20aux_fan").await;
+    assert_eq!(plain["result"]["status"]["extruder"], json!({"temperature": 24.03, "target": 0.0}));
+    assert_eq!(plain["result"]["status"]["fan_generic aux_fan"], json!({"speed": 0.0, "rpm": null}));
+    assert_eq!(get(&room, "/printer/objects/query").await.1["result"]["status"], json!({}));
+    let body = json!({"objects": {"webhooks": ["state"]}});
+    let posted =
+        reqwest::Client::new().post(room.url("/printer/objects/query")).json(&body).send().await.unwrap();
+    assert_eq!(
+        posted.json::<Value>().await.unwrap()["result"]["status"],
+        json!({"webhooks": {"state": "ready"}})
+    );
+}
+
+/// `cors_and_origin.json`.
+#[tokio::test]
+async fn origins_are_judged_as_captured() {
+    let room = Room::open().await;
+    let client = reqwest::Client::new();
+    for (name, case) in fixture("klippy_ready/cors_and_origin.json").as_object().unwrap() {
+        if let Some(origin) = case["origin"].as_str() {
+            let origin = origin.replace("127.0.0.1:7125", &room.address);
+            let opened = room.socket_from(Some(&origin)).await.map(drop);
+            let expected = if case["result"] == "101 upgraded" { Ok(()) } else { Err(403) };
+            assert_eq!(opened, expected, "{name}");
+            continue;
+        }
+        let request = &case["request"];
+        let method = Method::from_bytes(request["method"].as_str().unwrap().as_bytes()).unwrap();
+        let mut asked = client.request(method, room.url(request["path"].as_str().unwrap()));
+        for (header, value) in request["headers"].as_object().unwrap() {
+            asked = asked.header(header, value.as_str().unwrap());
+        }
+        let response = asked.send().await.unwrap();
+        assert_eq!(json!(response.status().as_u16()), case["status"], "{name}");
+        for header in [
+            "access-control-allow-origin",
+            "access-control-allow-methods",
+            "access-control-allow-headers",
+            "access-control-allow-private-network",
+        ] {
+            let ours = response.headers().get(header).map(|value| value.to_str().unwrap());
+            assert_eq!(ours, case["headers"][header].as_str(), "{name}: {header}");
+        }
+    }
+}
+
+fn closed() -> MoonrakerConfig {
+    let key = crate::secret::Secret::new("0123456789abcdef0123456789abcdef");
+    MoonrakerConfig { trusted_clients: Vec::new(), api_key: Some(key), ..MoonrakerConfig::default() }
+}
+
+#[tokio::test]
+async fn strangers_get_nothing_but_pictures() {
+    let room = Room::with(closed()).await;
+    for path in [
+        "/server/info",
+        "/printer/info",
+        "/server/files/gcodes/cube.gcode",
+        "/api/version",
+        "/server/files/list",
+    ] {
+        assert_eq!(get(&room, path).await.0, 401, "{path}");
+    }
+    assert_eq!(
+        get(&room, "/access/info").await,
+        (
+            200,
+            json!({"result": {"default_source": "moonraker", "available_sources": ["moonraker"], "login_required": false, "trusted": false}})
+        )
+    );
+    assert_eq!(get(&room, "/server/files/gcodes/.thumbs/none.png").await.0, 404);
+    let mut socket = room.socket().await;
+    for method in ["server.info", "printer.info", "access.oneshot_token"] {
+        assert_eq!(
+            socket.ask(method, json!({})).await["error"],
+            json!({"code": -32602, "message": "Unauthorized"})
+        );
+    }
+    let mut identity = json!({"client_name": "t", "version": "1", "type": "web", "url": "x"});
+    assert_eq!(
+        socket.ask("server.connection.identify", identity.clone()).await["error"]["message"],
+        "Unauthorized"
+    );
+    identity["api_key"] = json!("ffffffffffffffffffffffffffffffff");
+    assert_eq!(
+        socket.ask("server.connection.identify", identity.clone()).await["error"]["message"],
+        "Invalid API Key"
+    );
+    identity["api_key"] = json!("0123456789abcdef0123456789abcdef");
+    socket.call("server.connection.identify", identity).await;
+    socket.call("server.info", json!({})).await;
+}
+
+#[tokio::test]
+async fn keys_and_tokens_open_the_door() {
+    let room = Room::with(closed()).await;
+    let client = reqwest::Client::new();
+    let with_key =
+        |key: &str, path: &str| client.get(room.url(path)).header("X-Api-Key", key.to_owned()).send();
+    assert_eq!(with_key("wrong", "/server/info").await.unwrap().status(), 401);
+    let good = "0123456789abcdef0123456789abcdef";
+    assert_eq!(with_key(good, "/server/info").await.unwrap().status(), 200);
+    let answer: Value = with_key(good, "/access/oneshot_token").await.unwrap().json().await.unwrap();
+    let token = answer["result"].as_str().unwrap().to_owned();
+    assert_eq!(token.len(), 32);
+    assert_eq!(get(&room, &format!("/server/info?token={token}")).await.0, 200);
+    assert_eq!(get(&room, &format!("/server/info?token={token}")).await.0, 401, "once only");
+}
+
+#[tokio::test]
+async fn a_proxy_does_not_lend_its_trust() {
+    let room = Room::open().await;
+    let client = reqwest::Client::new();
+    let from = |address: &str| {
+        client.get(room.url("/server/info")).header("X-Forwarded-For", address.to_owned()).send()
+    };
+    assert_eq!(from("8.8.8.8").await.unwrap().status(), 401);
+    assert_eq!(from("192.168.1.4").await.unwrap().status(), 200);
+}
+
+/// Keys of the captures of the OctoPrint twin.
+#[tokio::test]
+async fn octoprint_routes_answer_as_captured() {
+    let room = Room::open().await;
+    for name in [
+        "api_version",
+        "api_server",
+        "api_currentuser",
+        "api_settings",
+        "api_job",
+        "api_printer",
+        "api_printerprofiles",
+    ] {
+        let golden = fixture(&format!("klippy_ready/octoprint.{name}.json"));
+        let path = golden["http"]["request"]["path"].as_str().unwrap();
+        let (status, body) = get(&room, path).await;
+        assert_eq!(json!(status), golden["http"]["status"], "{name}");
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let (mut ours, mut theirs) = (keys(&body), keys(&golden["http"]["body"]));
+        ours.sort();
+        theirs.sort();
+        assert_eq!(ours, theirs, "{name}");
+    }
+    assert!(get(&room, "/api/version").await.1["text"].as_str().unwrap().starts_with("OctoPrint"));
+    let client = reqwest::Client::new();
+    let commands = client.post(room.url("/api/printer/command")).json(&json!({"commands": ["NOPE"]}));
+    let response = commands.send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.text().await.unwrap()), (200, "{}".to_owned()));
+    let pause = client.post(room.url("/api/job")).json(&json!({"command": "pause", "action": "pause"}));
+    assert_eq!(pause.send().await.unwrap().status(), 409, "nothing prints");
+}
+
+#[tokio::test]
+async fn a_web_root_is_served_and_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "<html>ui</html>").unwrap();
+    std::fs::write(folder.path().join("app.js"), "1").unwrap();
+    let room =
+        Room::with(MoonrakerConfig { web_root: Some(folder.path().into()), ..MoonrakerConfig::default() })
+            .await;
+    let text = async |path: &str| reqwest::get(room.url(path)).await.unwrap().text().await.unwrap();
+    assert_eq!(text("/").await, "<html>ui</html>");
+    assert_eq!(text("/app.js").await, "1");
+    assert_eq!(text("/console").await, "<html>ui</html>", "a route of the application");
+    assert_eq!(get(&room, "/missing.js").await.0, 404);
+    assert_eq!(get(&room, "/%2e%2e/secret.txt").await.0, 404);
+    assert_eq!(get(&room, "/config.json").await.1["instancesDB"], "moonraker");
+    assert_eq!(get(&room, "/server/nothing").await.0, 404, "API paths never fall through to the page");
+}

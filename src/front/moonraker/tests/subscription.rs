@@ -1,0 +1,177 @@
+//! Subscriptions, notifications, the life of the printer as clients see it.
+
+use serde_json::{Value, json};
+
+use super::room::Room;
+use crate::model::*;
+
+fn heat(room: &Room, actual: f64) {
+    room.station.printer.writer().report(|device| device.bed.actual = Some(actual));
+}
+
+#[tokio::test]
+async fn updates_are_per_connection_and_carry_changes_only() {
+    let room = Room::open().await;
+    let (mut a, mut b) = (room.socket().await, room.socket().await);
+    let first = a
+        .call(
+            "printer.objects.subscribe",
+            json!({"objects": {"heater_bed": ["temperature"], "noobject": null}}),
+        )
+        .await;
+    assert_eq!(first["status"], json!({"heater_bed": {"temperature": 24.01}, "noobject": {}}));
+    b.call("printer.objects.subscribe", json!({"objects": {"heater_bed": null, "extruder": ["target"]}}))
+        .await;
+    room.station.printer.writer().report(|device| {
+        device.bed = Heater { actual: Some(25.5), target: Some(40.0) };
+    });
+    let update = a.notice("notify_status_update").await;
+    assert_eq!(update[0], json!({"heater_bed": {"temperature": 25.5}}));
+    assert!(update[1].as_f64().unwrap() > first["eventtime"].as_f64().unwrap(), "time goes on");
+    let update = b.notice("notify_status_update").await;
+    assert_eq!(update[0], json!({"heater_bed": {"temperature": 25.5, "target": 40.0, "power": 1.0}}));
+    // A new subscription replaces the old one, an empty one ends it.
+    a.call("printer.objects.subscribe", json!({"objects": {"fan": ["speed"]}})).await;
+    b.call("printer.objects.subscribe", json!({"objects": {}})).await;
+    heat(&room, 60.0);
+    room.station.printer.writer().report(|device| {
+        device.fans.insert(FanId::Part, Fan { speed: Some(0.5), rpm: None });
+    });
+    assert_eq!(a.notice("notify_status_update").await[0], json!({"fan": {"speed": 0.5}}));
+    b.notice("notify_proc_stat_update").await;
+    b.notice("notify_proc_stat_update").await;
+    assert!(b.notices.iter().all(|notice| notice["method"] != "notify_status_update"), "{:?}", b.notices);
+}
+
+#[tokio::test]
+async fn a_job_is_seen_with_its_words() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let objects = json!({"print_stats": ["state", "filename"], "idle_timeout": ["state"], "pause_resume": null, "virtual_sdcard": ["is_active"]});
+    socket.call("printer.objects.subscribe", json!({"objects": objects})).await;
+    let stage = |stage| {
+        room.station.printer.writer().report(|device| {
+            device.job.stage = stage;
+            device.job.title = Some("cube".into());
+            device.job.progress = Some(0.5);
+        });
+    };
+    stage(DeviceStage::Printing);
+    let update = socket.notice("notify_status_update").await[0].take();
+    assert_eq!(update["print_stats"], json!({"state": "printing", "filename": "cube"}));
+    assert_eq!(update["idle_timeout"], json!({"state": "Printing"}));
+    assert_eq!(update["virtual_sdcard"], json!({"is_active": true}));
+    assert_eq!(socket.call("printer.print.pause", json!({})).await, "ok");
+    let update = socket.notice("notify_status_update").await[0].take();
+    assert_eq!(update["print_stats"], json!({"state": "paused"}));
+    assert_eq!(update["pause_resume"], json!({"is_paused": true}));
+    assert_eq!(update["idle_timeout"], json!({"state": "Ready"}));
+    stage(DeviceStage::Printing);
+    assert_eq!(socket.notice("notify_status_update").await[0]["print_stats"], json!({"state": "printing"}));
+    stage(DeviceStage::Finished);
+    assert_eq!(socket.notice("notify_status_update").await[0]["print_stats"], json!({"state": "complete"}));
+}
+
+#[tokio::test]
+async fn an_unreachable_printer_shows_and_comes_back() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    socket.call("printer.info", json!({})).await;
+    let fault = |permanent| LinkFault {
+        code: "MG-X".into(),
+        text: "No route.".into(),
+        remedy: "Check it.".into(),
+        permanent,
+    };
+    room.station.printer.writer().link_lost(fault(false), 0.0);
+    assert_eq!(socket.notice("notify_klippy_disconnected").await, Value::Null, "no params");
+    let info = socket.call("server.info", json!({})).await;
+    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(false), &json!("disconnected")));
+    let refused = socket.ask("printer.objects.list", json!({})).await;
+    assert_eq!(refused["error"]["code"], 503);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("No route. Check it."), "{refused}");
+    assert_eq!(reqwest::get(room.url("/printer/info")).await.unwrap().status(), 503);
+    socket.call("server.files.get_directory", json!({"path": "gcodes"})).await;
+    room.station.printer.writer().link_lost(fault(true), 0.0);
+    let info = socket.call("printer.info", json!({})).await;
+    assert_eq!((&info["state"], &info["state_message"]), (&json!("error"), &json!("No route. Check it.")));
+    let listed = socket.call("server.announcements.list", json!({})).await;
+    assert_eq!(listed["entries"][0]["description"], "No route. Check it.");
+    room.station.printer.writer().link(LinkPhase::Online);
+    socket.notice("notify_klippy_ready").await;
+    assert_eq!(socket.call("printer.info", json!({})).await["state"], "ready");
+}
+
+#[tokio::test]
+async fn an_emergency_stop_holds_until_the_restart() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    socket.call("printer.objects.subscribe", json!({"objects": {"webhooks": ["state"]}})).await;
+    assert_eq!(socket.call("printer.emergency_stop", json!({})).await, "ok");
+    assert_eq!(socket.notice("notify_status_update").await[0], json!({"webhooks": {"state": "shutdown"}}));
+    socket.notice("notify_klippy_shutdown").await;
+    let refused = socket.ask("printer.gcode.script", json!({"script": "G28"})).await;
+    assert_eq!(refused["error"], json!({"code": 400, "message": "Shutdown due to webhooks request"}));
+    assert_eq!(socket.ask("printer.print.start", json!({"filename": "a.gcode"})).await["error"]["code"], 400);
+    assert_eq!(socket.call("printer.gcode.script", json!({"script": "FIRMWARE_RESTART"})).await, "ok");
+    socket.notice("notify_klippy_disconnected").await;
+    socket.notice("notify_klippy_ready").await;
+}
+
+#[tokio::test]
+async fn unknown_commands_are_told_and_are_no_errors() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    assert_eq!(socket.call("printer.gcode.script", json!({"script": "FOOBAR"})).await, "ok");
+    let told = socket.notice("notify_gcode_response").await;
+    assert_eq!(told, json!(["// Unknown command:\"FOOBAR\""]));
+    let refused = socket.ask("printer.gcode.script", json!({"script": "PAUSE"})).await;
+    assert_eq!(refused["error"]["code"], 400, "{refused}");
+    let told = socket.notice("notify_gcode_response").await;
+    assert_eq!(told[0], format!("!! {}", refused["error"]["message"].as_str().unwrap()));
+    let store = socket.call("server.gcode_store", json!({"count": 2})).await;
+    assert_eq!(store["gcode_store"][0]["message"], "PAUSE");
+    assert_eq!(store["gcode_store"][0]["type"], "command");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_let_go() {
+    let room = Room::open().await;
+    let idle = room.socket().await;
+    let mut other = room.socket().await;
+    let big = "x".repeat(60_000);
+    // The idle client's socket fills, then its outbox; the other one reads and stays.
+    for _ in 0..2000 {
+        room.endpoint.hub.notify("notify_gcode_response", Some(json!(big)));
+        other.notice("notify_gcode_response").await;
+        if room.endpoint.hub.count() == 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(room.endpoint.hub.count(), 1);
+    other.call("server.info", json!({})).await;
+    drop(idle);
+}
+
+#[tokio::test]
+async fn maintenance_is_initialised_once() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    for key in ["one", "two"] {
+        let item = json!({"namespace": "maintenance", "key": key, "value": {"name": "MAINTENANCE_INIT"}});
+        socket.call("server.database.post_item", item).await;
+    }
+    let kept = socket.call("server.database.get_item", json!({"namespace": "maintenance"})).await;
+    assert_eq!(kept["value"], json!({"two": {"name": "MAINTENANCE_INIT"}}));
+    assert_eq!(socket.call("server.database.list", json!({})).await["namespaces"], json!(["maintenance"]));
+    socket.call("server.database.delete_item", json!({"namespace": "maintenance", "key": "two"})).await;
+    assert_eq!(socket.call("server.database.list", json!({})).await["namespaces"], json!([]));
+    let nested = json!({"namespace": "fluidd", "key": ["ui", "temperature_sensor a.b"], "value": [1, null]});
+    socket.call("server.database.post_item", nested).await;
+    let found = socket.call("server.database.get_item", json!({"namespace": "fluidd", "key": "ui"})).await;
+    assert_eq!(found["value"], json!({"temperature_sensor a.b": [1, null]}));
+    let missing =
+        socket.ask("server.database.get_item", json!({"namespace": "fluidd", "key": "ui.x.y"})).await;
+    assert_eq!(missing["error"]["message"], "Key 'ui.x.y' in namespace 'fluidd' not found");
+}

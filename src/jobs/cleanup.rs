@@ -1,0 +1,92 @@
+//! Removes job files from the printer that could start by themselves after a power cut (bambu.md T20).
+//!
+//! Only files that the gateway sent are removed, by the path under which they were stored, when no job is under way.
+//! The list is on disk: what cannot be deleted now is deleted when the link is back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Inner;
+use crate::printer::FileError;
+use crate::store::StoreError;
+
+/// The printer's answer to a deletion.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Before a deletion that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+impl Inner {
+    /// Before a file is sent: whatever happens then, it is not forgotten.
+    pub async fn note_for_cleanup(&self, remote_path: &str, token: u32) -> Result<(), StoreError> {
+        if !self.printer.capabilities().files.remove_after_job {
+            return Ok(());
+        }
+        self.store.put_durably(&self.spaces.cleanup, remote_path, json!({"token": token})).await
+    }
+
+    /// Deletes what an aborted transfer left behind; what cannot be deleted now stays on the list.
+    pub async fn delete_part(&self, remote_path: &str) {
+        let note = json!({"part": true});
+        drop(self.store.put(&self.spaces.cleanup, remote_path, note));
+        self.delete_remote(remote_path).await;
+    }
+
+    /// True when the file is gone.
+    async fn delete_remote(&self, remote_path: &str) -> bool {
+        let files = self.printer.files().clone();
+        let result = tokio::time::timeout(DEADLINE, files.delete(remote_path.to_owned())).await;
+        match result {
+            Ok(Ok(()) | Err(FileError::NotFound(_))) => {
+                drop(self.store.delete(&self.spaces.cleanup, remote_path));
+                drop(self.store.delete(&self.spaces.sent, remote_path));
+                self.library.forget_remote(remote_path);
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(remote_path, %error, "A job file stays on the printer for now.");
+                false
+            }
+            Err(_late) => false,
+        }
+    }
+
+    /// Runs as long as the gateway.
+    pub async fn keep_clean(self: Arc<Self>) {
+        loop {
+            let done = tokio::select! {
+                () = self.cancel.cancelled() => return,
+                done = self.clean() => done,
+            };
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = self.cleanup_due.notified() => {}
+                () = tokio::time::sleep(AGAIN), if !done => {}
+            }
+            let mut watch = self.printer.watch();
+            // Wait for a printer that can be asked, and is not printing.
+            let free = |state: &Arc<crate::model::PrinterState>| state.online() && !state.printing();
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                free = watch.wait_for(free) => if free.is_err() { return; },
+            }
+        }
+    }
+
+    /// True when nothing is left to delete.
+    async fn clean(&self) -> bool {
+        let listed = self.store.list(&self.spaces.cleanup).unwrap_or_default();
+        let mut all = true;
+        for (remote_path, _) in listed {
+            // No start may come between the look and the deletion.
+            let _gate = self.gate.lock().await;
+            let state = self.printer.state();
+            let free = state.online() && !state.printing() && self.active().is_none();
+            // Before its first report a printer may be printing that very file.
+            let known = state.device.job.stage != crate::model::DeviceStage::Unknown;
+            all &= free && known && self.delete_remote(&remote_path).await;
+        }
+        all
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether a file was sliced for this printer: model, nozzle, bed (pure). What a file does not say is no objection.
+
+use crate::metadata::{FileMetadata, PlateInfo};
+use crate::model::{Capabilities, Device};
+
+type Objection = Option<(&'static str, String)>;
+
+/// Diameters closer than this are the same, in mm.
+const SAME_DIAMETER: f64 = 0.01;
+
+/// Compares the printer that the file names with what this printer is called.
+pub fn model(metadata: &FileMetadata, caps: &Capabilities, reported: Option<&str>) -> Objection {
+    let sliced_for = metadata.printer_model.as_deref()?;
+    let names: Vec<&str> =
+        [caps.model.as_str()].into_iter().chain(reported).filter(|name| !name.is_empty()).collect();
+    let forms = forms(sliced_for, &caps.vendor);
+    if names.is_empty() || forms.is_empty() {
+        return None;
+    }
+    let same = |name: &&str| self::forms(name, &caps.vendor).iter().any(|form| forms.contains(form));
+    if names.iter().any(same) {
+        return None;
+    }
+    let text = format!(
+        "The file was sliced for \"{sliced_for}\" and this printer is a {} {}: slice it for this printer, or override \
+         \"model\".",
+        caps.vendor, caps.model
+    );
+    Some(("model", text))
+}
+
+/// Forms of a model's name that mean the same: "Bambu Lab X1 Carbon 0.4 nozzle" is `x1carbon` and `x1c`.
+fn forms(name: &str, vendor: &str) -> Vec<String> {
+    let name = name.to_lowercase();
+    // Profiles append the diameter of the nozzle.
+    let name = name.split(" 0.").next().unwrap_or(&name);
+    let vendor = vendor.to_lowercase();
+    let is_vendor = |word: &&str| !vendor.split_whitespace().any(|part| part == *word) && *word != "bbl";
+    let words: Vec<&str> = name
+        .split(|c: char| !c.is_alphanumeric() && c != '+')
+        .filter(|word| !word.is_empty())
+        .filter(is_vendor)
+        .collect();
+    let Some((first, rest)) = words.split_first() else { return Vec::new() };
+    let short: String = rest.iter().filter_map(|word| word.chars().next()).collect();
+    let mut forms = vec![words.concat()];
+    if !rest.is_empty() {
+        forms.push(format!("{first}{short}"));
+    }
+    forms
+}
+
+pub fn nozzle(metadata: &FileMetadata, plate: Option<&PlateInfo>, device: &Device) -> Objection {
+    let wanted = plate.map(|plate| &plate.nozzle_diameters).filter(|list| !list.is_empty());
+    let wanted = wanted.unwrap_or(&metadata.nozzle_diameters);
+    let mounted: Vec<f64> = device.nozzles.iter().filter_map(|nozzle| nozzle.diameter_mm).collect();
+    if mounted.is_empty() {
+        return None;
+    }
+    let fits = |wanted: &f64| mounted.iter().any(|mounted| (mounted - wanted).abs() < SAME_DIAMETER);
+    let missing = wanted.iter().find(|wanted| !fits(wanted))?;
+    let list = mounted.iter().map(f64::to_string).collect::<Vec<_>>().join(" and ");
+    let text = format!(
+        "The file was sliced for a nozzle of {missing} mm and the printer has {list} mm: slice it again, or override \
+         \"nozzle\"."
+    );
+    Some(("nozzle", text))
+}
+
+/// The bed the file was sliced for, as the slice names it.
+pub fn bed_of(metadata: &FileMetadata, plate: Option<&PlateInfo>) -> Option<String> {
+    plate.and_then(|plate| plate.bed_type.clone()).or_else(|| metadata.bed_type.clone())
+}
+
+pub fn bed(metadata: &FileMetadata, plate: Option<&PlateInfo>, chosen: Option<&str>) -> Objection {
+    let (sliced_for, chosen) = (bed_of(metadata, plate)?, chosen?);
+    let plain = |text: &str| text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    if plain(chosen) == "auto" || plain(chosen) == plain(&sliced_for) {
+        return None;
+    }
+    let text = format!(
+        "The file was sliced for the bed \"{sliced_for}\", not for \"{chosen}\": slice it again, or override \"bed\"."
+    );
+    Some(("bed", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Nozzle;
+
+    fn objects(sliced_for: &str, vendor: &str, name: &str) -> bool {
+        let metadata = FileMetadata { printer_model: Some(sliced_for.into()), ..FileMetadata::default() };
+        let caps = Capabilities { vendor: vendor.into(), model: name.into(), ..Capabilities::default() };
+        model(&metadata, &caps, None).is_some()
+    }
+
+    #[test]
+    fn a_model_is_known_by_its_long_and_short_names() {
+        for (sliced_for, vendor, name) in [
+            ("Bambu Lab X1 Carbon", "Bambu Lab", "X1C"),
+            ("Bambu Lab P1S 0.4 nozzle", "Bambu Lab", "P1S"),
+            ("Bambu Lab A1 mini", "Bambu Lab", "A1 mini"),
+            ("Elegoo Centauri Carbon", "Elegoo", "Centauri Carbon"),
+            ("Bambu Lab", "Bambu Lab", "P1S"),
+        ] {
+            assert!(!objects(sliced_for, vendor, name), "{sliced_for} {name}");
+        }
+        for (sliced_for, vendor, name) in [
+            ("Bambu Lab A1", "Bambu Lab", "A1 mini"),
+            ("Bambu Lab A1 mini", "Bambu Lab", "A1"),
+            ("Elegoo Centauri Carbon", "Elegoo", "Centauri Carbon 2"),
+            ("MK4", "Bambu Lab", "P1S"),
+        ] {
+            assert!(objects(sliced_for, vendor, name), "{sliced_for} {name}");
+        }
+    }
+
+    #[test]
+    fn nozzle_and_bed_object_only_where_both_sides_are_known() {
+        let metadata = FileMetadata {
+            nozzle_diameters: vec![0.4],
+            bed_type: Some("Textured PEI Plate".into()),
+            ..FileMetadata::default()
+        };
+        let device = |mm| Device {
+            nozzles: vec![Nozzle { diameter_mm: mm, ..Nozzle::default() }],
+            ..Device::default()
+        };
+        assert!(nozzle(&metadata, None, &device(None)).is_none());
+        assert!(nozzle(&metadata, None, &device(Some(0.4))).is_none());
+        assert_eq!(nozzle(&metadata, None, &device(Some(0.6))).unwrap().0, "nozzle");
+        assert!(bed(&metadata, None, None).is_none());
+        assert!(bed(&metadata, None, Some("textured_pei_plate")).is_none());
+        assert_eq!(bed(&metadata, None, Some("cool_plate")).unwrap().0, "bed");
+    }
+}

@@ -1,0 +1,260 @@
+//! From a request to everything a start needs, with every objection against it. Nothing is sent from here.
+
+use super::mapping::{self, Mapping};
+use super::{Inner, StartError, StartRequest, fits};
+use crate::library::names::{self, Content};
+use crate::library::{JobFile, LibraryError};
+use crate::model::{Command, CommandError, PrinterState, StartJob, StartOptions};
+use crate::printer::guard;
+
+/// Guards that a user may override; the others describe what cannot work.
+const OVERRIDABLE: [&str; 4] = ["model", "nozzle", "bed", "filament"];
+
+/// How the printer gets the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It is on the printer's own storage.
+    OnPrinter,
+    AsItIs,
+    /// Plain G-code in an archive (design D12).
+    Packaged,
+    /// The G-code out of an archive.
+    Unpacked,
+    /// Plain G-code with the header comments that the printer reads (elegoo.md 2.12).
+    Commented,
+}
+
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub file: JobFile,
+    pub plate: u32,
+    /// The plate to tell, where the file has plates.
+    pub told_plate: Option<u32>,
+    pub way: Way,
+    pub title: String,
+    /// Where the file belongs, or is, on the printer's storage.
+    pub remote_path: String,
+    pub mapping: Mapping,
+    pub options: StartOptions,
+    /// (code, text), the first is told first.
+    pub objections: Vec<(String, String)>,
+    /// Why no command would be taken now.
+    pub refusal: Option<CommandError>,
+    pub transfer: bool,
+}
+
+impl Plan {
+    /// The first objection that holds in spite of the overrides.
+    pub fn check(&self, overrides: &[String]) -> Result<(), StartError> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone().into());
+        }
+        let holds =
+            |code: &str| !(OVERRIDABLE.contains(&code) && overrides.iter().any(|given| given == code));
+        match self.objections.iter().find(|(code, _)| holds(code)) {
+            Some((code, text)) => Err(StartError::Objection { code: code.clone(), text: text.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+pub fn file_error(error: LibraryError) -> StartError {
+    match error {
+        LibraryError::NotFound(text) => StartError::NotFound(text),
+        LibraryError::BadFile(text) => StartError::Objection { code: "file".to_owned(), text },
+        LibraryError::Offline(text) => StartError::Command(CommandError::Offline(text)),
+        other => StartError::Failed(other.to_string()),
+    }
+}
+
+/// The code of a refusal in a preview.
+pub fn refusal_code(error: &CommandError) -> &'static str {
+    match error {
+        CommandError::Offline(_) => "offline",
+        CommandError::NotAllowed(_) => "read_only",
+        CommandError::Busy(_) => "busy",
+        CommandError::Unsupported(_) => "unsupported",
+        _ => "refused",
+    }
+}
+
+impl Inner {
+    pub async fn plan(&self, request: &StartRequest) -> Result<Plan, StartError> {
+        let file = self.library.job_file(&request.file).await.map_err(file_error)?;
+        let (state, caps) = (self.printer.state(), self.printer.capabilities());
+        let mut objections = Vec::new();
+        let mut object = |found: Option<(&str, String)>| {
+            objections.extend(found.map(|(code, text)| (code.to_owned(), text)));
+        };
+        let way = match self.way(&file) {
+            Ok(way) => way,
+            Err(text) => {
+                object(Some(("format", text)));
+                Way::AsItIs
+            }
+        };
+        let plate = match plate(request, &file) {
+            Ok(plate) => plate,
+            Err(text) => {
+                object(Some(("plate", text)));
+                1
+            }
+        };
+        object(storage(&state, file.size, way));
+        let info = file.metadata.plate(plate);
+        object(fits::model(&file.metadata, &caps, state.device.identity.model.as_deref()));
+        object(fits::nozzle(&file.metadata, info, &state.device));
+        object(fits::bed(&file.metadata, info, request.options.bed_type.as_deref()));
+        let mapping = self.map(request, &file, plate, &state);
+        objections.extend(mapping.objections.iter().cloned());
+        let mut options = request.options.clone();
+        options.bed_type = options.bed_type.or_else(|| fits::bed_of(&file.metadata, info));
+        let title = names::stem(names::split(&file.path).1).to_owned();
+        let remote_path = match way {
+            Way::OnPrinter => file.stored.clone(),
+            _ => self.printer.files().job_path(&remote_name(&file, way, plate)),
+        };
+        let probe =
+            Command::StartJob(Box::new(StartJob { remote_path: "probe".into(), ..StartJob::default() }));
+        let refusal =
+            guard::check(&probe, &state, &caps, self.printer.settings()).err().or_else(|| self.starting());
+        let transfer = match way {
+            Way::OnPrinter => false,
+            Way::AsItIs if refusal.is_none() => !self.holds_file(&file, &remote_path).await,
+            _ => true,
+        };
+        let told_plate = file.archive.then_some(plate);
+        Ok(Plan {
+            file,
+            plate,
+            told_plate,
+            way,
+            title,
+            remote_path,
+            mapping,
+            options,
+            objections,
+            refusal,
+            transfer,
+        })
+    }
+
+    fn way(&self, file: &JobFile) -> Result<Way, String> {
+        let caps = self.printer.capabilities();
+        let files = &caps.files;
+        match (&file.local, file.archive) {
+            (None, _) => Ok(Way::OnPrinter),
+            (_, true) if files.archives => Ok(Way::AsItIs),
+            (_, true) if files.gcode => Ok(Way::Unpacked),
+            (_, false) if files.gcode && self.config.header_comments => Ok(Way::Commented),
+            (_, false) if files.gcode => Ok(Way::AsItIs),
+            (_, false) if files.archives && self.config.wrap_gcode => Ok(Way::Packaged),
+            (_, false) if files.archives => Err("This printer takes sliced archives only, and wrapping plain G-code is \
+                                                 switched off (wrap_gcode). Export a .gcode.3mf from the slicer."
+                .to_owned()),
+            _ => Err("This printer takes no files.".to_owned()),
+        }
+    }
+
+    fn map(&self, request: &StartRequest, file: &JobFile, plate: u32, state: &PrinterState) -> Mapping {
+        let system = &state.device.filament;
+        let can_map = self.printer.capabilities().filament.map;
+        let chosen = request.mapping.as_deref();
+        let unknown = file.local.is_none() && file.metadata.plates.is_empty();
+        if !unknown || !can_map {
+            let (used, count) =
+                if unknown { (Vec::new(), 0) } else { mapping::used(&file.metadata, Some(plate)) };
+            return mapping::assign(&used, count, chosen, system, can_map);
+        }
+        // Nobody has read a file that lies on the printer: only the user knows its filaments.
+        if let Some(chosen) = chosen {
+            return Mapping { slots: chosen.to_vec(), ..Mapping::default() };
+        }
+        let mut mapping = Mapping::default();
+        if !system.units.is_empty() {
+            let text = "The gateway does not know which filaments this file on the printer uses: name the slots, or \
+                        override \"filament\" to leave it to the printer.";
+            mapping.objections.push(("filament".to_owned(), text.to_owned()));
+        }
+        mapping
+    }
+
+    /// The printer holds the file as it is on disk: sent before, same digest, and listed with its size.
+    async fn holds_file(&self, file: &JobFile, remote_path: &str) -> bool {
+        let Some(local) = &file.local else { return true };
+        match self.library.md5(local.clone()).await {
+            Ok(md5) => self.holds(remote_path, file.size, &md5).await,
+            Err(_unreadable) => false,
+        }
+    }
+
+    pub async fn holds(&self, remote_path: &str, size: u64, md5: &str) -> bool {
+        let sent = self.store.get(&self.spaces.sent, remote_path).ok().flatten();
+        let same = sent.is_some_and(|sent| {
+            sent.get("md5").and_then(serde_json::Value::as_str) == Some(md5)
+                && sent.get("size").and_then(serde_json::Value::as_u64) == Some(size)
+        });
+        same && self.library.printer_holds(remote_path, size).await
+    }
+}
+
+fn remote_name(file: &JobFile, way: Way, plate: u32) -> String {
+    let name = names::split(&file.stored).1;
+    let stem = names::stem(name);
+    match way {
+        Way::Packaged => names::with_suffix(stem, ".gcode.3mf"),
+        Way::Unpacked if file.metadata.plates.len() > 1 => {
+            names::with_suffix(stem, &format!("_plate_{plate}.gcode"))
+        }
+        Way::Unpacked => names::with_suffix(stem, ".gcode"),
+        _ if file.archive => names::with_suffix(stem, ".gcode.3mf"),
+        _ if names::content(name) == Content::Gcode && name.to_lowercase().ends_with(".gcode") => {
+            name.to_owned()
+        }
+        _ => names::with_suffix(stem, ".gcode"),
+    }
+}
+
+/// Asked for, else the entry's own, else the one named at the upload, else the only one.
+fn plate(request: &StartRequest, file: &JobFile) -> Result<u32, String> {
+    let plates: Vec<u32> = file.metadata.plates.iter().map(|plate| plate.index).collect();
+    let list = || plates.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if !file.archive || file.local.is_none() {
+        return match request.plate {
+            None | Some(1) => Ok(1),
+            Some(plate) if file.archive => Ok(plate),
+            Some(plate) => Err(format!("\"{}\" is plain G-code: it has no plate {plate}.", file.path)),
+        };
+    }
+    match (request.plate.or(file.plate).or(file.chosen_plate), plates.as_slice()) {
+        (Some(plate), _) if plates.contains(&plate) => Ok(plate),
+        (Some(plate), _) => Err(format!("\"{}\" has no sliced plate {plate}, only {}.", file.path, list())),
+        (None, [only]) => Ok(*only),
+        (None, _) => Err(format!("\"{}\" holds the plates {}: say which one to print.", file.path, list())),
+    }
+}
+
+fn storage(state: &PrinterState, size: u64, way: Way) -> Option<(&'static str, String)> {
+    let storage = &state.device.storage;
+    if way == Way::OnPrinter {
+        return None;
+    }
+    if storage.present == Some(false) {
+        return Some((
+            "storage",
+            "The printer has no storage for the file: insert its card or stick.".to_owned(),
+        ));
+    }
+    if let Some(trouble) = &storage.trouble {
+        return Some(("storage", format!("The printer's storage cannot be used: {trouble}.")));
+    }
+    let free = storage.free_bytes?;
+    (free < size).then(|| {
+        let text = format!(
+            "The printer's storage has {} MiB left and the file needs {} MiB: delete files there.",
+            free >> 20,
+            (size >> 20) + 1
+        );
+        ("full", text)
+    })
+}

@@ -1,0 +1,274 @@
+//! Follows the printer's job events into the history, and finds the truth again after a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::history::Row;
+use super::intent::{Intent, Stage};
+use super::{HistoryEnd, HistoryEntry, Inner};
+use crate::model::{DeviceStage, Event, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, Speaker};
+use crate::printer::clock::unix_now;
+
+/// The figures of the entry in progress are kept this often.
+const REFRESH: Duration = Duration::from_secs(30);
+/// A record that takes longer is left out: the events must not wait for a large file.
+const RECORD_DEADLINE: Duration = Duration::from_secs(10);
+
+const RESTARTED_IN_TRANSFER: &str = "gateway restarted during the transfer";
+
+impl Inner {
+    /// What an earlier gateway left under way. Runs before anything else may start.
+    pub async fn restore(self: &Arc<Self>) {
+        let Some(intent) = self.intent() else { return };
+        match intent.stage {
+            Stage::Transferring => self.fail_transfer(&intent).await,
+            Stage::Starting => self.restore_start(intent).await,
+        }
+    }
+
+    /// The printer may have the start: it is looked for, and never sent again.
+    async fn restore_start(self: &Arc<Self>, intent: Intent) {
+        let token = intent.token.to_string();
+        let state = self.printer.state();
+        // The printer was quicker than we: its report shows a job, or the end of this one, already.
+        if self.has_ended(&token) {
+            self.forget_intent(intent.token).await;
+            return;
+        }
+        let told = state.device.job.token.as_deref() == Some(token.as_str());
+        let announced = if told && state.device.job.stage.ended() {
+            None
+        } else {
+            self.announce(&intent, JobPhase::Starting)
+        };
+        let Some((serial, abort)) = announced else {
+            self.printer.writer().job(|job| {
+                if told {
+                    job.origin = JobOrigin::Gateway;
+                    job.file = Some(intent.file.clone());
+                    job.started_at = Some(intent.started_at);
+                }
+            });
+            self.forget_intent(intent.token).await;
+            return;
+        };
+        let inner = self.clone();
+        self.tasks.spawn(async move { inner.watch_restored(intent, serial, abort).await });
+    }
+
+    /// Nothing was started and nothing is sent again by itself.
+    async fn fail_transfer(&self, intent: &Intent) {
+        let token = intent.token.to_string();
+        self.printer.writer().job(|job| {
+            if !job.phase.active() {
+                *job = Job {
+                    serial: job.serial + 1,
+                    phase: JobPhase::Failed,
+                    origin: JobOrigin::Gateway,
+                    file: Some(intent.file.clone()),
+                    title: Some(intent.title.clone()),
+                    plate: intent.plate,
+                    started_at: Some(intent.started_at),
+                    ended_at: Some(unix_now()),
+                    reason: Some(RESTARTED_IN_TRANSFER.to_owned()),
+                    ..Job::default()
+                };
+            }
+        });
+        let text = format!("Print of \"{}\" failed: {RESTARTED_IN_TRANSFER}. Start it again.", intent.file);
+        self.printer.writer().console(Speaker::Error, text);
+        if self.current_row().is_some_and(|row| row.token.as_deref() == Some(token.as_str())) {
+            let reason = Some(RESTARTED_IN_TRANSFER.to_owned());
+            self.close_entry(HistoryEnd::Failed, None, reason, unix_now()).await;
+        }
+        if self.store.get(&self.spaces.sent, &intent.remote_path).ok().flatten().is_none() {
+            drop(self.store.put(&self.spaces.cleanup, &intent.remote_path, json!({"part": true})));
+        }
+        self.forget_intent(intent.token).await;
+    }
+
+    /// Runs as long as the gateway.
+    pub async fn keep_record(self: Arc<Self>, mut events: broadcast::Receiver<Event>) {
+        self.restore().await;
+        self.restored.send_replace(true);
+        let mut watch = self.printer.watch();
+        // The printer may have reported before we listened.
+        watch.mark_changed();
+        // An entry of an earlier gateway is settled by the first report that can be believed.
+        let mut unsettled = self.current_row().is_some();
+        let mut refresh = tokio::time::interval(REFRESH);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => {
+                    self.refresh_current();
+                    return;
+                }
+                event = events.recv() => match event {
+                    Ok(Event::JobStarted(job)) => {
+                        self.job_started(&job, &mut unsettled).await;
+                    }
+                    Ok(Event::JobEnded(job)) => self.job_ended(&job).await,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => self.catch_up(&mut unsettled).await,
+                    Err(RecvError::Closed) => return,
+                },
+                changed = watch.changed(), if unsettled => {
+                    if changed.is_err() { return; }
+                    let state = watch.borrow_and_update().clone();
+                    self.settle_old(&state, &mut unsettled).await;
+                }
+                _ = refresh.tick() => self.refresh_current(),
+            }
+        }
+    }
+
+    fn refresh_current(&self) {
+        let state = self.printer.state();
+        if state.job.phase.active() && state.online() {
+            self.refresh_entry(&state.job, unix_now());
+        }
+    }
+
+    async fn job_started(&self, job: &Job, unsettled: &mut bool) {
+        let now = unix_now();
+        if let Some(row) = self.current_row() {
+            let state = self.printer.state();
+            let names = [job.title.as_deref(), job.file.as_deref(), state.device.job.file.as_deref()];
+            if row.is_run(job.token.as_deref(), &names) && *unsettled {
+                self.go_on(&row, job.serial);
+                *unsettled = false;
+                return;
+            }
+            let end = if *unsettled { HistoryEnd::Interrupted } else { HistoryEnd::Failed };
+            let reason = "Another job began before this one was seen to end.".to_owned();
+            self.close_entry(end, None, Some(reason), now).await;
+            *unsettled = false;
+        }
+        let row = self.new_row(job, now).await;
+        self.open_entry(row).await;
+        if let (Some(file), Some(row)) = (&job.file, self.current_row()) {
+            self.library.mark_started(file, job.plate, row.entry.started_at, &row.entry.id);
+        }
+    }
+
+    async fn new_row(&self, job: &Job, now: f64) -> Row {
+        let state = self.printer.state();
+        let reported =
+            state.device.job.file.clone().map(|file| crate::model::text::base_name(&file).to_owned());
+        let named = job.file.clone().or_else(|| job.title.clone()).or(reported);
+        let metadata = match &job.file {
+            Some(file) => self.metadata_of(file).await,
+            None => json!({}),
+        };
+        Row {
+            entry: HistoryEntry {
+                file: named.unwrap_or_else(|| "unknown".to_owned()),
+                started_at: job.started_at.unwrap_or(now),
+                print_s: job.printed_s,
+                plate: job.plate,
+                metadata,
+                auxiliary: json!([]),
+                ..HistoryEntry::default()
+            },
+            token: job.token.clone(),
+            title: job.title.clone(),
+            seen_at: now,
+        }
+    }
+
+    /// The file's metadata, with the stored pictures below "thumbnails".
+    async fn metadata_of(&self, file: &str) -> Value {
+        let Ok(Ok(record)) = tokio::time::timeout(RECORD_DEADLINE, self.library.record(file)).await else {
+            return json!({});
+        };
+        let mut value = serde_json::to_value(&record.metadata).unwrap_or_else(|_| json!({}));
+        if let (Some(fields), Ok(thumbnails)) =
+            (value.as_object_mut(), serde_json::to_value(&record.thumbnails))
+        {
+            fields.insert("thumbnails".to_owned(), thumbnails);
+            fields.insert("uuid".to_owned(), json!(record.uuid));
+            fields.insert("modified".to_owned(), json!(record.entry.modified));
+        }
+        value
+    }
+
+    async fn job_ended(&self, job: &Job) {
+        let end = match job.phase {
+            JobPhase::Complete => HistoryEnd::Completed,
+            JobPhase::Cancelled => HistoryEnd::Cancelled,
+            _ => HistoryEnd::Failed,
+        };
+        self.close_entry(end, Some(job), job.reason.clone(), unix_now()).await;
+        self.cleanup_due.notify_one();
+    }
+
+    /// Events were missed: the state tells what counts.
+    async fn catch_up(&self, unsettled: &mut bool) {
+        let job = self.printer.state().job.clone();
+        let current = self.current_row();
+        let same = |row: &Row| row.is_run(job.token.as_deref(), &[job.title.as_deref(), job.file.as_deref()]);
+        match (current, job.phase.active()) {
+            (None, true) => self.job_started(&job, unsettled).await,
+            (Some(row), true) if !same(&row) => self.job_started(&job, unsettled).await,
+            (Some(row), false) if job.phase.ended() && same(&row) => self.job_ended(&job).await,
+            (Some(_), false) if !*unsettled => {
+                let reason = Some("The gateway could not see how it ended.".to_owned());
+                self.close_entry(HistoryEnd::Interrupted, None, reason, unix_now()).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// The job of the entry still runs: what a restart forgot is put back.
+    fn go_on(&self, row: &Row, serial: u64) {
+        self.printer.writer().job(|job| {
+            if job.serial != serial {
+                return;
+            }
+            restore_figures(job, row);
+        });
+    }
+
+    async fn settle_old(&self, state: &PrinterState, unsettled: &mut bool) {
+        let believed = matches!(state.link.phase, LinkPhase::Online | LinkPhase::Stale | LinkPhase::Syncing)
+            && state.device.job.stage != DeviceStage::Unknown;
+        let Some(row) = self.current_row() else {
+            *unsettled = false;
+            return;
+        };
+        // A job that runs is told by its event; a start under way is watched by its own task.
+        if !believed || state.job.phase.active() {
+            return;
+        }
+        *unsettled = false;
+        let device = &state.device.job;
+        let names = [device.title.as_deref(), device.file.as_deref()];
+        if state.job.phase.ended() && row.is_run(device.token.as_deref(), &names) {
+            self.printer.writer().job(|job| {
+                if job.found_ended {
+                    restore_figures(job, &row);
+                }
+            });
+            self.job_ended(&Job { ended_at: None, ..self.printer.state().job.clone() }).await;
+        } else {
+            let reason = "The gateway was not running when it ended.".to_owned();
+            self.close_entry(HistoryEnd::Interrupted, None, Some(reason), unix_now()).await;
+        }
+        self.cleanup_due.notify_one();
+    }
+}
+
+fn restore_figures(job: &mut Job, row: &Row) {
+    let known = !row.entry.metadata.as_object().is_none_or(serde_json::Map::is_empty);
+    if job.file.is_none() && known {
+        job.file = Some(row.entry.file.clone());
+        job.origin = JobOrigin::Gateway;
+    }
+    job.plate = job.plate.or(row.entry.plate);
+    job.started_at = Some(row.entry.started_at);
+    job.printed_s = job.printed_s.max(row.entry.print_s);
+}

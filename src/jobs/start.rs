@@ -1,0 +1,353 @@
+//! The start pipeline: the file to the printer, one start, and the watch until the printer's own report shows the job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::intent::{Intent, Stage};
+use super::plan::{Plan, Way};
+use super::{Inner, StartError, StartRequest};
+use crate::model::{
+    Command, CommandError, Fault, Job, JobOrigin, JobPhase, PrinterState, Severity, Speaker, StartJob,
+};
+use crate::printer::clock::unix_now;
+
+/// A printer that took a start shows the file within this time (bambu.md 4.5).
+const LANDING: Duration = Duration::from_secs(90);
+/// A printer that shows the file begins within this time (bambu.md 4.5; a P1P parses for up to 135 s).
+const BEGINNING: Duration = Duration::from_secs(300);
+
+/// The start under way.
+pub struct Active {
+    pub serial: u64,
+    pub file: String,
+    /// Set by a cancel: ends a transfer; a start that was sent is cancelled when it has landed.
+    pub abort: CancellationToken,
+}
+
+/// Why a start did not become a print.
+pub struct End {
+    pub phase: JobPhase,
+    pub reason: String,
+}
+
+pub fn failed(reason: impl Into<String>) -> End {
+    End { phase: JobPhase::Failed, reason: reason.into() }
+}
+
+pub fn cancelled() -> End {
+    End { phase: JobPhase::Cancelled, reason: "Cancelled before the print began.".to_owned() }
+}
+
+/// What the newest snapshot says about a start.
+enum Sight {
+    /// Nothing of it yet.
+    Nothing,
+    /// The printer shows the file, but does not print yet.
+    Landed,
+    /// It is over for us: running, ended, or replaced by another job.
+    Settled,
+    Broken(End),
+}
+
+impl Inner {
+    /// Guards, then makes the job known and lets it run on its own.
+    pub async fn start(self: &Arc<Self>, request: StartRequest) -> Result<u64, StartError> {
+        let _gate = loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let gate = self.gate.lock().await;
+            match self.under_way() {
+                None => break gate,
+                Some((serial, file, true)) if file == request.file => return Ok(serial),
+                Some((_, file, true)) => return Err(busy(&file).into()),
+                // The last start is just being settled.
+                Some((_, _, false)) => {
+                    drop(gate);
+                    settled.await;
+                }
+            }
+        };
+        let plan = self.plan(&request).await?;
+        plan.check(&request.overrides)?;
+        let intent = Intent {
+            stage: Stage::Transferring,
+            file: plan.file.path.clone(),
+            plate: plan.told_plate,
+            token: rand::random_range(1..1 << 31),
+            title: plan.title.clone(),
+            remote_path: plan.remote_path.clone(),
+            started_at: unix_now(),
+        };
+        self.keep_intent(&intent).await.map_err(|error| {
+            StartError::Failed(format!(
+                "The print was not started, as it could not be noted on disk: {error}."
+            ))
+        })?;
+        let phase = if plan.transfer { JobPhase::Transferring } else { JobPhase::Starting };
+        let Some((serial, abort)) = self.announce(&intent, phase) else {
+            self.forget_intent(intent.token).await;
+            return Err(CommandError::Busy("The printer just began another job.".to_owned()).into());
+        };
+        let inner = self.clone();
+        self.tasks.spawn(async move { inner.carry(plan, intent, serial, abort).await });
+        Ok(serial)
+    }
+
+    /// The start under way: its serial, its file, and whether it still waits for its fate.
+    fn under_way(&self) -> Option<(u64, String, bool)> {
+        let state = self.printer.state();
+        let active = self.active();
+        let active = active.as_ref()?;
+        let waits = matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting);
+        let open = waits && state.job.serial == active.serial && !active.abort.is_cancelled();
+        Some((active.serial, active.file.clone(), open))
+    }
+
+    /// Makes a job of ours the printer's job; `None` where another one is under way.
+    pub fn announce(&self, intent: &Intent, phase: JobPhase) -> Option<(u64, CancellationToken)> {
+        let mut announced = None;
+        self.printer.writer().job(|job| {
+            if job.phase.active() {
+                return;
+            }
+            let serial = job.serial + 1;
+            announced = Some(serial);
+            *job = Job {
+                serial,
+                phase,
+                origin: JobOrigin::Gateway,
+                file: Some(intent.file.clone()),
+                title: Some(intent.title.clone()),
+                token: Some(intent.token.to_string()),
+                plate: intent.plate,
+                started_at: Some(intent.started_at),
+                ..Job::default()
+            };
+        });
+        let (serial, abort) = (announced?, CancellationToken::new());
+        *self.active() = Some(Active { serial, file: intent.file.clone(), abort: abort.clone() });
+        Some((serial, abort))
+    }
+
+    async fn carry(self: Arc<Self>, plan: Plan, intent: Intent, serial: u64, abort: CancellationToken) {
+        let result = tokio::select! {
+            // A gateway that stops leaves everything as it is: the next one finds the intent.
+            () = self.cancel.cancelled() => {
+                abort.cancel();
+                return;
+            }
+            result = self.bring_to_print(&plan, &intent, serial, &abort) => result,
+        };
+        self.settle(&intent, serial, result.err()).await;
+    }
+
+    /// Watches a start that an earlier gateway may have sent.
+    pub async fn watch_restored(self: Arc<Self>, intent: Intent, serial: u64, abort: CancellationToken) {
+        let lost = "The gateway was restarted as this print was being started, and the printer shows nothing of it. It \
+                    was not started again: look at the printer.";
+        let result = tokio::select! {
+            () = self.cancel.cancelled() => return,
+            result = self.watch_start(&intent, serial, &abort, None, lost) => result,
+        };
+        self.settle(&intent, serial, result.err()).await;
+    }
+
+    async fn settle(&self, intent: &Intent, serial: u64, end: Option<End>) {
+        if let Some(end) = end {
+            if end.phase == JobPhase::Failed {
+                let text = format!("Print of \"{}\" failed: {}", intent.file, end.reason);
+                self.printer.writer().console(Speaker::Error, text);
+            }
+            self.end_job(serial, end.phase, &end.reason);
+        }
+        self.forget_intent(intent.token).await;
+        let cancel_it = {
+            let mut active = self.active();
+            let asked =
+                active.as_ref().is_some_and(|active| active.serial == serial && active.abort.is_cancelled());
+            *active = None;
+            asked
+        };
+        self.settled.notify_waiters();
+        let state = self.printer.state();
+        let runs = state.job.serial == serial && state.job.phase.active();
+        if cancel_it
+            && runs
+            && let Err(error) = self.printer.send(Command::Cancel).await
+        {
+            let text = format!("\"{}\" could not be cancelled: {error}", intent.file);
+            self.printer.writer().console(Speaker::Error, text);
+        }
+        self.cleanup_due.notify_one();
+    }
+
+    fn end_job(&self, serial: u64, phase: JobPhase, reason: &str) {
+        self.printer.writer().job(|job| {
+            if job.serial == serial && matches!(job.phase, JobPhase::Transferring | JobPhase::Starting) {
+                job.phase = phase;
+                job.reason = Some(reason.to_owned());
+                job.ended_at = Some(unix_now());
+                job.transfer = None;
+                job.requested = None;
+                job.detail = None;
+            }
+        });
+    }
+
+    async fn bring_to_print(
+        &self,
+        plan: &Plan,
+        intent: &Intent,
+        serial: u64,
+        abort: &CancellationToken,
+    ) -> Result<(), End> {
+        let md5 = match plan.way {
+            Way::OnPrinter => None,
+            _ => Some(self.bring_file(plan, intent, serial, abort).await?),
+        };
+        let baseline = self.before_start(intent, serial, abort).await?;
+        let start = StartJob {
+            remote_path: plan.remote_path.clone(),
+            title: plan.title.clone(),
+            plate: plan.plate,
+            token: intent.token,
+            md5,
+            mapping: plan.mapping.slots.clone(),
+            options: plan.options.clone(),
+        };
+        let sending = self.printer.send(Command::StartJob(Box::new(start)));
+        let answer = tokio::select! {
+            answer = sending => answer.map(drop),
+            () = self.seen_running(serial) => Ok(()),
+        };
+        let lost = match answer {
+            Ok(()) => {
+                "The printer took the start, but shows nothing of it. It was not started again: look at the printer."
+            }
+            // Whether the printer has it is unknown: only its own report can tell.
+            Err(CommandError::Offline(_) | CommandError::Timeout(_)) => {
+                "The connection was lost as the print was being started, and the printer shows nothing of it. It was not \
+                 started again: look at the printer."
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let known = baseline.device.faults.clone();
+        self.watch_start(intent, serial, abort, Some(&known), lost).await
+    }
+
+    /// The last checks, and the note on disk without which nothing is sent. Returns the state before the start.
+    async fn before_start(
+        &self,
+        intent: &Intent,
+        serial: u64,
+        abort: &CancellationToken,
+    ) -> Result<Arc<PrinterState>, End> {
+        let state = self.printer.state();
+        if state.job.serial != serial || state.device.job.stage.active() {
+            return Err(failed("The printer began another job in the meantime."));
+        }
+        if !state.online() {
+            return Err(failed("The connection to the printer was lost before the print was started."));
+        }
+        self.printer.writer().job(|job| {
+            if job.serial == serial {
+                job.phase = JobPhase::Starting;
+                job.transfer = None;
+            }
+        });
+        let noted = self.keep_intent(&Intent { stage: Stage::Starting, ..intent.clone() }).await;
+        noted.map_err(|error| {
+            failed(format!("The print was not started, as it could not be noted on disk: {error}."))
+        })?;
+        if abort.is_cancelled() { Err(cancelled()) } else { Ok(state) }
+    }
+
+    async fn seen_running(&self, serial: u64) {
+        let mut watch = self.printer.watch();
+        let running = |state: &Arc<PrinterState>| {
+            state.job.serial != serial
+                || !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting)
+        };
+        if watch.wait_for(running).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the printer's report shows the job, and then until it begins. Time counts only while the printer
+    /// can be heard.
+    async fn watch_start(
+        &self,
+        intent: &Intent,
+        serial: u64,
+        abort: &CancellationToken,
+        known_faults: Option<&[Fault]>,
+        lost: &str,
+    ) -> Result<(), End> {
+        let mut watch = self.printer.watch();
+        let (mut since, mut landed, mut was_online, mut aborting) = (Instant::now(), false, true, false);
+        loop {
+            let state = watch.borrow_and_update().clone();
+            match sight(&state, intent, serial, known_faults) {
+                Sight::Settled => return Ok(()),
+                Sight::Broken(end) => return Err(end),
+                Sight::Landed if !landed => (landed, since) = (true, Instant::now()),
+                _ => {}
+            }
+            if state.online() && !was_online {
+                since = Instant::now();
+            }
+            was_online = state.online();
+            let deadline = since + if landed { BEGINNING } else { LANDING };
+            tokio::select! {
+                changed = watch.changed() => if changed.is_err() { return Ok(()); },
+                () = abort.cancelled(), if !aborting => {
+                    aborting = true;
+                    self.printer.writer().job(|job| if job.serial == serial {
+                        job.requested = Some(JobPhase::Cancelling);
+                    });
+                }
+                () = tokio::time::sleep_until(deadline), if was_online => {
+                    return Err(match (landed, aborting) {
+                        (_, true) => cancelled(),
+                        (false, _) => failed(lost),
+                        (true, _) => failed("The printer accepted the file, but did not begin to print."),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Cancels the start under way; `None` when there is none.
+    pub fn abort_start(&self) -> Option<u64> {
+        let state = self.printer.state();
+        let active = self.active();
+        let active =
+            active.as_ref().filter(|active| active.serial == state.job.serial && state.job.phase.active())?;
+        active.abort.cancel();
+        Some(active.serial)
+    }
+}
+
+/// `known_faults` are those of before the start; `None` after a restart, when only the printer's own end counts.
+fn sight(state: &PrinterState, intent: &Intent, serial: u64, known_faults: Option<&[Fault]>) -> Sight {
+    if state.job.serial != serial || state.job.phase != JobPhase::Starting {
+        return Sight::Settled;
+    }
+    let serious = state.device.faults.iter().filter(|fault| fault.severity >= Severity::Serious);
+    let fresh = known_faults
+        .and_then(|known| serious.clone().find(|fault| !known.iter().any(|known| known.code == fault.code)));
+    if let Some(fault) = fresh {
+        return Sight::Broken(failed(fault.line()));
+    }
+    let job = &state.device.job;
+    let ours = job.token.as_deref() == Some(intent.token.to_string().as_str());
+    if ours { Sight::Landed } else { Sight::Nothing }
+}
+
+pub fn busy(file: &str) -> CommandError {
+    CommandError::Busy(format!("\"{file}\" is just being started; a second job is never started."))
+}

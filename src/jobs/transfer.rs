@@ -1,0 +1,143 @@
+//! Makes the file ready and sends it to the printer, unless the printer holds it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Inner;
+use super::intent::Intent;
+use super::plan::{Plan, Way};
+use super::start::{End, cancelled, failed};
+use crate::library::LibraryError;
+use crate::model::{JobPhase, Transfer};
+use crate::printer::FileError;
+
+/// A transfer that moves no byte for this long is given up; the last answer of an FTPS upload may take 60 s and more.
+const STALLED: Duration = Duration::from_secs(180);
+/// How long an aborted transfer may take to end.
+const ABORTING: Duration = Duration::from_secs(30);
+/// Progress of a transfer is told this often.
+const TELL: Duration = Duration::from_millis(250);
+
+impl Inner {
+    /// The file that is sent, made ready and on the printer; returns its MD5.
+    pub async fn bring_file(
+        &self,
+        plan: &Plan,
+        intent: &Intent,
+        serial: u64,
+        abort: &CancellationToken,
+    ) -> Result<String, End> {
+        let work = async {
+            let local = self.sendable(plan).await.map_err(|error| failed(error.to_string()))?;
+            let md5 = self.library.md5(local.clone()).await.map_err(|error| failed(error.to_string()))?;
+            let size = tokio::fs::metadata(&local).await.map_err(|error| failed(error.to_string()))?.len();
+            Ok((local, md5, size))
+        };
+        let (local, md5, size) = tokio::select! {
+            () = abort.cancelled() => return Err(cancelled()),
+            ready = work => ready?,
+        };
+        if plan.transfer && !self.holds(&plan.remote_path, size, &md5).await {
+            self.note_for_cleanup(&plan.remote_path, intent.token)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            self.transfer(local, plan, serial, size, &md5, abort).await?;
+        }
+        Ok(md5)
+    }
+
+    async fn sendable(&self, plan: &Plan) -> Result<PathBuf, LibraryError> {
+        match plan.way {
+            Way::Packaged => self.library.packaged(&plan.file).await,
+            Way::Unpacked => self.library.plate_gcode(&plan.file, plan.plate).await,
+            Way::Commented => self.library.with_header_comments(&plan.file).await,
+            Way::AsItIs | Way::OnPrinter => Ok(plan.file.local.clone().unwrap_or_default()),
+        }
+    }
+
+    async fn transfer(
+        &self,
+        local: PathBuf,
+        plan: &Plan,
+        serial: u64,
+        total: u64,
+        md5: &str,
+        abort: &CancellationToken,
+    ) -> Result<(), End> {
+        self.tell_transfer(serial, 0, total);
+        // What was there under this name is gone from now on.
+        drop(self.store.delete(&self.spaces.sent, &plan.remote_path));
+        let (sent, moved) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        let progress = {
+            let (sent, moved) = (sent.clone(), moved.clone());
+            Arc::new(move |bytes: u64| {
+                if sent.swap(bytes, Ordering::Relaxed) != bytes {
+                    moved.notify_one();
+                }
+            })
+        };
+        let stop = self.cancel.child_token();
+        let _stop_on_drop = stop.clone().drop_guard();
+        let files = self.printer.files().clone();
+        let upload = files.upload(local, plan.remote_path.clone(), md5.to_owned(), progress, stop.clone());
+        tokio::pin!(upload);
+        let mut last_moved = Instant::now();
+        let mut told = Instant::now();
+        let mut done = false;
+        let result = loop {
+            tokio::select! {
+                ended = &mut upload => {
+                    done = true;
+                    break ended.map_err(|error| match error {
+                        FileError::Cancelled => cancelled(),
+                        error => failed(format!("The file could not be sent to the printer: {error}")),
+                    });
+                }
+                () = abort.cancelled() => break Err(cancelled()),
+                () = tokio::time::sleep_until(last_moved + STALLED) => {
+                    break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
+                }
+                () = moved.notified() => {
+                    last_moved = Instant::now();
+                    if told.elapsed() >= TELL {
+                        told = last_moved;
+                        self.tell_transfer(serial, sent.load(Ordering::Relaxed), total);
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(()) => {
+                self.tell_transfer(serial, total, total);
+                let sent = json!({"size": total, "md5": md5});
+                drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
+                Ok(())
+            }
+            Err(end) => {
+                stop.cancel();
+                // The part of a file is deleted only when nobody writes it any more.
+                if !done && tokio::time::timeout(ABORTING, &mut upload).await.is_err() {
+                    tracing::warn!("The transfer did not end when it was told to.");
+                }
+                self.delete_part(&plan.remote_path).await;
+                Err(end)
+            }
+        }
+    }
+
+    fn tell_transfer(&self, serial: u64, sent: u64, total: u64) {
+        self.printer.writer().job(|job| {
+            if job.serial == serial && matches!(job.phase, JobPhase::Transferring | JobPhase::Starting) {
+                job.phase = JobPhase::Transferring;
+                job.transfer = Some(Transfer { sent: sent.min(total), total });
+            }
+        });
+    }
+}
