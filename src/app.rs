@@ -23,7 +23,7 @@ use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
-use crate::station::{Console, Station, Stations};
+use crate::station::{Console, Station};
 use crate::store::Store;
 
 /// How long the parts may take to end.
@@ -34,7 +34,9 @@ const PINS: &str = "pins";
 /// Why the gateway cannot start, with what to do.
 #[derive(Debug, Error)]
 pub enum StartupError {
-    #[error("port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program.")]
+    #[error(
+        "port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program."
+    )]
     PortTaken { port: u16, key: String },
     #[error("cannot listen on {address}: {reason}. Check `listen` in [gateway].")]
     Listen { address: SocketAddr, reason: String },
@@ -87,7 +89,8 @@ impl App {
         make_private(&config.gateway.state_dir, "state_dir")?;
         make_public(&config.gateway.runtime_dir, "runtime_dir")?;
         let gateway_listener =
-            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options).await?;
+            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options)
+                .await?;
         let mut listeners = Vec::new();
         for printer in &config.printers {
             let key = format!("moonraker_port of printer \"{}\"", printer.name);
@@ -123,20 +126,34 @@ impl App {
             let port = port_of(&listener);
             let station = self.station(config, printer, port).await?;
             let pty = self.open_pty(config, printer, &station)?;
-            let endpoint = moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
+            let endpoint =
+                moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
             self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
         }
-        let stations = Stations::new(self.printers.iter().map(|bound| bound.station.clone()).collect());
-        let routers = endpoints.iter().map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
-        let router = admin::router(stations, routers.collect());
+        let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
+            let (judge, counted) = (endpoint.clone(), endpoint.clone());
+            admin::Served {
+                station: bound.station.clone(),
+                kind: bound.kind.name(),
+                permit: Arc::new(move |parts| judge.permits(parts)),
+                clients: Arc::new(move || counted.clients()),
+                api: moonraker::router(endpoint),
+            }
+        });
+        let router = admin::router(served.collect(), &self.tasks, &self.cancel);
         self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
         Ok(())
     }
 
     /// One printer with its driver and services.
-    async fn station(&self, config: &Config, printer: &PrinterConfig, port: u16) -> Result<Station, StartupError> {
+    async fn station(
+        &self,
+        config: &Config,
+        printer: &PrinterConfig,
+        port: u16,
+    ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
             name: printer.name.clone(),
@@ -166,7 +183,14 @@ impl App {
         .map_err(|error| failed(error.to_string()))?;
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
-        Ok(Station { printer: handle, library, jobs, store: self.store.clone(), console, moonraker_port: port })
+        Ok(Station {
+            printer: handle,
+            library,
+            jobs,
+            store: self.store.clone(),
+            console,
+            moonraker_port: port,
+        })
     }
 
     fn open_pty(
@@ -227,11 +251,12 @@ impl App {
 }
 
 /// The driver of one printer from its configuration.
-fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
+pub fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
-            let known_pin = store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
+            let known_pin =
+                store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
             let (store, name) = (store.clone(), config.name.clone());
             let on_pin = Arc::new(move |pin: Pin| {
                 if let Err(error) = store.put(PINS, &name, pin.to_string().into()) {
@@ -339,9 +364,7 @@ fn make_public(path: &Path, key: &'static str) -> Result<(), StartupError> {
 }
 
 fn make_directory(path: &Path, mode: u32, key: &'static str) -> Result<(), StartupError> {
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| StartupError::Directory {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-        key,
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| {
+        StartupError::Directory { path: path.display().to_string(), reason: error.to_string(), key }
     })
 }

@@ -34,9 +34,13 @@ pub struct GatewayArgs {
 /// Why a command did not work.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    #[error("the gateway does not answer at {url}: {reason}. Is it running (`moongate run`, `systemctl status moongate`)? --gateway names another address.")]
+    #[error(
+        "the gateway does not answer at {url}: {reason}. Is it running (`moongate run`, `systemctl status moongate`)? --gateway names another address."
+    )]
     NoGateway { url: String, reason: String },
-    #[error("--gateway \"{0}\" must be an address such as http://127.0.0.1:7100; for https use the gateway's own port.")]
+    #[error(
+        "--gateway \"{0}\" must be an address such as http://127.0.0.1:7100; for https use the gateway's own port."
+    )]
     BadAddress(String),
     #[error("the gateway does not let this caller in: set MOONGATE_API_KEY, or call from a trusted address.")]
     NotPermitted,
@@ -127,7 +131,11 @@ impl Client {
 
     /// # Errors
     /// As [`Self::get`].
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let response = self.send(self.request(Method::POST, path).json(body).timeout(ANSWER)).await?;
         self.decode(response).await
     }
@@ -148,8 +156,13 @@ impl Client {
         }
         Err(match status.as_u16() {
             401 => ClientError::NotPermitted,
-            404 => ClientError::Failed("the gateway knows no such printer or file; `moongate status` lists the printers.".to_owned()),
-            _ => ClientError::Failed(format!("the gateway answers {status}: {}", crate::model::text::one_line(&body, 200))),
+            404 => ClientError::Failed(
+                "the gateway knows no such printer or file; `moongate status` lists the printers.".to_owned(),
+            ),
+            _ => ClientError::Failed(format!(
+                "the gateway answers {status}: {}",
+                crate::model::text::one_line(&body, 200)
+            )),
         })
     }
 
@@ -158,7 +171,10 @@ impl Client {
     pub async fn decode<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
         let bytes = response.bytes().await.map_err(|error| self.broken(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            ClientError::Failed(format!("{} does not answer like a gateway of this version: {error}.", self.base))
+            ClientError::Failed(format!(
+                "{} does not answer like a gateway of this version: {error}.",
+                self.base
+            ))
         })
     }
 

@@ -75,7 +75,10 @@ fn write(args: &DumpArgs, text: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("moongate: {} cannot be written: {error}. --output names another place.", path.display());
+            eprintln!(
+                "moongate: {} cannot be written: {error}. --output names another place.",
+                path.display()
+            );
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -93,13 +96,18 @@ async fn gateway(args: &DumpArgs, environment: &Environment) -> Value {
         told.insert(path.to_owned(), answer.unwrap_or_else(|error| json!({"error": error.to_string()})));
     }
     let metrics = client.text("/metrics").await;
-    let metrics = metrics.map_or_else(|error| json!({"error": error.to_string()}), |text| json!(text.lines().collect::<Vec<_>>()));
+    let metrics = metrics.map_or_else(
+        |error| json!({"error": error.to_string()}),
+        |text| json!(text.lines().collect::<Vec<_>>()),
+    );
     told.insert("/metrics".to_owned(), metrics);
     Value::Object(told)
 }
 
 fn system() -> Value {
-    let first = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.lines().next().map(ToOwned::to_owned));
+    let first = |path: &str| {
+        std::fs::read_to_string(path).ok().and_then(|text| text.lines().next().map(ToOwned::to_owned))
+    };
     json!({
         "os": first("/etc/os-release"),
         "kernel": first("/proc/version"),
@@ -139,7 +147,9 @@ fn state(folder: &Path) -> Value {
                 Ok(found) if found.is_dir() => folders.push(entry.path()),
                 Ok(found) => {
                     let path = entry.path();
-                    let ending = path.extension().map_or_else(String::new, |ending| ending.to_string_lossy().into_owned());
+                    let ending = path
+                        .extension()
+                        .map_or_else(String::new, |ending| ending.to_string_lossy().into_owned());
                     let sum = by_ending.entry(ending).or_default();
                     *sum = (sum.0 + 1, sum.1 + found.len());
                 }
@@ -147,7 +157,9 @@ fn state(folder: &Path) -> Value {
             }
         }
     }
-    let told = by_ending.into_iter().map(|(ending, (files, bytes))| (ending, json!({"files": files, "bytes": bytes})));
+    let told = by_ending
+        .into_iter()
+        .map(|(ending, (files, bytes))| (ending, json!({"files": files, "bytes": bytes})));
     Value::Object(told.collect())
 }
 
@@ -157,9 +169,13 @@ fn without_codes(text: &str) -> Vec<String> {
         let bare = line.trim_start().trim_start_matches('#').trim_start();
         let quoted = bare.trim_start_matches(['"', '\'']);
         match quoted.strip_prefix("access_code") {
-            Some(rest) if !rest.starts_with("_file") && !rest.starts_with("_env") => "access_code = \"***\"".to_owned(),
+            Some(rest) if !rest.starts_with("_file") && !rest.starts_with("_env") => {
+                "access_code = \"***\"".to_owned()
+            }
             // Tables written on one line can hold a code anywhere.
-            _ if line.contains("access_code") && !bare.starts_with("access_code") => "# a line with a code was here".to_owned(),
+            _ if line.contains("access_code") && !bare.starts_with("access_code") => {
+                "# a line with a code was here".to_owned()
+            }
             _ => line.to_owned(),
         }
     };
@@ -225,7 +241,7 @@ fn hide_files(value: &mut Value) {
 fn without_addresses(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut word = String::new();
-    let mut flush = |word: &mut String, clean: &mut String| {
+    let flush = |word: &mut String, clean: &mut String| {
         let address = word.trim_end_matches('.').parse::<std::net::Ipv4Addr>().ok();
         match address.filter(|address| !address.is_loopback() && !address.is_unspecified()) {
             Some(_) => clean.push_str("<address>"),
@@ -267,7 +283,9 @@ mod tests {
             "journal": ["login refused by 192.168.1.50:8883 for 01p00a000000001, code 87654321. Version 1.2.3, 127.0.0.1"],
         });
         let shown = anonymous(bundle, &names(&config));
-        for hidden in ["secret", "192.168.1.50", "01P00A000000001", "01p00a000000001", "printer.lan", "87654321"] {
+        for hidden in
+            ["secret", "192.168.1.50", "01P00A000000001", "01p00a000000001", "printer.lan", "87654321"]
+        {
             assert!(!shown.contains(hidden), "{hidden} in {shown}");
         }
         for kept in ["<address>:8883", "1.2.3", "127.0.0.1", "<serial of p1s>", "pause: no"] {

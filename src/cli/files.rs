@@ -49,7 +49,8 @@ pub async fn send(
     file: &Path,
     folder: Option<&str>,
 ) -> Result<String, ClientError> {
-    let unreadable = |error: std::io::Error| ClientError::Failed(format!("{} cannot be read: {error}.", file.display()));
+    let unreadable =
+        |error: std::io::Error| ClientError::Failed(format!("{} cannot be read: {error}.", file.display()));
     let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
     let length = opened.metadata().await.map_err(unreadable)?.len();
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -31,7 +31,9 @@ pub struct ManArgs {
 /// Writes manual pages in roff.
 pub fn man(args: &ManArgs) -> ExitCode {
     finish(match &args.folder {
-        Some(folder) => std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder)),
+        Some(folder) => {
+            std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        }
         None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout().lock()),
     })
 }

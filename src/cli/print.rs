@@ -61,15 +61,21 @@ pub async fn print(args: &PrintArgs, client: &Client) -> Result<ExitCode, Client
         client.post(&Client::of(&args.printer, "/moongate/preview"), &request).await?;
     let open: Vec<_> = preview.objections.iter().filter(|(code, _)| !args.overrides.contains(code)).collect();
     if args.dry_run {
-        let told = if args.json { serde_json::to_string_pretty(&preview).unwrap_or_default() } else { describe(&preview) };
+        let told = if args.json {
+            serde_json::to_string_pretty(&preview).unwrap_or_default()
+        } else {
+            describe(&preview)
+        };
         println!("{}", told.trim_end());
         return Ok(if open.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) });
     }
     if !args.json {
         print!("{}", describe(&preview));
     }
-    let started: Value =
-        client.post(&Client::of(&args.printer, "/moongate/start?watch=true"), &request).await.map_err(helped)?;
+    let started: Value = client
+        .post(&Client::of(&args.printer, "/moongate/start?watch=true"), &request)
+        .await
+        .map_err(helped)?;
     if args.json {
         println!("{started}");
     } else {
@@ -93,7 +99,11 @@ fn request(args: &PrintArgs) -> Result<StartRequest, ClientError> {
         file: args.file.clone(),
         plate: args.plate,
         mapping: (!mapping.is_empty()).then_some(mapping),
-        options: StartOptions { bed_levelling: args.level, timelapse: args.timelapse, ..StartOptions::default() },
+        options: StartOptions {
+            bed_levelling: args.level,
+            timelapse: args.timelapse,
+            ..StartOptions::default()
+        },
         overrides: args.overrides.clone(),
     })
 }
@@ -101,7 +111,9 @@ fn request(args: &PrintArgs) -> Result<StartRequest, ClientError> {
 /// An objection says how to go on in spite of it.
 fn helped(error: ClientError) -> ClientError {
     match error {
-        ClientError::Refused { code, text } if matches!(code.as_str(), "model" | "nozzle" | "bed" | "filament") => {
+        ClientError::Refused { code, text }
+            if matches!(code.as_str(), "model" | "nozzle" | "bed" | "filament") =>
+        {
             let text = format!("{text} If that is right as it is: --override {code}");
             ClientError::Refused { code, text }
         }
@@ -142,7 +154,9 @@ async fn printer_status(client: &Client, name: &str) -> Result<Value, ClientErro
     let status: Value = client.get("/status").await?;
     let printers = status.pointer("/printers").and_then(Value::as_array);
     let found = printers.into_iter().flatten().find(|printer| text(printer, "/name") == name);
-    found.cloned().ok_or_else(|| ClientError::Failed(format!("the gateway has no printer \"{name}\" any more.")))
+    found
+        .cloned()
+        .ok_or_else(|| ClientError::Failed(format!("the gateway has no printer \"{name}\" any more.")))
 }
 
 async fn follow(args: &PrintArgs, client: &Client) -> Result<ExitCode, ClientError> {
@@ -151,7 +165,8 @@ async fn follow(args: &PrintArgs, client: &Client) -> Result<ExitCode, ClientErr
         let printer = printer_status(client, &args.printer).await?;
         let phase = text(&printer, "/job/phase");
         let number = |place: &str| printer.pointer(place).and_then(Value::as_f64);
-        let left = number("/job/remaining_s").map_or(String::new(), |left| format!(", {} left", duration(left)));
+        let left =
+            number("/job/remaining_s").map_or(String::new(), |left| format!(", {} left", duration(left)));
         progress.set(number("/job/progress").unwrap_or(0.0), &format!("{phase}{left}"));
         if matches!(phase, "complete" | "cancelled" | "failed" | "idle") {
             progress.end();
@@ -184,7 +199,8 @@ pub struct SteerArgs {
 
 /// `verb` is pause, resume or cancel.
 pub async fn steer(verb: &str, args: &SteerArgs, client: &Client) -> Result<ExitCode, ClientError> {
-    let outcome: Value = client.post(&Client::of(&args.printer, &format!("/moongate/{verb}")), &json!({})).await?;
+    let outcome: Value =
+        client.post(&Client::of(&args.printer, &format!("/moongate/{verb}")), &json!({})).await?;
     if args.json {
         println!("{outcome}");
     } else {

@@ -71,7 +71,10 @@ fn chosen(answer: &mut Value, name: Option<&str>) -> Result<Vec<Value>, ClientEr
 /// There is no such printer, and which there are.
 fn unknown(name: &str, known: &[String]) -> ClientError {
     let near = crate::model::text::nearest(name, known.iter().map(String::as_str));
-    let hint = near.map_or_else(|| format!("known are {}.", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
+    let hint = near.map_or_else(
+        || format!("known are {}.", known.join(", ")),
+        |near| format!("did you mean \"{near}\"?"),
+    );
     ClientError::Failed(format!("there is no printer \"{name}\"; {hint}"))
 }
 
@@ -80,7 +83,12 @@ fn overview(printers: &[Value]) -> String {
     let rows = printers.iter().map(row);
     let mut shown = table(std::iter::once(head).chain(rows).collect());
     for printer in printers {
-        for (place, sign) in [("/link_fault/text", "!"), ("/link_fault/remedy", " "), ("/read_only", "i"), ("/camera_blocked", "i")] {
+        for (place, sign) in [
+            ("/link_fault/text", "!"),
+            ("/link_fault/remedy", " "),
+            ("/read_only", "i"),
+            ("/camera_blocked", "i"),
+        ] {
             let told = text(printer, place);
             if !told.is_empty() {
                 shown.push_str(&format!("{sign} {}: {told}\n", text(printer, "/name")));
@@ -100,7 +108,8 @@ fn row(printer: &Value) -> Vec<String> {
     let state = if link == "online" { phase } else { link };
     let active = !matches!(phase, "idle" | "complete" | "cancelled" | "failed");
     let number = |place: &str| printer.pointer(place).and_then(Value::as_f64);
-    let done = number("/job/progress").filter(|_| phase != "idle").map(|part| format!("{:.0} %", part * 100.0));
+    let done =
+        number("/job/progress").filter(|_| phase != "idle").map(|part| format!("{:.0} %", part * 100.0));
     let left = number("/job/remaining_s").filter(|_| active).map(duration);
     vec![
         text(printer, "/name").to_owned(),
@@ -140,7 +149,10 @@ mod tests {
         let printers = chosen(&mut answer, None).expect("all");
         let shown = overview(&printers);
         let lines: Vec<&str> = shown.lines().collect();
-        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>().join(" "), "p1s printing cube.gcode 42 % 1 h 01 min 220/220 55");
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
+            "p1s printing cube.gcode 42 % 1 h 01 min 220/220 55"
+        );
         assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>().join(" "), "cc1 backoff - - - - -");
         assert!(shown.contains("! p1s: Out of filament. (0300_8004)"), "{shown}");
         assert!(shown.contains("! cc1: No connection.\n  cc1: Switch it on.\n"), "{shown}");

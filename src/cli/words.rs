@@ -96,7 +96,10 @@ mod tests {
     #[test]
     fn figures_read_well() {
         assert_eq!([0.4, 61.0, 3_900.0, -3.0].map(duration), ["0 s", "1 min", "1 h 05 min", "0 s"]);
-        assert_eq!([999, 1000, 999_949, 999_950, 1_234_567_890].map(size), ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.2 GB"]);
+        assert_eq!(
+            [999, 1000, 999_949, 999_950, 1_234_567_890].map(size),
+            ["999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.2 GB"]
+        );
         let rows = vec![vec!["a".to_owned(), "b".to_owned()], vec!["ccc".to_owned(), "ü".to_owned()]];
         assert_eq!(table(rows), "a    b\nccc  ü\n");
     }

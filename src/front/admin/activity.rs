@@ -117,7 +117,9 @@ fn describe(event: &Event) -> Option<(What, String)> {
             Speaker::Answer => None,
         },
         Event::CommandDone { command, error: None } => Some((What::Done, command.clone())),
-        Event::CommandDone { command, error: Some(error) } => Some((What::Refused, format!("{command}: {error}"))),
+        Event::CommandDone { command, error: Some(error) } => {
+            Some((What::Refused, format!("{command}: {error}")))
+        }
         Event::PrinterFilesChanged | Event::CapabilitiesChanged => None,
     }
 }

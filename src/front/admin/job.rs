@@ -60,7 +60,9 @@ impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         let text = error.to_string();
         match error {
-            StartError::NotFound(_) => Self { status: StatusCode::NOT_FOUND, code: "not_found".to_owned(), text },
+            StartError::NotFound(_) => {
+                Self { status: StatusCode::NOT_FOUND, code: "not_found".to_owned(), text }
+            }
             StartError::Objection { code, .. } => Self { status: StatusCode::CONFLICT, code, text },
             StartError::Command(error) => error.into(),
             StartError::Failed(_) => {
@@ -110,15 +112,24 @@ fn told(outcome: Outcome) -> Json<Value> {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-async fn pause(State(station): State<Station>, Json(Nothing {}): Json<Nothing>) -> Result<Json<Value>, Refusal> {
+async fn pause(
+    State(station): State<Station>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Json<Value>, Refusal> {
     Ok(told(station.printer.send(Command::Pause).await?))
 }
 
-async fn resume(State(station): State<Station>, Json(Nothing {}): Json<Nothing>) -> Result<Json<Value>, Refusal> {
+async fn resume(
+    State(station): State<Station>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Json<Value>, Refusal> {
     Ok(told(station.printer.send(Command::Resume).await?))
 }
 
-async fn cancel(State(station): State<Station>, Json(Nothing {}): Json<Nothing>) -> Result<Json<Value>, Refusal> {
+async fn cancel(
+    State(station): State<Station>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Json<Value>, Refusal> {
     Ok(told(station.jobs.cancel().await?))
 }
 

@@ -83,7 +83,8 @@ impl Metrics {
         let memory = Gauge::default();
         let help = "Memory of the process that is in RAM";
         registry.register_with_unit("process_resident_memory", help, Unit::Bytes, memory.clone());
-        let sources = printers.iter().map(|served| (served.station.name().to_owned(), Source::new(served))).collect();
+        let sources =
+            printers.iter().map(|served| (served.station.name().to_owned(), Source::new(served))).collect();
         Self {
             inner: Arc::new(Inner {
                 registry,

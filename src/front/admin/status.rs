@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::Gateway;
 use crate::model::{
-    CameraKind, Control, Fault, FilamentSystem, Heater, Job, JobPhase, LinkPhase, PrinterState, Severity, Slot,
-    Transfer, UnixSeconds,
+    CameraKind, Control, Fault, FilamentSystem, Heater, Job, JobPhase, LinkPhase, PrinterState, Severity,
+    Slot, Transfer, UnixSeconds,
 };
 use crate::printer::clock::unix_now;
 use crate::station::Station;

@@ -119,7 +119,9 @@ impl Assembly {
             && self.extrusions > 0
             && self.off_at.is_some_and(|line| self.lines.saturating_sub(line) <= END_LINES);
         if !complete {
-            return Err("it is not complete: its end, where the nozzle is switched off, did not come.".to_owned());
+            return Err(
+                "it is not complete: its end, where the nozzle is switched off, did not come.".to_owned()
+            );
         }
         if !markers.iter().any(|marker| self.heads.contains(marker)) {
             return Err(format!(

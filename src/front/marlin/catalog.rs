@@ -57,7 +57,13 @@ impl Catalog {
             }
             let size = if entry.size == 0 { UNKNOWN_SIZE } else { entry.size };
             let long = crate::model::text::base_name(&entry.path).to_owned();
-            files.push(Listed { short, path: Some(entry.path.clone()), long, size, modified: entry.modified });
+            files.push(Listed {
+                short,
+                path: Some(entry.path.clone()),
+                long,
+                size,
+                modified: entry.modified,
+            });
         }
         let changed = files != self.files;
         self.files = files;
@@ -157,8 +163,7 @@ impl Catalog {
             return guest.clone();
         }
         let short = self.short_path(&format!("job/{}", long.replace('/', "_")));
-        let guest =
-            Listed { short, path: None, long, size: UNKNOWN_SIZE, modified: 0.0 };
+        let guest = Listed { short, path: None, long, size: UNKNOWN_SIZE, modified: 0.0 };
         self.guest.insert(guest).clone()
     }
 
@@ -215,8 +220,9 @@ fn fat_time(modified: f64) -> Option<u32> {
     let part = |value: i16| u32::try_from(value).ok();
     let year = part(local.year() - 1980).filter(|year| *year < 128)?;
     let date = year << 9 | part(local.month().into())? << 5 | part(local.day().into())?;
-    let time =
-        part(local.hour().into())? << 11 | part(local.minute().into())? << 5 | part(local.second().into())? / 2;
+    let time = part(local.hour().into())? << 11
+        | part(local.minute().into())? << 5
+        | part(local.second().into())? / 2;
     Some(date << 16 | time)
 }
 

@@ -132,4 +132,3 @@ pub fn part_done(view: &View) -> f64 {
         _ => reported,
     }
 }
-

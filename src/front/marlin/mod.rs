@@ -59,7 +59,9 @@ pub struct MarlinConfig {
 pub enum PtyError {
     #[error("The serial port cannot be created: {0}.")]
     Create(String),
-    #[error("The group \"{group}\" of the serial port does not exist here. Create it, or set pty_group to another one.")]
+    #[error(
+        "The group \"{group}\" of the serial port does not exist here. Create it, or set pty_group to another one."
+    )]
     NoGroup { group: String },
     #[error(
         "The serial port cannot be given to group \"{group}\": {reason}. Run the gateway as a member of that group, or \
@@ -101,12 +103,7 @@ pub struct Port {
 pub fn open(config: MarlinConfig) -> Result<Port, PtyError> {
     let pty = pty::Pty::create(config.mode, config.group.as_deref())?;
     let link = link::Link::publish(&config.link, pty.device())?;
-    Ok(Port {
-        link,
-        pty,
-        streamed_prints: config.streamed_prints,
-        stream_markers: config.stream_markers,
-    })
+    Ok(Port { link, pty, streamed_prints: config.streamed_prints, stream_markers: config.stream_markers })
 }
 
 impl Port {

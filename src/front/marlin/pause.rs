@@ -81,6 +81,7 @@ impl Dialogue {
         self.session.last_stop = Some(view.now);
         self.host.swallow_until = view.now + BURST;
         self.effects.push(Effect::Send(Command::EmergencyStop));
-        self.prompt.carry("An emergency stop (M112) came over the serial port and was passed to the printer.");
+        self.prompt
+            .carry("An emergency stop (M112) came over the serial port and was passed to the printer.");
     }
 }

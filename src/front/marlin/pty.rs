@@ -56,8 +56,7 @@ impl Pty {
         permit(&device, mode, group)?;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
             .map_err(|error| failed("inotify is not available", error.into()))?;
-        let events =
-            AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
+        let events = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
         inotify
             .add_watch(device.as_path(), events)
             .map_err(|error| failed("it cannot be watched", error.into()))?;
@@ -179,11 +178,10 @@ fn permit(device: &Path, mode: Option<u32>, group: Option<&str>) -> Result<(), P
     }
     match mode.or(group.map(|_| 0o660)) {
         None => Ok(()),
-        Some(mode) => {
-            std::fs::set_permissions(device, std::fs::Permissions::from_mode(mode & 0o777)).map_err(|error| {
+        Some(mode) => std::fs::set_permissions(device, std::fs::Permissions::from_mode(mode & 0o777))
+            .map_err(|error| {
                 PtyError::Create(format!("mode {mode:o} cannot be set on {}: {error}", device.display()))
-            })
-        }
+            }),
     }
 }
 

@@ -218,9 +218,9 @@ impl Service {
                 Box::pin(async move { Done::Cancelled(desk.send(Command::Cancel).await.map(drop)) })
             }
             Effect::Start(path) => Box::pin(async move { Done::Started(desk.start(path).await) }),
-            Effect::Delete { path, short } => Box::pin(async move {
-                Done::Deleted { short, result: in_time(desk.delete(path)).await }
-            }),
+            Effect::Delete { path, short } => {
+                Box::pin(async move { Done::Deleted { short, result: in_time(desk.delete(path)).await } })
+            }
             _ => return,
         };
         self.under_way.push(future);

@@ -62,9 +62,8 @@ const FLOOD_MOVES: u32 = 20;
 
 impl Flood {
     fn counts(&mut self, line: &Line, now: Duration) -> bool {
-        let printing_move = matches!(line.code(), Some(('G', 1..=3)))
-            && line.flag('E')
-            && (line.flag('X') || line.flag('Y'));
+        let printing_move =
+            matches!(line.code(), Some(('G', 1..=3))) && line.flag('E') && (line.flag('X') || line.flag('Y'));
         if !printing_move {
             return false;
         }

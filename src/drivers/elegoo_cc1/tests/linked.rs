@@ -102,9 +102,7 @@ impl Bench {
 async fn a_whole_session_from_start_to_completion() {
     let bench = bench(fast()).await;
     bench.online().await;
-    let state = bench
-        .until("identity", |state| state.device.identity.firmware.is_some())
-        .await;
+    let state = bench.until("identity", |state| state.device.identity.firmware.is_some()).await;
     assert_eq!(state.device.identity.firmware.as_deref(), Some("V1.1.46"));
     bench.start_file("cube.gcode", 4711).await.unwrap();
     let state = bench.phase(JobPhase::Printing).await;
@@ -164,7 +162,9 @@ async fn settings_are_seen_in_the_state() {
     assert!(matches!(refused, Err(CommandError::Invalid(_))), "not while idle");
     let stopped = bench.printer.send(Command::EmergencyStop).await.unwrap();
     assert!(stopped.note.unwrap().contains("no emergency stop"));
-    bench.until("cold", |s| s.device.bed.target == Some(0.0) && s.device.nozzles[0].heater.target == Some(0.0)).await;
+    bench
+        .until("cold", |s| s.device.bed.target == Some(0.0) && s.device.nozzles[0].heater.target == Some(0.0))
+        .await;
     bench.unharmed();
 }
 
@@ -194,19 +194,27 @@ async fn upload_verify_list_start_download_delete() {
     let name = files.job_path("sub/w\u{fc}rfel #1.gcode");
     assert_eq!(name, "w_rfel _1.gcode");
     let sent = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let progress = { let sent = sent.clone(); Arc::new(move |bytes| sent.store(bytes, std::sync::atomic::Ordering::Relaxed)) };
+    let progress = {
+        let sent = sent.clone();
+        Arc::new(move |bytes| sent.store(bytes, std::sync::atomic::Ordering::Relaxed))
+    };
     files.upload(local.path().into(), name.clone(), md5, progress, CancellationToken::new()).await.unwrap();
     let size = std::fs::metadata(local.path()).unwrap().len();
     assert!(size > 1 << 20 && sent.load(std::sync::atomic::Ordering::Relaxed) >= size);
     let listed = files.list().await.unwrap();
     assert!(listed.iter().any(|file| file.path == name && file.size >= size));
     bench.start_file(&name, 5).await.unwrap();
-    bench.until("our run", |state| state.job.phase.active() && state.device.job.token.as_deref() == Some("5")).await;
+    bench
+        .until("our run", |state| state.job.phase.active() && state.device.job.token.as_deref() == Some("5"))
+        .await;
     let busy = files.delete(name.clone()).await;
     assert!(matches!(busy, Err(FileError::Busy(_))), "the printer reads it while it prints");
     bench.printer.send(Command::Cancel).await.unwrap();
     let fetched = tempfile::NamedTempFile::new().unwrap();
-    files.download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new()).await.unwrap();
+    files
+        .download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new())
+        .await
+        .unwrap();
     assert!(std::fs::metadata(fetched.path()).unwrap().len() >= size);
     bench.until("idle", |state| state.device.activity == Activity::Idle).await;
     files.delete(name.clone()).await.unwrap();
@@ -222,7 +230,15 @@ async fn a_full_disk_and_a_refused_upload_are_told() {
     let local = sample(10);
     let md5 = md5_of(local.path());
     let files = bench.printer.files().clone();
-    let upload = || files.upload(local.path().into(), "a.gcode".into(), md5.clone(), Arc::new(|_| ()), CancellationToken::new());
+    let upload = || {
+        files.upload(
+            local.path().into(),
+            "a.gcode".into(),
+            md5.clone(),
+            Arc::new(|_| ()),
+            CancellationToken::new(),
+        )
+    };
     bench.sim.faults().apply(Fault::RefuseUpload { on: true }).unwrap();
     assert!(matches!(upload().await, Err(FileError::Failed(_))));
     bench.sim.faults().apply(Fault::RefuseUpload { on: false }).unwrap();
@@ -269,7 +285,11 @@ async fn a_power_cut_in_mid_print_is_a_failed_job_after_the_return() {
     bench.start_file("cube.gcode", 9).await.unwrap();
     bench.phase(JobPhase::Printing).await;
     bench.sim.faults().apply(Fault::PowerCut).unwrap();
-    let state = bench.until("unreachable", |state| state.link.fault.as_ref().is_some_and(|f| f.code == "MG-CC1-UNREACHABLE")).await;
+    let state = bench
+        .until("unreachable", |state| {
+            state.link.fault.as_ref().is_some_and(|f| f.code == "MG-CC1-UNREACHABLE")
+        })
+        .await;
     assert_eq!(state.job.phase, JobPhase::Printing, "a lost link ends nothing");
     bench.sim.faults().apply(Fault::PowerOn).unwrap();
     bench.printer.reconnect();
@@ -280,7 +300,8 @@ async fn a_power_cut_in_mid_print_is_a_failed_job_after_the_return() {
 
 #[tokio::test]
 async fn a_completion_nobody_saw_is_found_in_the_history() {
-    let bench = bench(Options { forgets_completion: true, speed: 120.0, pushes: sim::Pushes::Never, ..fast() }).await;
+    let bench =
+        bench(Options { forgets_completion: true, speed: 120.0, pushes: sim::Pushes::Never, ..fast() }).await;
     bench.online().await;
     bench.start_file("cube.gcode", 3).await.unwrap();
     bench.phase(JobPhase::Complete).await;

@@ -233,7 +233,16 @@ fn frames_are_sorted_and_hostile_ones_are_harmless() {
         panic!()
     };
     assert_eq!((request.as_str(), command, super::super::wire::ack(&data)), ("3333", Some(128), 2));
-    for text in ["", "{", "[]", "null", "12", "{\"Data\":7}", "{\"Status\":[1]}", "{\"Topic\":\"sdcp/error/x\",\"Data\":{}}"] {
+    for text in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "12",
+        "{\"Data\":7}",
+        "{\"Status\":[1]}",
+        "{\"Topic\":\"sdcp/error/x\",\"Data\":{}}",
+    ] {
         assert!(matches!(parse(text), Frame::Other | Frame::Garbage), "{text}");
     }
     assert_eq!(
@@ -274,7 +283,13 @@ fn payloads_byte_for_byte() {
             r#"{"Filename":"/local/some_file.gcode","StartLayer":0,"Calibration_switch":0,"PrintPlatformType":0,"Tlp_Switch":0}"#,
         ),
         (
-            Sdcp::Start(StartPrint { level_first: true, smooth_plate: true, timelapse: true, slot_map, ..start }),
+            Sdcp::Start(StartPrint {
+                level_first: true,
+                smooth_plate: true,
+                timelapse: true,
+                slot_map,
+                ..start
+            }),
             128,
             r#"{"Filename":"/local/some_file.gcode","StartLayer":0,"Calibration_switch":1,"PrintPlatformType":1,"Tlp_Switch":1,"slot_map":[{"t":0,"canvas_id":0,"tray_id":2}]}"#,
         ),
@@ -336,7 +351,10 @@ fn state(stage: DeviceStage) -> PrinterState {
 fn commands_are_planned_or_refused() {
     let printing = state(DeviceStage::Printing);
     let steps = |command: Command| plan(&command, &printing).map(|plan| plan.steps);
-    assert_eq!(steps(Command::SetFan { fan: FanId::Part, speed: 0.5 }), Ok(vec![Sdcp::Set(Parameter::PartFan(50))]));
+    assert_eq!(
+        steps(Command::SetFan { fan: FanId::Part, speed: 0.5 }),
+        Ok(vec![Sdcp::Set(Parameter::PartFan(50))])
+    );
     assert_eq!(steps(Command::SetSpeed { factor: 1.24 }), Ok(vec![Sdcp::Set(Parameter::Speed(130))]));
     assert!(plan(&Command::SetSpeed { factor: 1.3 }, &state(DeviceStage::Idle)).is_err());
     assert_eq!(
@@ -373,7 +391,9 @@ fn models_and_discovery() {
     ] {
         assert_eq!(models::find(name).map(|model| model.title), title, "{name}");
     }
-    for (firmware, canvas) in [("V1.1.46", false), ("V1.4.46", true), ("V0.3.0-o", false), ("2.0", true), ("", false)] {
+    for (firmware, canvas) in
+        [("V1.1.46", false), ("V1.4.46", true), ("V0.3.0-o", false), ("2.0", true), ("", false)]
+    {
         assert_eq!(models::has_canvas_command(firmware), canvas, "{firmware}");
     }
 }
@@ -394,6 +414,8 @@ fn capabilities_agree_with_the_encoder() {
             assert!(plan(&Command::SetLight { light: *light, on: true }, &printing).is_ok());
         }
         assert!(!caps.control.emergency_stop && !caps.motion.confirmed);
-        assert!(!caps.motion.extrude && plan(&Command::Extrude { length: 1.0, feed: None }, &printing).is_err());
+        assert!(
+            !caps.motion.extrude && plan(&Command::Extrude { length: 1.0, feed: None }, &printing).is_err()
+        );
     }
 }

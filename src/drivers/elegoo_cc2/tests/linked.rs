@@ -128,7 +128,9 @@ async fn a_whole_session_from_start_to_completion() {
     let bench = bench(fast()).await;
     bench.online().await;
     let state = bench
-        .until("identity and canvas", |s| s.device.identity.firmware.is_some() && !s.device.filament.units.is_empty())
+        .until("identity and canvas", |s| {
+            s.device.identity.firmware.is_some() && !s.device.filament.units.is_empty()
+        })
         .await;
     assert_eq!(state.device.identity.firmware.as_deref(), Some("02.01.00.00"));
     assert_eq!(state.device.filament.units[0].slots.len(), 4);
@@ -183,7 +185,9 @@ async fn settings_motion_and_refusals() {
     let early = bench.printer.send(Command::Jog { delta: [5.0, 0.0, 0.0], feed: None }).await;
     assert!(matches!(early, Err(CommandError::Invalid(_))), "not homed");
     bench.printer.send(Command::Home(Axes::ALL)).await.unwrap();
-    bench.until("homed", |s| s.device.motion.homed == Some(Homed::ALL) && s.device.activity == Activity::Idle).await;
+    bench
+        .until("homed", |s| s.device.motion.homed == Some(Homed::ALL) && s.device.activity == Activity::Idle)
+        .await;
     bench.printer.send(Command::Jog { delta: [-5.0, 0.0, 0.0], feed: None }).await.unwrap();
     let missing = StartJob { remote_path: "nothing.gcode".into(), token: 1, ..StartJob::default() };
     let refused = bench.printer.send(Command::StartJob(Box::new(missing))).await;
@@ -210,7 +214,9 @@ async fn a_tool_change_is_quiet_and_a_jam_is_a_fault() {
     bench.phase(JobPhase::Printing).await;
     let mut events = bench.printer.events();
     bench.sim.faults().apply(Fault::FilamentSwap { tray: 2 }).unwrap();
-    bench.until("the new tray", |s| s.device.filament.active == Some(SlotId::Unit { unit: 0, slot: 2 })).await;
+    bench
+        .until("the new tray", |s| s.device.filament.active == Some(SlotId::Unit { unit: 0, slot: 2 }))
+        .await;
     while let Ok(event) = events.try_recv() {
         assert!(!matches!(event, Event::FaultRaised(_)), "{event:?}");
     }
@@ -348,7 +354,10 @@ async fn upload_verify_list_download_delete() {
     let listed = files.list().await.unwrap();
     assert!(listed.iter().any(|file| file.path == name && file.size == content.len() as u64));
     let fetched = tempfile::NamedTempFile::new().unwrap();
-    files.download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new()).await.unwrap();
+    files
+        .download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!(std::fs::read(fetched.path()).unwrap(), content);
     files.delete(name.clone()).await.unwrap();
     assert!(!files.list().await.unwrap().iter().any(|file| file.path == name));

@@ -139,7 +139,9 @@ fn a_tool_change_is_no_fault_no_runout_and_no_pause() {
     let mut device = Device::default();
     reduce::status(document.value().unwrap(), &mut device, &mut memory, 0.0);
     let mut resent = Vec::new();
-    for (n, message) in fixture("assembled/cc2-sequence-filament-switch").as_array().unwrap().iter().enumerate() {
+    for (n, message) in
+        fixture("assembled/cc2-sequence-filament-switch").as_array().unwrap().iter().enumerate()
+    {
         let Message::Delta { id, change } = parse(message.to_string().as_bytes()) else { panic!() };
         assert!(document.merge(id, &change), "no gap");
         let wish = reduce::status(document.value().unwrap(), &mut device, &mut memory, n as f64);
@@ -163,16 +165,20 @@ fn exceptions_become_faults_with_severity_and_first_time() {
     reduce::status(&with(2506, json!([1211, 103])), &mut device, &mut memory, 10.0);
     reduce::status(&with(2506, json!([1211, 103, "x", 0, 103])), &mut device, &mut memory, 20.0);
     let told: Vec<_> = device.faults.iter().map(|f| (f.code.as_str(), f.severity, f.since)).collect();
-    assert_eq!(told, [("103", Severity::Fatal, 10.0), ("1211", Severity::Warning, 10.0)], "paused: a real one");
+    assert_eq!(
+        told,
+        [("103", Severity::Fatal, 10.0), ("1211", Severity::Warning, 10.0)],
+        "paused: a real one"
+    );
     reduce::status(&with(2075, json!([1211])), &mut device, &mut memory, 30.0);
     assert!(device.faults.is_empty());
     reduce::status(&with(2505, json!([109])), &mut device, &mut memory, 30.0);
     assert_eq!(device.job.stage, DeviceStage::Paused);
     assert!(device.faults[0].actions.contains(&FaultAction::Resume));
     let listed = [
-        101, 102, 103, 104, 105, 106, 107, 108, 109, 205, 206, 304, 401, 605, 701, 702, 703, 704, 705, 706, 707,
-        801, 802, 803, 901, 902, 903, 904, 905, 906, 1101, 1102, 1103, 1104, 1105, 1106, 1210, 1211, 1220, 1231,
-        1232, 1241, 1242, 1243, 1244, 1251, 1252, 1260, 1261, 1262, 1263, 1264, 1300, 1301, 1302,
+        101, 102, 103, 104, 105, 106, 107, 108, 109, 205, 206, 304, 401, 605, 701, 702, 703, 704, 705, 706,
+        707, 801, 802, 803, 901, 902, 903, 904, 905, 906, 1101, 1102, 1103, 1104, 1105, 1106, 1210, 1211,
+        1220, 1231, 1232, 1241, 1242, 1243, 1244, 1251, 1252, 1260, 1261, 1262, 1263, 1264, 1300, 1301, 1302,
     ];
     let unknown = codes::exception(4).1;
     for code in listed {
@@ -189,7 +195,8 @@ fn an_end_that_was_missed() {
         status["machine_status"]["progress"] = json!(progress);
         status
     };
-    let idle = json!({"machine_status": {"status": 1, "sub_status": 0}, "print_status": {"state": "", "uuid": ""}});
+    let idle =
+        json!({"machine_status": {"status": 1, "sub_status": 0}, "print_status": {"state": "", "uuid": ""}});
     reduce::status(&at(99), &mut device, &mut memory, 0.0);
     reduce::status(&idle, &mut device, &mut memory, 0.0);
     assert_eq!(device.job.stage, DeviceStage::Finished);
@@ -210,7 +217,9 @@ fn a_flickering_speed_mode_is_not_shown() {
     let mut memory = Memory::default();
     let mut device = Device::default();
     let with = |mode: i64| json!({"gcode_move": {"speed_mode": mode}, "machine_status": {"status": 2, "sub_status": 2075}});
-    for (now, mode, shown) in [(0.0, 1, 1.0), (1.0, 3, 1.0), (2.0, 1, 1.0), (3.0, 2, 1.0), (7.0, 2, 1.0), (8.5, 2, 1.3)] {
+    for (now, mode, shown) in
+        [(0.0, 1, 1.0), (1.0, 3, 1.0), (2.0, 1, 1.0), (3.0, 2, 1.0), (7.0, 2, 1.0), (8.5, 2, 1.3)]
+    {
         reduce::status(&with(mode), &mut device, &mut memory, now);
         assert_eq!(device.speed.factor, Some(shown), "at {now}");
     }
@@ -233,7 +242,10 @@ fn deltas_merge_and_gaps_are_noticed() {
     assert!(!document.merge(Some(45), &json!({})), "44 is missing");
     assert!(document.merge(Some(0), &json!({})), "a restart of the count");
     document.replace(json!({"extruder": {}}));
-    assert!(document.value().unwrap().get("canvas_info").is_some(), "a full report does not carry the Canvas");
+    assert!(
+        document.value().unwrap().get("canvas_info").is_some(),
+        "a full report does not carry the Canvas"
+    );
     document.replace(json!(7));
     document.merge(None, &json!([1]));
     assert!(document.value().unwrap().is_object());
@@ -242,16 +254,29 @@ fn deltas_merge_and_gaps_are_noticed() {
 #[test]
 fn messages_are_sorted_and_hostile_ones_are_harmless() {
     assert_eq!(parse(text("captured/cc2-pong").as_bytes()), Message::Pong);
-    let Message::Response { id, method, result } = parse(text("captured/cc2-response-1027-wrong-params").as_bytes()) else { panic!() };
+    let Message::Response { id, method, result } =
+        parse(text("captured/cc2-response-1027-wrong-params").as_bytes())
+    else {
+        panic!()
+    };
     assert_eq!((id, method, super::super::wire::error_code(&result)), (10, 1027, 1003));
     for bad in [&b"\xff\xfe"[..], b"{", b"[]", b"{\"id\":[],\"method\":{}}", b"null"] {
         assert!(matches!(parse(bad), Message::Garbage | Message::Other));
     }
     let me = "1_PC_4242";
-    assert_eq!(registration(text("assembled/cc2-register-response-ok").as_bytes(), me), Some(Registration::Ok));
-    assert_eq!(registration(text("assembled/cc2-register-response-too-many").as_bytes(), me), Some(Registration::TooMany));
+    assert_eq!(
+        registration(text("assembled/cc2-register-response-ok").as_bytes(), me),
+        Some(Registration::Ok)
+    );
+    assert_eq!(
+        registration(text("assembled/cc2-register-response-too-many").as_bytes(), me),
+        Some(Registration::TooMany)
+    );
     assert_eq!(registration(b"{\"code\":3}", me), Some(Registration::TooMany));
-    assert_eq!(registration(b"{\"client_id\":\"1_PC_4242\",\"error\":\"fail\"}", me), Some(Registration::Failed));
+    assert_eq!(
+        registration(b"{\"client_id\":\"1_PC_4242\",\"error\":\"fail\"}", me),
+        Some(Registration::Failed)
+    );
     assert_eq!(registration(b"{\"client_id\":\"other\",\"error\":\"ok\"}", me), None);
     let mut device = reduced(&result_of("captured/cc2-1002-status-printing"));
     let before = device.nozzles[0].heater;
@@ -269,7 +294,8 @@ fn messages_are_sorted_and_hostile_ones_are_harmless() {
 #[test]
 fn requests_byte_for_byte() {
     let slot_map = vec![SlotMapEntry { t: 0, canvas_id: 0, tray_id: 2 }];
-    let start = StartPrint { file: "duck.gcode".into(), level_first: true, slot_map, ..StartPrint::default() };
+    let start =
+        StartPrint { file: "duck.gcode".into(), level_first: true, slot_map, ..StartPrint::default() };
     let edit = TrayEdit {
         canvas_id: 0,
         tray_id: 1,

@@ -52,10 +52,12 @@ impl Dialogue {
             JobWord::BeginWrite(name) => return self.begin_write(&name, view),
             JobWord::EndWrite => self.push("Done saving file.".to_owned()),
             JobWord::Delete(name) => return self.delete(&name, view),
-            JobWord::Print { file, .. } => match self.catalog.find(&file).and_then(|file| file.path.clone()) {
-                Some(path) => self.effects.push(Effect::Start(path)),
-                None => self.notify(&format!("There is no file {file} to print."), view),
-            },
+            JobWord::Print { file, .. } => {
+                match self.catalog.find(&file).and_then(|file| file.path.clone()) {
+                    Some(path) => self.effects.push(Effect::Start(path)),
+                    None => self.notify(&format!("There is no file {file} to print."), view),
+                }
+            }
             JobWord::Cancel if self.host.stage == Stage::Idle && !view.state.job.phase.active() => {}
             JobWord::Cancel => self.cancel(view),
             // Asked for by name, not by the host's own button: its belief follows the printer.

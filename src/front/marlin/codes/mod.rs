@@ -77,7 +77,10 @@ impl Dialogue {
         let lines = match query {
             Query::Temperatures => vec![answers::temperatures(view)],
             Query::Endstops => {
-                vec!["Reporting endstop status".to_owned(), "echo:The printer does not report its endstops.".to_owned()]
+                vec![
+                    "Reporting endstop status".to_owned(),
+                    "echo:The printer does not report its endstops.".to_owned(),
+                ]
             }
             // The line that OctoPrint's pause waits for: E is mandatory (rule 6), and a count follows in Marlin.
             Query::Position => {
