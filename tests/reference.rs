@@ -77,6 +77,15 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Codes of a file whose helper `fault` puts a family before its first argument.
+fn made_up(product: &str, family: &str) -> Vec<String> {
+    let calls = product.split(".fault(").skip(1).filter_map(|call| call.trim_start().strip_prefix('"'));
+    let names: Vec<String> =
+        calls.filter_map(|call| call.split('"').next()).map(|name| format!("MG-{family}{name}")).collect();
+    assert!(!names.is_empty(), "no code of the family MG-{family} was found");
+    names
+}
+
 /// Codes in string literals of the product's sources; tests may make up their own.
 fn fault_codes() -> BTreeSet<String> {
     let mut files = Vec::new();
@@ -87,7 +96,10 @@ fn fault_codes() -> BTreeSet<String> {
         let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
         for literal in product.split("\"MG-").skip(1) {
             let end = literal.find('"').expect("a closed literal");
-            codes.insert(format!("MG-{}", &literal[..end]));
+            match literal[..end].split_once("{code}") {
+                Some((family, _)) => codes.extend(made_up(product, family)),
+                None => drop(codes.insert(format!("MG-{}", &literal[..end]))),
+            }
         }
     }
     codes
@@ -101,4 +113,49 @@ fn every_fault_code_has_its_heading() {
     assert!(codes.contains("MG-BUG"), "{codes:?}");
     let missing: Vec<&String> = codes.iter().filter(|code| !headings.contains(code.as_str())).collect();
     assert!(missing.is_empty(), "docs/ref/faults.md lacks {missing:?}");
+}
+
+#[test]
+fn every_command_is_documented_and_no_other() {
+    use clap::CommandFactory;
+    let page = page("cli.md");
+    let documented: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("#### ")).collect();
+    let mut command = moongate::cli::Cli::command();
+    command.build();
+    let known: BTreeSet<&str> =
+        command.get_subcommands().map(clap::Command::get_name).filter(|name| *name != "help").collect();
+    assert_eq!(documented, known, "docs/ref/cli.md");
+    for verb in command.get_subcommands() {
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(!about.is_empty(), "{} has no description", verb.get_name());
+    }
+}
+
+#[test]
+fn every_option_named_in_the_command_reference_exists() {
+    use clap::CommandFactory;
+    let mut command = moongate::cli::Cli::command();
+    command.build();
+    let known: BTreeSet<String> = command
+        .get_subcommands()
+        .chain([&command])
+        .flat_map(|verb| {
+            verb.get_arguments()
+                .filter_map(|argument| argument.get_long())
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let page = page("cli.md");
+    let named: BTreeSet<&str> = page
+        .split("`--")
+        .chain(page.split(" --"))
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(named.contains("dry-run"), "{named:?}");
+    for name in named {
+        assert!(known.contains(name), "docs/ref/cli.md names --{name}, which no command takes");
+    }
 }
