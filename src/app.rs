@@ -21,6 +21,7 @@ use crate::front::{admin, marlin, moonraker};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
+use crate::net::announce::{Announced, Announcer};
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
 use crate::station::{Console, Station};
@@ -75,6 +76,7 @@ impl Bound {
 pub struct App {
     gateway_port: u16,
     printers: Vec<Bound>,
+    announcer: Option<Announcer>,
     store: Store,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -101,6 +103,7 @@ impl App {
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
             printers: Vec::new(),
+            announcer: None,
             store: store.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
@@ -144,7 +147,32 @@ impl App {
         });
         let router = admin::router(served.collect(), &self.tasks, &self.cancel);
         self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
+        self.announce(config);
         Ok(())
+    }
+
+    /// Tells the network where the printers are; without that they still work by their address.
+    fn announce(&mut self, config: &Config) {
+        if !config.gateway.announce || config.gateway.listen.is_loopback() {
+            return;
+        }
+        let announced = |bound: &Bound, service| Announced {
+            service,
+            instance: bound.station.printer.title().to_owned(),
+            port: bound.port,
+            facts: vec![("path", "/".to_owned()), ("printer", bound.name.clone())],
+        };
+        let services: Vec<Announced> = ["_moonraker._tcp", "_octoprint._tcp"]
+            .into_iter()
+            .flat_map(|service| self.printers.iter().map(move |bound| announced(bound, service)))
+            .collect();
+        let host =
+            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        match Announcer::start(&services, &host, config.gateway.listen) {
+            Ok(announcer) => self.announcer = Some(announcer),
+            Err(error) => tracing::warn!(%error, "The printers are not announced."),
+        }
     }
 
     /// One printer with its driver and services.
@@ -239,6 +267,9 @@ impl App {
 
     /// Ends all parts in order; what does not end in time is dropped.
     pub async fn stop(self) {
+        if let Some(announcer) = self.announcer {
+            announcer.end().await;
+        }
         self.cancel.cancel();
         self.tasks.close();
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {

@@ -9,6 +9,7 @@
 //! | [`mqtt`] | one MQTT 3.1.1 session that never queues a command for later |
 //! | [`ftps`] | implicit FTPS with session reuse, timeouts, cancellation and size check |
 //! | [`backoff`] | growing, jittered waits between attempts |
+pub mod announce;
 pub mod backoff;
 pub mod ftps;
 pub mod mqtt;
