@@ -54,6 +54,12 @@ impl Inner {
 
     /// Runs as long as the gateway.
     pub async fn keep_clean(self: Arc<Self>) {
+        // First it must be known what an earlier gateway may have started: that file is in use.
+        let mut restored = self.restored.subscribe();
+        tokio::select! {
+            () = self.cancel.cancelled() => return,
+            known = restored.wait_for(|restored| *restored) => if known.is_err() { return; },
+        }
         loop {
             let done = tokio::select! {
                 () = self.cancel.cancelled() => return,

@@ -219,6 +219,16 @@ impl Jobs {
         }
     }
 
+    /// Stops everything by the fastest way the printer has, and a start under way too: a transfer that went on would
+    /// end in a print.
+    ///
+    /// # Errors
+    /// As [`PrinterHandle::send`]; the start under way is given up in any case.
+    pub async fn emergency_stop(&self) -> Result<Outcome, CommandError> {
+        self.inner.abort_start();
+        self.inner.printer.send(Command::EmergencyStop).await
+    }
+
     async fn restored(&self) {
         let mut restored = self.inner.restored.subscribe();
         // The sender lives as long as we do: this cannot fail.

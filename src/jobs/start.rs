@@ -82,11 +82,12 @@ impl Inner {
             remote_path: plan.remote_path.clone(),
             started_at: unix_now(),
         };
-        self.keep_intent(&intent).await.map_err(|error| {
-            StartError::Failed(format!(
-                "The print was not started, as it could not be noted on disk: {error}."
-            ))
-        })?;
+        if let Err(error) = self.keep_intent(&intent).await {
+            // Memory has it all the same: it must not reach the disk later.
+            self.forget_intent(intent.token).await;
+            let text = format!("The print was not started, as it could not be noted on disk: {error}.");
+            return Err(StartError::Failed(text));
+        }
         let phase = if plan.transfer { JobPhase::Transferring } else { JobPhase::Starting };
         let Some((serial, abort)) = self.announce(&intent, phase) else {
             self.forget_intent(intent.token).await;
@@ -249,6 +250,9 @@ impl Inner {
         let state = self.printer.state();
         if state.job.serial != serial || state.device.job.stage.active() {
             return Err(failed("The printer began another job in the meantime."));
+        }
+        if state.job.requested == Some(JobPhase::Cancelling) {
+            return Err(cancelled());
         }
         if !state.online() {
             return Err(failed("The connection to the printer was lost before the print was started."));

@@ -614,6 +614,62 @@ fn an_orderly_end_never_touches_the_print() {
     assert_eq!((life.history().len(), world.starts()), (1, 1));
 }
 
+#[test]
+fn what_cannot_be_noted_on_disk_is_not_started() {
+    let world = world();
+    world.fake.machine().stuck_upload = true;
+    let life = Life::begin(&world);
+    life.until("bytes", |state| state.job.transfer.is_some_and(|transfer| transfer.total > 0));
+    life.store.fill();
+    world.fake.machine().stuck_upload = false;
+    let reason = life.until_phase(JobPhase::Failed).reason.unwrap();
+    assert!(reason.contains("could not be noted on disk"), "{reason}");
+    let again = life.start("cube.gcode");
+    assert!(matches!(&again, Err(StartError::Failed(text)) if text.contains("noted on disk")), "{again:?}");
+    life.pass(400);
+    assert_eq!(world.starts(), 0);
+}
+
+#[test]
+fn no_print_follows_an_emergency_stop() {
+    let world = world();
+    world.fake.machine().stuck_upload = true;
+    let life = Life::begin(&world);
+    life.until("bytes", |state| state.job.transfer.is_some_and(|transfer| transfer.total > 0));
+    life.run(life.jobs.emergency_stop()).unwrap();
+    world.fake.machine().stuck_upload = false;
+    life.until_phase(JobPhase::Cancelled);
+    life.pass(400);
+    assert_eq!(world.starts(), 0);
+}
+
+#[test]
+fn a_transfer_that_stands_still_is_given_up() {
+    let world = world();
+    world.fake.machine().stuck_upload = true;
+    let life = Life::begin(&world);
+    let reason = life.until_phase(JobPhase::Failed).reason.unwrap();
+    assert!(reason.contains("stalled"), "{reason}");
+    life.ended(HistoryEnd::Failed);
+    assert_eq!((world.starts(), world.files()), (0, 0));
+}
+
+#[test]
+fn an_end_of_another_kind_is_told_to_who_waits() {
+    let world = world();
+    let life = world.boot();
+    life.online();
+    life.put("cube.gcode.3mf", archive(RED));
+    let watch = || {
+        let request = StartRequest { file: "cube.gcode".into(), ..StartRequest::default() };
+        life.run(life.jobs.start_and_watch(request))
+    };
+    world.fake.machine().on_start = OnStart::Refuse;
+    assert_eq!(watch(), Err(StartError::Failed("No bed. (E7)".into())));
+    world.fake.machine().on_start = OnStart::Land;
+    assert_eq!(watch(), Ok(JobPhase::Preparing));
+}
+
 /// The plug is pulled after every number of steps; nobody asks again, so no second start may ever be received.
 #[test]
 fn pulled_at_any_step_the_printer_receives_one_start_at_most() {

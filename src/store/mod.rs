@@ -60,8 +60,9 @@ struct Values {
     committed: u64,
     trouble: Option<StoreError>,
     closing: bool,
-    /// A test pretends that the process was killed: nothing reaches the disk any more.
-    killed: bool,
+    /// A test pretends that the process was killed (`Ok`: nobody notices) or that the disk is full: nothing reaches
+    /// the disk any more.
+    pretended: Option<Result<(), StoreError>>,
 }
 
 impl Store {
@@ -193,7 +194,13 @@ impl Store {
     /// Pretends that the process is killed now: what is not on disk never gets there.
     #[cfg(test)]
     pub fn kill(&self) {
-        self.values().killed = true;
+        self.values().pretended = Some(Ok(()));
+    }
+
+    /// Pretends that the disk is full from now on.
+    #[cfg(test)]
+    pub fn fill(&self) {
+        self.values().pretended = Some(Err(StoreError::Write("No space left on device".to_owned())));
     }
 }
 
@@ -246,7 +253,10 @@ impl Shared {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         let (changes, written) = {
             let mut values = self.values();
-            if values.committed >= wanted.min(values.written) || values.killed {
+            if let Some(pretended) = &values.pretended {
+                return pretended.clone();
+            }
+            if values.committed >= wanted.min(values.written) {
                 return Ok(());
             }
             (values.take_changes(), values.written)

@@ -583,3 +583,18 @@ async fn filament_and_door_are_followed() {
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_of_unknown_fate_is_not_repeated_on_the_next_link() {
+    let bench = run(simulator("p1s", |_| {}).await, |config| config.timing.reply = Duration::from_secs(2));
+    let slot = loaded(&*bench.online().await);
+    bench.sim.faults().apply(Fault::Zombie { on: true }).expect("fault");
+    assert!(matches!(bench.start_cube(vec![slot]).await, Err(CommandError::Timeout(_))));
+    bench.sim.faults().apply(Fault::Zombie { on: false }).expect("fault");
+    bench.sim.faults().apply(Fault::DropLink).expect("fault");
+    bench.until("backoff", |state| state.link.phase == LinkPhase::Backoff).await;
+    bench.online().await;
+    let again = bench.start_cube(vec![slot]).await;
+    assert!(matches!(again, Err(CommandError::Busy(_))), "{again:?}");
+    assert_eq!(bench.sim.truth().counters.project_files, 0, "nothing was sent again");
+}

@@ -94,6 +94,14 @@ impl<C> Door<C> {
         guard.clone().filter(|sender| !sender.is_closed()).ok_or(AskError::Offline)
     }
 
+    /// Fails at once where a request could not be sent.
+    ///
+    /// # Errors
+    /// Offline.
+    pub fn check(&self) -> Result<(), AskError> {
+        self.sender().map(drop)
+    }
+
     /// Sends a request over the link and waits for its result.
     ///
     /// # Errors

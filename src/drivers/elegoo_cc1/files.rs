@@ -365,6 +365,7 @@ impl PrinterFiles for Cc1Files {
     ) -> BoxFuture<'_, Result<(), FileError>> {
         async move {
             let name = safe_name(&remote);
+            self.door.check()?;
             self.not_printing(&name, "replaced")?;
             let _turn = tokio::select! {
                 () = cancel.cancelled() => return Err(FileError::Cancelled),

@@ -216,9 +216,12 @@ enum Payload<'a> {
 /// A part of the fans may be named (elegoo.md 2.9).
 #[derive(Serialize)]
 enum FanSpeed {
-    ModelFan(u8),
-    AuxiliaryFan(u8),
-    BoxFan(u8),
+    #[serde(rename = "ModelFan")]
+    Part(u8),
+    #[serde(rename = "AuxiliaryFan")]
+    Auxiliary(u8),
+    #[serde(rename = "BoxFan")]
+    Chamber(u8),
 }
 
 /// `RgbLight` is sent along although nothing lights: stock firmware was captured with it.
@@ -235,9 +238,9 @@ impl Payload<'_> {
         match parameter {
             Parameter::Nozzle(target) => Payload::Nozzle { target },
             Parameter::Bed(target) => Payload::Bed { target },
-            Parameter::PartFan(percent) => Payload::Fan { fan: FanSpeed::ModelFan(percent) },
-            Parameter::AuxiliaryFan(percent) => Payload::Fan { fan: FanSpeed::AuxiliaryFan(percent) },
-            Parameter::ChamberFan(percent) => Payload::Fan { fan: FanSpeed::BoxFan(percent) },
+            Parameter::PartFan(percent) => Payload::Fan { fan: FanSpeed::Part(percent) },
+            Parameter::AuxiliaryFan(percent) => Payload::Fan { fan: FanSpeed::Auxiliary(percent) },
+            Parameter::ChamberFan(percent) => Payload::Fan { fan: FanSpeed::Chamber(percent) },
             Parameter::Light(on) => {
                 Payload::Light { light: LightStatus { second: u8::from(on), rgb: [0, 0, 0] } }
             }

@@ -65,6 +65,8 @@ struct Outstanding {
 struct StopWatch {
     since: Instant,
     repeated: bool,
+    /// The run that was to be stopped; another one is left alone.
+    run: Option<String>,
 }
 
 pub(super) struct Session<'a> {
@@ -358,7 +360,7 @@ impl<'a> Session<'a> {
             seen.transferring = codes.contains(&2) || codes.contains(&8);
             seen.printing = printing;
         });
-        self.watch_stop(job.stage);
+        self.watch_stop(job.stage, job.token.as_deref());
         self.online = true;
         self.phase(LinkPhase::Online);
         self.framed(&Sdcp::Status);
@@ -455,7 +457,10 @@ impl<'a> Session<'a> {
 
     fn step_done(&mut self, mut batch: Batch, call: &Sdcp, result: Result<Value, AskError>) {
         match (&result, call) {
-            (Ok(_), Sdcp::Stop) => self.stop = Some(StopWatch { since: Instant::now(), repeated: false }),
+            (Ok(_), Sdcp::Stop) => {
+                let run = self.state.as_ref().and_then(|state| state.state().device.job.token.clone());
+                self.stop = Some(StopWatch { since: Instant::now(), repeated: false, run });
+            }
             (Err(AskError::Refused(_)), Sdcp::Start(_)) => self.driver.memory.runs.forget(),
             _ => {}
         }
@@ -481,11 +486,16 @@ impl<'a> Session<'a> {
         self.next_poll = Instant::now();
     }
 
-    /// A stop during the warm-up can get lost (elegoo.md 2.9): it is sent once more.
-    fn watch_stop(&mut self, stage: DeviceStage) {
+    /// A stop during the warm-up can get lost (elegoo.md 2.9): it is sent once more, also if the print itself has
+    /// begun meanwhile, but never to another run.
+    fn watch_stop(&mut self, stage: DeviceStage, run: Option<&str>) {
         let again = self.driver.timing.stop_again;
         match &mut self.stop {
-            Some(_) if stage != DeviceStage::Preparing => self.stop = None,
+            Some(watch)
+                if !stage.active() || stage == DeviceStage::Cancelling || watch.run.as_deref() != run =>
+            {
+                self.stop = None;
+            }
             Some(watch) if !watch.repeated && watch.since.elapsed() >= again => {
                 watch.repeated = true;
                 tracing::warn!("The printer acknowledged a stop and goes on; the stop is sent once more.");

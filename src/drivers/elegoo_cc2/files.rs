@@ -197,6 +197,8 @@ impl Cc2Files {
     /// The printer must have left "receiving a file" and must know the file by its whole size.
     async fn verify(&self, job: &Upload<'_>) -> Result<(), FileError> {
         sleep(self.timing.after_upload).await;
+        // A delta can get lost: ask.
+        self.door.ask(Call::FullStatus, ASK).await.map_err(told)?;
         let now = self.door.seen();
         if now.transferring {
             self.door.settled(now.reports, CHECK).await?;
@@ -296,6 +298,7 @@ impl PrinterFiles for Cc2Files {
     ) -> BoxFuture<'_, Result<(), FileError>> {
         async move {
             let name = safe_name(&remote);
+            self.door.check()?;
             self.not_printing(&name, "replaced")?;
             let _turn = tokio::select! {
                 () = cancel.cancelled() => return Err(FileError::Cancelled),

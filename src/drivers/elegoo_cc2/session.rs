@@ -405,6 +405,11 @@ impl<'a> Session<'a> {
             // Not registered any more: only a new registration helps (elegoo.md 3.4).
             return Err(faults::unregistered(&self.driver.place()));
         }
+        if let (Call::FullStatus, Ok(full)) = (&done.call, &result) {
+            self.last_full = Instant::now();
+            self.document.replace(full.clone());
+            self.reduce();
+        }
         match done.work {
             Work::Own(call) => return self.own_done(&call, result),
             Work::History(uuid) => {
@@ -426,11 +431,6 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         match call {
-            Call::FullStatus => {
-                self.last_full = Instant::now();
-                self.document.replace(result);
-                self.reduce();
-            }
             Call::SystemInfo => return self.take_attributes(&result),
             Call::Canvas => {
                 if let Some(info) = result.get("canvas_info") {

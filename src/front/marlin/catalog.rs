@@ -219,11 +219,11 @@ fn fat_time(modified: f64) -> Option<u32> {
     let local = stamp.to_zoned(jiff::tz::TimeZone::system());
     let part = |value: i16| u32::try_from(value).ok();
     let year = part(local.year() - 1980).filter(|year| *year < 128)?;
-    let date = year << 9 | part(local.month().into())? << 5 | part(local.day().into())?;
-    let time = part(local.hour().into())? << 11
-        | part(local.minute().into())? << 5
-        | part(local.second().into())? / 2;
-    Some(date << 16 | time)
+    let (month, day) = (part(local.month().into())?, part(local.day().into())?);
+    let (hour, minute) = (part(local.hour().into())?, part(local.minute().into())?);
+    let date = (year << 9) | (month << 5) | day;
+    let time = (hour << 11) | (minute << 5) | (part(local.second().into())? / 2);
+    Some((date << 16) | time)
 }
 
 #[cfg(test)]

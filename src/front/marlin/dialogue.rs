@@ -14,9 +14,9 @@ use super::catalog::Catalog;
 use super::host::Host;
 use super::lines::{RawLine, Splitter};
 use super::prompt::Prompt;
-use super::stream::{Flood, Mode};
+use super::session::Session;
 use crate::config::StreamedPrints;
-use crate::gcode::{Line, ParseError, parse, translate};
+use crate::gcode::{Line, ParseError, parse};
 use crate::model::{Capabilities, Command, PrinterState};
 
 /// How long the `ok` of M400 is held: with an immediate one OctoPrint's pause hangs for 10 s (rule 5).
@@ -113,62 +113,6 @@ pub struct Dialogue {
     pub(super) effects: Vec<Effect>,
 }
 
-/// What is forgotten when a client opens the port anew.
-#[derive(Default)]
-pub(super) struct Session {
-    pub open: bool,
-    /// The last accepted line number.
-    pub last_number: Option<i64>,
-    /// M115 was answered: the handshake is over.
-    pub identified: bool,
-    /// M110 came after the handshake: the next numbered line is one of a file.
-    pub armed: bool,
-    /// A line without a number came after the handshake.
-    pub seen_plain: bool,
-    /// This host numbers all its lines.
-    pub numbers_all: bool,
-    /// The first file list went out; nothing of jobs is pushed before.
-    pub listed: bool,
-    /// What M21 or a push said of the card.
-    pub media: Option<bool>,
-    /// The files changed while the host could not list them.
-    pub stale_list: bool,
-    pub temperatures: Autoreport,
-    pub progress: Autoreport,
-    pub gcode: translate::Session,
-    pub mode: Mode,
-    pub flood: Flood,
-    /// Acted upon when it was read; its `ok` still comes in order.
-    pub acted: VecDeque<(char, u32)>,
-    pub last_stop: Option<Duration>,
-}
-
-/// Lines sent unasked at an interval that the client chose.
-#[derive(Debug, Default)]
-pub(super) struct Autoreport {
-    every: Option<Duration>,
-    next: Duration,
-}
-
-impl Autoreport {
-    /// 0 switches off.
-    pub fn set(&mut self, seconds: f64, now: Duration) {
-        const LONGEST: f64 = 60.0;
-        self.every = (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.clamp(1.0, LONGEST)));
-        self.next = now + self.every.unwrap_or_default();
-    }
-
-    fn due(&mut self, now: Duration) -> bool {
-        let Some(every) = self.every.filter(|_| now >= self.next) else { return false };
-        self.next = now + every;
-        true
-    }
-
-    fn deadline(&self) -> Option<Duration> {
-        self.every.map(|_| self.next)
-    }
-}
-
 impl Dialogue {
     /// `markers`: words of which a file sliced for this printer contains at least one.
     pub fn new(streamed: StreamedPrints, markers: Vec<String>, catalog: Catalog) -> Self {
@@ -219,6 +163,12 @@ impl Dialogue {
             self.waiting.push_back(raw);
         }
         self.pump(view);
+        self.reconcile(view);
+    }
+
+    /// The client is past its handshake and not occupied with a file.
+    pub(super) fn can_tell(&self) -> bool {
+        self.session.open && self.session.identified && !self.session.mode.busy()
     }
 
     /// True while so much waits that nothing more should be read.
@@ -256,7 +206,8 @@ impl Dialogue {
     pub fn deadline(&self) -> Option<Duration> {
         [
             self.held.map(|held| held.until),
-            self.host.deadline(),
+            // What the host cannot be told now waits for the next change, not for the clock.
+            self.host.deadline(!self.can_tell()),
             self.session.mode.deadline(),
             self.session.temperatures.deadline(),
             self.session.progress.deadline(),

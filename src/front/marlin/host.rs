@@ -114,8 +114,9 @@ impl Host {
         view.now < self.swallow_until || foreign
     }
 
-    pub fn deadline(&self) -> Option<Duration> {
-        [self.pause_decided, self.refused_at, self.quiet_until].into_iter().flatten().min()
+    /// When time decides something; `busy`: while nothing can be told, a refused start waits.
+    pub fn deadline(&self, busy: bool) -> Option<Duration> {
+        [self.pause_decided, self.refused_at.filter(|_| !busy), self.quiet_until].into_iter().flatten().min()
     }
 }
 

@@ -25,6 +25,7 @@ mod prompt;
 mod pty;
 mod push;
 mod serve;
+mod session;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dialogue::{Dialogue, Done, Effect, View};
-use super::host::Stage;
+use super::host::{Stage, part_done};
 use super::notice::notification;
 use crate::model::{Job, JobOrigin, JobPhase, LinkPhase};
 
@@ -20,7 +20,7 @@ impl Dialogue {
         if self.host.quiet_until.is_some_and(|until| view.now >= until) {
             self.host.quiet_until = None;
         }
-        if !self.session.open || !self.session.identified || self.session.mode.busy() {
+        if !self.can_tell() {
             return;
         }
         self.follow_media(view);
@@ -65,6 +65,7 @@ impl Dialogue {
         if self.host.serial != Some(job.serial) {
             return self.tell_stopped(view);
         }
+        self.host.advance(view);
         match job.phase {
             JobPhase::Complete => self.tell_complete(view),
             JobPhase::Cancelled | JobPhase::Failed | JobPhase::Idle => {
@@ -101,8 +102,9 @@ impl Dialogue {
             }
             return;
         }
-        self.host.begin(Stage::Running, &file, Some(job.serial), 1);
-        self.host.advance(view);
+        let done = (part_done(view) * file.size as f64) as u64;
+        let byte = done.min(file.size.saturating_sub(1)).max(1);
+        self.host.begin(Stage::Running, &file, Some(job.serial), byte);
         self.push(format!("File opened: /{} Size: {}", file.short, self.host.size));
         self.push("File selected".to_owned());
         let report = self.host.report(view);

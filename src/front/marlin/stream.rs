@@ -61,23 +61,26 @@ pub(super) struct Flood {
 const FLOOD_MOVES: u32 = 20;
 
 impl Flood {
-    fn counts(&mut self, line: &Line, now: Duration) -> bool {
+    /// Counts printing moves. `Some(true)` at the one that is too many, `Some(false)` for those behind it.
+    fn counts(&mut self, line: &Line, now: Duration) -> Option<bool> {
+        const FORGOTTEN: Duration = Duration::from_secs(5);
         let printing_move =
             matches!(line.code(), Some(('G', 1..=3))) && line.flag('E') && (line.flag('X') || line.flag('Y'));
         if !printing_move {
-            return false;
+            return None;
         }
+        let told = self.count > FLOOD_MOVES && now < self.since + FORGOTTEN;
         if now > self.since + Duration::from_secs(1) {
-            *self = Self { since: now, count: 0 };
+            *self = Self { since: now, count: if told { FLOOD_MOVES + 1 } else { 0 } };
         }
         self.count += 1;
-        self.count > FLOOD_MOVES
+        (self.count > FLOOD_MOVES).then_some(!told)
     }
 }
 
 /// Questions that a host asks at any time, also numbered between the lines of a file.
 fn is_poll(line: &Line) -> bool {
-    matches!(line.code(), Some(('M', 27 | 105 | 155)))
+    matches!(line.code(), Some(('M', 27 | 105 | 112 | 155)))
 }
 
 /// M115 opens a handshake; `M115 U` is a version check that slicers write into files.
@@ -112,14 +115,18 @@ impl Dialogue {
             Mode::Assembling(_) => return self.assemble(line, bytes, view),
             _ => {}
         }
-        if numbered && self.session.identified && self.is_stream(line) {
+        // After a stop or cancel the host may number its last words.
+        let last_words = view.now < self.host.swallow_until && !self.session.armed;
+        if numbered && self.session.identified && !last_words && self.is_stream(line) {
             return Some(self.begin_stream(line, bytes, view));
         }
-        if self.session.flood.counts(line, view.now) {
+        let first = self.session.flood.counts(line, view.now)?;
+        if first {
             self.refuse_stream("it moves the machine by itself", view);
-            return Some(Reply::Ok);
+            // Its lines have no numbers to go by.
+            self.session.mode = Mode::Normal;
         }
-        None
+        Some(Reply::Ok)
     }
 
     /// A line that the parser does not know, inside a file.

@@ -7,6 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Endpoint;
 use super::methods::{announcements, files, history, job_queue};
+use super::rpc::add_member;
 use crate::jobs::JobsEvent;
 use crate::library::{LibraryAction, LibraryEvent};
 use crate::model::{ConsoleLine, Event, Speaker};
@@ -118,7 +119,7 @@ fn on_library(endpoint: &Endpoint, event: &LibraryEvent) {
     let item = if gone { files::gone_item(&event.entry.path) } else { files::item(&event.entry) };
     let mut change = json!({"action": action, "item": item});
     if let Some(source) = &event.source {
-        change["source_item"] = json!({"path": source, "root": "gcodes"});
+        add_member(&mut change, "source_item", json!({"path": source, "root": "gcodes"}));
     }
     endpoint.hub.notify("notify_filelist_changed", Some(change));
 }

@@ -116,6 +116,7 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut urgency = Urgency::of(&endpoint);
+    publish(&endpoint);
     let mut next = Instant::now();
     let mut names_when_ready: Option<Vec<String>> = None;
     loop {

@@ -48,13 +48,13 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
         return open_socket(endpoint, &mut parts, caller).await;
     }
-    if let Some(file) = path.strip_prefix("/server/files/").filter(|_| methods::find_path(&path).is_none()) {
-        if parts.method == Verb::GET || parts.method == Verb::HEAD {
-            if !download::is_open(file) {
-                judged?.ok_or_else(RpcError::unauthorized)?;
-            }
-            return download::answer(endpoint, &parts, file).await;
+    let reads = parts.method == Verb::GET || parts.method == Verb::HEAD;
+    let file = path.strip_prefix("/server/files/").filter(|_| reads && methods::find_path(&path).is_none());
+    if let Some(file) = file {
+        if !download::is_open(file) {
+            judged?.ok_or_else(RpcError::unauthorized)?;
         }
+        return download::answer(endpoint, &parts, file).await;
     }
     if let Some(found) = methods::find_path(&path) {
         let verb_exists = found.verb(&parts.method);

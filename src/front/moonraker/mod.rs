@@ -141,6 +141,7 @@ impl Endpoint {
 
 /// Every route of the endpoint, relative to where it is mounted.
 ///
+/// Mount it with `nest_service`: `nest` does not pass on the prefix with a trailing slash, where a web UI begins.
 /// The server must give `ConnectInfo<SocketAddr>`; without it a client counts as a stranger.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     Router::new().fallback(http::handle).layer(DefaultBodyLimit::disable()).with_state(endpoint)

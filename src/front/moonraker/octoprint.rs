@@ -29,10 +29,8 @@ pub async fn answer(
     caller: &Caller,
 ) -> Result<Response<Body>, RpcError> {
     let get = parts.method == Method::GET || parts.method == Method::HEAD;
-    if get {
-        if let Some(value) = read(endpoint, path, caller).await? {
-            return Ok(json_answer(StatusCode::OK, &value));
-        }
+    if get && let Some(value) = read(endpoint, path, caller).await? {
+        return Ok(json_answer(StatusCode::OK, &value));
     }
     let known = matches!(path, "/api/login" | "/api/job" | "/api/connection" | "/api/printer/command")
         || matches!(

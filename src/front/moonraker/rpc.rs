@@ -115,6 +115,13 @@ pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
     (method.run)(call).await
 }
 
+/// Adds a member to a JSON object; anything else stays as it is.
+pub fn add_member(object: &mut Value, name: &str, member: Value) {
+    if let Value::Object(members) = object {
+        members.insert(name.to_owned(), member);
+    }
+}
+
 fn failure(id: Value, code: i64, message: &str) -> Value {
     json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": id})
 }

@@ -19,7 +19,7 @@ use super::error::RpcError;
 use super::http::json_answer;
 use super::methods::printer::start_job;
 use super::methods::roots;
-use super::rpc::Caller;
+use super::rpc::{Caller, add_member};
 use crate::jobs::StartRequest;
 use crate::library::{Upload, Uploaded};
 use crate::model::text::base_name;
@@ -43,7 +43,7 @@ struct Form {
 
 /// The file part. Where its folder was not known yet, it waits in an unlinked file.
 enum Received {
-    Direct { upload: Upload, directory: String },
+    Direct { upload: Box<Upload>, directory: String },
     Staged { file: tokio::fs::File, name: String },
 }
 
@@ -133,7 +133,7 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
         while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
             upload.write(piece).await?;
         }
-        return Ok(Received::Direct { upload, directory });
+        return Ok(Received::Direct { upload: Box::new(upload), directory });
     }
     let folder = endpoint.station.library.root().to_owned();
     let staged = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await;
@@ -161,7 +161,7 @@ async fn into_library(
 ) -> Result<Response<Body>, RpcError> {
     let directory = form.path.unwrap_or_default();
     let upload = match file {
-        Received::Direct { upload, directory: begun } if begun == directory => upload,
+        Received::Direct { upload, directory: begun } if begun == directory => *upload,
         Received::Direct { .. } => {
             return Err(RpcError::bad_request("The upload names two different paths."));
         }
@@ -180,8 +180,8 @@ async fn into_library(
         },
     });
     if !uploaded.printable.is_empty() {
-        answer["print_started"] = Value::from(started);
-        answer["print_queued"] = Value::from(false);
+        add_member(&mut answer, "print_started", Value::from(started));
+        add_member(&mut answer, "print_queued", Value::from(false));
     }
     let route = if octoprint { "/api/files/moonraker/gcodes/" } else { "/server/files/gcodes/" };
     Ok(created(answer, &format!("{}{route}{}", caller.base_url, utf8_percent_encode(&entry.path, PATH))))
@@ -237,7 +237,8 @@ async fn into_config(
 
 /// The bare object, and a copy under `result`: clients expect the one or the other (moonraker.md 2.8).
 fn created(mut answer: Value, location: &str) -> Response<Body> {
-    answer["result"] = answer.clone();
+    let copy = answer.clone();
+    add_member(&mut answer, "result", copy);
     let mut response = json_answer(StatusCode::CREATED, &answer);
     if let Ok(location) = HeaderValue::from_str(location) {
         response.headers_mut().insert(header::LOCATION, location);

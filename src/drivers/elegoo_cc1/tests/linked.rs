@@ -61,7 +61,13 @@ impl Bench {
         let mut watch = self.printer.watch();
         match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
             Ok(state) => state.unwrap().clone(),
-            Err(_) => panic!("never saw {what}: {:#?} {:#?}", self.printer.state(), self.sim.truth()),
+            Err(_) => {
+                let (state, truth) = (self.printer.state(), self.sim.truth());
+                panic!(
+                    "never saw {what}: {:?} {:?} {:?}; truth {}",
+                    state.link, state.job, state.device.job, truth.stage
+                )
+            }
         }
     }
 
@@ -160,6 +166,14 @@ async fn settings_are_seen_in_the_state() {
     bench.until("fan", |s| s.device.fans.get(&FanId::Auxiliary).and_then(|f| f.speed) == Some(0.4)).await;
     let refused = bench.printer.send(Command::SetSpeed { factor: 1.3 }).await;
     assert!(matches!(refused, Err(CommandError::Invalid(_))), "not while idle");
+    let jog = || Command::Jog { delta: [-5.0, 0.0, 0.0], feed: None };
+    assert!(matches!(bench.printer.send(jog()).await, Err(CommandError::Invalid(_))), "not homed");
+    bench.printer.send(Command::Home(Axes::ALL)).await.unwrap();
+    let homed = |s: &Arc<PrinterState>| {
+        s.device.motion.homed == Some(Homed::ALL) && s.device.activity == Activity::Idle
+    };
+    bench.until("homed", homed).await;
+    bench.printer.send(jog()).await.unwrap();
     let stopped = bench.printer.send(Command::EmergencyStop).await.unwrap();
     assert!(stopped.note.unwrap().contains("no emergency stop"));
     bench

@@ -78,7 +78,13 @@ impl Bench {
         let mut watch = self.printer.watch();
         match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
             Ok(state) => state.unwrap().clone(),
-            Err(_) => panic!("never saw {what}: {:#?} {:#?}", self.printer.state(), self.sim.truth()),
+            Err(_) => {
+                let (state, truth) = (self.printer.state(), self.sim.truth());
+                panic!(
+                    "never saw {what}: {:?} {:?} {:?}; truth {}",
+                    state.link, state.job, state.device.job, truth.stage
+                )
+            }
         }
     }
 

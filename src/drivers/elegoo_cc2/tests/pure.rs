@@ -135,7 +135,8 @@ fn a_tool_change_is_no_fault_no_runout_and_no_pause() {
     let mut full = result_of("captured/cc2-1002-status-printing");
     full["gcode_move"]["speed_mode"] = json!(2);
     document.replace(full);
-    let mut memory = Memory { wanted_mode: Some(2), ..Memory::default() };
+    let mut memory = Memory::default();
+    memory.wanted_mode = Some(2);
     let mut device = Device::default();
     reduce::status(document.value().unwrap(), &mut device, &mut memory, 0.0);
     let mut resent = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::error::RpcError;
-use super::super::rpc::Call;
+use super::super::rpc::{Call, add_member};
 use super::super::socket::{Client, Connection};
 
 const CLIENT_TYPES: &[&str] = &["web", "mobile", "desktop", "display", "bot", "agent", "other"];
@@ -78,7 +78,7 @@ pub async fn send_event(call: Call) -> Result<Value, RpcError> {
     }
     let mut event = json!({"agent": client.name, "event": name});
     if let Some(data) = call.args.get("data") {
-        event["data"] = data.clone();
+        add_member(&mut event, "data", data.clone());
     }
     let own = call.caller.socket.as_ref().map(|socket| socket.id);
     call.endpoint.hub.notify_others("notify_agent_event", Some(event), own);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::RpcError;
-use super::super::rpc::Call;
+use super::super::rpc::{Call, add_member};
 use super::printer::library_path;
 use super::roots::{self, Item, Root};
 use crate::library::{Entry, EntryKind, FileRecord, LibraryError};
@@ -115,14 +115,15 @@ fn listed(path: &str, modified: f64, size: u64, permissions: &str, directory: bo
 /// Files on the printer are listed without metadata: reading one would fetch it.
 async fn library_file(call: &Call, entry: &Entry, extended: bool) -> Value {
     let mut file = listed(&entry.path, entry.modified, entry.size, "rw", false);
-    if extended && entry.kind == EntryKind::Printable && !entry.on_printer {
-        if let (Ok(record), Value::Object(fields)) =
+    if extended
+        && entry.kind == EntryKind::Printable
+        && !entry.on_printer
+        && let (Ok(record), Value::Object(fields)) =
             (call.endpoint.station.library.record(&entry.path).await, &mut file)
-        {
-            let mut known = record_fields(&record);
-            known.remove("filename");
-            fields.extend(known);
-        }
+    {
+        let mut known = record_fields(&record);
+        known.remove("filename");
+        fields.extend(known);
     }
     file
 }
@@ -294,9 +295,10 @@ fn gone_config(path: &str) -> Value {
 fn changed(call: &Call, action: &str, item: Value, source: Option<Value>) -> Value {
     let mut change = json!({"action": action, "item": item});
     if let Some(source) = source {
-        change["source_item"] = source;
+        add_member(&mut change, "source_item", source);
     }
-    if change["item"]["root"] == "config" {
+    let root = change.get("item").and_then(|item| item.get("root"));
+    if root.and_then(Value::as_str) == Some("config") {
         call.endpoint.hub.notify("notify_filelist_changed", Some(change.clone()));
     }
     change

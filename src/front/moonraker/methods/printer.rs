@@ -1,5 +1,7 @@
 //! `printer.*`: state of the machine, scripts, print control (moonraker.md 2.7, 2.16).
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::super::error::RpcError;
@@ -11,6 +13,9 @@ use crate::gcode::translate::Session;
 use crate::jobs::{StartError, StartRequest};
 use crate::model::{Command, CommandError, JobPhase, Speaker};
 use crate::station::Station;
+
+/// How long a start waits for a printer that is connecting.
+const START_PATIENCE: Duration = Duration::from_secs(8);
 
 pub async fn info(call: Call) -> Result<Value, RpcError> {
     let klippy = call.endpoint.klippy();
@@ -44,6 +49,16 @@ fn ready(call: &Call) -> Result<(), RpcError> {
         return Ok(());
     }
     Err(RpcError::bad_request(klippy.message.lines().next().unwrap_or("Printer is not ready")))
+}
+
+/// Slicers ask for the start right after the upload, whatever the printer does then (moonraker.md section 6): a link
+/// that is just coming up is waited for.
+async fn wait_until_ready(call: &Call) {
+    if call.endpoint.klippy().state != "startup" {
+        return;
+    }
+    let mut watch = call.endpoint.station.printer.watch();
+    let _late = tokio::time::timeout(START_PATIENCE, watch.wait_for(|state| state.online())).await;
 }
 
 /// Answers when the script has finished; a refusal is told on the console too.
@@ -94,6 +109,7 @@ pub async fn help(call: Call) -> Result<Value, RpcError> {
 /// Starts a file of the library; the path may carry the root or a leading slash, as old clients send it.
 pub async fn start(call: Call) -> Result<Value, RpcError> {
     let name = call.args.text("filename")?;
+    wait_until_ready(&call).await;
     ready(&call)?;
     let file = library_path(&name).to_owned();
     let request = StartRequest { file, ..StartRequest::default() };

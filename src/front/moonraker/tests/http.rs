@@ -202,3 +202,34 @@ async fn a_web_root_is_served_and_configured() {
     assert_eq!(get(&room, "/config.json").await.1["instancesDB"], "moonraker");
     assert_eq!(get(&room, "/server/nothing").await.0, 404, "API paths never fall through to the page");
 }
+
+/// The same API below a prefix of the gateway's port (moonraker.md 4.3).
+#[tokio::test]
+async fn the_api_is_found_below_a_prefix() {
+    let room = Room::open().await;
+    let mounted = axum::Router::new()
+        .nest_service("/printers/one", crate::front::moonraker::router(room.endpoint.clone()))
+        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("{}/printers/one", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, mounted).await });
+    let info: Value = reqwest::get(format!("http://{base}/server/info")).await.unwrap().json().await.unwrap();
+    assert_eq!(info["result"]["klippy_state"], "ready");
+    let page = reqwest::get(format!("http://{base}/")).await.unwrap();
+    assert_eq!(page.status(), 200);
+    let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{base}/websocket")).await.unwrap();
+    drop(socket);
+    let cams: Value =
+        reqwest::get(format!("http://{base}/server/webcams/list")).await.unwrap().json().await.unwrap();
+    assert_eq!(cams["result"]["webcams"][0]["stream_url"], format!("http://{base}/webcam/?action=stream"));
+    let part = reqwest::multipart::Part::bytes(b"G28\n".as_slice()).file_name("a b.gcode");
+    let form = reqwest::multipart::Form::new().part("file", part);
+    let sent = reqwest::Client::new()
+        .post(format!("http://{base}/server/files/upload"))
+        .multipart(form)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(sent.status(), 201);
+    assert_eq!(sent.headers()["location"], format!("http://{base}/server/files/gcodes/a%20b.gcode"));
+}

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::front::moonraker::{Endpoint, MoonrakerConfig, serve};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::*;
 use crate::printer::{self, *};
@@ -49,6 +49,12 @@ impl Driver for Obedient {
 
 fn obey(state: &StateWriter, command: &Command) {
     state.report(|device| match command {
+        Command::StartJob(start) => {
+            device.job.stage = DeviceStage::Printing;
+            device.job.token = Some(start.token.to_string());
+            device.job.title = Some(start.title.clone());
+            device.job.file = Some(start.remote_path.clone());
+        }
         Command::Pause => device.job.stage = DeviceStage::Paused,
         Command::Resume => device.job.stage = DeviceStage::Printing,
         Command::Cancel | Command::EmergencyStop if device.job.stage.active() => {
@@ -176,7 +182,15 @@ impl Room {
         let root = folder.path().join("gcodes");
         let library =
             Library::start(root, limits, printer.clone(), store.clone(), &tasks, cancel.clone()).unwrap();
-        let jobs = Jobs {};
+        let jobs = Jobs::open(
+            printer.clone(),
+            library.clone(),
+            store.clone(),
+            &tasks,
+            cancel.clone(),
+            JobsConfig::default(),
+        )
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = listener.local_addr().unwrap();
         let console = Console::default();

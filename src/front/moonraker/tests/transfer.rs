@@ -148,3 +148,34 @@ async fn themes_live_in_the_config_root() {
     socket.call("server.files.delete_directory", json!({"path": "config/.theme"})).await;
     assert_eq!(socket.call("server.files.list", json!({"root": "config"})).await, json!([]));
 }
+
+/// As slicers do: upload with `print=true`, then ask for the start once more (moonraker.md section 6).
+#[tokio::test]
+async fn an_upload_can_start_its_print() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    socket
+        .call("printer.objects.subscribe", json!({"objects": {"print_stats": ["state", "filename"]}}))
+        .await;
+    let form = Form::new().text("print", "true").part("file", file("cube.gcode"));
+    let (status, _, answer) = post(&room, "/server/files/upload", form).await;
+    assert_eq!((status, &answer["print_started"]), (201, &json!(true)), "{answer}");
+    room.until(|state| state.job.phase == crate::model::JobPhase::Printing).await;
+    let query = json!({"objects": {"print_stats": ["state", "filename"]}});
+    let seen = socket.call("printer.objects.query", query).await;
+    assert_eq!(seen["status"]["print_stats"], json!({"state": "printing", "filename": "cube.gcode"}));
+    let added = socket.notice("notify_history_changed").await;
+    assert_eq!((&added[0]["action"], &added[0]["job"]["filename"]), (&json!("added"), &json!("cube.gcode")));
+    let in_use = socket.ask("server.files.delete_file", json!({"path": "gcodes/cube.gcode"})).await;
+    assert_eq!(in_use["error"]["code"], 403, "{in_use}");
+    let busy = Form::new().text("print", "true").part("file", file("other.gcode"));
+    let (status, _, answer) = post(&room, "/server/files/upload", busy).await;
+    assert_eq!((status, &answer["print_started"]), (201, &json!(false)), "{answer}");
+    assert_eq!(socket.call("printer.print.cancel", json!({})).await, "ok");
+    let finished = socket.notice("notify_history_changed").await;
+    assert_eq!(
+        (&finished[0]["action"], &finished[0]["job"]["status"]),
+        (&json!("finished"), &json!("cancelled"))
+    );
+    assert_eq!(socket.call("printer.print.cancel", json!({})).await, "ok", "also when nothing prints");
+}

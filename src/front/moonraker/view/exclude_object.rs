@@ -33,8 +33,9 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
 
 fn described(object: &PlateObject) -> Value {
     let mut described = json!({"name": object.name});
-    if object.polygon.as_array().is_some_and(|points| !points.is_empty()) {
-        described["polygon"] = object.polygon.clone();
+    let known = object.polygon.as_array().is_some_and(|points| !points.is_empty());
+    if known && let Value::Object(fields) = &mut described {
+        fields.insert("polygon".to_owned(), object.polygon.clone());
     }
     described
 }
