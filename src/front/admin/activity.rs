@@ -127,3 +127,38 @@ fn describe(event: &Event) -> Option<(What, String)> {
 fn title(job: &crate::model::Job) -> &str {
     job.file.as_deref().or(job.title.as_deref()).unwrap_or("a job without a name")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CommandError, ConsoleLine};
+
+    #[tokio::test]
+    async fn refusals_are_kept_with_their_reason_and_secrets_are_not() {
+        let (sender, events) = broadcast::channel(8);
+        let activity = Activity::default();
+        let code = crate::secret::Secret::new("topsecret42");
+        let say =
+            |speaker, text: &str| Event::Console(ConsoleLine { time: 0.0, speaker, text: text.to_owned() });
+        let refused = CommandError::Busy("A print runs.".to_owned());
+        for event in [
+            say(Speaker::Client, &format!("M117 {}", code.expose())),
+            say(Speaker::Answer, "ok"),
+            Event::CommandDone { command: "home".to_owned(), error: Some(refused) },
+            Event::CommandDone { command: "pause".to_owned(), error: None },
+        ] {
+            sender.send(event).expect("heard");
+        }
+        drop(sender);
+        follow(events, "p1s".to_owned(), activity.clone(), CancellationToken::new()).await;
+        let told: Vec<_> = activity.last(Some("p1s"), 10).into_iter().map(|e| (e.what, e.text)).collect();
+        let expected = [
+            (What::Asked, "M117 ***".to_owned()),
+            (What::Refused, "home: A print runs.".to_owned()),
+            (What::Done, "pause".to_owned()),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(activity.last(None, 1).len(), 1);
+        assert!(activity.last(Some("cc1"), 10).is_empty());
+    }
+}

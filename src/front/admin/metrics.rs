@@ -216,3 +216,36 @@ fn resident_bytes() -> Option<i64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<i64>().ok()?.checked_mul(1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented_and_no_other() {
+        let metrics = Metrics::new(&[]);
+        let inner = &metrics.inner;
+        let labels = PrinterLabels { printer: "p1s".to_owned(), kind: "bambu" };
+        for gauge in [&inner.link_up, &inner.clients, &inner.faults] {
+            gauge.get_or_create(&labels).set(1);
+        }
+        inner.report_age.get_or_create(&labels).set(0.5);
+        inner.reconnects.get_or_create(&labels).inc();
+        for counter in [&inner.commands, &inner.jobs] {
+            counter.get_or_create(&labels.with_result("ok")).inc();
+        }
+        let text = metrics.text().expect("encoded");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let told: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+        let page = include_str!("../../../docs/ref/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: BTreeSet<&str> = rows.filter(|name| !name.starts_with('/')).collect();
+        assert_eq!(told, documented, "{text}");
+        assert!(
+            text.contains("moongate_commands_total{printer=\"p1s\",kind=\"bambu\",result=\"ok\"} 1"),
+            "{text}"
+        );
+    }
+}

@@ -12,8 +12,6 @@ mod activity;
 mod job;
 mod metrics;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

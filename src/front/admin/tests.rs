@@ -1,1 +1,0 @@
-//! The gateway's own routes against printers that are not there.
