@@ -15,9 +15,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::camera::CameraHub;
 use crate::config::{Config, Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
-use crate::front::{admin, marlin, moonraker};
+use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
@@ -129,8 +130,16 @@ impl App {
             let port = port_of(&listener);
             let station = self.station(config, printer, port).await?;
             let pty = self.open_pty(config, printer, &station)?;
-            let endpoint =
-                moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
+            let cameras = webcam::router(
+                station.camera.clone(),
+                webcam::WebcamOptions { shutdown: self.cancel.clone() },
+            );
+            let endpoint = moonraker::Endpoint::start(
+                station.clone(),
+                endpoint_config.clone(),
+                cameras,
+                self.cancel.clone(),
+            );
             self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
@@ -209,6 +218,12 @@ impl App {
             JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
         )
         .map_err(|error| failed(error.to_string()))?;
+        let camera = CameraHub::new(
+            handle.camera().cloned(),
+            handle.capabilities().camera,
+            &self.tasks,
+            self.cancel.clone(),
+        );
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
         Ok(Station {
@@ -217,6 +232,7 @@ impl App {
             jobs,
             store: self.store.clone(),
             console,
+            camera,
             moonraker_port: port,
         })
     }

@@ -80,7 +80,7 @@ pub fn router(printers: Vec<Served>, tasks: &TaskTracker, cancel: &CancellationT
     printers.into_iter().fold(open.merge(guarded), |router, served| {
         let base = format!("/printers/{}", served.station.name());
         let own = job::router(served.station).layer(from_fn_with_state(served.permit, only_permitted));
-        router.nest(&format!("{base}/moongate"), own).nest(&base, served.api)
+        router.nest(&format!("{base}/moongate"), own).nest_service(&base, served.api)
     })
 }
 

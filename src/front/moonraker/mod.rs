@@ -94,6 +94,8 @@ pub struct Endpoint {
     http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
     /// Keeps write orders of one namespace together (read, change, write).
     database: Mutex<()>,
+    /// Routes of other rooms below this endpoint (cameras), behind the same permission.
+    mounted: Router,
     cancel: CancellationToken,
 }
 
@@ -116,8 +118,13 @@ impl Endpoint {
         judged.is_ok_and(|user| user.is_some())
     }
 
-    /// Starts the background tasks of the endpoint, which end with `cancel`.
-    pub fn start(station: Station, config: Arc<MoonrakerConfig>, cancel: CancellationToken) -> Arc<Self> {
+    /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
+    pub fn start(
+        station: Station,
+        config: Arc<MoonrakerConfig>,
+        mounted: Router,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
         let endpoint = Arc::new(Self {
             access: access::Access::new(&config, &station.store),
             hub: socket::Hub::default(),
@@ -127,6 +134,7 @@ impl Endpoint {
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
+            mounted,
             cancel,
             config,
             station,
