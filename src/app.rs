@@ -252,7 +252,6 @@ impl App {
             mode: printer.pty.mode,
             group: printer.pty.group.clone(),
             streamed_prints: printer.streamed_prints,
-            stream_markers: station.printer.capabilities().gcode_markers.clone(),
         })
         .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
