@@ -27,6 +27,7 @@ pub mod camera;
 pub mod cli;
 pub mod config;
 pub mod drivers;
+pub mod filament;
 pub mod front;
 pub mod gcode;
 pub mod jobs;
