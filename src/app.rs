@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::camera::CameraHub;
 use crate::config::{Config, Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
+use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
@@ -125,10 +126,15 @@ impl App {
         gateway: TcpListener,
     ) -> Result<(), StartupError> {
         let endpoint_config = Arc::new(endpoint_config(config));
+        let spoolman = config.gateway.spoolman.as_deref();
+        let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
         let mut endpoints = Vec::new();
         for (printer, listener) in config.printers.iter().zip(listeners) {
             let port = port_of(&listener);
             let station = self.station(config, printer, port).await?;
+            if let Some(spoolman) = &spoolman {
+                station.jobs.filament().use_inventory(spoolman.clone());
+            }
             let pty = self.open_pty(config, printer, &station)?;
             let cameras = webcam::router(
                 station.camera.clone(),

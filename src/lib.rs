@@ -28,6 +28,7 @@ pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod drivers;
+pub mod filament;
 pub mod front;
 pub mod gcode;
 pub mod jobs;

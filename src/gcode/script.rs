@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
-use super::{Line, parse};
+use super::{Line, filament_words, parse};
 use crate::jobs::StartRequest;
 use crate::model::{Capabilities, Command, CommandError, JobPhase, Outcome, PrinterState};
 use crate::station::Station;
@@ -80,6 +80,7 @@ async fn run_line(
             Ok(())
         }
         Intent::Job(word) => job(station, word, reply).await,
+        Intent::Filament(words) => filament_words::run(station, words, reply).await,
         Intent::Note(text) => {
             if !text.is_empty() {
                 reply(Reply::Info(text));
@@ -116,7 +117,7 @@ pub async fn send(station: &Station, command: Command) -> Result<Outcome, Comman
     }
 }
 
-fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
+pub(super) fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
     if let Some(text) = outcome.note {
         reply(Reply::Info(text));
     }
