@@ -152,7 +152,7 @@ async fn every_simulated_model_comes_online_as_itself() {
 async fn a_wrong_code_is_told_with_its_remedy() {
     let bench = run(simulator("p1s", |_| {}).await, |config| config.access_code = Secret::new("wrongone"));
     let fault = bench.fault("MG-BAMBU-AUTH").await;
-    assert!(fault.permanent && fault.remedy.contains("printers.test"), "{fault:?}");
+    assert!(fault.permanent && fault.remedy.contains("[[printer]] \"test\""), "{fault:?}");
     let port = bench.sim.addresses().mqtt.port();
     assert!(fault.text.contains(&format!("127.0.0.1:{port}")), "{fault:?}");
 }
