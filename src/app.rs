@@ -15,16 +15,18 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::camera::CameraHub;
 use crate::config::{Config, Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
-use crate::front::{admin, marlin, moonraker};
+use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
+use crate::net::announce::{Announced, Announcer};
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
-use crate::station::{Console, Station, Stations};
+use crate::station::{Console, Station};
 use crate::store::Store;
 
 /// How long the parts may take to end.
@@ -35,7 +37,9 @@ const PINS: &str = "pins";
 /// Why the gateway cannot start, with what to do.
 #[derive(Debug, Error)]
 pub enum StartupError {
-    #[error("port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program.")]
+    #[error(
+        "port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program."
+    )]
     PortTaken { port: u16, key: String },
     #[error("cannot listen on {address}: {reason}. Check `listen` in [gateway].")]
     Listen { address: SocketAddr, reason: String },
@@ -74,6 +78,7 @@ impl Bound {
 pub struct App {
     gateway_port: u16,
     printers: Vec<Bound>,
+    announcer: Option<Announcer>,
     store: Store,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -88,7 +93,8 @@ impl App {
         make_private(&config.gateway.state_dir, "state_dir")?;
         make_public(&config.gateway.runtime_dir, "runtime_dir")?;
         let gateway_listener =
-            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options).await?;
+            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options)
+                .await?;
         let mut listeners = Vec::new();
         for printer in &config.printers {
             let key = format!("moonraker_port of printer \"{}\"", printer.name);
@@ -99,6 +105,7 @@ impl App {
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
             printers: Vec::new(),
+            announcer: None,
             store: store.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
@@ -129,20 +136,67 @@ impl App {
                 station.jobs.filament().use_inventory(spoolman.clone());
             }
             let pty = self.open_pty(config, printer, &station)?;
-            let endpoint = moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
+            let cameras = webcam::router(
+                station.camera.clone(),
+                webcam::WebcamOptions { shutdown: self.cancel.clone() },
+            );
+            let endpoint = moonraker::Endpoint::start(
+                station.clone(),
+                endpoint_config.clone(),
+                cameras,
+                self.cancel.clone(),
+            );
             self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
         }
-        let stations = Stations::new(self.printers.iter().map(|bound| bound.station.clone()).collect());
-        let routers = endpoints.iter().map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
-        let router = admin::router(stations, routers.collect());
+        let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
+            let (judge, counted) = (endpoint.clone(), endpoint.clone());
+            admin::Served {
+                station: bound.station.clone(),
+                kind: bound.kind.name(),
+                permit: Arc::new(move |parts| judge.permits(parts)),
+                clients: Arc::new(move || counted.clients()),
+                api: moonraker::router(endpoint),
+            }
+        });
+        let router = admin::router(served.collect(), &self.tasks, &self.cancel);
         self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
+        self.announce(config);
         Ok(())
     }
 
+    /// Tells the network where the printers are; without that they still work by their address.
+    fn announce(&mut self, config: &Config) {
+        if !config.gateway.announce || config.gateway.listen.is_loopback() {
+            return;
+        }
+        let announced = |bound: &Bound, service| Announced {
+            service,
+            instance: bound.station.printer.title().to_owned(),
+            port: bound.port,
+            facts: vec![("path", "/".to_owned()), ("printer", bound.name.clone())],
+        };
+        let services: Vec<Announced> = ["_moonraker._tcp", "_octoprint._tcp"]
+            .into_iter()
+            .flat_map(|service| self.printers.iter().map(move |bound| announced(bound, service)))
+            .collect();
+        let host =
+            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        match Announcer::start(&services, &host, config.gateway.listen) {
+            Ok(announcer) => self.announcer = Some(announcer),
+            Err(error) => tracing::warn!(%error, "The printers are not announced."),
+        }
+    }
+
     /// One printer with its driver and services.
-    async fn station(&self, config: &Config, printer: &PrinterConfig, port: u16) -> Result<Station, StartupError> {
+    async fn station(
+        &self,
+        config: &Config,
+        printer: &PrinterConfig,
+        port: u16,
+    ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
             name: printer.name.clone(),
@@ -170,9 +224,23 @@ impl App {
             JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
         )
         .map_err(|error| failed(error.to_string()))?;
+        let camera = CameraHub::new(
+            handle.camera().cloned(),
+            handle.capabilities().camera,
+            &self.tasks,
+            self.cancel.clone(),
+        );
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
-        Ok(Station { printer: handle, library, jobs, store: self.store.clone(), console, moonraker_port: port })
+        Ok(Station {
+            printer: handle,
+            library,
+            jobs,
+            store: self.store.clone(),
+            console,
+            camera,
+            moonraker_port: port,
+        })
     }
 
     fn open_pty(
@@ -190,7 +258,6 @@ impl App {
             mode: printer.pty.mode,
             group: printer.pty.group.clone(),
             streamed_prints: printer.streamed_prints,
-            stream_markers: station.printer.capabilities().gcode_markers.clone(),
         })
         .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
@@ -221,6 +288,9 @@ impl App {
 
     /// Ends all parts in order; what does not end in time is dropped.
     pub async fn stop(self) {
+        if let Some(announcer) = self.announcer {
+            announcer.end().await;
+        }
         self.cancel.cancel();
         self.tasks.close();
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
@@ -233,11 +303,12 @@ impl App {
 }
 
 /// The driver of one printer from its configuration.
-fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
+pub fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
-            let known_pin = store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
+            let known_pin =
+                store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
             let (store, name) = (store.clone(), config.name.clone());
             let on_pin = Arc::new(move |pin: Pin| {
                 if let Err(error) = store.put(PINS, &name, pin.to_string().into()) {
@@ -345,9 +416,7 @@ fn make_public(path: &Path, key: &'static str) -> Result<(), StartupError> {
 }
 
 fn make_directory(path: &Path, mode: u32, key: &'static str) -> Result<(), StartupError> {
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| StartupError::Directory {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-        key,
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| {
+        StartupError::Directory { path: path.display().to_string(), reason: error.to_string(), key }
     })
 }

@@ -26,6 +26,7 @@ pub mod app;
 pub mod camera;
 pub mod cli;
 pub mod config;
+pub mod discovery;
 pub mod drivers;
 pub mod filament;
 pub mod front;

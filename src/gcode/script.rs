@@ -100,10 +100,11 @@ pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
 }
 
-/// Sends one command; a cancel also ends transfers and starts that are under way.
+/// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
+        Command::EmergencyStop => station.jobs.emergency_stop().await,
         Command::Refresh => {
             station.printer.reconnect();
             if station.printer.state().online() {
@@ -287,3 +288,7 @@ pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, S
 pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<String> {
     help::words(caps, state).into_iter().filter(|word| word.button).map(|word| word.name.to_owned()).collect()
 }
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

@@ -62,6 +62,8 @@ pub struct JobFile {
     pub plate: Option<u32>,
     /// `metadata::FileMetadata` as JSON.
     pub metadata: Value,
+    /// The objects that can be skipped.
+    pub objects: Vec<crate::metadata::NamedObject>,
 }
 
 /// Load of the gateway's host.
@@ -135,6 +137,9 @@ fn reading(value: Option<f64>) -> Value {
     value.map_or(Value::Null, |value| Value::from((value * 100.0).round() / 100.0))
 }
 
+#[cfg(test)]
+#[path = "mmu_tests.rs"]
+mod mmu_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
