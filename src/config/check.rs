@@ -98,7 +98,10 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
     let spoolman = table.text(mistakes, "spoolman", false);
     if let Some(url) = spoolman.as_deref().filter(|url| !is_server(url)) {
         let place = table.place("spoolman");
-        mistakes.at(place, format!("spoolman \"{url}\" must be the server's address, such as http://192.168.1.5:7912."));
+        mistakes.at(
+            place,
+            format!("spoolman \"{url}\" must be the server's address, such as http://192.168.1.5:7912."),
+        );
     }
     let path = |table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>, key| {
         table.text(mistakes, key, false).map(PathBuf::from)

@@ -192,7 +192,8 @@ impl Inner {
                 if is_run(run, job) && job.phase.active() {
                     let before = (run.feeding, run.filaments.clone());
                     self.account(run, state, &choices);
-                    keep = before != (run.feeding, run.filaments.clone()) || run.accounted - kept >= KEEP_STEP;
+                    keep =
+                        before != (run.feeding, run.filaments.clone()) || run.accounted - kept >= KEEP_STEP;
                 } else if restored && believed(state) && (run.accounted > 0.0 || job.phase.ended()) {
                     // It ended while the gateway was away.
                     ended = true;

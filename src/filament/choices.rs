@@ -113,8 +113,10 @@ mod tests {
         choices.assign(SlotId::External(1), Some(3), None);
         assert_eq!((choices.spool(SlotId::External(0)), choices.spool(SlotId::External(1))), (None, Some(3)));
         choices.assign(SlotId::External(0), Some(4), Some("A".into()));
-        let mut system =
-            FilamentSystem { external: vec![external(0, Some("A")), external(1, None)], ..Default::default() };
+        let mut system = FilamentSystem {
+            external: vec![external(0, Some("A")), external(1, None)],
+            ..Default::default()
+        };
         assert!(choices.forget_removed(&system).is_empty());
         system.external[0] = external(0, Some("B"));
         system.external[1].present = Some(false);

@@ -137,8 +137,10 @@ impl Spoolman {
         let Ok(method) = reqwest::Method::from_bytes(method.as_bytes()) else {
             return invalid(format!("Invalid method: {method}"));
         };
-        let query = query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
-        let mut request = self.shared.client.request(method, format!("{}/api{path}{query}", self.shared.base));
+        let query =
+            query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+        let mut request =
+            self.shared.client.request(method, format!("{}/api{path}{query}", self.shared.base));
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -150,7 +152,8 @@ impl Spoolman {
         self.note(true);
         let status = response.status();
         let headers = response.headers().iter();
-        let headers = headers.filter_map(|(name, value)| Some((titled(name.as_str()), value.to_str().ok()?.to_owned())));
+        let headers = headers
+            .filter_map(|(name, value)| Some((titled(name.as_str()), value.to_str().ok()?.to_owned())));
         let headers: Vec<(String, String)> = headers.collect();
         let body = read(response).await?;
         if status.is_success() {
@@ -247,7 +250,10 @@ fn id(value: &Value) -> Option<u32> {
 fn titled(name: &str) -> String {
     let word = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
     };
     name.split('-').map(word).collect::<Vec<_>>().join("-")
 }
@@ -293,7 +299,8 @@ impl Inner {
             let next = self.ledger().pending.first().cloned();
             let due = self.reports_due.notified();
             let pause = match next {
-                Some(report) if *connected.borrow_and_update() => match self.report(&spoolman, &report).await {
+                Some(report) if *connected.borrow_and_update() => match self.report(&spoolman, &report).await
+                {
                     Ok(()) => continue,
                     Err(error) => {
                         tracing::warn!(printer = self.printer.name(), %error, "A use of filament waits for Spoolman.");

@@ -35,7 +35,8 @@ fn apply(
         let slot = book.choices().slot_of_tool(tool, &state.device.filament);
         slot.ok_or_else(|| CommandError::Invalid(format!("There is no filament slot for tool T{tool}.")))
     };
-    let selected = || selected(station).ok_or_else(|| invalid("Select a gate first: MMU_SELECT GATE=.".to_owned()));
+    let selected =
+        || selected(station).ok_or_else(|| invalid("Select a gate first: MMU_SELECT GATE=.".to_owned()));
     match word {
         FilamentWord::Send(command) => return Ok(Some(command)),
         FilamentWord::LoadSelected => return Ok(Some(Command::LoadFilament(selected()?))),

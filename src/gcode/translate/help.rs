@@ -42,7 +42,12 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     let filament = caps.filament;
     add(mmu, "MMU_SELECT", "Select a gate: GATE=, TOOL= or BYPASS=1", false);
     add(mmu && filament.load, "MMU_LOAD", "Load the selected filament: [GATE=]", false);
-    add(mmu && filament.load, "MMU_CHANGE_TOOL", "Load the filament of a tool or gate: TOOL= or GATE=", false);
+    add(
+        mmu && filament.load,
+        "MMU_CHANGE_TOOL",
+        "Load the filament of a tool or gate: TOOL= or GATE=",
+        false,
+    );
     add(mmu && filament.unload, "MMU_UNLOAD", "Unload the filament", false);
     add(mmu && filament.unload, "MMU_EJECT", "Unload the filament if it is this gate's: [GATE=]", false);
     add(mmu, "MMU_GATE_MAP", "Say what a gate holds: GATE= MATERIAL= COLOR= NAME= SPOOLID=", false);

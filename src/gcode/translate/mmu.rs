@@ -39,7 +39,9 @@ pub fn named(name: &str, line: &Line, context: Context<'_>) -> Option<Intent> {
         "CHECK_GATE" | "CHECK_GATES" => check(word, line, context),
         "RECOVER" | "UNLOCK" => recover(word, context),
         "SPOOLMAN" => spoolman(line, context),
-        "PRELOAD" => Ok(note("This printer takes the filament in by itself when it is pushed into the slot.")),
+        "PRELOAD" => {
+            Ok(note("This printer takes the filament in by itself when it is pushed into the slot."))
+        }
         "SLICER_TOOL_MAP" => Ok(note("The tools of a file are read from the file.")),
         _ => Ok(unsupported()),
     };
@@ -64,9 +66,12 @@ fn send(command: Command) -> Result<Intent, String> {
 
 /// The slot behind a gate's number.
 fn gate_slot<'a>(text: &str, context: Context<'a>) -> Result<&'a Slot, String> {
-    let found = text.trim().parse().ok().and_then(|gate: usize| context.state.device.filament.slots().nth(gate));
+    let found =
+        text.trim().parse().ok().and_then(|gate: usize| context.state.device.filament.slots().nth(gate));
     let gates = context.state.device.filament.slots().count();
-    found.ok_or_else(|| format!("There is no gate {text}: this printer has gates 0 to {}.", gates.saturating_sub(1)))
+    found.ok_or_else(|| {
+        format!("There is no gate {text}: this printer has gates 0 to {}.", gates.saturating_sub(1))
+    })
 }
 
 /// `GATE=n`, where it is given.
@@ -151,7 +156,9 @@ fn gate_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
             let slot = gate_slot(&gate, context)?;
             let text = |key: &str| details.get(key).and_then(Value::as_str);
             words.extend(edit(slot, text("material"), text("color"), text("name"), context)?);
-            words.extend(details.get("spool_id").and_then(Value::as_i64).map(|spool| spool_word(slot.id, spool)));
+            words.extend(
+                details.get("spool_id").and_then(Value::as_i64).map(|spool| spool_word(slot.id, spool)),
+            );
         }
         return Ok(Intent::Filament(words));
     }
@@ -164,7 +171,9 @@ fn gate_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     let mut words: Vec<FilamentWord> = edited.into_iter().collect();
     words.extend(line.param_value("SPOOLID").map(|spool| spool_word(slot.id, spool as i64)));
     if words.is_empty() {
-        return Ok(note("The printer keeps neither availability nor single temperature nor speed of a slot."));
+        return Ok(note(
+            "The printer keeps neither availability nor single temperature nor speed of a slot.",
+        ));
     }
     Ok(Intent::Filament(words))
 }
@@ -247,7 +256,9 @@ fn read_map(text: &str) -> Result<Vec<(String, Value)>, String> {
 /// A map is for the next print; that of a running one is the printer's.
 fn idle(context: Context<'_>) -> Result<(), String> {
     if context.state.job.phase.active() {
-        return Err("The slots of a print that runs are not changed; set them before the next one.".to_owned());
+        return Err(
+            "The slots of a print that runs are not changed; set them before the next one.".to_owned()
+        );
     }
     Ok(())
 }

@@ -79,7 +79,10 @@ impl Dialogue {
         for word in words {
             match word {
                 FilamentWord::Send(command) => self.command(vec![command], line, view),
-                _ => self.push("echo:This word works in the web interface; here use T<n> or LOAD_FILAMENT SLOT=.".to_owned()),
+                _ => self.push(
+                    "echo:This word works in the web interface; here use T<n> or LOAD_FILAMENT SLOT=."
+                        .to_owned(),
+                ),
             }
         }
     }

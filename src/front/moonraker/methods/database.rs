@@ -11,7 +11,8 @@ use super::super::rpc::Call;
 use super::super::view::lane_data;
 
 /// Namespaces of the server itself.
-const READ_ONLY: &[&str] = &[LANE_DATA, "moonraker", "gcode_metadata", "history", "announcements", "update_manager"];
+const READ_ONLY: &[&str] =
+    &[LANE_DATA, "moonraker", "gcode_metadata", "history", "announcements", "update_manager"];
 /// Made of what the printer reports, for OrcaSlicer.
 const LANE_DATA: &str = "lane_data";
 const FORBIDDEN: &[&str] = &["database", "authorized_users"];

@@ -19,10 +19,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
     if measures(unit) {
         let name = format!("temperature_sensor {key}");
         sensors::temperature(builder, input, &name, unit.temperature);
-        builder.section(
-            &name,
-            json!({"sensor_type": SENSOR_TYPE, "min_temp": 0.0, "max_temp": 100.0}),
-        );
+        builder.section(&name, json!({"sensor_type": SENSOR_TYPE, "min_temp": 0.0, "max_temp": 100.0}));
     }
     if let Some(humidity) = unit.humidity_percent {
         let mut fields = json!({"humidity": reading(Some(humidity))});

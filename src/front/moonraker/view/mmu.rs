@@ -8,9 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::climate;
 use super::{Builder, Input};
-use crate::model::{
-    Color, DryerPhase, Filament, FilamentOperation, FilamentSystem, JobPhase, Slot, SlotId,
-};
+use crate::model::{Color, DryerPhase, Filament, FilamentOperation, FilamentSystem, JobPhase, Slot, SlotId};
 
 /// No gate or tool is known.
 const UNKNOWN: i64 = -1;
@@ -144,7 +142,9 @@ fn slicer_tools(input: &Input<'_>) -> Value {
     let count = list("filament_types").map_or(0, Vec::len);
     let tools: Map<String, Value> = (0..count)
         .map(|index| {
-            let text = |key: &str| at(key, index).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+            let text = |key: &str| {
+                at(key, index).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+            };
             let tool = json!({
                 "color": text("filament_colors").trim_start_matches('#'),
                 "material": text("filament_types"),
@@ -211,8 +211,8 @@ fn unit_number(system: &FilamentSystem, slot: SlotId) -> Option<usize> {
 /// The tool that the map feeds from this slot.
 fn tool_of(input: &Input<'_>, system: &FilamentSystem, slot: Option<SlotId>) -> i64 {
     let Some(slot) = slot else { return UNKNOWN };
-    let tool = (0..system.slots().count())
-        .find(|tool| input.filament.slot_of_tool(*tool, system) == Some(slot));
+    let tool =
+        (0..system.slots().count()).find(|tool| input.filament.slot_of_tool(*tool, system) == Some(slot));
     number(tool)
 }
 
