@@ -85,12 +85,12 @@ fn check(objects: &BTreeMap<String, Object>) {
     for gate in mmu["ttg_map"].as_array().unwrap().iter().chain(mmu["endless_spool_groups"].as_array().unwrap()) {
         assert!((gate.as_u64().unwrap() as usize) < gates);
     }
-    for (field, low) in [("gate", -1), ("tool", -1), ("unit", -1)] {
-        let value = mmu[field].as_i64().unwrap();
-        assert!(value >= low && value < gates as i64, "{field} {value}");
-    }
     let machine = &objects["mmu_machine"];
     let units = machine["num_units"].as_u64().unwrap();
+    for (field, count) in [("gate", gates as u64), ("tool", gates as u64), ("unit", units)] {
+        let value = mmu[field].as_i64().unwrap();
+        assert!((-1..count as i64).contains(&value), "{field} {value}");
+    }
     let mut first = 0;
     for number in 0..units {
         let unit = &machine[&format!("unit_{number}")];
