@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+pub use super::translate::help::Word;
 use super::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
 use super::{Line, parse};
 use crate::jobs::StartRequest;
@@ -99,10 +100,11 @@ pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
 }
 
-/// Sends one command; a cancel also ends transfers and starts that are under way.
+/// Sends one command; a cancel also ends transfers and starts that are under way, a pause waits for them.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
+        Command::Pause => station.jobs.pause().await,
         Command::Refresh => {
             station.printer.reconnect();
             if station.printer.state().online() {
@@ -279,10 +281,10 @@ fn status(state: &PrinterState) -> Vec<String> {
 
 /// The words this printer understands, with their help.
 pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, String)> {
-    help::words(caps, state).into_iter().map(|word| (word.name.to_owned(), word.help.to_owned())).collect()
+    help::words(caps, state).into_iter().map(|word| (word.name.to_owned(), word.help)).collect()
 }
 
 /// The words that deserve a button.
-pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<String> {
-    help::words(caps, state).into_iter().filter(|word| word.button).map(|word| word.name.to_owned()).collect()
+pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
+    help::words(caps, state).into_iter().filter(|word| word.button).collect()
 }

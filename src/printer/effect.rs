@@ -41,6 +41,10 @@ pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Pro
     if reached(command, now) {
         return Progress::Seen;
     }
+    if matches!(command, Command::Pause) && !now.job.phase.active() {
+        let over = "The print was over before it could be paused.".to_owned();
+        return Progress::Refused(CommandError::Invalid(over));
+    }
     let fresh = now.device.faults.iter().find(|fault| {
         fault.severity >= Severity::Serious && !before.device.faults.iter().any(|f| f.code == fault.code)
     });
@@ -55,7 +59,7 @@ pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Pro
 fn reached(command: &Command, now: &PrinterState) -> bool {
     let job = &now.job;
     match command {
-        Command::Pause => job.phase == JobPhase::Paused || !job.phase.active(),
+        Command::Pause => job.phase == JobPhase::Paused,
         Command::Resume => job.requested.is_none() && job.phase != JobPhase::Paused,
         Command::Cancel => !job.phase.active(),
         Command::SetNozzle { tool, target } => {
@@ -114,6 +118,16 @@ mod tests {
         ));
         before.device.faults.push(fault);
         assert_eq!(look(&Command::Pause, &before, &now), Progress::Waiting);
+    }
+
+    #[test]
+    fn a_print_that_ends_first_was_not_paused() {
+        let mut now = online();
+        now.job.phase = JobPhase::Complete;
+        let progress = look(&Command::Pause, &online(), &now);
+        assert!(matches!(progress, Progress::Refused(CommandError::Invalid(_))), "{progress:?}");
+        now.job.phase = JobPhase::Paused;
+        assert_eq!(look(&Command::Pause, &online(), &now), Progress::Seen);
     }
 
     #[test]
