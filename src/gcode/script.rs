@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub use super::translate::help::Word;
 use super::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
-use super::{Line, parse};
+use super::{Line, filament_words, parse};
 use crate::jobs::StartRequest;
 use crate::model::{Capabilities, Command, CommandError, JobPhase, Outcome, PrinterState};
 use crate::station::Station;
@@ -81,6 +81,7 @@ async fn run_line(
             Ok(())
         }
         Intent::Job(word) => job(station, word, reply).await,
+        Intent::Filament(words) => filament_words::run(station, words, reply).await,
         Intent::Note(text) => {
             if !text.is_empty() {
                 reply(Reply::Info(text));
@@ -100,11 +101,13 @@ pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
 }
 
-/// Sends one command; a cancel also ends transfers and starts that are under way, a pause waits for them.
+/// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way, a pause waits
+/// for them.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
         Command::Pause => station.jobs.pause().await,
+        Command::EmergencyStop => station.jobs.emergency_stop().await,
         Command::Refresh => {
             station.printer.reconnect();
             if station.printer.state().online() {
@@ -117,7 +120,7 @@ pub async fn send(station: &Station, command: Command) -> Result<Outcome, Comman
     }
 }
 
-fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
+pub(super) fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
     if let Some(text) = outcome.note {
         reply(Reply::Info(text));
     }
@@ -288,3 +291,7 @@ pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, S
 pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     help::words(caps, state).into_iter().filter(|word| word.button).collect()
 }
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

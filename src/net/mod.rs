@@ -10,6 +10,7 @@
 //! | [`ftps`] | implicit FTPS with session reuse, timeouts, cancellation and size check |
 //! | [`rtsp`] | H.264 cameras: login, interleaved media, pictures out of packets |
 //! | [`backoff`] | growing, jittered waits between attempts |
+pub mod announce;
 pub mod backoff;
 pub mod ftps;
 pub mod mqtt;

@@ -1,4 +1,4 @@
-//! Why there is no link, with the remedy (codes are headings in `docs/faults.md`).
+//! Why there is no link, with the remedy (codes are headings in `docs/ref/faults.md`).
 
 use crate::model::LinkFault;
 use crate::net::mqtt::MqttError;

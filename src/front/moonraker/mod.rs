@@ -30,11 +30,13 @@ mod upload;
 mod view;
 mod web;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::http::request::Parts;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +103,19 @@ impl Endpoint {
     /// The id of the printer, by which the endpoint is mounted.
     pub fn name(&self) -> &str {
         self.station.name()
+    }
+
+    /// Clients that are connected to it by WebSocket.
+    pub fn clients(&self) -> usize {
+        self.hub.count()
+    }
+
+    /// Whether the sender of a request may use this endpoint, whatever the request itself is for.
+    pub fn permits(&self, parts: &Parts) -> bool {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let address = access::client_address(peer, &parts.headers);
+        let judged = self.access.judge(&parts.headers, parts.uri.query().unwrap_or_default(), address);
+        judged.is_ok_and(|user| user.is_some())
     }
 
     /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
