@@ -347,6 +347,23 @@ async fn settings_are_seen_in_the_reports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_small_model_is_asked_what_is_homed() {
+    let bench = Bench::start("p1s").await;
+    let homed = |state: &PrinterState| state.device.motion.homed.is_some_and(|homed| homed.x && homed.y && homed.z);
+    assert!(!homed(&bench.handle.state()));
+    for target in [60.0, 0.0] {
+        bench.send(Command::SetNozzle { tool: 0, target }).await.expect("target");
+    }
+    bench.send(Command::Home(Axes::ALL)).await.expect("home");
+    bench.until("homed", homed).await;
+    bench.send(Command::MotorsOff).await.expect("motors off");
+    bench.until("not homed", |state| !homed(state)).await;
+    // By now the first target would have been asked for again, had the second not taken its place.
+    let sent = bench.sim.truth().counters.gcode;
+    assert!(!sent.iter().any(|line| line.contains("M109")), "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_go_there_and_back() {
     for key in ["p1s", "a1", "p2s"] {
         let bench = Bench::start(key).await;
