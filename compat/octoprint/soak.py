@@ -106,8 +106,11 @@ class Soak:
         self.connect()
 
     def power_cut(self):
-        with self.printer.without_power():
-            time.sleep(self.choices.uniform(1, 8))
+        if self.printer.kind == "bambu":
+            self.printer.simulator().fault("power_cut", seconds=self.choices.uniform(1, 8))
+        else:
+            with self.printer.without_power():
+                time.sleep(self.choices.uniform(1, 8))
         def back():
             with self.moonraker() as client:
                 return client.call("server.info")["klippy_state"] == "ready"

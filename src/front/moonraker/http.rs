@@ -72,6 +72,11 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let answered = endpoint.mounted.clone().oneshot(Request::from_parts(parts, body)).await;
         return answered.map_err(|never| match never {});
     }
+    if path.starts_with("/plugin/appkeys/") {
+        let trusted = matches!(judged, Ok(Some(_)));
+        let answer = octoprint::application_key(endpoint, &parts, &path, trusted);
+        return answer.ok_or_else(|| RpcError::not_found("Not Found"));
+    }
     if !path.starts_with("/server/")
         && !path.starts_with("/api/")
         && !path.starts_with("/machine/")

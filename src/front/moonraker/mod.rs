@@ -90,6 +90,7 @@ pub struct Endpoint {
     stores: Mutex<stores::TemperatureStore>,
     host: host::Monitor,
     announcements: Mutex<methods::announcements::Notices>,
+    octoprint: octoprint::Selection,
     /// Taken by scripts that come over HTTP, which has no sessions.
     http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
     /// Keeps write orders of one namespace together (read, change, write).
@@ -132,6 +133,7 @@ impl Endpoint {
             stores: Mutex::default(),
             host: host::Monitor::default(),
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
+            octoprint: octoprint::Selection::default(),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
             mounted,

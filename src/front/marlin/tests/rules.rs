@@ -110,7 +110,10 @@ fn a_pause_that_the_preparing_printer_refuses_is_sent_again_when_it_prints() {
     rig.phase(JobPhase::Preparing);
     assert_eq!(rig.effects(), [Effect::Pause]);
     let told = rig.done(Done::Paused(Err("Nothing is printing.".into())));
-    assert_eq!(told, ["// action:notification The print is paused as soon as it can be. Nothing is printing."]);
+    assert_eq!(
+        told,
+        ["// action:notification The print is paused as soon as it can be. Nothing is printing."]
+    );
     rig.printer(|state| state.device.bed.actual = Some(40.0));
     assert_eq!(rig.effects(), [], "not while it prepares");
     assert!(rig.phase(JobPhase::Printing).is_empty());
