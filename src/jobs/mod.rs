@@ -246,7 +246,12 @@ impl Jobs {
             let begins =
                 matches!(job.phase, JobPhase::Transferring | JobPhase::Starting | JobPhase::Preparing);
             let refusal = match printer.send(Command::Pause).await {
-                Err(CommandError::Busy(why)) if begins && job.serial == serial => CommandError::Busy(why),
+                // Printers that prepare say that nothing prints yet (elegoo.md 3: code 1010), or are busy.
+                Err(error @ (CommandError::Busy(_) | CommandError::Refused { .. }))
+                    if begins && job.serial == serial =>
+                {
+                    error
+                }
                 result => return result,
             };
             match tokio::time::timeout_at(deadline, watch.changed()).await {

@@ -381,7 +381,7 @@ fn a_pause_waits_for_a_job_that_only_begins_and_never_for_another() {
     world.fake.stage(DeviceStage::Cancelled);
     life.until("over", |state| !state.job.phase.active());
     assert!(matches!(life.run(life.jobs.pause()), Err(CommandError::Invalid(_))));
-    life.start("a.gcode").unwrap();
+    life.start("cube.gcode").unwrap();
     assert!(matches!(life.run(life.jobs.pause()), Err(CommandError::Busy(_))), "it does not begin in time");
     assert_eq!(world.fake.machine().pauses, 1);
 }

@@ -26,6 +26,7 @@ mod rpc;
 mod socket;
 mod stores;
 mod subscribe;
+mod theme;
 mod upload;
 mod view;
 mod web;
