@@ -145,6 +145,7 @@ impl Endpoint {
         tokio::spawn(feed::run(endpoint.clone()));
         tokio::spawn(feed::follow_file(endpoint.clone()));
         tokio::spawn(events::run(endpoint.clone()));
+        tokio::spawn(events::follow_spools(endpoint.clone()));
         tokio::spawn(host::run(endpoint.clone()));
         endpoint
     }
