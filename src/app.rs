@@ -15,15 +15,18 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::camera::CameraHub;
 use crate::config::{Config, Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
-use crate::front::{admin, marlin, moonraker};
+use crate::filament::Spoolman;
+use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
+use crate::net::announce::{Announced, Announcer};
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
-use crate::station::{Console, Station, Stations};
+use crate::station::{Console, Station};
 use crate::store::Store;
 
 /// How long the parts may take to end.
@@ -75,6 +78,7 @@ impl Bound {
 pub struct App {
     gateway_port: u16,
     printers: Vec<Bound>,
+    announcer: Option<Announcer>,
     store: Store,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -101,6 +105,7 @@ impl App {
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
             printers: Vec::new(),
+            announcer: None,
             store: store.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
@@ -121,24 +126,68 @@ impl App {
         gateway: TcpListener,
     ) -> Result<(), StartupError> {
         let endpoint_config = Arc::new(endpoint_config(config));
+        let spoolman = config.gateway.spoolman.as_deref();
+        let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
         let mut endpoints = Vec::new();
         for (printer, listener) in config.printers.iter().zip(listeners) {
             let port = port_of(&listener);
             let station = self.station(config, printer, port).await?;
+            if let Some(spoolman) = &spoolman {
+                station.jobs.filament().use_inventory(spoolman.clone());
+            }
             let pty = self.open_pty(config, printer, &station)?;
-            let endpoint =
-                moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
+            let cameras = webcam::router(
+                station.camera.clone(),
+                webcam::WebcamOptions { shutdown: self.cancel.clone() },
+            );
+            let endpoint = moonraker::Endpoint::start(
+                station.clone(),
+                endpoint_config.clone(),
+                cameras,
+                self.cancel.clone(),
+            );
             self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
         }
-        let stations = Stations::new(self.printers.iter().map(|bound| bound.station.clone()).collect());
-        let routers = endpoints
-            .iter()
-            .map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
-        let router = admin::router(stations, routers.collect());
+        let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
+            let (judge, counted) = (endpoint.clone(), endpoint.clone());
+            admin::Served {
+                station: bound.station.clone(),
+                kind: bound.kind.name(),
+                permit: Arc::new(move |parts| judge.permits(parts)),
+                clients: Arc::new(move || counted.clients()),
+                api: moonraker::router(endpoint),
+            }
+        });
+        let router = admin::router(served.collect(), &self.tasks, &self.cancel);
         self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
+        self.announce(config);
         Ok(())
+    }
+
+    /// Tells the network where the printers are; without that they still work by their address.
+    fn announce(&mut self, config: &Config) {
+        if !config.gateway.announce || config.gateway.listen.is_loopback() {
+            return;
+        }
+        let announced = |bound: &Bound, service| Announced {
+            service,
+            instance: bound.station.printer.title().to_owned(),
+            port: bound.port,
+            facts: vec![("path", "/".to_owned()), ("printer", bound.name.clone())],
+        };
+        let services: Vec<Announced> = ["_moonraker._tcp", "_octoprint._tcp"]
+            .into_iter()
+            .flat_map(|service| self.printers.iter().map(move |bound| announced(bound, service)))
+            .collect();
+        let host =
+            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        match Announcer::start(&services, &host, config.gateway.listen) {
+            Ok(announcer) => self.announcer = Some(announcer),
+            Err(error) => tracing::warn!(%error, "The printers are not announced."),
+        }
     }
 
     /// One printer with its driver and services.
@@ -175,6 +224,12 @@ impl App {
             JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
         )
         .map_err(|error| failed(error.to_string()))?;
+        let camera = CameraHub::new(
+            handle.camera().cloned(),
+            handle.capabilities().camera,
+            &self.tasks,
+            self.cancel.clone(),
+        );
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
         Ok(Station {
@@ -183,6 +238,7 @@ impl App {
             jobs,
             store: self.store.clone(),
             console,
+            camera,
             moonraker_port: port,
         })
     }
@@ -232,6 +288,9 @@ impl App {
 
     /// Ends all parts in order; what does not end in time is dropped.
     pub async fn stop(self) {
+        if let Some(announcer) = self.announcer {
+            announcer.end().await;
+        }
         self.cancel.cancel();
         self.tasks.close();
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
@@ -244,7 +303,7 @@ impl App {
 }
 
 /// The driver of one printer from its configuration.
-fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
+pub fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {

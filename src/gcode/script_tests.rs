@@ -31,7 +31,13 @@ async fn stuck(dir: &std::path::Path, tasks: &TaskTracker, cancel: &Cancellation
     upload.write(gcode().into()).await.expect("write");
     upload.finish(None, None).await.expect("finish");
     let console = Console::default();
-    (Station { printer, library, jobs, store, console, moonraker_port: 0 }, fake)
+    let camera = crate::camera::CameraHub::new(
+        None,
+        crate::model::CameraKind::None,
+        &tokio_util::task::TaskTracker::new(),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    (Station { printer, library, jobs, store, console, camera, moonraker_port: 0 }, fake)
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 //! | `start`, `transfer` | the file to the printer, one start, the watch |
 //! | `intent` | what is under way, on disk before it happens |
 //! | `record`, `history` | the history, and the truth after a restart |
+//! | `filament` (a room of its own) | the tool map of the next print, and what each job used |
 //! | `cleanup` | removing job files from the printer |
 //! | `queue`, `preview` | as they say |
 
@@ -38,6 +39,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::filament::FilamentBook;
 use crate::library::Library;
 use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
 use crate::printer::PrinterHandle;
@@ -76,6 +78,7 @@ struct Inner {
     store: Store,
     spaces: Spaces,
     config: JobsConfig,
+    filament: FilamentBook,
     history: Mutex<History>,
     queue: Mutex<Queue>,
     /// The start under way.
@@ -107,6 +110,8 @@ struct Spaces {
 const EVENT_CAPACITY: usize = 64;
 /// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
 const CANCEL_START: Duration = Duration::from_secs(120);
+/// How long a pause waits for a job that only begins.
+const PAUSE_START: Duration = Duration::from_secs(30);
 
 impl Jobs {
     /// Takes up what the store knows of this printer. The recorder and the cleaner run on `tasks` until `cancel`.
@@ -128,6 +133,8 @@ impl Jobs {
             sent: space("sent"),
             cleanup: space("cleanup"),
         };
+        let filament =
+            FilamentBook::open(printer.clone(), library.clone(), store.clone(), tasks, cancel.clone())?;
         let events = printer.events();
         let inner = Inner {
             printer,
@@ -135,6 +142,7 @@ impl Jobs {
             store,
             spaces,
             config,
+            filament,
             history: Mutex::default(),
             queue: Mutex::default(),
             active: Mutex::default(),
@@ -152,6 +160,11 @@ impl Jobs {
         tasks.spawn(inner.clone().keep_record(events));
         tasks.spawn(inner.clone().keep_clean());
         Ok(Self { inner })
+    }
+
+    /// Spools, the tool map of the next print, and what each job used.
+    pub fn filament(&self) -> &FilamentBook {
+        &self.inner.filament
     }
 
     /// Checks everything and says what a start would do, without doing it.
@@ -216,6 +229,35 @@ impl Jobs {
             Err(_late) => Err(CommandError::Timeout(
                 "The printer does not show the job yet; it is cancelled as soon as it does.".to_owned(),
             )),
+        }
+    }
+
+    /// Pauses. A job that the printer does not show yet, or only reads, is paused as soon as the printer takes it.
+    ///
+    /// # Errors
+    /// As [`PrinterHandle::send`]; the refusal stands when the printer does not begin within [`PAUSE_START`].
+    pub async fn pause(&self) -> Result<Outcome, CommandError> {
+        let printer = &self.inner.printer;
+        let serial = printer.state().job.serial;
+        let mut watch = printer.watch();
+        let deadline = tokio::time::Instant::now() + PAUSE_START;
+        loop {
+            let job = watch.borrow_and_update().job.clone();
+            let begins =
+                matches!(job.phase, JobPhase::Transferring | JobPhase::Starting | JobPhase::Preparing);
+            let refusal = match printer.send(Command::Pause).await {
+                // Printers that prepare say that nothing prints yet (elegoo.md 3: code 1010), or are busy.
+                Err(error @ (CommandError::Busy(_) | CommandError::Refused { .. }))
+                    if begins && job.serial == serial =>
+                {
+                    error
+                }
+                result => return result,
+            };
+            match tokio::time::timeout_at(deadline, watch.changed()).await {
+                Ok(Ok(())) => {}
+                _closed_or_late => return Err(refusal),
+            }
         }
     }
 

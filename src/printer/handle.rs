@@ -111,6 +111,15 @@ impl PrinterHandle {
     /// # Errors
     /// Refused by the guard, by the link being down, by the printer, or not seen in time. Nothing is kept for later.
     pub async fn send(&self, command: Command) -> Result<Outcome, CommandError> {
+        let name = command.name();
+        let result = self.send_unrecorded(command).await;
+        tracing::debug!(command = name, ?result, "Command done.");
+        let error = result.as_ref().err().cloned();
+        self.inner.writer.event(Event::CommandDone { command: name.to_owned(), error });
+        result
+    }
+
+    async fn send_unrecorded(&self, command: Command) -> Result<Outcome, CommandError> {
         let (command, note) = self.snapped(command);
         self.check(&command)?;
         let turn = if command.urgent() { None } else { Some(self.turn(&command).await?) };
@@ -133,7 +142,6 @@ impl PrinterHandle {
         if result.is_err() && requested.is_some() {
             self.inner.writer.job(|job| job.requested = None);
         }
-        tracing::debug!(command = command.name(), ?result, "Command done.");
         result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
     }
 

@@ -152,7 +152,7 @@ async fn every_simulated_model_comes_online_as_itself() {
 async fn a_wrong_code_is_told_with_its_remedy() {
     let bench = run(simulator("p1s", |_| {}).await, |config| config.access_code = Secret::new("wrongone"));
     let fault = bench.fault("MG-BAMBU-AUTH").await;
-    assert!(fault.permanent && fault.remedy.contains("printers.test"), "{fault:?}");
+    assert!(fault.permanent && fault.remedy.contains("[[printer]] \"test\""), "{fault:?}");
     let port = bench.sim.addresses().mqtt.port();
     assert!(fault.text.contains(&format!("127.0.0.1:{port}")), "{fault:?}");
 }
@@ -347,6 +347,24 @@ async fn settings_are_seen_in_the_reports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_small_model_is_asked_what_is_homed() {
+    let bench = Bench::start("p1s").await;
+    let homed =
+        |state: &PrinterState| state.device.motion.homed.is_some_and(|homed| homed.x && homed.y && homed.z);
+    assert!(!homed(&bench.handle.state()));
+    for target in [60.0, 0.0] {
+        bench.send(Command::SetNozzle { tool: 0, target }).await.expect("target");
+    }
+    bench.send(Command::Home(Axes::ALL)).await.expect("home");
+    bench.until("homed", homed).await;
+    bench.send(Command::MotorsOff).await.expect("motors off");
+    bench.until("not homed", |state| !homed(state)).await;
+    // By now the first target would have been asked for again, had the second not taken its place.
+    let sent = bench.sim.truth().counters.gcode;
+    assert!(!sent.iter().any(|line| line.contains("M109")), "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_go_there_and_back() {
     for key in ["p1s", "a1", "p2s"] {
         let bench = Bench::start(key).await;
@@ -432,10 +450,10 @@ async fn the_camera_shows_pictures_to_one_viewer() {
     let CameraFeed::Jpeg(mut pictures) = camera.open().await.expect("socket") else { panic!("pictures") };
     assert!(matches!(pictures.next().await, Some(Err(CameraError::Blocked(_)))));
     assert!(pictures.next().await.is_none());
-    assert!(
-        run(simulator("x1c", |_| {}).await, |_| {}).handle.camera().is_none(),
-        "RTSP models have another kind"
-    );
+    let closed = run(simulator("x1c", |_| {}).await, |_| {});
+    let opened = closed.handle.camera().expect("an RTSP camera").open().await;
+    let Err(CameraError::Blocked(remedy)) = opened else { panic!("nothing listens at the RTSP port") };
+    assert!(remedy.contains("LAN Only Liveview"), "{remedy}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,9 @@ use tokio_util::io::ReaderStream;
 
 use super::Endpoint;
 use super::error::RpcError;
-use super::http::{decoded, empty};
+use super::http::{decoded, empty, json_answer};
 use super::methods::roots::{self, Root};
+use super::theme;
 use crate::library::LibraryError;
 use crate::model::text::base_name;
 
@@ -33,7 +34,13 @@ pub fn is_open(file: &str) -> bool {
 /// 404 as JSON for what is not there.
 pub async fn answer(endpoint: &Endpoint, parts: &Parts, file: &str) -> Result<Response<Body>, RpcError> {
     let path = decoded(file);
-    let on_disk = find(endpoint, &path).await?;
+    let on_disk = match find(endpoint, &path).await {
+        Ok(on_disk) => on_disk,
+        Err(error) => {
+            let supplied = path.strip_prefix("config/").and_then(theme::supplied);
+            return supplied.map(|content| json_answer(StatusCode::OK, &content)).ok_or(error);
+        }
+    };
     send(parts, &on_disk, base_name(&path), true).await
 }
 

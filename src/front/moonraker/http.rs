@@ -9,6 +9,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::access::client_address;
 use super::args::{Args, query_pairs};
@@ -65,6 +66,11 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let (args, caller) = args;
         let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
         return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
+    }
+    if path == "/webcam" || path.starts_with("/webcam/") {
+        judged?.ok_or_else(RpcError::unauthorized)?;
+        let answered = endpoint.mounted.clone().oneshot(Request::from_parts(parts, body)).await;
+        return answered.map_err(|never| match never {});
     }
     if path.starts_with("/plugin/appkeys/") {
         let trusted = matches!(judged, Ok(Some(_)));

@@ -26,15 +26,18 @@ mod rpc;
 mod socket;
 mod stores;
 mod subscribe;
+mod theme;
 mod upload;
 mod view;
 mod web;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::http::request::Parts;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -93,6 +96,8 @@ pub struct Endpoint {
     http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
     /// Keeps write orders of one namespace together (read, change, write).
     database: Mutex<()>,
+    /// Routes of other rooms below this endpoint (cameras), behind the same permission.
+    mounted: Router,
     cancel: CancellationToken,
 }
 
@@ -102,8 +107,26 @@ impl Endpoint {
         self.station.name()
     }
 
-    /// Starts the background tasks of the endpoint, which end with `cancel`.
-    pub fn start(station: Station, config: Arc<MoonrakerConfig>, cancel: CancellationToken) -> Arc<Self> {
+    /// Clients that are connected to it by WebSocket.
+    pub fn clients(&self) -> usize {
+        self.hub.count()
+    }
+
+    /// Whether the sender of a request may use this endpoint, whatever the request itself is for.
+    pub fn permits(&self, parts: &Parts) -> bool {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let address = access::client_address(peer, &parts.headers);
+        let judged = self.access.judge(&parts.headers, parts.uri.query().unwrap_or_default(), address);
+        judged.is_ok_and(|user| user.is_some())
+    }
+
+    /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
+    pub fn start(
+        station: Station,
+        config: Arc<MoonrakerConfig>,
+        mounted: Router,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
         let endpoint = Arc::new(Self {
             access: access::Access::new(&config, &station.store),
             hub: socket::Hub::default(),
@@ -114,6 +137,7 @@ impl Endpoint {
             octoprint: octoprint::Selection::default(),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
+            mounted,
             cancel,
             config,
             station,
@@ -121,6 +145,7 @@ impl Endpoint {
         tokio::spawn(feed::run(endpoint.clone()));
         tokio::spawn(feed::follow_file(endpoint.clone()));
         tokio::spawn(events::run(endpoint.clone()));
+        tokio::spawn(events::follow_spools(endpoint.clone()));
         tokio::spawn(host::run(endpoint.clone()));
         endpoint
     }

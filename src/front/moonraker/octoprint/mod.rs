@@ -200,7 +200,9 @@ async fn job_command(call: &Call, body: &Value) -> Result<(), RpcError> {
         ("cancel", _) => return call.endpoint.station.jobs.cancel().await.map(drop).map_err(conflict),
         ("pause", "resume") => Command::Resume,
         ("pause", "toggle" | "") if paused => Command::Resume,
-        ("pause", "pause" | "toggle" | "") => Command::Pause,
+        ("pause", "pause" | "toggle" | "") => {
+            return call.endpoint.station.jobs.pause().await.map(drop).map_err(conflict);
+        }
         ("start", _) => return start_selected(call).await,
         ("restart", _) => {
             return Err(RpcError::new(409, "A print cannot be begun again; cancel it, then start the file."));

@@ -195,8 +195,16 @@ impl Room {
         let local = listener.local_addr().unwrap();
         let console = Console::default();
         tokio::spawn(keep(printer.clone(), console.clone()));
-        let station = Station { printer, library, jobs, store, console, moonraker_port: local.port() };
-        let endpoint = Endpoint::start(station.clone(), Arc::new(config), cancel.clone());
+        let camera = crate::camera::CameraHub::new(
+            None,
+            crate::model::CameraKind::None,
+            &TaskTracker::new(),
+            cancel.clone(),
+        );
+        let station =
+            Station { printer, library, jobs, store, console, camera, moonraker_port: local.port() };
+        let endpoint =
+            Endpoint::start(station.clone(), Arc::new(config), axum::Router::new(), cancel.clone());
         tokio::spawn(serve(listener, endpoint.clone(), cancel.clone()));
         let room = Self { station, endpoint, address: local.to_string(), cancel, _library: folder };
         room.until(|state| state.online()).await;
