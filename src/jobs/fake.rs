@@ -38,6 +38,8 @@ pub struct Machine {
     pub starts: Vec<StartJob>,
     pub cancels: usize,
     pub pauses: usize,
+    /// Pauses are counted and have no effect.
+    pub lets_pauses_pass: bool,
     pub uploads: Vec<String>,
     pub deleted: Vec<String>,
     pub listings: usize,
@@ -156,7 +158,10 @@ impl Fake {
             }
             Command::Pause => {
                 self.machine().pauses += 1;
-                self.stage(DeviceStage::Paused);
+                let passes = self.machine().lets_pauses_pass;
+                if !passes {
+                    self.stage(DeviceStage::Paused);
+                }
                 ok
             }
             Command::Cancel => {

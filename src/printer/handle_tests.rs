@@ -5,32 +5,48 @@ use super::*;
 use crate::jobs::fake::{Fake, caps};
 use crate::model::LinkPhase;
 
+async fn until(
+    watch: &mut watch::Receiver<Arc<PrinterState>>,
+    what: &str,
+    seen: impl Fn(&PrinterState) -> bool,
+) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), watch.wait_for(|state| seen(state))).await;
+    assert!(waited.is_ok_and(|state| state.is_ok()), "never {what}");
+}
+
+/// Lets paused time go by until the printer was told so often to pause.
+async fn pauses(fake: &Fake, count: usize) {
+    let told = async {
+        while fake.machine().pauses < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("told to pause");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_comes_too_early_is_said_again_when_the_print_begins() {
     let (fake, tasks, cancel) = (Fake::new(), TaskTracker::new(), CancellationToken::new());
+    fake.machine().lets_pauses_pass = true;
     let printer = fake.connect(caps(), &tasks, &cancel);
     let mut watch = printer.watch();
-    watch.wait_for(|state| state.link.phase == LinkPhase::Online).await.expect("online");
+    until(&mut watch, "online", |state| state.link.phase == LinkPhase::Online).await;
     fake.stage(DeviceStage::Preparing);
-    watch.wait_for(|state| state.job.phase == JobPhase::Preparing).await.expect("preparing");
+    until(&mut watch, "preparing", |state| state.job.phase == JobPhase::Preparing).await;
 
     let pausing = tokio::spawn({
         let printer = printer.clone();
         async move { printer.send(Command::Pause).await }
     });
-    watch.wait_for(|state| state.job.phase == JobPhase::Pausing).await.expect("asked to pause");
-    while fake.machine().pauses < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(&mut watch, "asked to pause", |state| state.job.phase == JobPhase::Pausing).await;
+    pauses(&fake, 1).await;
     fake.stage(DeviceStage::Printing);
-    while fake.machine().pauses < 2 {
-        tokio::task::yield_now().await;
-    }
+    pauses(&fake, 2).await;
     fake.stage(DeviceStage::Paused);
     assert_eq!(pausing.await.expect("task").expect("paused").seen, Seen::Effect);
 
     fake.stage(DeviceStage::Printing);
-    watch.wait_for(|state| state.job.phase == JobPhase::Printing).await.expect("printing");
+    until(&mut watch, "printing", |state| state.job.phase == JobPhase::Printing).await;
     assert_eq!(fake.machine().pauses, 2, "said once more, not each time");
     cancel.cancel();
 }
