@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, AccessSettings, Role};
 use crate::config::{Config, Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use crate::front::{admin, marlin, moonraker};
@@ -34,7 +35,9 @@ const PINS: &str = "pins";
 /// Why the gateway cannot start, with what to do.
 #[derive(Debug, Error)]
 pub enum StartupError {
-    #[error("port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program.")]
+    #[error(
+        "port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program."
+    )]
     PortTaken { port: u16, key: String },
     #[error("cannot listen on {address}: {reason}. Check `listen` in [gateway].")]
     Listen { address: SocketAddr, reason: String },
@@ -87,7 +90,8 @@ impl App {
         make_private(&config.gateway.state_dir, "state_dir")?;
         make_public(&config.gateway.runtime_dir, "runtime_dir")?;
         let gateway_listener =
-            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options).await?;
+            listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options)
+                .await?;
         let mut listeners = Vec::new();
         for printer in &config.printers {
             let key = format!("moonraker_port of printer \"{}\"", printer.name);
@@ -117,26 +121,39 @@ impl App {
         listeners: Vec<TcpListener>,
         gateway: TcpListener,
     ) -> Result<(), StartupError> {
+        let access = Access::open(access_settings(config), &self.store);
         let endpoint_config = Arc::new(endpoint_config(config));
         let mut endpoints = Vec::new();
         for (printer, listener) in config.printers.iter().zip(listeners) {
             let port = port_of(&listener);
             let station = self.station(config, printer, port).await?;
             let pty = self.open_pty(config, printer, &station)?;
-            let endpoint = moonraker::Endpoint::start(station.clone(), endpoint_config.clone(), self.cancel.clone());
+            let endpoint = moonraker::Endpoint::start(
+                station.clone(),
+                endpoint_config.clone(),
+                access.clone(),
+                self.cancel.clone(),
+            );
             self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
         }
         let stations = Stations::new(self.printers.iter().map(|bound| bound.station.clone()).collect());
-        let routers = endpoints.iter().map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
-        let router = admin::router(stations, routers.collect());
+        let routers = endpoints
+            .iter()
+            .map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
+        let router = admin::router(stations, routers.collect(), &access);
         self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
         Ok(())
     }
 
     /// One printer with its driver and services.
-    async fn station(&self, config: &Config, printer: &PrinterConfig, port: u16) -> Result<Station, StartupError> {
+    async fn station(
+        &self,
+        config: &Config,
+        printer: &PrinterConfig,
+        port: u16,
+    ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
             name: printer.name.clone(),
@@ -166,7 +183,14 @@ impl App {
         .map_err(|error| failed(error.to_string()))?;
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
-        Ok(Station { printer: handle, library, jobs, store: self.store.clone(), console, moonraker_port: port })
+        Ok(Station {
+            printer: handle,
+            library,
+            jobs,
+            store: self.store.clone(),
+            console,
+            moonraker_port: port,
+        })
     }
 
     fn open_pty(
@@ -231,7 +255,8 @@ fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> 
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
-            let known_pin = store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
+            let known_pin =
+                store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
             let (store, name) = (store.clone(), config.name.clone());
             let on_pin = Arc::new(move |pin: Pin| {
                 if let Err(error) = store.put(PINS, &name, pin.to_string().into()) {
@@ -281,12 +306,26 @@ fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> 
     }
 }
 
-fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
+fn access_settings(config: &Config) -> AccessSettings {
+    let access = &config.access;
     let networks = |list: &[String]| list.iter().filter_map(|text| text.parse().ok()).collect();
+    let roles =
+        |names: &[String], role: Role| names.iter().map(|name| (name.clone(), role)).collect::<Vec<_>>();
+    let operators = roles(&access.operators, Role::Operate);
+    AccessSettings {
+        api_key: None,
+        trusted_clients: networks(&access.trusted_clients),
+        trusted_proxies: networks(&access.trusted_proxies),
+        cors_domains: access.cors_domains.clone(),
+        force_logins: access.force_logins,
+        trusted_role: access.trusted_role,
+        // Who stands in both lists may only look.
+        roles: operators.into_iter().chain(roles(&access.viewers, Role::View)).collect(),
+    }
+}
+
+fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
     moonraker::MoonrakerConfig {
-        trusted_clients: networks(&config.access.trusted_clients),
-        cors_domains: config.access.cors_domains.clone(),
-        force_logins: config.access.force_logins,
         web_root: config.gateway.web_root.clone(),
         max_upload: config.gateway.max_upload,
         ..moonraker::MoonrakerConfig::default()
@@ -339,9 +378,7 @@ fn make_public(path: &Path, key: &'static str) -> Result<(), StartupError> {
 }
 
 fn make_directory(path: &Path, mode: u32, key: &'static str) -> Result<(), StartupError> {
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| StartupError::Directory {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-        key,
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| {
+        StartupError::Directory { path: path.display().to_string(), reason: error.to_string(), key }
     })
 }

@@ -80,11 +80,16 @@ async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     let app = App::start(config, AppOptions { any_port: args.any_port }).await?;
     let all_online = tokio::time::timeout(ONLINE, app.all_online()).await.is_ok();
     if !all_online {
-        let missing: Vec<String> = app.printers().iter().filter(|p| !p.online()).map(|p| p.name.clone()).collect();
+        let missing: Vec<String> =
+            app.printers().iter().filter(|p| !p.online()).map(|p| p.name.clone()).collect();
         app.stop().await;
         anyhow::bail!("simulated printers did not come online: {}", missing.join(", "));
     }
-    if args.json { print_json(&app, &farm) } else { print_table(&app, args.speed) }
+    if args.json {
+        print_json(&app, &farm)
+    } else {
+        print_table(&app, args.speed)
+    }
     let ends = async {
         match args.seconds {
             Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
@@ -131,7 +136,13 @@ async fn simulate(name: &str, speed: f64) -> anyhow::Result<Simulated> {
     }
 }
 
-fn simulated(name: &str, kind: Kind, control: SocketAddr, config: String, guard: impl Send + 'static) -> Simulated {
+fn simulated(
+    name: &str,
+    kind: Kind,
+    control: SocketAddr,
+    config: String,
+    guard: impl Send + 'static,
+) -> Simulated {
     let sample = ("cube.gcode", elegoo_sample::cube().into_bytes());
     Simulated { name: name.to_owned(), kind, control, config, sample, _guard: Box::new(guard) }
 }
@@ -156,7 +167,14 @@ async fn simulate_bambu(key: &str, speed: f64) -> anyhow::Result<Simulated> {
     }
     let control = at.control.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let sample = ("cube.gcode.3mf", sample::cube_3mf(model.code)?);
-    Ok(Simulated { name: key.to_owned(), kind: Kind::Bambu, control, config, sample, _guard: Box::new(simulator) })
+    Ok(Simulated {
+        name: key.to_owned(),
+        kind: Kind::Bambu,
+        control,
+        config,
+        sample,
+        _guard: Box::new(simulator),
+    })
 }
 
 /// The demo goes through the same checks as any configuration.
@@ -166,7 +184,8 @@ fn configuration(
     args: &DemoArgs,
     environment: &Environment,
 ) -> anyhow::Result<Config> {
-    let mut text = format!("[gateway]\nport = {GATEWAY_PORT}\nstate_dir = {:?}\n", state.display().to_string());
+    let mut text =
+        format!("[gateway]\nport = {GATEWAY_PORT}\nstate_dir = {:?}\n", state.display().to_string());
     if let Some(folder) = &args.web_root {
         text.push_str(&format!("web_root = {:?}\n", folder.display().to_string()));
     }
@@ -212,10 +231,18 @@ fn print_table(app: &App, speed: f64) {
     println!("  {:<8} {:<11} {:<24} OctoPrint serial port", "printer", "kind", "Mainsail, Fluidd, HA");
     for printer in app.printers() {
         let pty = printer.pty.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
-        println!("  {:<8} {:<11} {:<24} {pty}", printer.name, printer.kind.name(), format!("127.0.0.1:{}", printer.port));
+        println!(
+            "  {:<8} {:<11} {:<24} {pty}",
+            printer.name,
+            printer.kind.name(),
+            format!("127.0.0.1:{}", printer.port)
+        );
     }
     if let Some(folder) = app.printers().iter().find_map(|printer| printer.pty.as_ref()?.parent()) {
-        println!("\nOctoPrint: add to Settings > Serial Connection > Additional serial ports: {}/*", folder.display());
+        println!(
+            "\nOctoPrint: add to Settings > Serial Connection > Additional serial ports: {}/*",
+            folder.display()
+        );
     }
     if let Some(first) = app.printers().first() {
         let base = format!("http://127.0.0.1:{}", first.port);

@@ -58,7 +58,8 @@ async fn start(args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
     match args.model.as_str() {
         "cc1" => {
             let ports = if args.real_ports { elegoo_cc1::Ports::REAL } else { elegoo_cc1::Ports::ANY };
-            let printer = elegoo_cc1::start(elegoo_cc1::Options { bind, speed, ports, ..Default::default() }).await?;
+            let printer =
+                elegoo_cc1::start(elegoo_cc1::Options { bind, speed, ports, ..Default::default() }).await?;
             Ok((json!({"model": "cc1", "addresses": printer.addresses()}), Box::new(printer)))
         }
         "cc2" => {
@@ -88,7 +89,8 @@ async fn simulate_bambu(key: &str, args: &SimulateArgs) -> anyhow::Result<(Value
         ..bambu::Options::new(model)
     };
     if args.real_ports {
-        (options.mqtt_port, options.ftps_port, options.detect_port, options.camera_port) = (8883, 990, 3000, 6000);
+        (options.mqtt_port, options.ftps_port, options.detect_port, options.camera_port) =
+            (8883, 990, 3000, 6000);
     }
     if let Some(code) = &args.code {
         options.access_code.clone_from(code);

@@ -13,6 +13,7 @@ use super::{
     AccessConfig, Config, ConfigError, Environment, GATEWAY_PORT, GatewayConfig, Kind, MOONRAKER_PORT,
     PortConfig, PrinterConfig, PtyConfig, StreamedPrints,
 };
+use crate::access::Role;
 use crate::model::text::nearest;
 use crate::secret::Secret;
 
@@ -123,6 +124,8 @@ const TRUSTED: [&str; 8] = [
     "fe80::/10",
     "fc00::/7",
 ];
+/// Where reverse proxies usually run: on this machine.
+const PROXIES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// Origins that may use the API: names of the LAN, and the hosted front ends (moonraker.md 2.4).
 const ORIGINS: [&str; 8] = [
     "http://localhost",
@@ -152,12 +155,26 @@ fn access(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> AccessConfig {
     let config = AccessConfig {
         trusted_clients: networks(&mut table, mistakes, "trusted_clients")
             .unwrap_or_else(|| defaults(&TRUSTED)),
-        trusted_proxies: networks(&mut table, mistakes, "trusted_proxies").unwrap_or_default(),
+        trusted_proxies: networks(&mut table, mistakes, "trusted_proxies")
+            .unwrap_or_else(|| defaults(&PROXIES)),
+        trusted_role: role(&mut table, mistakes),
+        viewers: table.texts(mistakes, "viewers").unwrap_or_default(),
+        operators: table.texts(mistakes, "operators").unwrap_or_default(),
         cors_domains: table.texts(mistakes, "cors_domains").unwrap_or_else(|| defaults(&ORIGINS)),
         force_logins: table.flag(mistakes, "force_logins", false),
     };
     table.finish(mistakes);
     config
+}
+
+fn role(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Role {
+    let Some(text) = table.text(mistakes, "trusted_role", false) else { return Role::Admin };
+    Role::ALL.into_iter().find(|role| role.name() == text).unwrap_or_else(|| {
+        let place = table.place("trusted_role");
+        mistakes
+            .at(place, format!("trusted_role must be \"view\", \"operate\" or \"admin\", not \"{text}\"."));
+        Role::View
+    })
 }
 
 /// An address, or an address and a prefix length that fits it.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use source::Environment;
 
+use crate::access::Role;
 use crate::secret::Secret;
 
 /// Exit code of every command whose configuration is wrong (`EX_USAGE` of sysexits).
@@ -64,6 +65,11 @@ pub struct AccessConfig {
     pub force_logins: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
+    /// What callers from trusted addresses may do.
+    pub trusted_role: Role,
+    /// Users who may only look, and users who may print and steer but not change users and keys.
+    pub viewers: Vec<String>,
+    pub operators: Vec<String>,
 }
 
 /// The printer's protocol.

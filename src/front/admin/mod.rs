@@ -4,21 +4,27 @@
 
 mod status;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::Html;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, Gate, Role, gate};
 use crate::station::Stations;
 
-/// The routes of the gateway's port; `apis` are the printers' own, by name.
-pub fn router(stations: Stations, apis: Vec<(String, Router)>) -> Router {
+/// The routes of the gateway's port; `apis` are the printers' own, by name, and judge their callers themselves.
+pub fn router(stations: Stations, apis: Vec<(String, Router)>, access: &Arc<Access>) -> Router {
+    let guard = Gate { access: access.clone(), write: Role::Admin };
+    let guarded = Router::new().route("/status", get(status::status)).layer(from_fn_with_state(guard, gate));
     let own = Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
-        .route("/status", get(status::status))
+        .merge(guarded)
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(stations);

@@ -8,7 +8,6 @@
 //! [`Endpoint`] is the printer's API with its background tasks; [`router`] mounts it at the root of the printer's own
 //! port and below `/printers/<name>/` on the gateway's port.
 
-mod access;
 mod args;
 mod cors;
 mod download;
@@ -20,13 +19,13 @@ mod http;
 mod identity;
 mod klippy;
 mod methods;
-mod network;
 mod octoprint;
 mod rpc;
 mod socket;
 mod stores;
 mod subscribe;
 mod upload;
+mod users;
 mod view;
 mod web;
 
@@ -38,22 +37,12 @@ use axum::extract::DefaultBodyLimit;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::secret::Secret;
+use crate::access::Access;
 use crate::station::Station;
-
-pub use network::Cidr;
 
 /// What the configuration says of all Moonraker endpoints.
 #[derive(Debug, Clone)]
 pub struct MoonrakerConfig {
-    /// 32 lower-case hex characters; made at the first start and kept in the store where it is not set.
-    pub api_key: Option<Secret>,
-    /// Addresses that need no credentials (moonraker.md 2.3).
-    pub trusted_clients: Vec<Cidr>,
-    /// Origins of web pages that may call, `*` matches anything; private addresses pass besides.
-    pub cors_domains: Vec<String>,
-    /// Trusted addresses need a login too, as soon as there are users.
-    pub force_logins: bool,
     /// A built Mainsail or Fluidd; a plain status page where there is none.
     pub web_root: Option<PathBuf>,
     /// Files of the web UIs (themes), listed as root `config`; nothing of the gateway's own configuration.
@@ -65,16 +54,7 @@ pub struct MoonrakerConfig {
 
 impl Default for MoonrakerConfig {
     fn default() -> Self {
-        Self {
-            api_key: None,
-            trusted_clients: network::private_networks(),
-            cors_domains: cors::DEFAULT_DOMAINS.iter().map(|&domain| domain.to_owned()).collect(),
-            force_logins: false,
-            web_root: None,
-            config_root: None,
-            max_upload: 1 << 30,
-            max_sockets: 50,
-        }
+        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 50 }
     }
 }
 
@@ -82,7 +62,7 @@ impl Default for MoonrakerConfig {
 pub struct Endpoint {
     station: Station,
     config: Arc<MoonrakerConfig>,
-    access: access::Access,
+    access: Arc<Access>,
     hub: socket::Hub,
     feed: feed::Feed,
     stores: Mutex<stores::TemperatureStore>,
@@ -102,10 +82,15 @@ impl Endpoint {
     }
 
     /// Starts the background tasks of the endpoint, which end with `cancel`.
-    pub fn start(station: Station, config: Arc<MoonrakerConfig>, cancel: CancellationToken) -> Arc<Self> {
+    pub fn start(
+        station: Station,
+        config: Arc<MoonrakerConfig>,
+        access: Arc<Access>,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
         let endpoint = Arc::new(Self {
-            access: access::Access::new(&config, &station.store),
-            hub: socket::Hub::default(),
+            hub: socket::Hub::new(config.max_sockets),
+            access,
             feed: feed::Feed::new(&station),
             stores: Mutex::default(),
             host: host::Monitor::default(),
@@ -120,6 +105,7 @@ impl Endpoint {
         tokio::spawn(feed::follow_file(endpoint.clone()));
         tokio::spawn(events::run(endpoint.clone()));
         tokio::spawn(host::run(endpoint.clone()));
+        tokio::spawn(users::run(endpoint.clone()));
         endpoint
     }
 }
