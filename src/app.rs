@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings, Role};
-use crate::config::{Config, Kind, PrinterConfig};
+use crate::camera::CameraHub;
+use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
-use crate::front::{admin, marlin, moonraker};
+use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
+use crate::net::server;
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
 use crate::station::{Console, Station, Stations};
@@ -43,6 +45,8 @@ pub enum StartupError {
     Listen { address: SocketAddr, reason: String },
     #[error("{path} cannot be used: {reason}. Check {key} in [gateway].")]
     Directory { path: String, reason: String, key: &'static str },
+    #[error("HTTPS: {0}. Check tls, tls_cert and tls_key in [gateway].")]
+    Tls(#[from] server::CertificateError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
     #[error("printer \"{name}\": {reason}")]
@@ -121,6 +125,7 @@ impl App {
         listeners: Vec<TcpListener>,
         gateway: TcpListener,
     ) -> Result<(), StartupError> {
+        let ports = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
         let access = Access::open(access_settings(config), &self.store);
         let endpoint_config = Arc::new(endpoint_config(config));
         let mut endpoints = Vec::new();
@@ -128,13 +133,19 @@ impl App {
             let port = port_of(&listener);
             let station = self.station(config, printer, port).await?;
             let pty = self.open_pty(config, printer, &station)?;
+            let cameras = webcam::router(
+                station.camera.clone(),
+                webcam::WebcamOptions { shutdown: self.cancel.clone() },
+            );
             let endpoint = moonraker::Endpoint::start(
                 station.clone(),
                 endpoint_config.clone(),
+                cameras,
                 access.clone(),
                 self.cancel.clone(),
             );
-            self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
+            let router = moonraker::router(endpoint.clone());
+            self.tasks.spawn(server::serve(listener, router, ports.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
         }
@@ -143,7 +154,7 @@ impl App {
             .iter()
             .map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
         let router = admin::router(stations, routers.collect(), &access);
-        self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
+        self.tasks.spawn(server::serve(gateway, router, ports, self.cancel.clone()));
         Ok(())
     }
 
@@ -181,6 +192,12 @@ impl App {
             JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
         )
         .map_err(|error| failed(error.to_string()))?;
+        let camera = CameraHub::new(
+            handle.camera().cloned(),
+            handle.capabilities().camera,
+            &self.tasks,
+            self.cancel.clone(),
+        );
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
         Ok(Station {
@@ -189,6 +206,7 @@ impl App {
             jobs,
             store: self.store.clone(),
             console,
+            camera,
             moonraker_port: port,
         })
     }
@@ -304,6 +322,24 @@ fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> 
             },
         })),
     }
+}
+
+/// What the ports show, if they are to speak HTTPS.
+fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupError> {
+    let gateway = &config.gateway;
+    Ok(match &gateway.tls {
+        Tls::Off => None,
+        Tls::Files { certificate, key } => Some(server::from_files(certificate, key)?),
+        Tls::SelfSigned => {
+            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+            let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+            names.extend(host.into_iter().flat_map(|name| [format!("{name}.local"), name]));
+            if !gateway.listen.is_unspecified() {
+                names.push(gateway.listen.to_string());
+            }
+            Some(server::self_signed(&gateway.state_dir.join("tls"), &names)?)
+        }
+    })
 }
 
 fn access_settings(config: &Config) -> AccessSettings {

@@ -17,10 +17,9 @@ pub fn init(filter: Option<&str>) {
     let mut directives = EnvFilter::try_new(base).unwrap_or_else(|_| EnvFilter::new("info"));
     for cap in CAPS {
         let library = cap.split('=').next().unwrap_or(cap);
-        if base.contains("trace") || base.contains("debug") || base.contains(library) {
-            if let Ok(directive) = cap.parse() {
-                directives = directives.add_directive(directive);
-            }
+        let asked_for = base.contains("trace") || base.contains("debug") || base.contains(library);
+        if asked_for && let Ok(directive) = cap.parse() {
+            directives = directives.add_directive(directive);
         }
     }
     let already_set = tracing_subscriber::fmt()

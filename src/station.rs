@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::camera::CameraHub;
 use crate::jobs::Jobs;
 use crate::library::Library;
 use crate::model::{ConsoleLine, Speaker};
@@ -17,6 +18,7 @@ pub struct Station {
     pub jobs: Jobs,
     pub store: Store,
     pub console: Console,
+    pub camera: CameraHub,
     /// The printer's own Moonraker port, 0 where it has none.
     pub moonraker_port: u16,
 }

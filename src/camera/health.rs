@@ -45,6 +45,30 @@ pub struct Health {
     pub opened: u64,
 }
 
+impl Health {
+    /// Of a printer without camera.
+    pub(super) fn absent(kind: CameraKind, reason: String) -> Self {
+        let (status, reading) = (Status { reason: Some(reason), ..Status::default() }, Reading::default());
+        Self::of(kind, status, reading, 0)
+    }
+
+    pub(super) fn of(kind: CameraKind, status: Status, reading: Reading, viewers: usize) -> Self {
+        let open = status.phase == Phase::Open;
+        Self {
+            kind,
+            phase: status.phase,
+            open,
+            viewers,
+            last_frame_age: reading.last_frame_age,
+            fps: if open { reading.fps } else { 0.0 },
+            reason: status.reason,
+            frames: reading.frames,
+            discarded: reading.discarded,
+            opened: status.opened,
+        }
+    }
+}
+
 /// The state of the connection that viewers wait on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Status {

@@ -14,7 +14,9 @@ use super::demand::Seat;
 use super::frame::Frame;
 use super::health::{Health, Phase, Status};
 use super::scale::Scaler;
+use super::transcode::Transcoder;
 use super::upstream::{Outlet, Upstream};
+use super::video::{Video, VideoViewer};
 use crate::model::CameraKind;
 use crate::printer::io::{CameraError, CameraSource};
 
@@ -63,6 +65,8 @@ struct Inner {
     kind: CameraKind,
     /// `None` where the printer has no camera.
     pictures: Option<Channel>,
+    /// Only where the camera sends H.264.
+    video: Option<VideoChannel>,
     scaler: Scaler,
     cancel: CancellationToken,
 }
@@ -72,6 +76,12 @@ struct Inner {
 struct Channel {
     upstream: Arc<Upstream>,
     frames: watch::Receiver<Option<Arc<Frame>>>,
+}
+
+/// H.264 and the connection it comes from.
+struct VideoChannel {
+    upstream: Arc<Upstream>,
+    video: Arc<Video>,
 }
 
 impl Channel {
@@ -86,6 +96,32 @@ impl Channel {
         let upstream = Upstream::new(settings, Outlet::Pictures(sender));
         tasks.spawn(Arc::clone(&upstream).run(source, cancel));
         Self { upstream, frames }
+    }
+}
+
+impl VideoChannel {
+    /// As [`Channel::start`].
+    fn start(
+        source: Arc<dyn CameraSource>,
+        settings: Settings,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        let video = Arc::new(Video::new());
+        let upstream = Upstream::new(settings, Outlet::Video(Arc::clone(&video)));
+        tasks.spawn(Arc::clone(&upstream).run(source, cancel));
+        Self { upstream, video }
+    }
+
+    /// The JPEG channel behind it: a camera of its own, whose connection is a child process.
+    fn pictures(&self, settings: Settings, tasks: &TaskTracker, cancel: CancellationToken) -> Channel {
+        let transcoder = Transcoder {
+            ffmpeg: settings.ffmpeg.clone(),
+            upstream: Arc::clone(&self.upstream),
+            video: Arc::clone(&self.video),
+            cancel: cancel.clone(),
+        };
+        Channel::start(Arc::new(transcoder), settings, tasks, cancel)
     }
 }
 
@@ -108,11 +144,19 @@ impl CameraHub {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
-        let pictures = match (source, kind) {
-            (Some(source), CameraKind::Jpeg) => Some(Channel::start(source, settings, tasks, cancel.clone())),
-            _ => None,
-        };
-        Self { inner: Arc::new(Inner { kind, pictures, scaler: Scaler::default(), cancel }) }
+        let (mut pictures, mut video) = (None, None);
+        match (source, kind) {
+            (Some(source), CameraKind::Jpeg) => {
+                pictures = Some(Channel::start(source, settings, tasks, cancel.clone()));
+            }
+            (Some(source), CameraKind::H264) => {
+                let channel = VideoChannel::start(source, settings.clone(), tasks, cancel.clone());
+                pictures = Some(channel.pictures(settings, tasks, cancel.clone()));
+                video = Some(channel);
+            }
+            _ => {}
+        }
+        Self { inner: Arc::new(Inner { kind, pictures, video, scaler: Scaler::default(), cancel }) }
     }
 
     /// What the printer's camera sends; `None` where there is no camera.
@@ -150,40 +194,65 @@ impl CameraHub {
         self.inner.scaler.shrink(frame, width).await
     }
 
-    /// The state of the camera now.
-    pub fn health(&self) -> Health {
-        let Some(channel) = &self.inner.pictures else {
-            return Health {
-                kind: self.inner.kind,
-                phase: Phase::Closed,
-                open: false,
-                viewers: 0,
-                last_frame_age: None,
-                fps: 0.0,
-                reason: Some(no_camera().to_string()),
-                frames: 0,
-                discarded: 0,
-                opened: 0,
-            };
-        };
-        health(self.inner.kind, &channel.upstream)
+    /// A new viewer of H.264, beginning with the last key picture (`replay`) or with the next one.
+    ///
+    /// # Errors
+    /// [`CameraError::Blocked`] where the camera sends none.
+    pub fn video(&self, replay: bool) -> Result<VideoViewer, CameraError> {
+        let channel = self.video_channel()?;
+        Ok(VideoViewer::new(&channel.upstream, &channel.video, replay, self.inner.cancel.clone()))
     }
-}
 
-fn health(kind: CameraKind, upstream: &Upstream) -> Health {
-    let status = upstream.status.borrow().clone();
-    let reading = upstream.meter.read();
-    Health {
-        kind,
-        phase: status.phase,
-        open: status.phase == Phase::Open,
-        viewers: upstream.demand.viewers(),
-        last_frame_age: reading.last_frame_age,
-        fps: if status.phase == Phase::Open { reading.fps } else { 0.0 },
-        reason: status.reason,
-        frames: reading.frames,
-        discarded: reading.discarded,
-        opened: status.opened,
+    /// The live HLS playlist, which names `init-N.mp4` and `seg-N.m4s`; waits for the first segment.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn playlist(&self) -> Result<String, CameraError> {
+        let channel = self.video_channel()?;
+        let waiting = channel.upstream.demand.wait();
+        let mut segments = channel.video.segments();
+        // A playlist of an earlier connection would have players wait for segments that are gone.
+        if channel.upstream.status.borrow().phase != Phase::Open || channel.video.playlist().is_none() {
+            let finished = async { segments.changed().await.ok() };
+            first(&channel.upstream, finished).await?;
+        }
+        drop(waiting);
+        channel.video.playlist().ok_or_else(|| CameraError::Lost("no video yet".to_owned()))
+    }
+
+    /// HLS segment `number`, while it is kept.
+    pub fn segment(&self, number: u64) -> Option<Bytes> {
+        let channel = self.inner.video.as_ref()?;
+        channel.upstream.demand.touch();
+        channel.video.segment(number)
+    }
+
+    /// The initialisation segment of `generation`, while it is kept.
+    pub fn initialization(&self, generation: u64) -> Option<Bytes> {
+        self.inner.video.as_ref()?.video.initialization(generation)
+    }
+
+    fn video_channel(&self) -> Result<&VideoChannel, CameraError> {
+        self.inner.video.as_ref().ok_or_else(|| match self.inner.pictures {
+            Some(_) => CameraError::Blocked("this camera sends JPEG pictures, no video".to_owned()),
+            None => no_camera(),
+        })
+    }
+
+    /// The state of the camera now. For an H.264 camera these are the figures of the video; a reason of the JPEG
+    /// conversion is told where the video has none.
+    pub fn health(&self) -> Health {
+        let inner = &self.inner;
+        let Some(pictures) = &inner.pictures else {
+            return Health::absent(inner.kind, no_camera().to_string());
+        };
+        let Some(video) = &inner.video else { return pictures.upstream.health(inner.kind) };
+        let mut health = video.upstream.health(inner.kind);
+        let converted = pictures.upstream.health(inner.kind);
+        // The conversion is itself one viewer of the video.
+        health.viewers = (health.viewers + converted.viewers).saturating_sub(usize::from(converted.open));
+        health.reason = health.reason.or(converted.reason);
+        health
     }
 }
 
@@ -229,15 +298,8 @@ impl Viewer {
             return Ok(frame);
         }
         let upstream = Arc::clone(&self.upstream);
-        let limit = upstream.settings.first_picture;
         self.fresh = false;
-        tokio::select! {
-            frame = timeout(limit, self.next()) => match frame {
-                Ok(frame) => frame.ok_or_else(|| CameraError::Lost("the gateway is stopping".to_owned())),
-                Err(_) => Err(CameraError::Lost(format!("no picture within {} s", limit.as_secs()))),
-            },
-            error = dark(&upstream) => Err(error),
-        }
+        first(&upstream, self.next()).await
     }
 
     /// The last picture if it is not older than `max_age`.
@@ -248,8 +310,23 @@ impl Viewer {
     }
 }
 
+/// What comes first: the picture, the reason of a failed attempt, or the end of patience.
+pub(super) async fn first<T>(
+    upstream: &Upstream,
+    next: impl Future<Output = Option<T>>,
+) -> Result<T, CameraError> {
+    let limit = upstream.settings.first_picture;
+    tokio::select! {
+        next = timeout(limit, next) => match next {
+            Ok(next) => next.ok_or_else(|| CameraError::Lost("the gateway is stopping".to_owned())),
+            Err(_) => Err(CameraError::Lost(format!("no picture within {} s", limit.as_secs()))),
+        },
+        error = dark(upstream) => Err(error),
+    }
+}
+
 /// Returns the reason once an attempt has failed.
-pub(super) async fn dark(upstream: &Upstream) -> CameraError {
+async fn dark(upstream: &Upstream) -> CameraError {
     let mut status = upstream.status.subscribe();
     let failed = status.wait_for(|status| status.phase == Phase::Waiting).await;
     match failed.as_deref() {

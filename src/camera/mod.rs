@@ -9,18 +9,30 @@
 //! | [`hub`] | what viewers see: pictures, snapshots, health |
 //! | `upstream` | the one connection: open, stall, back off, close |
 //! | `demand` | who watches, and until when the connection is wanted |
+//! | `video` | H.264 passed on: queue, last group of pictures, formats |
+//! | `hls`, `mp4`, `h264`, `timeline` | live playlist, fragments, parameter sets, sane times |
+//! | `transcode` | JPEG of H.264 by a child ffmpeg |
+//! | [`timelapse`] | a picture at each layer, as zip or MP4 |
 //! | `scale` | smaller pictures on request |
 
 mod demand;
 mod frame;
+mod h264;
 mod health;
+mod hls;
 pub mod hub;
+mod mp4;
 mod scale;
+pub mod timelapse;
+mod timeline;
+mod transcode;
 mod upstream;
+mod video;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use frame::Frame;
 pub use health::{Health, Phase};
 pub use hub::{CameraHub, Settings, Viewer};
+pub use video::{Sample, VideoViewer};

@@ -11,11 +11,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::demand::Demand;
-use super::frame::{Frame, plausible};
-use super::health::{Meter, Phase, Status};
+use super::frame::{FRAME_LIMIT, Frame, plausible};
+use super::health::{Health, Meter, Phase, Status};
 use super::hub::Settings;
+use super::video::Video;
+use crate::model::CameraKind;
 use crate::net::backoff::Backoff;
-use crate::printer::io::{CameraError, CameraFeed, CameraSource};
+use crate::printer::io::{AccessUnit, CameraError, CameraFeed, CameraSource};
 
 /// A printer needs a moment to free the slot of the connection that just closed.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -35,6 +37,8 @@ pub(super) struct Upstream {
 pub(super) enum Outlet {
     /// The latest one wins.
     Pictures(watch::Sender<Option<Arc<Frame>>>),
+    /// Each one counts.
+    Video(Arc<Video>),
 }
 
 /// Why a connection ended.
@@ -68,6 +72,9 @@ impl Upstream {
                 End::Cancelled => break,
                 End::Idle => {
                     self.phase(Phase::Closed);
+                    if let Outlet::Video(video) = &self.outlet {
+                        video.restart();
+                    }
                     SETTLE
                 }
                 End::Fault(error) => {
@@ -87,6 +94,11 @@ impl Upstream {
             self.phase(Phase::Closed);
         }
         self.status.send_modify(|status| *status = Status { opened: status.opened, ..Status::default() });
+    }
+
+    /// The connection's state and figures.
+    pub fn health(&self, kind: CameraKind) -> Health {
+        Health::of(kind, self.status.borrow().clone(), self.meter.read(), self.demand.viewers())
     }
 
     fn phase(&self, phase: Phase) {
@@ -141,6 +153,13 @@ impl Upstream {
             match (feed, &self.outlet) {
                 (CameraFeed::Jpeg(feed), Outlet::Pictures(pictures)) => {
                     self.pump(feed, |data| self.picture(pictures, data)).await
+                }
+                (CameraFeed::H264(feed), Outlet::Video(video)) => {
+                    video.restart();
+                    self.pump(feed, |unit| self.unit(video, unit)).await
+                }
+                (CameraFeed::Jpeg(_), Outlet::Video(_)) => {
+                    blocked("the camera sends JPEG, H.264 was expected")
                 }
                 (CameraFeed::H264(_), Outlet::Pictures(_)) => {
                     blocked("the camera sends H.264, JPEG was expected")
@@ -199,6 +218,14 @@ impl Upstream {
         if good {
             let number = self.meter.frame();
             pictures.send_replace(Some(Arc::new(Frame::new(data, number))));
+        }
+        good
+    }
+
+    fn unit(&self, video: &Video, unit: AccessUnit) -> bool {
+        let good = unit.data.len() <= FRAME_LIMIT && video.accept(unit);
+        if good {
+            self.meter.frame();
         }
         good
     }

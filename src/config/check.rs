@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Mistakes, Section};
 use super::{
     AccessConfig, Config, ConfigError, Environment, GATEWAY_PORT, GatewayConfig, Kind, MOONRAKER_PORT,
-    PortConfig, PrinterConfig, PtyConfig, StreamedPrints,
+    PortConfig, PrinterConfig, PtyConfig, StreamedPrints, Tls,
 };
 use crate::access::Role;
 use crate::model::text::nearest;
@@ -104,6 +104,7 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
         port: table.port(mistakes, "port").unwrap_or(GATEWAY_PORT),
         state_dir: path(&mut table, mistakes, "state_dir").unwrap_or_else(|| environment.state_dir()),
         runtime_dir: path(&mut table, mistakes, "runtime_dir").unwrap_or_else(|| environment.runtime_dir()),
+        tls: tls(&mut table, mistakes),
         web_root,
         announce: table.flag(mistakes, "announce", false),
         max_upload: table.number(mistakes, "max_upload_mb", 1..=1 << 20).unwrap_or(2048) << 20,
@@ -111,6 +112,27 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
     };
     table.finish(mistakes);
     config
+}
+
+fn tls(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Tls {
+    let mode = table.text(mistakes, "tls", false);
+    let certificate = table.text(mistakes, "tls_cert", false).map(PathBuf::from);
+    let key = table.text(mistakes, "tls_key", false).map(PathBuf::from);
+    match (mode.as_deref(), certificate, key) {
+        (None | Some("off"), None, None) => Tls::Off,
+        (Some("self-signed"), None, None) => Tls::SelfSigned,
+        (None, Some(certificate), Some(key)) => Tls::Files { certificate, key },
+        (None, _, _) => {
+            let span = table.span();
+            mistakes.at(span, "tls_cert and tls_key in [gateway] go together: name both files.");
+            Tls::Off
+        }
+        (Some(_), _, _) => {
+            let place = table.place("tls");
+            mistakes.at(place, "tls in [gateway] must be \"self-signed\" or \"off\"; a certificate of your own is named by tls_cert and tls_key instead.");
+            Tls::Off
+        }
+    }
 }
 
 /// Networks that real installations trust (moonraker.md 2.3).

@@ -42,6 +42,8 @@ pub struct GatewayConfig {
     pub port: u16,
     /// Database, libraries, keys.
     pub state_dir: PathBuf,
+    /// HTTPS on all ports.
+    pub tls: Tls,
     /// Links to the ptys.
     pub runtime_dir: PathBuf,
     /// A built Mainsail or Fluidd to serve at `/` of each printer's port.
@@ -52,6 +54,17 @@ pub struct GatewayConfig {
     pub max_upload: u64,
     /// Bytes that must stay free on the disk of the library.
     pub min_free: u64,
+}
+
+/// Whether the ports speak HTTPS, and with which certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tls {
+    #[default]
+    Off,
+    /// One that the gateway makes and keeps in its state directory.
+    SelfSigned,
+    /// PEM files of the user.
+    Files { certificate: PathBuf, key: PathBuf },
 }
 
 /// Who may use the endpoints, in Moonraker's own terms.

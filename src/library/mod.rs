@@ -121,8 +121,9 @@ pub struct FileRecord {
 
 impl FileRecord {
     /// The identifier by which the printer skips the object of this name.
-    pub fn object_id(&self, _name: &str) -> Option<u32> {
-        None
+    pub fn object_id(&self, name: &str) -> Option<u32> {
+        let named = crate::metadata::named_objects(&self.metadata, self.plate);
+        named.into_iter().find(|object| object.name.eq_ignore_ascii_case(name)).map(|object| object.id)
     }
 }
 

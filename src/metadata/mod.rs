@@ -18,6 +18,7 @@ mod archive;
 mod comments;
 mod gcode;
 pub mod inject;
+mod objects;
 pub mod package;
 mod slice_info;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod types;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
+pub use objects::{NamedObject, named_objects};
 pub use types::{FilamentUse, FileMetadata, MetadataError, ObjectInfo, PlateInfo, Thumbnail};
 
 /// Reads what a file says about itself; archives are told from G-code by their first bytes.

@@ -432,10 +432,10 @@ async fn the_camera_shows_pictures_to_one_viewer() {
     let CameraFeed::Jpeg(mut pictures) = camera.open().await.expect("socket") else { panic!("pictures") };
     assert!(matches!(pictures.next().await, Some(Err(CameraError::Blocked(_)))));
     assert!(pictures.next().await.is_none());
-    assert!(
-        run(simulator("x1c", |_| {}).await, |_| {}).handle.camera().is_none(),
-        "RTSP models have another kind"
-    );
+    let closed = run(simulator("x1c", |_| {}).await, |_| {});
+    let opened = closed.handle.camera().expect("an RTSP camera").open().await;
+    let Err(CameraError::Blocked(remedy)) = opened else { panic!("nothing listens at the RTSP port") };
+    assert!(remedy.contains("LAN Only Liveview"), "{remedy}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

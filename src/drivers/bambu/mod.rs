@@ -25,6 +25,7 @@ mod models;
 mod pending;
 mod reduce;
 mod repair;
+mod rtsp;
 mod session;
 mod stages;
 mod start;
@@ -42,7 +43,7 @@ use tokio::sync::watch;
 
 use crate::model::CameraKind;
 use crate::net::tls::{Pin, PrinterTls};
-use crate::printer::DriverParts;
+use crate::printer::{CameraSource, DriverParts};
 use crate::secret::Secret;
 
 /// User name of every LAN service of a printer.
@@ -179,8 +180,11 @@ pub fn parts(config: BambuConfig) -> DriverParts {
         serial: &shared.config.serial,
         ..models::Clues::default()
     });
-    let camera = (row.camera == CameraKind::Jpeg)
-        .then(|| Arc::new(camera::JpegCamera::new(shared.clone())) as Arc<dyn crate::printer::CameraSource>);
+    let camera: Option<Arc<dyn CameraSource>> = match row.camera {
+        CameraKind::None => None,
+        CameraKind::Jpeg => Some(Arc::new(camera::JpegCamera::new(shared.clone()))),
+        CameraKind::H264 => Some(Arc::new(rtsp::RtspsCamera::new(shared.clone()))),
+    };
     DriverParts {
         capabilities: row.capabilities(&Value::Null),
         driver: Box::new(link::BambuDriver::new(shared.clone(), row)),

@@ -12,8 +12,6 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Html;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, Gate, Role, gate};
 use crate::station::Stations;
@@ -28,22 +26,7 @@ pub fn router(stations: Stations, apis: Vec<(String, Router)>, access: &Arc<Acce
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(stations);
-    apis.into_iter().fold(own, |router, (name, api)| router.nest(&format!("/printers/{name}"), api))
-}
-
-/// Serves until `cancel`; open streams end with it.
-pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
-    let stopped = cancel.clone();
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let serving = axum::serve(listener, service);
-    tokio::select! {
-        () = stopped.cancelled() => {}
-        ended = serving => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "The gateway's port closed.");
-            }
-        }
-    }
+    apis.into_iter().fold(own, |router, (name, api)| router.nest_service(&format!("/printers/{name}"), api))
 }
 
 /// Ready as soon as the listeners are open, which they are when this answers.

@@ -236,5 +236,6 @@ async fn read_file(endpoint: &Endpoint, path: &str) -> Option<Arc<JobFile>> {
         size: record.entry.size,
         plate: record.plate,
         metadata: serde_json::to_value(&record.metadata).unwrap_or_default(),
+        objects: crate::metadata::named_objects(&record.metadata, record.plate),
     }))
 }

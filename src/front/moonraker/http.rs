@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::args::{Args, query_pairs};
 use super::error::RpcError;
@@ -15,6 +16,7 @@ use super::methods::{self, PathMatch};
 use super::rpc::{self, Call, Caller};
 use super::{Endpoint, cors, download, octoprint, socket, upload, web};
 use crate::access::{Identity, Role};
+use crate::net::server::OverTls;
 
 /// Largest body of a request that is no upload: database items of the UIs reach 200 kB.
 const LARGEST_BODY: usize = 8 << 20;
@@ -68,6 +70,11 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let (args, caller) = args;
         let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
         return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
+    }
+    if path == "/webcam" || path.starts_with("/webcam/") {
+        allow(endpoint, judged?.as_ref(), Role::View, &parts)?;
+        let answered = endpoint.mounted.clone().oneshot(Request::from_parts(parts, body)).await;
+        return answered.map_err(|never| match never {});
     }
     if !path.starts_with("/server/")
         && !path.starts_with("/api/")
@@ -189,11 +196,12 @@ async fn arguments(
 }
 
 /// Scheme, host and mount prefix under which the client reaches us.
-fn base_url(parts: &Parts, path: &str) -> String {
+pub fn base_url(parts: &Parts, path: &str) -> String {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let host =
         text("host").filter(|host| host.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\".contains(c)));
-    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    let secure = parts.extensions.get::<OverTls>().is_some() || text("x-forwarded-proto") == Some("https");
+    let scheme = if secure { "https" } else { "http" };
     let full = parts.extensions.get::<OriginalUri>().map(|uri| uri.path().to_owned());
     let prefix = full.as_deref().and_then(|full| full.strip_suffix(path)).unwrap_or_default();
     format!("{scheme}://{}{prefix}", host.unwrap_or("localhost"))

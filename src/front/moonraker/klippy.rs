@@ -1,6 +1,6 @@
 //! The link and the permission told as Klipper's state (moonraker.md 2.7, section 5).
 
-use crate::model::{Control, LinkPhase, PrinterState};
+use crate::model::{Control, DeviceStage, LinkPhase, PrinterState};
 
 /// What the user asked of the connection itself; stays until it is taken back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +45,9 @@ impl Klippy {
                 Self { connected: true, state: "ready", message }
             }
             (LinkPhase::Off, None) => Self::disconnected("The gateway does not run this printer's connection."),
-            (_, Some(fault)) if fault.permanent => {
+            // What the user must mend, and a printer that never answered since the gateway began (a wrong address
+            // more likely than a printer that is off), is told in full; one that went away is waited for.
+            (_, Some(fault)) if fault.permanent || never_seen(state) => {
                 Self { connected: true, state: "error", message: fault.sentence() }
             }
             (_, Some(fault)) => Self::disconnected(&fault.sentence()),
@@ -77,6 +79,11 @@ impl Klippy {
     }
 }
 
+/// No report has come since the gateway began.
+fn never_seen(state: &PrinterState) -> bool {
+    state.device.job.stage == DeviceStage::Unknown
+}
+
 /// The notifications that a change asks for, in order; none when clients see the same.
 pub fn notifications(before: &Klippy, after: &Klippy) -> Vec<&'static str> {
     if before.state == after.state {
@@ -100,6 +107,7 @@ mod tests {
 
     fn state(phase: LinkPhase, permanent: Option<bool>) -> PrinterState {
         let mut state = PrinterState::default();
+        state.device.job.stage = DeviceStage::Idle;
         state.link.phase = phase;
         state.link.fault = permanent.map(|permanent| LinkFault {
             code: "MG-X".to_owned(),
@@ -129,6 +137,14 @@ mod tests {
         );
         let fault = Klippy::of(&state(LinkPhase::Backoff, Some(true)), Gate::Open);
         assert_eq!(fault.message, "No route. Check the address.");
+    }
+
+    #[test]
+    fn a_printer_that_never_answered_is_told_with_its_remedy() {
+        let mut never = state(LinkPhase::Backoff, Some(false));
+        never.device.job.stage = DeviceStage::Unknown;
+        let klippy = Klippy::of(&never, Gate::Open);
+        assert_eq!((klippy.state, klippy.message.as_str()), ("error", "No route. Check the address."));
     }
 
     #[test]

@@ -34,7 +34,6 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
@@ -72,6 +71,8 @@ pub struct Endpoint {
     http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
     /// Keeps write orders of one namespace together (read, change, write).
     database: Mutex<()>,
+    /// Routes of other rooms below this endpoint (cameras), behind the same permission.
+    mounted: Router,
     cancel: CancellationToken,
 }
 
@@ -81,10 +82,11 @@ impl Endpoint {
         self.station.name()
     }
 
-    /// Starts the background tasks of the endpoint, which end with `cancel`.
+    /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
     pub fn start(
         station: Station,
         config: Arc<MoonrakerConfig>,
+        mounted: Router,
         access: Arc<Access>,
         cancel: CancellationToken,
     ) -> Arc<Self> {
@@ -97,6 +99,7 @@ impl Endpoint {
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
+            mounted,
             cancel,
             config,
             station,
@@ -116,21 +119,6 @@ impl Endpoint {
 /// The server must give `ConnectInfo<SocketAddr>`; without it a client counts as a stranger.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     Router::new().fallback(http::handle).layer(DefaultBodyLimit::disable()).with_state(endpoint)
-}
-
-/// Serves the printer's own port until `cancel`.
-pub async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, cancel: CancellationToken) {
-    let service = router(endpoint).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
-    // Upgraded sockets end by the endpoint's own token; a stuck download must not hold up the gateway's end.
-    let grace = async {
-        cancel.cancelled().await;
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    };
-    tokio::select! {
-        result = server => if let Err(error) = result { tracing::error!(%error, "The Moonraker port failed."); },
-        () = grace => {}
-    }
 }
 
 #[cfg(test)]

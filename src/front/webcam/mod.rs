@@ -7,6 +7,7 @@ mod mjpeg;
 mod query;
 #[cfg(test)]
 mod tests;
+mod video;
 
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ pub fn router(hub: CameraHub, options: WebcamOptions) -> Router {
         .route("/webcam/stream.mjpg", get(stream))
         .route("/webcam/snapshot", get(snapshot))
         .route("/webcam/snapshot.jpg", get(snapshot))
+        .route("/webcam/stream.mp4", get(video::progressive))
+        .route("/webcam/hls/index.m3u8", get(video::playlist))
+        .route("/webcam/hls/{file}", get(video::file))
         .route("/webcam/health", get(health))
         .with_state(Webcam { hub, options })
 }

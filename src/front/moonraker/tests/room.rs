@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings};
-use crate::front::moonraker::{Endpoint, MoonrakerConfig, serve};
+use crate::front::moonraker::{Endpoint, MoonrakerConfig, router};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::*;
@@ -209,14 +209,24 @@ impl Room {
         let local = listener.local_addr().unwrap();
         let console = Console::default();
         tokio::spawn(keep(printer.clone(), console.clone()));
-        let station = Station { printer, library, jobs, store, console, moonraker_port: local.port() };
+        let camera = crate::camera::CameraHub::new(
+            None,
+            crate::model::CameraKind::None,
+            &TaskTracker::new(),
+            cancel.clone(),
+        );
+        let station =
+            Station { printer, library, jobs, store, console, camera, moonraker_port: local.port() };
         let endpoint = Endpoint::start(
             station.clone(),
             Arc::new(config),
+            axum::Router::new().route("/webcam/snapshot", axum::routing::get(|| async { "picture" })),
             Access::open(access, &station.store),
             cancel.clone(),
         );
-        tokio::spawn(serve(listener, endpoint.clone(), cancel.clone()));
+        let options = crate::net::server::ServerOptions::default();
+        let routes = router(endpoint.clone());
+        tokio::spawn(crate::net::server::serve(listener, routes, options, cancel.clone()));
         let room = Self { station, endpoint, address: local.to_string(), commands, cancel, _library: folder };
         room.until(|state| state.online()).await;
         room

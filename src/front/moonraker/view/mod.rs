@@ -52,6 +52,8 @@ pub struct JobFile {
     pub plate: Option<u32>,
     /// `metadata::FileMetadata` as JSON.
     pub metadata: Value,
+    /// The objects that can be skipped.
+    pub objects: Vec<crate::metadata::NamedObject>,
 }
 
 /// Load of the gateway's host.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::front::moonraker::klippy::Gate;
+use crate::metadata::NamedObject;
 use crate::model::*;
 
 fn caps() -> Capabilities {
@@ -66,14 +67,11 @@ fn file() -> JobFile {
         path: "sub/cube.gcode".into(),
         size: 10_000,
         plate: Some(2),
-        metadata: json!({"filament_total_mm": 5000.0, "plates": [
-            {"index": 1, "objects": [{"identify_id": 1, "name": "other"}]},
-            {"index": 2, "objects": [
-                {"identify_id": 7, "name": "cube a", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]},
-                {"identify_id": 8, "name": "cube a"},
-                {"name": "without an id"}
-            ]}
-        ]}),
+        metadata: json!({"filament_total_mm": 5000.0}),
+        objects: vec![
+            NamedObject { id: 7, name: "CUBE_A".into(), polygon: vec![[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]] },
+            NamedObject { id: 8, name: "CUBE_A_ID_8".into(), polygon: Vec::new() },
+        ],
     }
 }
 

@@ -1,0 +1,110 @@
+//! Recording a job layer by layer, the limits, and the zip read back.
+
+use std::io::{Cursor, Read};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::camera::tests::jpeg;
+use crate::model::{CameraKind, JobPhase, LinkPhase};
+use crate::printer::io::{CameraError, CameraFeed, CameraSource};
+
+/// A picture every 10 ms.
+struct Steady;
+
+impl CameraSource for Steady {
+    fn open(&self) -> BoxFuture<'_, Result<CameraFeed, CameraError>> {
+        async {
+            let feed = stream::unfold(0_u8, |n| async move {
+                sleep(Duration::from_millis(10)).await;
+                Some((Ok(jpeg(n)), n.wrapping_add(1)))
+            });
+            Ok(CameraFeed::Jpeg(feed.boxed()))
+        }
+        .boxed()
+    }
+}
+
+fn state(phase: JobPhase, layer: u32) -> Arc<PrinterState> {
+    let mut state = PrinterState::default();
+    state.link.phase = LinkPhase::Online;
+    (state.job.serial, state.job.phase, state.job.layer) = (1, phase, Some(layer));
+    Arc::new(state)
+}
+
+async fn until_frames(timelapses: &Timelapses, count: usize) {
+    timeout(Duration::from_secs(20), async {
+        while timelapses.list().await.unwrap().first().map_or(0, |recording| recording.frames) != count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the pictures in time");
+}
+
+#[tokio::test]
+async fn a_job_is_recorded_and_comes_back_as_a_zip() {
+    let home = tempfile::tempdir().unwrap();
+    let timelapses = Timelapses::new(home.path().join("timelapse"), Limits::default());
+    assert_eq!(timelapses.list().await.unwrap(), []);
+    let cancel = CancellationToken::new();
+    let hub = CameraHub::new(Some(Arc::new(Steady)), CameraKind::Jpeg, &TaskTracker::new(), cancel.clone());
+    let (states, watching) = watch::channel(state(JobPhase::Preparing, 0));
+    let (recorder, stop) = (timelapses.clone(), cancel.clone());
+    let id_of = |job: &Job| Some(format!("{:06X}", job.serial));
+    let following = tokio::spawn(async move { recorder.follow(hub, watching, id_of, stop).await });
+    for layer in 1..=3 {
+        states.send_replace(state(JobPhase::Printing, layer));
+        until_frames(&timelapses, layer as usize).await;
+    }
+    states.send_replace(state(JobPhase::Complete, 3));
+    until_frames(&timelapses, 4).await;
+    cancel.cancel();
+    following.await.unwrap();
+    let zip: Vec<u8> =
+        timelapses.zip("000001").await.unwrap().map_ok(Bytes::into).try_concat().await.unwrap();
+    let mut archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
+    let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+    assert_eq!(names, ["layer-00001.jpg", "layer-00002.jpg", "layer-00003.jpg", "layer-00004.jpg"]);
+    let mut picture = Vec::new();
+    archive.by_name("layer-00002.jpg").unwrap().read_to_end(&mut picture).unwrap();
+    assert!(picture.starts_with(&[0xFF, 0xD8, 0xFF]));
+    let missing = timelapses.video("000001", 10, Path::new("/no/such/ffmpeg")).await;
+    assert!(matches!(missing, Err(ExportError::NoEncoder)));
+}
+
+#[tokio::test]
+async fn limits_hold_and_ids_cannot_leave_the_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let timelapses = Timelapses::new(home.path(), Limits { frames: 2, jobs: 2, bytes: 1 << 20 });
+    for id in ["a", "b", "c"] {
+        for layer in 1..=3 {
+            timelapses.keep(id, layer, &jpeg(1)).await.unwrap();
+        }
+        let full = timelapses.keep(id, 4, &jpeg(1)).await.unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+    timelapses.prune("a").await.unwrap();
+    let mut left: Vec<String> =
+        timelapses.list().await.unwrap().into_iter().map(|recording| recording.id).collect();
+    left.sort();
+    assert!(left.contains(&"a".to_owned()) && left.len() <= 3, "the current job stays: {left:?}");
+    let mut tight = timelapses.clone();
+    tight.limits.bytes = 1;
+    tight.prune("a").await.unwrap();
+    assert_eq!(timelapses.list().await.unwrap().len(), 1);
+    for id in ["", "..", "a/b", "../x", &"x".repeat(65)] {
+        assert_eq!(
+            timelapses.keep(id, 1, b"").await.unwrap_err().kind(),
+            io::ErrorKind::InvalidInput,
+            "{id}"
+        );
+        assert!(matches!(timelapses.zip(id).await, Err(ExportError::NotFound)));
+    }
+    timelapses.remove("a").await.unwrap();
+    assert_eq!(timelapses.list().await.unwrap(), []);
+}
