@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -19,14 +20,16 @@ use crate::access::{Access, AccessSettings, Role};
 use crate::camera::CameraHub;
 use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
+use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
+use crate::net::announce::{Announced, Announcer};
 use crate::net::server;
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
-use crate::station::{Console, Station, Stations};
+use crate::station::{Console, Station};
 use crate::store::Store;
 
 /// How long the parts may take to end.
@@ -68,6 +71,8 @@ pub struct Bound {
     pub port: u16,
     pub pty: Option<PathBuf>,
     station: Station,
+    /// For printers whose key is pinned.
+    accept_new_key: Option<admin::AcceptNewKey>,
 }
 
 impl Bound {
@@ -80,6 +85,7 @@ impl Bound {
 pub struct App {
     gateway_port: u16,
     printers: Vec<Bound>,
+    announcer: Option<Announcer>,
     store: Store,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -106,6 +112,7 @@ impl App {
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
             printers: Vec::new(),
+            announcer: None,
             store: store.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
@@ -128,10 +135,16 @@ impl App {
         let ports = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
         let access = Access::open(access_settings(config), &self.store);
         let endpoint_config = Arc::new(endpoint_config(config));
+        let spoolman = config.gateway.spoolman.as_deref();
+        let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
         let mut endpoints = Vec::new();
         for (printer, listener) in config.printers.iter().zip(listeners) {
             let port = port_of(&listener);
-            let station = self.station(config, printer, port).await?;
+            let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
+            let station = self.station(config, printer, port, confirmed.clone()).await?;
+            if let Some(spoolman) = &spoolman {
+                station.jobs.filament().use_inventory(spoolman.clone());
+            }
             let pty = self.open_pty(config, printer, &station)?;
             let cameras = webcam::router(
                 station.camera.clone(),
@@ -147,15 +160,54 @@ impl App {
             let router = moonraker::router(endpoint.clone());
             self.tasks.spawn(server::serve(listener, router, ports.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
-            self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
+            let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
+            self.printers.push(Bound {
+                name: printer.name.clone(),
+                kind: printer.kind,
+                port,
+                pty,
+                station,
+                accept_new_key,
+            });
         }
-        let stations = Stations::new(self.printers.iter().map(|bound| bound.station.clone()).collect());
-        let routers = endpoints
-            .iter()
-            .map(|endpoint| (endpoint.name().to_owned(), moonraker::router(endpoint.clone())));
-        let router = admin::router(stations, routers.collect(), &access);
+        let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
+            let counted = endpoint.clone();
+            admin::Served {
+                station: bound.station.clone(),
+                kind: bound.kind.name(),
+                clients: Arc::new(move || counted.clients()),
+                api: moonraker::router(endpoint),
+                accept_new_key: bound.accept_new_key.clone(),
+            }
+        });
+        let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
         self.tasks.spawn(server::serve(gateway, router, ports, self.cancel.clone()));
+        self.announce(config);
         Ok(())
+    }
+
+    /// Tells the network where the printers are; without that they still work by their address.
+    fn announce(&mut self, config: &Config) {
+        if !config.gateway.announce || config.gateway.listen.is_loopback() {
+            return;
+        }
+        let announced = |bound: &Bound, service| Announced {
+            service,
+            instance: bound.station.printer.title().to_owned(),
+            port: bound.port,
+            facts: vec![("path", "/".to_owned()), ("printer", bound.name.clone())],
+        };
+        let services: Vec<Announced> = ["_moonraker._tcp", "_octoprint._tcp"]
+            .into_iter()
+            .flat_map(|service| self.printers.iter().map(move |bound| announced(bound, service)))
+            .collect();
+        let host =
+            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        match Announcer::start(&services, &host, config.gateway.listen) {
+            Ok(announcer) => self.announcer = Some(announcer),
+            Err(error) => tracing::warn!(%error, "The printers are not announced."),
+        }
     }
 
     /// One printer with its driver and services.
@@ -164,6 +216,7 @@ impl App {
         config: &Config,
         printer: &PrinterConfig,
         port: u16,
+        confirmed: Option<Arc<AtomicBool>>,
     ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
@@ -172,7 +225,7 @@ impl App {
             read_only: printer.read_only,
             allow_vendor: printer.allow_vendor_json,
         };
-        let parts = driver(printer, &self.store).map_err(failed)?;
+        let parts = driver(printer, &self.store, confirmed).map_err(failed)?;
         let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
         let library = Library::start(
             Self::library_dir(&config.gateway.state_dir, &printer.name),
@@ -226,7 +279,6 @@ impl App {
             mode: printer.pty.mode,
             group: printer.pty.group.clone(),
             streamed_prints: printer.streamed_prints,
-            stream_markers: station.printer.capabilities().gcode_markers.clone(),
         })
         .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
@@ -257,6 +309,9 @@ impl App {
 
     /// Ends all parts in order; what does not end in time is dropped.
     pub async fn stop(self) {
+        if let Some(announcer) = self.announcer {
+            announcer.end().await;
+        }
         self.cancel.cancel();
         self.tasks.close();
         if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
@@ -269,7 +324,11 @@ impl App {
 }
 
 /// The driver of one printer from its configuration.
-fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
+pub fn driver(
+    config: &PrinterConfig,
+    store: &Store,
+    confirmed: Option<Arc<AtomicBool>>,
+) -> Result<DriverParts, String> {
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
@@ -294,6 +353,7 @@ fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> 
                 },
                 known_pin,
                 on_pin,
+                new_key_confirmed: confirmed.unwrap_or_default(),
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }
@@ -339,6 +399,18 @@ fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupErro
             }
             Some(server::self_signed(&gateway.state_dir.join("tls"), &names)?)
         }
+    })
+}
+
+/// The stored key goes at once, the one in use at the next connection, which comes at once too.
+fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
+    let station = station.clone();
+    Arc::new(move || {
+        if let Err(error) = station.store.delete(PINS, station.name()) {
+            tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
+        }
+        confirmed.store(true, Ordering::Relaxed);
+        station.printer.reconnect();
     })
 }
 

@@ -1,5 +1,7 @@
 """The life of a print, from either side."""
 
+from pathlib import Path
+
 from harness.moonraker import Moonraker, http
 from harness.waiting import holds_for, wait_for
 
@@ -157,6 +159,22 @@ def test_connect_during_a_print(server, idle_printer, moonraker):
     assert server.trouble(since) == []
 
 
+def test_pause_before_the_job_has_begun(octoprint, cube, moonraker):
+    """Pressed while the gateway still sends the file or the printer unpacks it: paused as soon as it begins."""
+    octoprint.select(cube, start=True)
+    octoprint.wait_state("Printing")
+    octoprint.pause()
+    octoprint.wait_state("Paused", seconds=8)
+    wait_for(lambda: moonraker.print_state() == "paused", "the printer pauses", 60)
+    holds_for(lambda: octoprint.state() == "Paused", "Paused", 3)
+    octoprint.resume()
+    octoprint.wait_state("Printing")
+    wait_for(lambda: moonraker.print_state() == "printing", "the printer goes on", 60)
+    octoprint.cancel()
+    octoprint.wait_state("Operational")
+    wait_for(lambda: moonraker.print_state() == "cancelled", "the printer stops", 60)
+
+
 def test_second_start_is_refused(printing, cube, moonraker):
     before = moonraker.call("server.history.list", {"limit": 0})["count"]
     answer = printing.request("POST", f"/api/files/{printing.storage}/{cube['path'].lstrip('/')}", json={"command": "select", "print": True})
@@ -191,6 +209,36 @@ def test_streamed_file_that_is_not_sliced_is_refused(octoprint, moonraker):
     octoprint.upload("stub.gcode", STUB, select="true", print="true")
     wait_for(lambda: any("action:notification" in line for line in octoprint.received(since)), "a notification", 30)
     octoprint.wait_state("Operational", "Paused", seconds=60)
+    assert moonraker.print_state() == "standby", "nothing was started"
+
+
+# Real output of a slicer for no particular machine.
+GENERIC = Path(__file__).resolve().parents[2] / "fixtures/gcode/prusaslicer-2.5.0/box.gcode"
+
+
+def test_streamed_file_of_a_generic_profile(octoprint, moonraker, printer):
+    """Decision 004: dangerous on a Bambu, and taken by printers whose own files look no different."""
+    since = octoprint.mark()
+    octoprint.upload("generic.gcode", GENERIC.read_bytes(), select="true", print="true")
+    if printer.kind == "bambu":
+        wait_for(lambda: any("not sliced for" in line for line in octoprint.received(since)), "the reason", 60)
+        octoprint.wait_state("Operational", seconds=60)
+        assert moonraker.print_state() == "standby", "nothing was started"
+        return
+    wait_for(lambda: moonraker.print_state() == "printing", "the printer prints it", 120)
+    octoprint.wait_state("Printing", seconds=60)
+    octoprint.cancel()
+    octoprint.wait_state("Operational", seconds=60)
+    wait_for(lambda: moonraker.print_state() == "cancelled", "the printer stops", 60)
+
+
+def test_streamed_file_of_another_machine_is_refused(octoprint, moonraker):
+    """A file that names or changes another machine is refused by every printer."""
+    since = octoprint.mark()
+    foreign = b'M862.3 P "MK3S"\nM92 E400\n' + GENERIC.read_bytes()
+    octoprint.upload("foreign.gcode", foreign, select="true", print="true")
+    wait_for(lambda: any("was not started" in line for line in octoprint.received(since)), "the reason", 60)
+    octoprint.wait_state("Operational", seconds=60)
     assert moonraker.print_state() == "standby", "nothing was started"
 
 

@@ -34,6 +34,9 @@ pub struct DemoArgs {
     /// Which printers, in order: cc1, cc2, or a Bambu model such as p1s, x1c, a1mini, h2d.
     #[arg(long, default_value = FARM)]
     pub printers: String,
+    /// Address of a Spoolman server, as `spoolman` in [gateway].
+    #[arg(long)]
+    pub spoolman: Option<String>,
     /// A built Mainsail or Fluidd to serve at / of each printer's port.
     #[arg(long)]
     pub web_root: Option<PathBuf>,
@@ -186,6 +189,9 @@ fn configuration(
 ) -> anyhow::Result<Config> {
     let mut text =
         format!("[gateway]\nport = {GATEWAY_PORT}\nstate_dir = {:?}\n", state.display().to_string());
+    if let Some(url) = &args.spoolman {
+        text.push_str(&format!("spoolman = {url:?}\n"));
+    }
     if let Some(folder) = &args.web_root {
         text.push_str(&format!("web_root = {:?}\n", folder.display().to_string()));
     }

@@ -1,12 +1,25 @@
 //! The commands of the program. Each has a file; this one names them and maps their ends to exit codes.
 //!
-//! Exit codes are stable: 0 done; 1 failed; 2 the command line is wrong; 64 the configuration is wrong; 69 a port or
-//! directory cannot be had.
+//! Exit codes are stable (docs/ref/cli.md): 0 done; 1 failed or refused; 2 the command line is wrong; 64 the
+//! configuration is wrong; 69 a port, directory or the running gateway cannot be had; 75 the printer is away or busy,
+//! try again later.
+//!
+//! `run`, `check`, `demo`, `simulate`, `discover`, `probe` and `init` do their work themselves; all others are thin
+//! clients of a running gateway.
 
 pub mod check;
+pub mod client;
 pub mod demo;
+pub mod dump;
+pub mod files;
+pub mod generate;
+pub mod init;
+pub mod print;
+pub mod probe;
 pub mod run;
 pub mod simulate;
+pub mod status;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +28,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, EXIT_CONFIG, Environment};
 
+/// It failed, or was refused.
+pub const EXIT_FAILED: u8 = 1;
+/// The printer is away or busy (`EX_TEMPFAIL` of sysexits).
+pub const EXIT_TRY_LATER: u8 = 75;
 /// A port, directory or device that the program needs cannot be had (`EX_UNAVAILABLE` of sysexits).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 
@@ -39,6 +56,36 @@ pub enum Verb {
     Demo(demo::DemoArgs),
     /// Run one simulated printer by itself.
     Simulate(simulate::SimulateArgs),
+    /// Find printers, ask for their codes, test them, and write a configuration.
+    Init(init::InitArgs),
+    /// List the printers of this network.
+    Discover(probe::DiscoverArgs),
+    /// Go through the connection to one printer step by step: what works, what does not, what to do.
+    Probe(probe::ProbeArgs),
+    /// Show the printers.
+    Status(status::StatusArgs),
+    /// Print a file.
+    Print(print::PrintArgs),
+    /// Pause the print.
+    Pause(print::SteerArgs),
+    /// Go on with a paused print.
+    Resume(print::SteerArgs),
+    /// End the print, or the transfer before it.
+    Cancel(print::SteerArgs),
+    /// Take the key that a printer shows next as its own: after a change of its mainboard.
+    Trust(print::SteerArgs),
+    /// Put a file into a printer's library.
+    Upload(files::UploadArgs),
+    /// List what can be printed.
+    Files(files::FilesArgs),
+    /// Show a printer's console and follow it.
+    Console(files::ConsoleArgs),
+    /// Collect what a bug report needs in one file, without secrets.
+    Dump(dump::DumpArgs),
+    /// Write the completions for a shell.
+    Completions(generate::CompletionsArgs),
+    /// Write the manual.
+    Man(generate::ManArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -62,13 +109,65 @@ impl ConfigArgs {
 /// Runs one command to its end.
 pub fn main(cli: Cli) -> ExitCode {
     let environment = Environment::of_process();
-    let quiet = matches!(cli.command, Verb::Demo(_) | Verb::Simulate(_)).then_some("moongate=warn,warn");
+    // The gateway logs what it does; commands answer, and log only what is wrong.
+    let quiet = (!matches!(cli.command, Verb::Run(_))).then_some("moongate=warn,warn");
     crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet));
     match cli.command {
         Verb::Run(args) => run::run(&args, &environment),
         Verb::Check(args) => check::check(&args, &environment),
         Verb::Demo(args) => demo::demo(&args, &environment),
         Verb::Simulate(args) => simulate::simulate(&args),
+        Verb::Init(args) => block_on(init::init(&args, &environment)),
+        Verb::Discover(args) => block_on(probe::discover(&args)),
+        Verb::Probe(args) => block_on(probe::probe(&args, &environment)),
+        Verb::Dump(args) => block_on(dump::dump(&args, &environment)),
+        Verb::Completions(args) => generate::completions(&args),
+        Verb::Man(args) => generate::man(&args),
+        client => block_on(talk(client, &environment)),
+    }
+}
+
+/// The commands that are clients of a running gateway.
+async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
+    let Some(gateway) = verb.gateway() else { return ExitCode::from(EXIT_FAILED) };
+    let client = match client::Client::new(gateway, environment) {
+        Ok(client) => client,
+        Err(error) => return client_failed(&error),
+    };
+    let result = match &verb {
+        Verb::Status(args) => status::status(args, &client).await,
+        Verb::Print(args) => print::print(args, &client).await,
+        Verb::Pause(args) => print::steer("pause", args, &client).await,
+        Verb::Resume(args) => print::steer("resume", args, &client).await,
+        Verb::Cancel(args) => print::steer("cancel", args, &client).await,
+        Verb::Trust(args) => print::trust(args, &client).await,
+        Verb::Upload(args) => files::upload(args, &client).await,
+        Verb::Files(args) => files::files(args, &client).await,
+        Verb::Console(args) => files::console(args, &client).await,
+        _ => Ok(ExitCode::from(EXIT_FAILED)),
+    };
+    result.unwrap_or_else(|error| client_failed(&error))
+}
+
+fn client_failed(error: &client::ClientError) -> ExitCode {
+    eprintln!("moongate: {error}");
+    error.exit()
+}
+
+impl Verb {
+    /// Where the gateway is, for the commands that talk to one.
+    fn gateway(&self) -> Option<&client::GatewayArgs> {
+        match self {
+            Verb::Status(args) => Some(&args.gateway),
+            Verb::Print(args) => Some(&args.gateway),
+            Verb::Pause(args) | Verb::Resume(args) | Verb::Cancel(args) | Verb::Trust(args) => {
+                Some(&args.gateway)
+            }
+            Verb::Upload(args) => Some(&args.gateway),
+            Verb::Files(args) => Some(&args.gateway),
+            Verb::Console(args) => Some(&args.gateway),
+            _ => None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `moongate run`: the gateway itself, until it is asked to stop.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::{ConfigArgs, EXIT_UNAVAILABLE, asked_to_stop, block_on, config_failed};
 use crate::app::{App, AppOptions};
@@ -25,10 +26,26 @@ pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
         };
         tracing::info!(config = %path.display(), gateway_port = app.gateway_port(), printers = app.printers().len(), "Ready.");
         let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        asked_to_stop().await;
+        tokio::select! {
+            () = asked_to_stop() => {}
+            () = tell_watchdog() => {}
+        }
         tracing::info!("Stopping; prints go on at the printers.");
         let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         app.stop().await;
         ExitCode::SUCCESS
     })
+}
+
+/// Tells systemd twice per `WatchdogSec` that the runtime still turns; waits for ever where nobody asked for it.
+///
+/// A worker that blocks starves this task as it starves the printers, so the missing sign restarts the gateway.
+async fn tell_watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut beat = tokio::time::interval((limit / 2).max(Duration::from_millis(100)));
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
 }

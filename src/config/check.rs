@@ -96,6 +96,14 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
             ),
         );
     }
+    let spoolman = table.text(mistakes, "spoolman", false);
+    if let Some(url) = spoolman.as_deref().filter(|url| !is_server(url)) {
+        let place = table.place("spoolman");
+        mistakes.at(
+            place,
+            format!("spoolman \"{url}\" must be the server's address, such as http://192.168.1.5:7912."),
+        );
+    }
     let path = |table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>, key| {
         table.text(mistakes, key, false).map(PathBuf::from)
     };
@@ -106,6 +114,7 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
         runtime_dir: path(&mut table, mistakes, "runtime_dir").unwrap_or_else(|| environment.runtime_dir()),
         tls: tls(&mut table, mistakes),
         web_root,
+        spoolman,
         announce: table.flag(mistakes, "announce", false),
         max_upload: table.number(mistakes, "max_upload_mb", 1..=1 << 20).unwrap_or(2048) << 20,
         min_free: table.number(mistakes, "min_free_mb", 0..=1 << 30).unwrap_or(200) << 20,
@@ -133,6 +142,13 @@ fn tls(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Tls {
             Tls::Off
         }
     }
+}
+
+/// `http://host[:port]`, with a path below which the server is mounted or without.
+fn is_server(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    !authority.is_empty() && !url.contains(['?', '#', '@']) && !url.chars().any(char::is_whitespace)
 }
 
 /// Networks that real installations trust (moonraker.md 2.3).

@@ -52,6 +52,8 @@ pub struct GatewayConfig {
     pub announce: bool,
     /// Largest upload in bytes.
     pub max_upload: u64,
+    /// Address of a Spoolman server (`http://host:7912`).
+    pub spoolman: Option<String>,
     /// Bytes that must stay free on the disk of the library.
     pub min_free: u64,
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
-use super::{Line, parse};
+use super::{Line, filament_words, parse};
 use crate::jobs::StartRequest;
 use crate::model::{Capabilities, Command, CommandError, JobPhase, Outcome, PrinterState};
 use crate::station::Station;
@@ -80,6 +80,7 @@ async fn run_line(
             Ok(())
         }
         Intent::Job(word) => job(station, word, reply).await,
+        Intent::Filament(words) => filament_words::run(station, words, reply).await,
         Intent::Note(text) => {
             if !text.is_empty() {
                 reply(Reply::Info(text));
@@ -99,10 +100,11 @@ pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
 }
 
-/// Sends one command; a cancel also ends transfers and starts that are under way.
+/// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
+        Command::EmergencyStop => station.jobs.emergency_stop().await,
         Command::Refresh => {
             station.printer.reconnect();
             if station.printer.state().online() {
@@ -115,7 +117,7 @@ pub async fn send(station: &Station, command: Command) -> Result<Outcome, Comman
     }
 }
 
-fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
+pub(super) fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
     if let Some(text) = outcome.note {
         reply(Reply::Info(text));
     }
@@ -286,3 +288,7 @@ pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, S
 pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<String> {
     help::words(caps, state).into_iter().filter(|word| word.button).map(|word| word.name.to_owned()).collect()
 }
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

@@ -37,6 +37,7 @@ pub struct Machine {
     pub files: BTreeMap<String, u64>,
     pub starts: Vec<StartJob>,
     pub cancels: usize,
+    pub pauses: usize,
     pub uploads: Vec<String>,
     pub deleted: Vec<String>,
     pub listings: usize,
@@ -151,6 +152,10 @@ impl Fake {
                         return Err(CommandError::Refused { code: "E7".into(), text: "No bed.".into() });
                     }
                 }
+                ok
+            }
+            Command::Pause => {
+                self.machine().pauses += 1;
                 ok
             }
             Command::Cancel => {

@@ -11,6 +11,7 @@
 //! | `start`, `transfer` | the file to the printer, one start, the watch |
 //! | `intent` | what is under way, on disk before it happens |
 //! | `record`, `history` | the history, and the truth after a restart |
+//! | `filament` (a room of its own) | the tool map of the next print, and what each job used |
 //! | `cleanup` | removing job files from the printer |
 //! | `queue`, `preview` | as they say |
 
@@ -38,6 +39,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::filament::FilamentBook;
 use crate::library::Library;
 use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
 use crate::printer::PrinterHandle;
@@ -76,6 +78,7 @@ struct Inner {
     store: Store,
     spaces: Spaces,
     config: JobsConfig,
+    filament: FilamentBook,
     history: Mutex<History>,
     queue: Mutex<Queue>,
     /// The start under way.
@@ -128,6 +131,8 @@ impl Jobs {
             sent: space("sent"),
             cleanup: space("cleanup"),
         };
+        let filament =
+            FilamentBook::open(printer.clone(), library.clone(), store.clone(), tasks, cancel.clone())?;
         let events = printer.events();
         let inner = Inner {
             printer,
@@ -135,6 +140,7 @@ impl Jobs {
             store,
             spaces,
             config,
+            filament,
             history: Mutex::default(),
             queue: Mutex::default(),
             active: Mutex::default(),
@@ -152,6 +158,11 @@ impl Jobs {
         tasks.spawn(inner.clone().keep_record(events));
         tasks.spawn(inner.clone().keep_clean());
         Ok(Self { inner })
+    }
+
+    /// Spools, the tool map of the next print, and what each job used.
+    pub fn filament(&self) -> &FilamentBook {
+        &self.inner.filament
     }
 
     /// Checks everything and says what a start would do, without doing it.

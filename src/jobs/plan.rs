@@ -159,7 +159,9 @@ impl Inner {
     fn map(&self, request: &StartRequest, file: &JobFile, plate: u32, state: &PrinterState) -> Mapping {
         let system = &state.device.filament;
         let can_map = self.printer.capabilities().filament.map;
-        let chosen = request.mapping.as_deref();
+        // Without a mapping of its own a start takes the one that was chosen for the next print.
+        let next = self.filament.choices().mapping().filter(|_| can_map);
+        let chosen = request.mapping.as_deref().or(next.as_deref());
         let unknown = file.local.is_none() && file.metadata.plates.is_empty();
         if !unknown || !can_map {
             let (used, count) =

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::intent::{Intent, Stage};
 use super::plan::{Plan, Way};
-use super::{Inner, StartError, StartRequest};
+use super::{Inner, MappedFilament, StartError, StartRequest};
+use crate::filament::Planned;
 use crate::model::{
     Command, CommandError, Fault, Job, JobOrigin, JobPhase, PrinterState, Severity, Speaker, StartJob,
 };
@@ -88,6 +89,7 @@ impl Inner {
             let text = format!("The print was not started, as it could not be noted on disk: {error}.");
             return Err(StartError::Failed(text));
         }
+        self.filament.begin(intent.token, &intent.file, account(&plan)).await;
         let phase = if plan.transfer { JobPhase::Transferring } else { JobPhase::Starting };
         let Some((serial, abort)) = self.announce(&intent, phase) else {
             self.forget_intent(intent.token).await;
@@ -350,6 +352,18 @@ fn sight(state: &PrinterState, intent: &Intent, serial: u64, known_faults: Optio
     let job = &state.device.job;
     let ours = job.token.as_deref() == Some(intent.token.to_string().as_str());
     if ours { Sight::Landed } else { Sight::Nothing }
+}
+
+/// What the plate takes of each filament, and from where.
+fn account(plan: &Plan) -> Vec<Planned> {
+    let filaments = &plan.mapping.filaments;
+    let planned =
+        |used: &MappedFilament| Some(Planned { index: used.index, slot: used.slot, grams: used.weight_g? });
+    let weighed: Vec<Planned> = filaments.iter().filter_map(planned).collect();
+    match (weighed.is_empty(), filaments.as_slice(), plan.file.metadata.filament_weight_total) {
+        (true, [only], Some(grams)) => vec![Planned { index: only.index, slot: only.slot, grams }],
+        _ => weighed,
+    }
 }
 
 pub fn busy(file: &str) -> CommandError {

@@ -130,7 +130,7 @@ pub struct Capabilities {
     pub options: BTreeSet<PrintOption>,
     pub door_sensor: bool,
     /// Words of which G-code sliced for this printer contains at least one; hosts that stream strip the comments, so
-    /// nothing else tells whose file it is. Empty: any G-code will do.
+    /// nothing else tells whose file it is. Empty: its profiles write none, so any G-code within its limits will do.
     pub gcode_markers: Vec<String>,
     /// Below this nozzle temperature nothing is extruded.
     pub min_extrude: Celsius,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Job, LinkPhase, UnixSeconds};
+use super::{CommandError, Fault, Job, LinkPhase, UnixSeconds};
 
 /// Who spoke a console line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,11 @@ pub enum Event {
     FaultRaised(Box<Fault>),
     FaultCleared(Box<Fault>),
     Console(ConsoleLine),
+    /// A command came to its end, by its name; refusals included.
+    CommandDone {
+        command: String,
+        error: Option<CommandError>,
+    },
     /// The printer's own storage changed, or our view of it.
     PrinterFilesChanged,
     /// The capabilities changed: object lists must be read anew.

@@ -166,6 +166,15 @@ pub struct FilamentUnit {
     pub tool: Option<usize>,
 }
 
+impl FilamentUnit {
+    /// The name as one word for objects and parameters: "AMS HT 1" is `ams_ht_1`.
+    pub fn key(&self) -> String {
+        let words = self.name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let key = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
+        if key.is_empty() { format!("unit_{}", self.id) } else { key }
+    }
+}
+
 /// What the filament system does at the moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -209,6 +218,16 @@ impl FilamentSystem {
     pub fn slot(&self, id: SlotId) -> Option<&Slot> {
         self.slots().find(|slot| slot.id == id)
     }
+
+    /// Place of a slot in [`Self::slots`], counted from 0.
+    pub fn number(&self, id: SlotId) -> Option<usize> {
+        self.slots().position(|slot| slot.id == id)
+    }
+
+    /// The unit that a slot is part of.
+    pub fn unit_of(&self, id: SlotId) -> Option<&FilamentUnit> {
+        self.units.iter().find(|unit| unit.slots.iter().any(|slot| slot.id == id))
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +241,23 @@ mod tests {
         for wrong in ["", "FFF", "GGGGGG", "#12345é", "1234567"] {
             assert_eq!(Color::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_unit_has_a_key_of_one_word() {
+        let unit = |name: &str| FilamentUnit {
+            id: 3,
+            name: name.to_owned(),
+            product: None,
+            slots: Vec::new(),
+            humidity_percent: None,
+            dryness_level: None,
+            temperature: None,
+            dryer: None,
+            tool: None,
+        };
+        assert_eq!(unit("AMS HT 1").key(), "ams_ht_1");
+        assert_eq!(unit("  ").key(), "unit_3");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Link {
 /// Why there is no link, told so that the user can act.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkFault {
-    /// Stable short code, a heading in `docs/faults.md`: `MG-BAMBU-AUTH`.
+    /// Stable short code, a heading in `docs/ref/faults.md`: `MG-BAMBU-AUTH`.
     pub code: String,
     /// What failed and where.
     pub text: String,

@@ -11,6 +11,7 @@
 //! | [`rtsp`] | H.264 cameras: login, interleaved media, pictures out of packets |
 //! | [`server`] | our own HTTP(S) ports: limits on connections, headers, silence; certificates |
 //! | [`backoff`] | growing, jittered waits between attempts |
+pub mod announce;
 pub mod backoff;
 pub mod ftps;
 pub mod mqtt;

@@ -9,7 +9,9 @@ use super::effect::{self, Progress};
 use super::guard;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
 use super::supervise::PrinterSettings;
-use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
+use crate::model::{
+    Capabilities, Command, CommandError, DeviceStage, Event, JobPhase, Outcome, PrinterState, Seen,
+};
 
 /// How long a driver may take to deliver a command and hear the printer's acknowledgement. Motion on some printers is
 /// acknowledged only when it ends (elegoo.md 3.5: up to 300 s for filament and calibration).
@@ -109,6 +111,15 @@ impl PrinterHandle {
     /// # Errors
     /// Refused by the guard, by the link being down, by the printer, or not seen in time. Nothing is kept for later.
     pub async fn send(&self, command: Command) -> Result<Outcome, CommandError> {
+        let name = command.name();
+        let result = self.send_unrecorded(command).await;
+        tracing::debug!(command = name, ?result, "Command done.");
+        let error = result.as_ref().err().cloned();
+        self.inner.writer.event(Event::CommandDone { command: name.to_owned(), error });
+        result
+    }
+
+    async fn send_unrecorded(&self, command: Command) -> Result<Outcome, CommandError> {
         let (command, note) = self.snapped(command);
         self.check(&command)?;
         let turn = if command.urgent() { None } else { Some(self.turn(&command).await?) };
@@ -131,7 +142,6 @@ impl PrinterHandle {
         if result.is_err() && requested.is_some() {
             self.inner.writer.job(|job| job.requested = None);
         }
-        tracing::debug!(command = command.name(), ?result, "Command done.");
         result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
     }
 
@@ -197,10 +207,18 @@ impl PrinterHandle {
         if outcome.seen == Seen::Effect {
             return Ok(outcome);
         }
+        // A printer that unpacks or heats may let a pause pass; it is said once more when the print begins.
+        let mut early = *command == Command::Pause && baseline.device.job.stage != DeviceStage::Printing;
         let follow = async {
             loop {
                 let state = watch.borrow_and_update().clone();
                 match effect::look(command, baseline, &state) {
+                    Progress::Waiting if early && state.device.job.stage == DeviceStage::Printing => {
+                        early = false;
+                        if let Err(error) = self.deliver(command.clone()).await {
+                            tracing::debug!(%error, "The repeated pause was not taken.");
+                        }
+                    }
                     Progress::Waiting => {}
                     Progress::Seen => return Ok(Outcome { seen: Seen::Effect, note: outcome.note.clone() }),
                     Progress::Refused(error) => return Err(error),
@@ -228,3 +246,7 @@ fn requested_phase(command: &Command) -> Option<JobPhase> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;

@@ -26,7 +26,7 @@ pub fn cube_gcode() -> String {
          ; CONFIG_BLOCK_START\n; filament_type = PLA\n; filament_colour = #F27818\n; layer_height = 0.2\n\
          ; initial_layer_print_height = 0.2\n; nozzle_diameter = 0.4\n; nozzle_temperature = 220\n\
          ; hot_plate_temp = 55\n; CONFIG_BLOCK_END\n\n\
-         ; EXECUTABLE_BLOCK_START\nM73 P0 R3\nM140 S55\nM104 S220\nG28\nM190 S55\nM109 S220\nG90\nM83\n\
+         ; EXECUTABLE_BLOCK_START\nM73 P0 R3\nM1002 gcode_claim_action : 2\nM140 S55\nM104 S220\nG28\nM190 S55\nM109 S220\nG90\nM83\n\
          G1 Z0.2 F1200\nM106 P1 S0\n",
         f64::from(LAYERS) * HEIGHT
     );

@@ -96,6 +96,8 @@ pub(super) struct ModelRow {
 pub(super) const SPEEDS: [(&str, f64); 4] =
     [("Silent", 0.5), ("Standard", 1.0), ("Sport", 1.24), ("Ludicrous", 1.66)];
 
+/// Words that Bambu's own profiles write for the stage shown and for filament changes (bambu.md 4.3, 5.6).
+const GCODE_MARKERS: [&str; 2] = ["M1002", "M620"];
 /// Below this the extruder of every model refuses to turn (bambu.md 4.3).
 const MIN_EXTRUDE: Celsius = 170.0;
 
@@ -220,6 +222,7 @@ impl ModelRow {
             files: FileCaps { list: true, download: true, ..FileCaps::default() },
             camera: self.camera,
             door_sensor: self.door != Door::None,
+            gcode_markers: GCODE_MARKERS.map(ToOwned::to_owned).to_vec(),
             min_extrude: MIN_EXTRUDE,
             ..Capabilities::default()
         }

@@ -1,4 +1,4 @@
-//! Why there is no link, with what the user can do (headings of `docs/faults.md`).
+//! Why there is no link, with what the user can do (headings of `docs/ref/faults.md`).
 
 use crate::model::LinkFault;
 

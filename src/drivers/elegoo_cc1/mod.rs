@@ -11,7 +11,7 @@
 
 mod camera;
 mod codes;
-mod discovery;
+pub mod discovery;
 mod encode;
 mod faults;
 mod files;

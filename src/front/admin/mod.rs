@@ -1,7 +1,16 @@
-//! The gateway's own port: status of the fleet, health, and every printer's API below `/printers/<name>/`.
+//! The gateway's own port: status of the fleet, health, metrics, and every printer's API below `/printers/<name>/`.
 //!
-//! Health is about this process: a printer that is off is not unhealthy, it has its own place in the status.
+//! ```text
+//!  /  /status  /activity  /metrics  /livez  /readyz      the gateway
+//!  /printers/<name>/...                                  the printer's Moonraker endpoint
+//!  /printers/<name>/moongate/...                         what Moonraker has no words for (`job`)
+//! ```
+//! Health is about this process: a printer that is off is not unhealthy, it has its own place in the status. What shows
+//! or changes anything is for callers with the role for it (`crate::access`).
 
+mod activity;
+mod job;
+mod metrics;
 mod status;
 
 use std::sync::Arc;
@@ -9,27 +18,112 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
-use axum::response::Html;
-use axum::routing::get;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Gate, Role, gate};
-use crate::station::Stations;
+use crate::station::{Station, Stations};
 
-/// The routes of the gateway's port; `apis` are the printers' own, by name, and judge their callers themselves.
-pub fn router(stations: Stations, apis: Vec<(String, Router)>, access: &Arc<Access>) -> Router {
-    let guard = Gate { access: access.clone(), write: Role::Admin };
-    let guarded = Router::new().route("/status", get(status::status)).layer(from_fn_with_state(guard, gate));
-    let own = Router::new()
+/// Lets a printer show a new key once; its name says that a person has asked for it.
+pub type AcceptNewKey = Arc<dyn Fn() + Send + Sync>;
+
+/// One printer as the gateway's port serves it.
+pub struct Served {
+    pub station: Station,
+    /// The `kind` of the configuration, for the labels of metrics.
+    pub kind: &'static str,
+    /// The printer's own endpoint.
+    pub api: Router,
+    /// How many clients are connected.
+    pub clients: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// For printers whose key is pinned.
+    pub accept_new_key: Option<AcceptNewKey>,
+}
+
+/// What the gateway's own routes share.
+#[derive(Clone)]
+struct Gateway {
+    stations: Stations,
+    activity: activity::Activity,
+    metrics: metrics::Metrics,
+}
+
+/// The routes of the gateway's port, and the tasks that follow the printers until `cancel`.
+pub fn router(
+    printers: Vec<Served>,
+    access: &Arc<Access>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Router {
+    let guard = |write| from_fn_with_state(Gate { access: access.clone(), write }, gate);
+    let gateway = Gateway {
+        stations: Stations::new(printers.iter().map(|served| served.station.clone()).collect()),
+        activity: activity::Activity::default(),
+        metrics: metrics::Metrics::new(&printers),
+    };
+    for served in &printers {
+        let (events, name) = (served.station.printer.events(), served.station.name().to_owned());
+        tasks.spawn(activity::follow(events, name.clone(), gateway.activity.clone(), cancel.clone()));
+        let events = served.station.printer.events();
+        tasks.spawn(metrics::follow(events, name, gateway.metrics.clone(), cancel.clone()));
+    }
+    let guarded = Router::new()
+        .route("/status", get(status::status))
+        .route("/activity", get(activity::activity))
+        .route("/metrics", get(show_metrics))
+        .with_state(gateway)
+        .layer(guard(Role::Admin));
+    let open = Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
-        .merge(guarded)
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(stations);
-    apis.into_iter().fold(own, |router, (name, api)| router.nest_service(&format!("/printers/{name}"), api))
+        .route("/readyz", get(ready));
+    printers.into_iter().fold(open.merge(guarded), |router, served| {
+        let base = format!("/printers/{}", served.station.name());
+        let own = job::router(served.station).layer(guard(Role::Operate));
+        let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_new_key);
+        let own = own.merge(trust.layer(guard(Role::Admin)));
+        router.nest(&format!("{base}/moongate"), own).nest_service(&base, served.api)
+    })
 }
 
 /// Ready as soon as the listeners are open, which they are when this answers.
-async fn ready(State(_stations): State<Stations>) -> (StatusCode, &'static str) {
-    (StatusCode::OK, "ready\n")
+async fn ready() -> &'static str {
+    "ready\n"
+}
+
+/// Takes the key that the printer shows at its next connection as the right one.
+async fn trust(
+    State(accept): State<Option<AcceptNewKey>>,
+    axum::Json(job::Nothing {}): axum::Json<job::Nothing>,
+) -> (StatusCode, axum::Json<serde_json::Value>) {
+    match accept {
+        Some(accept) => {
+            accept();
+            (StatusCode::OK, axum::Json(serde_json::json!({"trust": "next_key"})))
+        }
+        None => {
+            let text = "This kind of printer has no key that could be pinned.";
+            let body = serde_json::json!({"error": {"code": "unsupported", "text": text}});
+            (StatusCode::NOT_IMPLEMENTED, axum::Json(body))
+        }
+    }
+}
+
+async fn show_metrics(State(gateway): State<Gateway>) -> Response {
+    match gateway.metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// The word that a phase has in JSON, for people and labels: `online`, `complete`.
+fn word(phase: &impl serde::Serialize) -> String {
+    match serde_json::to_value(phase) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
 }

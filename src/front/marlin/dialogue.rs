@@ -98,8 +98,6 @@ struct Held {
 /// One serial port's dialogue, over all sessions of its clients.
 pub struct Dialogue {
     pub(super) streamed: StreamedPrints,
-    /// Words of which a file sliced for this printer contains at least one.
-    pub(super) markers: Vec<String>,
     pub(super) session: Session,
     pub(super) host: Host,
     pub(super) catalog: Catalog,
@@ -114,11 +112,9 @@ pub struct Dialogue {
 }
 
 impl Dialogue {
-    /// `markers`: words of which a file sliced for this printer contains at least one.
-    pub fn new(streamed: StreamedPrints, markers: Vec<String>, catalog: Catalog) -> Self {
+    pub fn new(streamed: StreamedPrints, catalog: Catalog) -> Self {
         Self {
             streamed,
-            markers,
             session: Session::default(),
             host: Host::default(),
             catalog,

@@ -43,6 +43,8 @@ pub struct Host {
     /// M25 came; until then it may still turn out to be a cancel.
     pub pause_decided: Option<Duration>,
     pub wanted: Option<Wanted>,
+    /// The host sees its job paused, but the printer does not have it yet: it is paused there when it begins.
+    pub pause_early: bool,
     /// The newest job before its own start.
     pub start_base: u64,
     /// The job that was started through this port.
@@ -74,6 +76,7 @@ impl Host {
         self.byte = byte;
         self.pause_decided = None;
         self.wanted = None;
+        self.pause_early = false;
     }
 
     pub fn end(&mut self) {
@@ -82,6 +85,12 @@ impl Host {
         self.path = None;
         self.pause_decided = None;
         self.wanted = None;
+        self.pause_early = false;
+    }
+
+    /// The host's screen says Paused.
+    pub fn shows_paused(&self) -> bool {
+        self.stage == Stage::Paused || self.pause_early
     }
 
     /// The line of M27.
@@ -99,6 +108,7 @@ impl Host {
         let moving = self.stage == Stage::Running
             && self.pause_decided.is_none()
             && self.wanted.is_none()
+            && !self.pause_early
             && self.serial == Some(job.serial)
             && job.phase == JobPhase::Printing
             && view.state.online();

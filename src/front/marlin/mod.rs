@@ -27,6 +27,7 @@ mod push;
 mod serve;
 mod session;
 mod stream;
+mod suitability;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -50,9 +51,6 @@ pub struct MarlinConfig {
     /// The group of the device, e.g. `dialout`.
     pub group: Option<String>,
     pub streamed_prints: StreamedPrints,
-    /// Words of which G-code sliced for this printer contains at least one, e.g. of its start sequence. Where there are
-    /// none, streamed prints are refused: nothing else tells whose file it is, for hosts strip the comments.
-    pub stream_markers: Vec<String>,
 }
 
 /// Why there is no port, and what to do.
@@ -94,7 +92,6 @@ pub struct Port {
     link: link::Link,
     pty: pty::Pty,
     streamed_prints: StreamedPrints,
-    stream_markers: Vec<String>,
 }
 
 /// Creates the pty and publishes its link. Must be called inside a Tokio runtime.
@@ -104,7 +101,7 @@ pub struct Port {
 pub fn open(config: MarlinConfig) -> Result<Port, PtyError> {
     let pty = pty::Pty::create(config.mode, config.group.as_deref())?;
     let link = link::Link::publish(&config.link, pty.device())?;
-    Ok(Port { link, pty, streamed_prints: config.streamed_prints, stream_markers: config.stream_markers })
+    Ok(Port { link, pty, streamed_prints: config.streamed_prints })
 }
 
 impl Port {
@@ -121,7 +118,7 @@ impl Port {
     /// As [`Self::serve`], for anything that offers a printer's services.
     pub async fn serve_desk(self, desk: desk::SharedDesk, cancel: CancellationToken) {
         let catalog = catalog::Catalog::with_names(desk.names());
-        let dialogue = dialogue::Dialogue::new(self.streamed_prints, self.stream_markers, catalog);
+        let dialogue = dialogue::Dialogue::new(self.streamed_prints, catalog);
         serve::Service::new(desk, dialogue).run(&self.pty, cancel).await;
     }
 }

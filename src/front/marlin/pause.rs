@@ -39,15 +39,25 @@ impl Dialogue {
 
     fn pause(&mut self, view: &View) {
         self.host.pause_decided = None;
-        if self.host.stage == Stage::Starting {
-            self.notify("The job has not begun at the printer yet; cancel it, or pause it later.", view);
-            self.push("// action:resumed".to_owned());
+        let underway = matches!(view.state.job.phase, JobPhase::Transferring | JobPhase::Starting);
+        if self.host.stage == Stage::Starting || underway {
+            self.notify("The job has not begun at the printer yet; it is paused as soon as it begins.", view);
+            self.host.pause_early = true;
             return;
         }
         self.host.stage = Stage::Paused;
         if view.state.job.phase != JobPhase::Paused {
             self.host.wanted = Some(Wanted::Pause);
             self.effects.push(Effect::Pause);
+        }
+    }
+
+    /// The job that the host paused before it began has begun.
+    pub(super) fn pause_begun(&mut self, view: &View) {
+        use JobPhase::{Preparing, Printing};
+        if self.host.pause_early && matches!(view.state.job.phase, Preparing | Printing | JobPhase::Paused) {
+            self.host.pause_early = false;
+            self.pause(view);
         }
     }
 

@@ -75,10 +75,18 @@ impl Dialogue {
                 self.tell_stopped(view);
             }
             _ if self.host.wanted.is_some() || self.host.pause_decided.is_some() => {}
+            _ if self.host.pause_early => self.pause_begun(view),
             JobPhase::Paused if self.host.stage == Stage::Running => {
                 self.tell_paused(view);
-                if let Some(why) = &job.detail {
-                    self.notify(&format!("Paused: {why}"), view);
+                match &job.detail {
+                    Some(why) => self.notify(&format!("Paused: {why}"), view),
+                    // Some printers show no more than that they paused (elegoo.md 2.7).
+                    None if view.state.faults().next().is_none() => self.notify(
+                        "The print was paused at the printer or by another client. The printer gives no reason here; \
+                         look at its screen.",
+                        view,
+                    ),
+                    None => {}
                 }
             }
             JobPhase::Preparing | JobPhase::Printing | JobPhase::Resuming
@@ -123,7 +131,7 @@ impl Dialogue {
     }
 
     fn tell_complete(&mut self, view: &View) {
-        if self.host.stage == Stage::Paused {
+        if self.host.shows_paused() {
             self.push("// action:resumed".to_owned());
         }
         self.push(format!("SD printing byte {0}/{0}", self.host.size));
@@ -136,7 +144,7 @@ impl Dialogue {
     /// and what it sends then is swallowed.
     pub(super) fn tell_stopped(&mut self, view: &View) {
         self.host.refused_at = None;
-        if self.host.stage == Stage::Paused {
+        if self.host.shows_paused() {
             self.push("// action:cancel".to_owned());
         } else {
             for _ in 0..3 {

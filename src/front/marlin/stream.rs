@@ -10,6 +10,7 @@ use super::assembly::Assembly;
 use super::dialogue::{Dialogue, Effect, Reply, View};
 use crate::config::StreamedPrints;
 use crate::gcode::Line;
+use crate::model::Control;
 
 /// What a file's lines are for.
 #[derive(Debug, Default)]
@@ -78,9 +79,19 @@ impl Flood {
     }
 }
 
-/// Questions that a host asks at any time, also numbered between the lines of a file.
+/// Words of the host itself that come at any time, also numbered between the lines of a file: questions, and the rest of
+/// a handshake when a print was begun in the middle of it.
 fn is_poll(line: &Line) -> bool {
-    matches!(line.code(), Some(('M', 27 | 105 | 112 | 155)))
+    matches!(line.code(), Some(('M', 20 | 21 | 27 | 105 | 112 | 155 | 876)))
+}
+
+/// What OctoPrint sends after each cancel, also numbered behind a number reset (octoprint.md 6.3).
+fn is_last_word(line: &Line) -> bool {
+    match line.code() {
+        Some(('M', 18 | 84 | 107 | 108)) => true,
+        Some(('M', 104 | 106 | 140)) => line.value('S') == Some(0.0),
+        _ => false,
+    }
 }
 
 /// M115 opens a handshake; `M115 U` is a version check that slicers write into files.
@@ -116,7 +127,7 @@ impl Dialogue {
             _ => {}
         }
         // After a stop or cancel the host may number its last words.
-        let last_words = view.now < self.host.swallow_until && !self.session.armed;
+        let last_words = view.now < self.host.swallow_until && (!self.session.armed || is_last_word(line));
         if numbered && self.session.identified && !last_words && self.is_stream(line) {
             return Some(self.begin_stream(line, bytes, view));
         }
@@ -162,17 +173,7 @@ impl Dialogue {
 
     fn begin_stream(&mut self, line: &Line, bytes: &[u8], view: &View) -> Reply {
         let from_the_start = std::mem::take(&mut self.session.armed);
-        let refusal = match self.streamed {
-            StreamedPrints::Refuse => Some("it is set to refuse them"),
-            StreamedPrints::Assemble if !from_the_start => Some("the beginning of the file is missing"),
-            StreamedPrints::Assemble if self.markers.is_empty() => {
-                Some("how files for this printer begin is not known")
-            }
-            StreamedPrints::Assemble if !view.state.online() => Some("the printer is not connected"),
-            StreamedPrints::Assemble if view.state.printing() => Some("the printer is busy"),
-            StreamedPrints::Assemble => None,
-        };
-        if let Some(why) = refusal {
+        if let Some(why) = self.against_streams(from_the_start, view) {
             self.refuse_stream(why, view);
             return Reply::Ok;
         }
@@ -184,6 +185,21 @@ impl Dialogue {
             view,
         );
         self.assemble(line, bytes, view).unwrap_or(Reply::Ok)
+    }
+
+    /// Why no stream can become a print now, whatever is in it.
+    fn against_streams(&self, from_the_start: bool, view: &View) -> Option<&'static str> {
+        let files = &view.caps.files;
+        let read_only = matches!(view.state.control, Control::ReadOnly(_));
+        let reasons = [
+            (self.streamed == StreamedPrints::Refuse, "it is set to refuse them"),
+            (!from_the_start, "the beginning of the file is missing"),
+            (!view.state.online(), "the printer is not connected"),
+            (!(files.gcode || files.archives), "this printer takes no files from the gateway"),
+            (read_only, "the printer does not permit control"),
+            (view.state.printing(), "the printer is busy"),
+        ];
+        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
     }
 
     /// Ends the host's print before anything has moved (octoprint.md 8.2 A).
@@ -236,7 +252,7 @@ impl Dialogue {
         if !assembly.due(view.now) {
             return;
         }
-        match assembly.verdict(&view.caps, &self.markers) {
+        match assembly.verdict(&view.caps) {
             Ok(rest) => {
                 self.session.mode = Mode::Normal;
                 self.effects.push(Effect::Write(rest));

@@ -70,6 +70,7 @@ impl Endpoint {
         let station = &self.station;
         let (state, caps) = (station.printer.state(), station.printer.capabilities());
         let klippy = Klippy::of(&state, self.feed.gate());
+        let choices = station.jobs.filament().choices();
         let before = self.feed.view();
         let extremes = self.feed.extremes.lock().unwrap_or_else(PoisonError::into_inner);
         let input = Input {
@@ -79,6 +80,8 @@ impl Endpoint {
             file: file.as_deref(),
             library: station.library.root(),
             host: self.host.load(),
+            filament: &choices,
+            spoolman: station.jobs.filament().inventory().is_some(),
             extremes: &extremes,
             now: unix_now(),
             eventtime: eventtime(),
@@ -113,6 +116,7 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     let mut state = endpoint.station.printer.watch();
     let mut caps = endpoint.station.printer.watch_capabilities();
     let mut gate = endpoint.feed.gate.subscribe();
+    let mut choices = endpoint.station.jobs.filament().watch();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut urgency = Urgency::of(&endpoint);
@@ -125,6 +129,7 @@ pub async fn run(endpoint: Arc<Endpoint>) {
             changed = state.changed() => { if changed.is_err() { return }; false }
             changed = caps.changed() => { if changed.is_err() { return }; false }
             _ = gate.changed() => false,
+            changed = choices.changed() => { if changed.is_err() { return }; false }
             changed = file.changed() => { if changed.is_err() { return }; false }
             _ = tick.tick() => true,
         };
@@ -190,7 +195,12 @@ fn restart_when_objects_changed(endpoint: &Arc<Endpoint>, view: &View, known: &m
         *known = None;
         return;
     }
-    let names: Vec<String> = view.objects.keys().cloned().collect();
+    let mut names: Vec<String> = view.objects.keys().cloned().collect();
+    // Lists must not change their length between two readings of the object list (moonraker.md 3.5).
+    for (object, count) in [("mmu", "num_gates"), ("mmu_machine", "num_units")] {
+        let count = view.objects.get(object).and_then(|fields| fields.get(count));
+        names.extend(count.map(|count| format!("{object} {count}")));
+    }
     match known {
         Some(before) if *before != names => {
             tracing::info!(

@@ -82,6 +82,11 @@ impl Endpoint {
         self.station.name()
     }
 
+    /// Clients that are connected to it by WebSocket.
+    pub fn clients(&self) -> usize {
+        self.hub.count()
+    }
+
     /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
     pub fn start(
         station: Station,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::codes::{calibrate, numbered_slot};
-use super::{Context, Intent, JobWord, Query, Session, able, main_light, motion};
+use super::{Context, Intent, JobWord, Query, Session, able, main_light, mmu, motion};
 use crate::gcode::line::Line;
 use crate::model::{Calibration, Command, DryRequest, FanId, FilamentAction, LightId, PrintOption, SlotId};
 
@@ -14,6 +14,7 @@ pub fn named(name: &str, line: &Line, session: &mut Session, context: Context<'_
     control(name, line, session, context)
         .or_else(|| heat_and_air(name, line, context))
         .or_else(|| device_feature(name, line, context))
+        .or_else(|| mmu::named(name, line, context))
         .unwrap_or(Intent::Unknown)
 }
 
@@ -97,6 +98,9 @@ fn heater(line: &Line, context: Context<'_>) -> Intent {
     let target = line.param_value("TARGET").unwrap_or(0.0);
     let heater = line.param("HEATER").unwrap_or_default().to_ascii_lowercase();
     let heater = heater.strip_prefix("heater_generic ").unwrap_or(&heater);
+    if let Some(drying) = mmu::heater_target(heater, target, context) {
+        return drying;
+    }
     match heater {
         "heater_bed" => Intent::Do(vec![Command::SetBed { target }]),
         "chamber" => {

@@ -38,6 +38,29 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     let dryer = state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
     add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] TEMP= HOURS=", true);
     add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
+    let mmu = !state.device.filament.units.is_empty();
+    let filament = caps.filament;
+    add(mmu, "MMU_SELECT", "Select a gate: GATE=, TOOL= or BYPASS=1", false);
+    add(mmu && filament.load, "MMU_LOAD", "Load the selected filament: [GATE=]", false);
+    add(
+        mmu && filament.load,
+        "MMU_CHANGE_TOOL",
+        "Load the filament of a tool or gate: TOOL= or GATE=",
+        false,
+    );
+    add(mmu && filament.unload, "MMU_UNLOAD", "Unload the filament", false);
+    add(mmu && filament.unload, "MMU_EJECT", "Unload the filament if it is this gate's: [GATE=]", false);
+    add(mmu, "MMU_GATE_MAP", "Say what a gate holds: GATE= MATERIAL= COLOR= NAME= SPOOLID=", false);
+    add(mmu && filament.map, "MMU_TTG_MAP", "Gates of the next print by tool: MAP= or RESET=1", false);
+    add(mmu && filament.map, "MMU_REMAP_TTG", "Gate of one tool of the next print: TOOL= GATE=", false);
+    add(mmu && filament.auto_refill, "MMU_ENDLESS_SPOOL", "Go on with an equal spool: ENABLE=0 or 1", false);
+    add(mmu && dryer, "MMU_HEATER", "Dry: [UNIT=] TEMP= TIMER= (minutes), or STOP=1", false);
+    add(mmu && filament.read_tag, "MMU_CHECK_GATE", "Read the tag of a gate: [GATE=]", false);
+    add(mmu && filament.read_tag, "MMU_CHECK_GATES", "Read the tags of all gates", false);
+    add(mmu, "MMU_RECOVER", "Try a stuck filament again, else read the state anew", false);
+    add(mmu && filament.recover, "MMU_UNLOCK", "Go on after a stuck filament", false);
+    add(mmu, "MMU_SLICER_TOOL_MAP", "Read from the file; nothing to set", false);
+    add(mmu, "MMU_SPOOLMAN", "Find spools by their tags: REFRESH=1, or make one: CREATE=<gate>", false);
     add(!caps.calibrations.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", true);
     add(!caps.options.is_empty(), "PRINT_OPTION", "Switch an option: OPTION= ON=", true);
     add(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", true);

@@ -6,11 +6,12 @@
 mod codes;
 mod extended;
 pub mod help;
+mod mmu;
 mod motion;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Capabilities, Celsius, Command, LightId, PrinterState};
+use crate::model::{Capabilities, Celsius, Command, LightId, PrinterState, SlotId};
 
 use super::line::{Command as Head, Line};
 
@@ -27,6 +28,8 @@ pub enum Intent {
     Ask(Query),
     /// The job: files, start, progress.
     Job(JobWord),
+    /// Filament: what is sent to the printer and what the gateway keeps, in order.
+    Filament(Vec<FilamentWord>),
     /// Done, or without effect by its nature, with something to tell.
     Note(String),
     /// Known, but this printer has no way to do it.
@@ -96,6 +99,34 @@ pub enum JobWord {
     Forget,
     /// EXCLUDE_OBJECT: skip the object of this name.
     Exclude(String),
+}
+
+/// A step of a word about filament.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FilamentWord {
+    Send(Command),
+    /// The slot that the next load means.
+    Select(SlotId),
+    /// The slot of this tool.
+    SelectTool(usize),
+    /// Load what is selected.
+    LoadSelected,
+    /// Read the tag of what is selected.
+    CheckSelected,
+    /// Load the slot of this tool.
+    ChangeTool(usize),
+    /// For the next print.
+    MapTools(Vec<(usize, SlotId)>),
+    ResetMap,
+    /// The spool of the inventory that is in a slot.
+    Spool {
+        slot: SlotId,
+        spool: Option<u32>,
+    },
+    /// Look for the tags in the inventory again.
+    RefreshSpools,
+    /// Make a spool in the inventory from what the slot is known to hold.
+    CreateSpool(SlotId),
 }
 
 /// The modes of one sender of G-code.

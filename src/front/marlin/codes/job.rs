@@ -90,7 +90,10 @@ impl Dialogue {
         match self.host.stage {
             Stage::Paused => return self.resume(view),
             // Said twice, or a pause that was not yet one.
-            Stage::Running | Stage::Starting => return self.host.pause_decided = None,
+            Stage::Running | Stage::Starting => {
+                (self.host.pause_decided, self.host.pause_early) = (None, false);
+                return;
+            }
             Stage::Idle => {}
         }
         let job = &view.state.job;

@@ -7,7 +7,7 @@ mod job;
 use super::dialogue::{Dialogue, Effect, Reply, View};
 use super::notice::plain;
 use crate::gcode::Line;
-use crate::gcode::translate::{Context, Intent, Query, translate};
+use crate::gcode::translate::{Context, FilamentWord, Intent, Query, translate};
 use crate::model::{Command, LinkPhase};
 
 impl Dialogue {
@@ -47,6 +47,7 @@ impl Dialogue {
             Intent::DoAndWait(command, _) => self.command(vec![command], line, view),
             Intent::Ask(query) => self.ask(query, view),
             Intent::Job(word) => return self.job(word, line, view),
+            Intent::Filament(words) => self.filament(words, line, view),
             Intent::Note(text) if text.is_empty() => {}
             Intent::Note(text) => self.push(format!("echo:{}", plain(&text))),
             Intent::Refuse(reason) => {
@@ -71,6 +72,19 @@ impl Dialogue {
             Command::Cancel => Effect::Cancel,
             command => Effect::Send(command),
         }));
+    }
+
+    /// A serial host has T words and LOAD_FILAMENT; of the panels' words it can use those that are plain commands.
+    fn filament(&mut self, words: Vec<FilamentWord>, line: &Line, view: &View) {
+        for word in words {
+            match word {
+                FilamentWord::Send(command) => self.command(vec![command], line, view),
+                _ => self.push(
+                    "echo:This word works in the web interface; here use T<n> or LOAD_FILAMENT SLOT=."
+                        .to_owned(),
+                ),
+            }
+        }
     }
 
     fn ask(&mut self, query: Query, view: &View) {

@@ -42,6 +42,8 @@ impl Rig {
             nozzles: vec![HeaterCaps { max: Some(300.0) }],
             bed: HeaterCaps { max: Some(100.0) },
             fans: [FanId::Part].into(),
+            files: FileCaps { archives: true, ..FileCaps::default() },
+            gcode_markers: vec!["M1002".to_owned()],
             motion: MotionCaps {
                 home: true,
                 jog: true,
@@ -53,7 +55,7 @@ impl Rig {
         };
         let now = Duration::from_secs(100);
         let view = View { state: Arc::new(state), caps: Arc::new(caps), now, unix: 1_760_000_000.0 };
-        let mut dialogue = Dialogue::new(streamed, vec!["M1002".to_owned()], Catalog::default());
+        let mut dialogue = Dialogue::new(streamed, Catalog::default());
         let entries = [entry("cube.gcode", 1000), entry("Long name 20mm.gcode", 500)];
         dialogue.files(&entries, &view);
         dialogue.opened();

@@ -76,6 +76,63 @@ fn rule_5_and_6_a_pause_of_octoprint_goes_through() {
     assert!(rig.done(Done::Resumed(Ok(()))).is_empty());
 }
 
+/// OctoPrint's pause between its start and the printer's first sign of the job.
+fn paused_early() -> Rig {
+    let mut rig = Rig::connected();
+    for line in ["M23 /cube.gco", "M24", "M25", "M400", "M114"] {
+        rig.send(line);
+    }
+    rig.wait(150);
+    assert_eq!(rig.effects(), [Effect::Start("cube.gcode".into())]);
+    let sent = |phase| Job { phase, ..job(1, JobOrigin::Gateway) };
+    let told = rig.printer(|state| state.job = sent(JobPhase::Transferring));
+    assert!(told.is_empty(), "{told:?}");
+    assert!(rig.done(Done::Started(Ok(()))).is_empty());
+    assert_eq!(rig.send("M27"), ["SD printing byte 0/1000", "ok"]);
+    assert_eq!(rig.effects(), []);
+    rig
+}
+
+#[test]
+fn a_pause_before_the_job_has_begun_is_sent_when_it_begins() {
+    let mut rig = paused_early();
+    rig.phase(JobPhase::Preparing);
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    rig.phase(JobPhase::Paused);
+    assert!(rig.done(Done::Paused(Ok(()))).is_empty());
+    rig.send("M24");
+    assert_eq!(rig.effects(), [Effect::Resume]);
+}
+
+#[test]
+fn a_pause_before_the_job_has_begun_is_taken_back_by_m24() {
+    let mut rig = paused_early();
+    assert_eq!(rig.send("M24"), ["ok"]);
+    assert!(rig.phase(JobPhase::Preparing).is_empty());
+    assert_eq!(rig.effects(), []);
+}
+
+#[test]
+fn a_job_that_ends_while_its_early_pause_waits_ends_for_a_paused_host() {
+    let mut rig = paused_early();
+    assert_eq!(rig.phase(JobPhase::Cancelled), ["// action:cancel"]);
+    for line in ["M108", "M25", "M27", "M26 S0"] {
+        rig.send(line);
+    }
+    rig.wait(1000);
+    assert_eq!(rig.effects(), []);
+}
+
+#[test]
+fn a_job_paused_before_it_has_begun_can_be_cancelled() {
+    let mut rig = paused_early();
+    for line in ["M108", "M25", "M27", "M26 S0"] {
+        rig.send(line);
+    }
+    assert_eq!(rig.effects(), [Effect::Cancel]);
+    assert_eq!(rig.send("M27"), ["Not SD printing", "ok"]);
+}
+
 #[test]
 fn rule_7_and_10_the_byte_stands_still_while_paused() {
     let mut rig = Rig::printing();

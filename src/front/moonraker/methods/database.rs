@@ -8,9 +8,13 @@ use super::super::Endpoint;
 use super::super::args::missing;
 use super::super::error::RpcError;
 use super::super::rpc::Call;
+use super::super::view::lane_data;
 
 /// Namespaces of the server itself.
-const READ_ONLY: &[&str] = &["moonraker", "gcode_metadata", "history", "announcements", "update_manager"];
+const READ_ONLY: &[&str] =
+    &[LANE_DATA, "moonraker", "gcode_metadata", "history", "announcements", "update_manager"];
+/// Made of what the printer reports, for OrcaSlicer.
+const LANE_DATA: &str = "lane_data";
 const FORBIDDEN: &[&str] = &["database", "authorized_users"];
 /// What Mainsail writes when it does not find the namespace `maintenance`; two of them break its dashboard.
 const MAINTENANCE: &str = "maintenance";
@@ -28,10 +32,18 @@ fn space_prefix(endpoint: &Endpoint) -> String {
     format!("moonraker/{}/", endpoint.station.name())
 }
 
+fn lanes(endpoint: &Endpoint) -> Map<String, Value> {
+    let station = &endpoint.station;
+    lane_data(&station.printer.state().device.filament, &station.jobs.filament().choices())
+}
+
 pub async fn list(call: Call) -> Result<Value, RpcError> {
     let prefix = space_prefix(&call.endpoint);
     let spaces = call.endpoint.station.store.spaces()?;
-    let names: Vec<&str> = spaces.iter().filter_map(|space| space.strip_prefix(&prefix)).collect();
+    let mut names: Vec<&str> = spaces.iter().filter_map(|space| space.strip_prefix(&prefix)).collect();
+    if !lanes(&call.endpoint).is_empty() {
+        names.push(LANE_DATA);
+    }
     Ok(json!({"namespaces": names, "backups": []}))
 }
 
@@ -86,8 +98,12 @@ pub async fn get_item(call: Call) -> Result<Value, RpcError> {
     let name = namespace(&call, false)?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
+    let made = (name == LANE_DATA).then(|| lanes(&call.endpoint));
     let Some(key) = call.args.get("key") else {
-        let records = store.list(&space)?;
+        let records = match made {
+            Some(lanes) => lanes.into_iter().collect(),
+            None => store.list(&space)?,
+        };
         if records.is_empty() {
             return Err(RpcError::not_found(format!("Namespace {name} not found")));
         }
@@ -95,7 +111,11 @@ pub async fn get_item(call: Call) -> Result<Value, RpcError> {
         return Ok(json!({"namespace": name, "key": null, "value": value}));
     };
     let key = Key::parse(key)?;
-    let record = store.get(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
+    let record = match made {
+        Some(mut lanes) => lanes.remove(key.first()),
+        None => store.get(&space, key.first())?,
+    };
+    let record = record.ok_or_else(|| key.not_found(&name, false))?;
     let found = key.rest().iter().try_fold(&record, |value, part| value.get(part.as_str()));
     let value = found.ok_or_else(|| key.not_found(&name, true))?;
     Ok(json!({"namespace": name, "key": key.written, "value": value}))

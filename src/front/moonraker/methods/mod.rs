@@ -12,6 +12,7 @@ pub mod objects;
 pub mod printer;
 pub mod roots;
 pub mod server;
+pub mod spoolman;
 pub mod webcams;
 
 use std::collections::HashMap;
@@ -160,6 +161,11 @@ static TABLE: &[Method] = table! {
     "server.job_queue.pause" Post "/server/job_queue/pause" OPERATE => job_queue::pause;
     "server.job_queue.start" Post "/server/job_queue/start" OPERATE => job_queue::start;
     "server.job_queue.jump" Post "/server/job_queue/jump" OPERATE => job_queue::jump;
+
+    "server.spoolman.status" Get "/server/spoolman/status" PLAIN => spoolman::status;
+    "server.spoolman.get_spool_id" Get "/server/spoolman/spool_id" PLAIN => spoolman::get_spool_id;
+    "server.spoolman.post_spool_id" Post "/server/spoolman/spool_id" PLAIN => spoolman::post_spool_id;
+    "server.spoolman.proxy" Post "/server/spoolman/proxy" PLAIN => spoolman::proxy;
 
     "server.webcams.list" Get "/server/webcams/list" PLAIN => webcams::list;
     "server.webcams.get_item" Get "/server/webcams/item" PLAIN => webcams::get_item;

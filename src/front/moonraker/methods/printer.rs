@@ -193,7 +193,7 @@ pub async fn cancel(call: Call) -> Result<Value, RpcError> {
 /// Stops by the fastest way the printer has; the printer counts as shut down until `firmware_restart`.
 pub async fn emergency_stop(call: Call) -> Result<Value, RpcError> {
     let station = &call.endpoint.station;
-    match station.printer.send(Command::EmergencyStop).await {
+    match station.jobs.emergency_stop().await {
         Ok(outcome) => {
             call.endpoint.feed.set_gate(Gate::Stopped);
             let note = outcome.note.unwrap_or_else(|| {

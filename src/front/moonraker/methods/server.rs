@@ -17,10 +17,14 @@ const GCODE_STORE: usize = 1000;
 pub async fn info(call: Call) -> Result<Value, RpcError> {
     let endpoint = &call.endpoint;
     let klippy = endpoint.klippy();
+    let mut components = identity::COMPONENTS.to_vec();
+    if endpoint.station.jobs.filament().inventory().is_some() {
+        components.push("spoolman");
+    }
     Ok(json!({
         "klippy_connected": klippy.connected,
         "klippy_state": klippy.state,
-        "components": identity::COMPONENTS,
+        "components": components,
         "failed_components": [],
         "registered_directories": ["config", "logs", "gcodes"],
         "warnings": [],

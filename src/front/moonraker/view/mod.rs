@@ -4,17 +4,22 @@
 //! Assistant loses a whole platform over an `output_pin` without settings. A new topic is a file with one `add`
 //! function and a line in [`TOPICS`].
 
+mod climate;
 mod configfile;
 mod exclude_object;
 mod fans;
 mod heaters;
 mod job;
+mod lanes;
 mod lights;
 mod macros;
+mod mmu;
 mod motion;
 mod names;
 mod sensors;
 mod system;
+
+pub use lanes::lane_data;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +27,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::klippy::Klippy;
+use crate::filament::Choices;
 use crate::model::{Capabilities, PrinterState, UnixSeconds};
 
 /// The fields of one object.
@@ -37,6 +43,10 @@ pub struct Input<'a> {
     /// Where the library is on the gateway's disk.
     pub library: &'a Path,
     pub host: HostLoad,
+    /// Spools in slots and the tool map.
+    pub filament: &'a Choices,
+    /// An inventory of spools is configured.
+    pub spoolman: bool,
     /// Lowest and highest temperature seen of each sensor object since the gateway started.
     pub extremes: &'a BTreeMap<String, (f64, f64)>,
     pub now: UnixSeconds,
@@ -103,6 +113,7 @@ const TOPICS: &[Topic] = &[
     job::add,
     exclude_object::add,
     macros::add,
+    mmu::add,
 ];
 
 /// All objects of the printer by name.

@@ -84,6 +84,8 @@ fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
         klippy: &klippy,
         file: Some(&file),
         library: Path::new("/lib"),
+        filament: &crate::filament::Choices::default(),
+        spoolman: false,
         host: HostLoad { load: 0.5, cpu_seconds: 2.0, available_kb: 1000 },
         extremes: &BTreeMap::new(),
         now: 1300.0,

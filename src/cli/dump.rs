@@ -1,0 +1,295 @@
+//! `moongate dump`: one JSON file for a bug report. Secrets are never in it; `--redact` also takes out addresses,
+//! serial numbers and file names.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::EXIT_FAILED;
+use super::client::{Client, GatewayArgs};
+use crate::config::{Config, Environment};
+use crate::printer::clock::unix_now;
+use crate::secret;
+
+const JOURNAL_LINES: &str = "1000";
+const JOURNAL: Duration = Duration::from_secs(15);
+
+#[derive(Debug, clap::Args)]
+pub struct DumpArgs {
+    /// Take out addresses, serial numbers and names of files as well.
+    #[arg(long)]
+    pub redact: bool,
+    /// Where to write; moongate-dump.json in this folder where not given, "-" for standard output.
+    #[arg(long, short)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+pub async fn dump(args: &DumpArgs, environment: &Environment) -> ExitCode {
+    let path = args.gateway.config.config.clone().unwrap_or_else(|| environment.config_file());
+    let config_text = std::fs::read_to_string(&path);
+    let config = args.gateway.config.load(environment);
+    let mut bundle = json!({
+        "time": unix_now(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "system": system(),
+        "config_file": path.display().to_string(),
+        "config": match &config_text {
+            Ok(text) => Value::from(without_codes(text)),
+            Err(error) => json!({"unreadable": error.to_string()}),
+        },
+        "config_check": match &config {
+            Ok((_, config)) => json!({"warnings": config.warnings}),
+            Err(error) => json!({"mistakes": error.0.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+        },
+        "gateway": gateway(args, environment).await,
+        "journal": journal().await,
+    });
+    if let (Some(map), Ok((_, config))) = (bundle.as_object_mut(), &config) {
+        map.insert("state".to_owned(), state(&config.gateway.state_dir));
+    }
+    let names = config.as_ref().map(|(_, config)| names(config)).unwrap_or_default();
+    let mut text = secret::redact(&serde_json::to_string_pretty(&bundle).unwrap_or_default());
+    if args.redact {
+        text = anonymous(bundle, &names);
+    }
+    write(args, &text)
+}
+
+fn write(args: &DumpArgs, text: &str) -> ExitCode {
+    let path = args.output.clone().unwrap_or_else(|| PathBuf::from("moongate-dump.json"));
+    if path.as_os_str() == "-" {
+        println!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    let open = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    match open.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => {
+            println!("{} is written. Read it before you pass it on.", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!(
+                "moongate: {} cannot be written: {error}. --output names another place.",
+                path.display()
+            );
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// Everything the running gateway tells of itself.
+async fn gateway(args: &DumpArgs, environment: &Environment) -> Value {
+    let client = match Client::new(&args.gateway, environment) {
+        Ok(client) => client,
+        Err(error) => return json!({"error": error.to_string()}),
+    };
+    let mut told = serde_json::Map::new();
+    for path in ["/status", "/activity"] {
+        let answer = client.get::<Value>(path).await;
+        told.insert(path.to_owned(), answer.unwrap_or_else(|error| json!({"error": error.to_string()})));
+    }
+    let metrics = client.text("/metrics").await;
+    let metrics = metrics.map_or_else(
+        |error| json!({"error": error.to_string()}),
+        |text| json!(text.lines().collect::<Vec<_>>()),
+    );
+    told.insert("/metrics".to_owned(), metrics);
+    Value::Object(told)
+}
+
+fn system() -> Value {
+    let first = |path: &str| {
+        std::fs::read_to_string(path).ok().and_then(|text| text.lines().next().map(ToOwned::to_owned))
+    };
+    json!({
+        "os": first("/etc/os-release"),
+        "kernel": first("/proc/version"),
+        "arch": std::env::consts::ARCH,
+        "uptime": first("/proc/uptime"),
+    })
+}
+
+/// The newest lines of the service's journal, where there is one and this user may read it.
+async fn journal() -> Value {
+    let mut command = tokio::process::Command::new("journalctl");
+    command.args(["--unit=moongate.service", "--no-pager", "--output=short-iso", "--lines", JOURNAL_LINES]);
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    match tokio::time::timeout(JOURNAL, command.output()).await {
+        Ok(Ok(output)) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            json!(text.lines().collect::<Vec<_>>())
+        }
+        Ok(Err(error)) => json!({"absent": error.to_string()}),
+        Err(_late) => json!({"absent": "journalctl did not end in time"}),
+    }
+}
+
+/// What the state directory holds: sizes and counts, no names.
+fn state(folder: &Path) -> Value {
+    let mut by_ending: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    let mut seen = 0;
+    while let Some(entries) = folders.pop().map(std::fs::read_dir) {
+        for entry in entries.into_iter().flatten().flatten() {
+            seen += 1;
+            // A library of this size is a matter for other means.
+            if seen > 100_000 {
+                return json!({"too_many_files": seen});
+            }
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) => {
+                    let path = entry.path();
+                    let ending = path
+                        .extension()
+                        .map_or_else(String::new, |ending| ending.to_string_lossy().into_owned());
+                    let sum = by_ending.entry(ending).or_default();
+                    *sum = (sum.0 + 1, sum.1 + found.len());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    let told = by_ending
+        .into_iter()
+        .map(|(ending, (files, bytes))| (ending, json!({"files": files, "bytes": bytes})));
+    Value::Object(told.collect())
+}
+
+/// The configuration with inline codes taken out, also from a file too broken to be read as TOML.
+fn without_codes(text: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let bare = line.trim_start().trim_start_matches('#').trim_start();
+        let quoted = bare.trim_start_matches(['"', '\'']);
+        match quoted.strip_prefix("access_code") {
+            Some(rest) if !rest.starts_with("_file") && !rest.starts_with("_env") => {
+                "access_code = \"***\"".to_owned()
+            }
+            // Tables written on one line can hold a code anywhere.
+            _ if line.contains("access_code") && !bare.starts_with("access_code") => {
+                "# a line with a code was here".to_owned()
+            }
+            _ => line.to_owned(),
+        }
+    };
+    text.lines().map(line).collect()
+}
+
+/// What identifies the user's machines, and what stands for it.
+fn names(config: &Config) -> Vec<(String, String)> {
+    let mut names = Vec::new();
+    for printer in &config.printers {
+        names.push((printer.host.clone(), format!("<host of {}>", printer.name)));
+        if let Some(serial) = &printer.serial {
+            names.push((serial.clone(), format!("<serial of {}>", printer.name)));
+        }
+        if printer.title != printer.name {
+            names.push((printer.title.clone(), format!("<title of {}>", printer.name)));
+        }
+    }
+    names.retain(|(text, _)| text.len() >= 3);
+    names.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+    names
+}
+
+fn anonymous(mut bundle: Value, names: &[(String, String)]) -> String {
+    hide_files(&mut bundle);
+    let mut text = secret::redact(&serde_json::to_string_pretty(&bundle).unwrap_or_default());
+    for (name, stand_in) in names {
+        text = text.replace(name.as_str(), stand_in).replace(&name.to_lowercase(), stand_in);
+    }
+    without_addresses(&text)
+}
+
+/// Fields that hold names of files.
+fn hide_files(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, field) in map.iter_mut() {
+                if matches!(key.as_str(), "thumbnail" | "config_file") && field.is_string() {
+                    *field = json!("<path>");
+                } else if key == "job" {
+                    if let Some(title) = field.get_mut("title").filter(|title| title.is_string()) {
+                        *title = json!("<file>");
+                    }
+                    hide_files(field);
+                } else if key == "/activity" {
+                    // Lines that clients sent name files in every form.
+                    for entry in field.as_array_mut().into_iter().flatten() {
+                        if matches!(super::words::text(entry, "/what"), "asked" | "job") {
+                            entry["text"] = json!("<line>");
+                        }
+                    }
+                } else {
+                    hide_files(field);
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(hide_files),
+        _ => {}
+    }
+}
+
+/// IPv4 addresses other than loopback become `<address>`.
+fn without_addresses(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut word = String::new();
+    let flush = |word: &mut String, clean: &mut String| {
+        let address = word.trim_end_matches('.').parse::<std::net::Ipv4Addr>().ok();
+        match address.filter(|address| !address.is_loopback() && !address.is_unspecified()) {
+            Some(_) => clean.push_str("<address>"),
+            None => clean.push_str(word),
+        }
+        word.clear();
+    };
+    for c in text.chars() {
+        if c.is_ascii_digit() || c == '.' {
+            word.push(c);
+        } else {
+            flush(&mut word, &mut clean);
+            clean.push(c);
+        }
+    }
+    flush(&mut word, &mut clean);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_whatever_identifies_are_taken_out() {
+        let text = "[[printer]]\nname=\"p1s\"\nkind=\"bambu\"\nhost=\"printer.lan\"\nserial=\"01P00A000000001\"\n\
+                    access_code = \"87654321\"\n# access_code=11112222\nx = {access_code = \"33334444\"}\naccess_code_file = \"f\"\n";
+        let told = without_codes(text).join("\n");
+        for code in ["87654321", "11112222", "33334444"] {
+            assert!(!told.contains(code), "{told}");
+        }
+        assert!(told.contains("access_code_file = \"f\""));
+        let good = text.replace("x = {access_code = \"33334444\"}\naccess_code_file = \"f\"\n", "");
+        let config = Config::parse(&good, &Environment::of(&[])).expect("good");
+        let bundle = json!({
+            "config": told,
+            "gateway": {"/status": {"printers": [{"job": {"title": "secret project.gcode", "thumbnail": "a/secret.png"}}]},
+                        "/activity": [{"what": "asked", "text": "start secret project.gcode"}, {"what": "refused", "text": "pause: no"}]},
+            "journal": ["login refused by 192.168.1.50:8883 for 01p00a000000001, code 87654321. Version 1.2.3, 127.0.0.1"],
+        });
+        let shown = anonymous(bundle, &names(&config));
+        for hidden in
+            ["secret", "192.168.1.50", "01P00A000000001", "01p00a000000001", "printer.lan", "87654321"]
+        {
+            assert!(!shown.contains(hidden), "{hidden} in {shown}");
+        }
+        for kept in ["<address>:8883", "1.2.3", "127.0.0.1", "<serial of p1s>", "pause: no"] {
+            assert!(shown.contains(kept), "{kept} missing in {shown}");
+        }
+    }
+}

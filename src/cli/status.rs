@@ -1,0 +1,162 @@
+//! `moongate status`: the printers at a glance.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::{Client, ClientError, GatewayArgs};
+use super::words::{duration, table, text};
+
+/// Between two looks with `--watch`.
+const AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Only this printer.
+    pub printer: Option<String>,
+    /// Print the gateway's answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Look again every second until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+pub async fn status(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientError> {
+    loop {
+        let mut answer: Value = client.get("/status").await?;
+        let printers = chosen(&mut answer, args.printer.as_deref())?;
+        let shown = if args.json { format!("{}\n", pretty(args, &answer)) } else { overview(&printers) };
+        if args.watch && !args.json && std::io::stdout().is_terminal() {
+            // Home, and clear what the last look left below.
+            print!("\x1b[H\x1b[J{shown}");
+        } else {
+            print!("{shown}");
+        }
+        let _closed_pipe = std::io::stdout().flush();
+        if !args.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        tokio::select! {
+            () = super::asked_to_stop() => return Ok(ExitCode::SUCCESS),
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+fn pretty(args: &StatusArgs, answer: &Value) -> String {
+    // With --watch one line each, for programs that read lines.
+    if args.watch { answer.to_string() } else { serde_json::to_string_pretty(answer).unwrap_or_default() }
+}
+
+/// The printers of an answer, which then holds no others.
+fn chosen(answer: &mut Value, name: Option<&str>) -> Result<Vec<Value>, ClientError> {
+    let Some(list) = answer.get_mut("printers").and_then(Value::as_array_mut) else {
+        return Err(ClientError::Failed("the gateway's status lists no printers.".to_owned()));
+    };
+    if let Some(name) = name {
+        let known: Vec<String> = list.iter().map(|printer| text(printer, "/name").to_owned()).collect();
+        list.retain(|printer| text(printer, "/name") == name);
+        if list.is_empty() {
+            return Err(unknown(name, &known));
+        }
+    }
+    Ok(list.clone())
+}
+
+/// There is no such printer, and which there are.
+fn unknown(name: &str, known: &[String]) -> ClientError {
+    let near = crate::model::text::nearest(name, known.iter().map(String::as_str));
+    let hint = near.map_or_else(
+        || format!("known are {}.", known.join(", ")),
+        |near| format!("did you mean \"{near}\"?"),
+    );
+    ClientError::Failed(format!("there is no printer \"{name}\"; {hint}"))
+}
+
+fn overview(printers: &[Value]) -> String {
+    let head = ["printer", "state", "job", "done", "left", "nozzle", "bed"].map(str::to_owned).to_vec();
+    let rows = printers.iter().map(row);
+    let mut shown = table(std::iter::once(head).chain(rows).collect());
+    for printer in printers {
+        for (place, sign) in [
+            ("/link_fault/text", "!"),
+            ("/link_fault/remedy", " "),
+            ("/read_only", "i"),
+            ("/camera_blocked", "i"),
+        ] {
+            let told = text(printer, place);
+            if !told.is_empty() {
+                shown.push_str(&format!("{sign} {}: {told}\n", text(printer, "/name")));
+            }
+        }
+        for fault in printer.pointer("/faults").and_then(Value::as_array).into_iter().flatten() {
+            let (name, told, code) = (text(printer, "/name"), text(fault, "/text"), text(fault, "/code"));
+            shown.push_str(&format!("! {name}: {told} ({code})\n"));
+        }
+    }
+    shown
+}
+
+fn row(printer: &Value) -> Vec<String> {
+    let link = text(printer, "/link");
+    let phase = text(printer, "/job/phase");
+    let state = if link == "online" { phase } else { link };
+    let active = !matches!(phase, "idle" | "complete" | "cancelled" | "failed");
+    let number = |place: &str| printer.pointer(place).and_then(Value::as_f64);
+    let done =
+        number("/job/progress").filter(|_| phase != "idle").map(|part| format!("{:.0} %", part * 100.0));
+    let left = number("/job/remaining_s").filter(|_| active).map(duration);
+    vec![
+        text(printer, "/name").to_owned(),
+        state.replace('_', " "),
+        if phase == "idle" { "-".to_owned() } else { text(printer, "/job/title").to_owned() },
+        done.unwrap_or_else(|| "-".to_owned()),
+        left.unwrap_or_else(|| "-".to_owned()),
+        heater(printer.pointer("/nozzles/0")),
+        heater(printer.pointer("/bed")),
+    ]
+}
+
+fn heater(heater: Option<&Value>) -> String {
+    let number = |place: &str| heater.and_then(|heater| heater.pointer(place)).and_then(Value::as_f64);
+    match (number("/actual"), number("/target").filter(|target| *target > 0.0)) {
+        (Some(actual), Some(target)) => format!("{actual:.0}/{target:.0}"),
+        (Some(actual), None) => format!("{actual:.0}"),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_overview_has_a_row_per_printer_and_its_faults_below() {
+        let mut answer = json!({"printers": [
+            {"name": "p1s", "link": "online", "nozzles": [{"actual": 219.6, "target": 220.0}], "bed": {"actual": 55.0, "target": 0.0},
+             "job": {"phase": "printing", "title": "cube.gcode", "progress": 0.425, "remaining_s": 3700.0},
+             "faults": [{"code": "0300_8004", "text": "Out of filament."}]},
+            {"name": "cc1", "link": "backoff", "nozzles": [], "bed": {"actual": null}, "job": {"phase": "idle", "title": null},
+             "link_fault": {"text": "No connection.", "remedy": "Switch it on."}, "faults": []},
+        ]});
+        let printers = chosen(&mut answer, None).expect("all");
+        let shown = overview(&printers);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
+            "p1s printing cube.gcode 42 % 1 h 01 min 220/220 55"
+        );
+        assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>().join(" "), "cc1 backoff - - - - -");
+        assert!(shown.contains("! p1s: Out of filament. (0300_8004)"), "{shown}");
+        assert!(shown.contains("! cc1: No connection.\n  cc1: Switch it on.\n"), "{shown}");
+        let error = chosen(&mut answer, Some("p1")).expect_err("no such printer").to_string();
+        assert!(error.contains("did you mean \"p1s\""), "{error}");
+    }
+}

@@ -1,0 +1,410 @@
+//! A Spoolman server: the inventory of spools that the front ends show (moonraker.md 2.13).
+//!
+//! What a job used is reported as "use" of a spool. An answer can be lost after the server has counted, so the amount
+//! that the server counted before is on disk before a report is sent, and is compared before it is sent again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Inner;
+use super::account::Report;
+use crate::model::{Filament, Speaker};
+
+/// Deadline of one request.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How often the server is asked whether it is there.
+const HEALTH: Duration = Duration::from_secs(10);
+/// Wait before a report that failed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+/// Largest answer.
+const MAX_ANSWER: usize = 32 << 20;
+/// Extra field of a spool that holds the tag of its RFID chip.
+const TAG_FIELD: &str = "tag";
+/// Grams per cm³ of common materials, for spools that are created; Spoolman insists on a density.
+const DENSITIES: [(&str, f64); 7] =
+    [("PETG", 1.27), ("ABS", 1.04), ("ASA", 1.07), ("TPU", 1.21), ("PA", 1.14), ("PC", 1.2), ("PVA", 1.23)];
+const PLA_DENSITY: f64 = 1.24;
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SpoolmanError {
+    #[error("Spoolman cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server's own refusal.
+    #[error("Spoolman refused with {status}: {message}")]
+    Refused { status: u16, message: String },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A good answer of the server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub headers: Vec<(String, String)>,
+    /// Null where there is none.
+    pub body: Value,
+}
+
+/// Cheap to clone; one for all printers.
+#[derive(Clone)]
+pub struct Spoolman {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Without a slash at its end.
+    base: String,
+    client: reqwest::Client,
+    connected: watch::Sender<bool>,
+}
+
+impl Spoolman {
+    /// Watches the server at this address on `tasks` until `cancel`.
+    pub fn start(url: &str, tasks: &TaskTracker, cancel: CancellationToken) -> Self {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(ANSWER)
+            .build()
+            .unwrap_or_default();
+        let shared = Arc::new(Shared {
+            base: url.trim_end_matches('/').to_owned(),
+            client,
+            connected: watch::Sender::new(false),
+        });
+        let spoolman = Self { shared };
+        let watched = spoolman.clone();
+        tasks.spawn(async move {
+            let mut tick = tokio::time::interval(HEALTH);
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    _ = tick.tick() => {}
+                }
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    answer = watched.request("GET", "/v1/health", None, None) => {
+                        // The request itself notes whether the server is there.
+                        drop(answer);
+                    }
+                }
+            }
+        });
+        spoolman
+    }
+
+    pub fn connected(&self) -> bool {
+        *self.shared.connected.borrow()
+    }
+
+    /// Wakes when the server comes or goes.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.shared.connected.subscribe()
+    }
+
+    fn note(&self, there: bool) {
+        self.shared.connected.send_if_modified(|connected| std::mem::replace(connected, there) != there);
+    }
+
+    /// Asks the server; `path` begins with `/v1/`.
+    ///
+    /// # Errors
+    /// [`SpoolmanError::Invalid`] for another method or path, [`SpoolmanError::Refused`] with the server's words,
+    /// [`SpoolmanError::Unreachable`] otherwise.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        query: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, SpoolmanError> {
+        let allowed = ["GET", "POST", "PATCH", "PUT", "DELETE"];
+        let invalid = |text: String| Err(SpoolmanError::Invalid(text));
+        let Some(method) = allowed.iter().find(|known| **known == method) else {
+            return invalid(format!("Invalid method: {method}"));
+        };
+        let plain = path.starts_with("/v1/") && !path.contains(['?', '#', '\\']) && !path.contains("..");
+        if !plain || path.chars().any(char::is_whitespace) {
+            return invalid(format!("Invalid path: {path}"));
+        }
+        let Ok(method) = reqwest::Method::from_bytes(method.as_bytes()) else {
+            return invalid(format!("Invalid method: {method}"));
+        };
+        let query =
+            query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+        let mut request =
+            self.shared.client.request(method, format!("{}/api{path}{query}", self.shared.base));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let unreachable = |error: reqwest::Error| {
+            self.note(false);
+            SpoolmanError::Unreachable(error.without_url().to_string())
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        self.note(true);
+        let status = response.status();
+        let headers = response.headers().iter();
+        let headers = headers
+            .filter_map(|(name, value)| Some((titled(name.as_str()), value.to_str().ok()?.to_owned())));
+        let headers: Vec<(String, String)> = headers.collect();
+        let body = read(response).await?;
+        if status.is_success() {
+            return Ok(Answer { headers, body });
+        }
+        let message = body.get("message").or_else(|| body.get("detail"));
+        let message = message.map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned));
+        let message = message.or_else(|| status.canonical_reason().map(str::to_owned)).unwrap_or_default();
+        Err(SpoolmanError::Refused { status: status.as_u16(), message })
+    }
+
+    /// What the server counted as used of a spool, in grams.
+    async fn used_weight(&self, spool: u32) -> Result<f64, SpoolmanError> {
+        let answer = self.request("GET", &format!("/v1/spool/{spool}"), None, None).await?;
+        let used = answer.body.get("used_weight").and_then(Value::as_f64);
+        used.ok_or_else(|| SpoolmanError::Unreachable("the answer names no used_weight".to_owned()))
+    }
+
+    /// The spool that carries this tag in any of its extra fields.
+    async fn spool_of_tag(&self, tags: &BTreeSet<String>) -> Result<Vec<(String, u32)>, SpoolmanError> {
+        let answer = self.request("GET", "/v1/spool", None, None).await?;
+        let mut found = Vec::new();
+        for spool in answer.body.as_array().into_iter().flatten() {
+            let id = spool.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+            let Some(id) = id else { continue };
+            let fields = spool.get("extra").and_then(Value::as_object).into_iter().flatten();
+            for (_, value) in fields {
+                // Spoolman keeps extra values as JSON within a text.
+                let text = value.as_str().unwrap_or_default();
+                let text = serde_json::from_str::<String>(text).unwrap_or_else(|_| text.to_owned());
+                if let Some(tag) = tags.iter().find(|tag| tag.eq_ignore_ascii_case(&text)) {
+                    found.push((tag.clone(), id));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes vendor (where it is new), filament and spool.
+    ///
+    /// # Errors
+    /// As [`Self::request`]; what was made before stays at the server.
+    pub async fn create_spool(&self, filament: &Filament) -> Result<u32, SpoolmanError> {
+        let material = filament.material.clone().unwrap_or_else(|| "PLA".to_owned());
+        let density = DENSITIES.iter().find(|(name, _)| material.to_uppercase().starts_with(name));
+        let mut made = json!({
+            "name": filament.name.clone().unwrap_or_else(|| material.clone()),
+            "material": material,
+            "density": density.map_or(PLA_DENSITY, |(_, density)| *density),
+            "diameter": filament.diameter_mm.unwrap_or(1.75),
+        });
+        if let Some(color) = filament.color {
+            made["color_hex"] = json!(color.rgb_hex());
+        }
+        if let Some(weight) = filament.weight_g {
+            made["weight"] = json!(weight);
+        }
+        if let (Some(low), Some(high)) = (filament.nozzle_min, filament.nozzle_max) {
+            made["settings_extruder_temp"] = json!(((low + high) / 2.0).round());
+        }
+        if let Some(brand) = &filament.brand {
+            made["vendor_id"] = json!(self.vendor(brand).await?);
+        }
+        let filament_id = self.made("/v1/filament", &made).await?;
+        let mut spool = json!({"filament_id": filament_id});
+        if let Some(tag) = &filament.spool_uid {
+            let field = json!({"name": "Tag", "field_type": "text"});
+            self.request("POST", &format!("/v1/field/spool/{TAG_FIELD}"), None, Some(&field)).await?;
+            spool["extra"] = json!({TAG_FIELD: Value::from(tag.as_str()).to_string()});
+        }
+        self.made("/v1/spool", &spool).await
+    }
+
+    async fn vendor(&self, name: &str) -> Result<u32, SpoolmanError> {
+        let known = self.request("GET", "/v1/vendor", None, None).await?.body;
+        let named = |vendor: &&Value| vendor.get("name").and_then(Value::as_str) == Some(name);
+        match known.as_array().into_iter().flatten().find(named).and_then(id) {
+            Some(vendor) => Ok(vendor),
+            None => self.made("/v1/vendor", &json!({"name": name})).await,
+        }
+    }
+
+    async fn made(&self, path: &str, body: &Value) -> Result<u32, SpoolmanError> {
+        let answer = self.request("POST", path, None, Some(body)).await?;
+        id(&answer.body).ok_or_else(|| SpoolmanError::Unreachable("the answer names no id".to_owned()))
+    }
+}
+
+fn id(value: &Value) -> Option<u32> {
+    u32::try_from(value.get("id")?.as_u64()?).ok()
+}
+
+/// `content-type` as other servers write it: `Content-Type`.
+fn titled(name: &str) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
+    };
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+/// The body as JSON; a text that is none stays a text.
+async fn read(response: reqwest::Response) -> Result<Value, SpoolmanError> {
+    let mut pieces = response.bytes_stream();
+    let mut body = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| SpoolmanError::Unreachable(error.without_url().to_string()))?;
+        if body.len() + piece.len() > MAX_ANSWER {
+            return Err(SpoolmanError::Unreachable("the answer is too long".to_owned()));
+        }
+        body.extend_from_slice(&piece);
+    }
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    Ok(serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into()))
+}
+
+/// What is to be done with a report.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// The server has counted it already.
+    Counted,
+    Send,
+}
+
+/// `used` is what the server counts now.
+fn step(report: &Report, used: f64) -> Step {
+    match report.used_before {
+        Some(before) if used >= before + report.grams * 0.999 => Step::Counted,
+        _ => Step::Send,
+    }
+}
+
+impl Inner {
+    /// Tells the inventory what was used, each amount once.
+    pub async fn report_usage(self: Arc<Self>, spoolman: Spoolman) {
+        let mut connected = spoolman.watch();
+        loop {
+            let next = self.ledger().pending.first().cloned();
+            let due = self.reports_due.notified();
+            let pause = match next {
+                Some(report) if *connected.borrow_and_update() => match self.report(&spoolman, &report).await
+                {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        tracing::warn!(printer = self.printer.name(), %error, "A use of filament waits for Spoolman.");
+                        RETRY
+                    }
+                },
+                _ => RETRY,
+            };
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = due => {}
+                changed = connected.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn report(&self, spoolman: &Spoolman, report: &Report) -> Result<(), SpoolmanError> {
+        let used = match spoolman.used_weight(report.spool).await {
+            Err(SpoolmanError::Refused { status: 404, .. }) => {
+                let text = format!(
+                    "Spoolman has no spool {}: {:.1} g were not reported to it.",
+                    report.spool, report.grams
+                );
+                self.printer.writer().console(Speaker::Error, text);
+                self.reported(report.id).await;
+                return Ok(());
+            }
+            used => used?,
+        };
+        if step(report, used) == Step::Send {
+            let noted = {
+                let mut ledger = self.ledger();
+                let waiting = ledger.pending.iter_mut().find(|pending| pending.id == report.id);
+                waiting.map(|pending| pending.used_before = Some(used))
+            };
+            if noted.is_none() || !self.keep_durably().await {
+                return Err(SpoolmanError::Invalid("the report could not be noted on disk".to_owned()));
+            }
+            let path = format!("/v1/spool/{}/use", report.spool);
+            spoolman.request("PUT", &path, None, Some(&json!({"use_weight": report.grams}))).await?;
+        }
+        self.reported(report.id).await;
+        Ok(())
+    }
+
+    async fn reported(&self, id: u64) {
+        self.ledger().pending.retain(|pending| pending.id != id);
+        self.keep_durably().await;
+    }
+
+    /// Finds tagged spools in the inventory and puts them into their slots.
+    pub async fn match_tags(self: Arc<Self>, spoolman: Spoolman) {
+        let (mut state, mut choices, mut connected) =
+            (self.printer.watch(), self.choices.subscribe(), spoolman.watch());
+        let mut asked: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let (now, chosen) = (state.borrow_and_update().clone(), choices.borrow_and_update().clone());
+            let tags: Vec<_> = now
+                .device
+                .filament
+                .slots()
+                .filter(|slot| chosen.spool(slot.id).is_none())
+                .filter_map(|slot| Some((slot.id, slot.filament.as_ref()?.spool_uid.clone()?)))
+                .collect();
+            let wanted: BTreeSet<String> = tags.iter().map(|(_, tag)| tag.clone()).collect();
+            if *connected.borrow_and_update() && !wanted.is_subset(&asked) {
+                if let Ok(found) = spoolman.spool_of_tag(&wanted).await {
+                    for (tag, spool) in found {
+                        for (slot, _) in tags.iter().filter(|(_, other)| *other == tag) {
+                            self.assign(*slot, Some(spool));
+                        }
+                    }
+                    asked = wanted;
+                }
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                changed = state.changed() => if changed.is_err() { return },
+                changed = choices.changed() => {
+                    if changed.is_err() { return }
+                    asked.clear();
+                }
+                changed = connected.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_whose_answer_was_lost_is_compared_first() {
+        let report = |used_before| Report { id: 1, spool: 2, grams: 10.0, used_before };
+        assert_eq!(step(&report(None), 500.0), Step::Send);
+        assert_eq!(step(&report(Some(100.0)), 100.0), Step::Send, "it did not arrive");
+        assert_eq!(step(&report(Some(100.0)), 110.0), Step::Counted);
+        assert_eq!(step(&report(Some(100.0)), 400.0), Step::Counted, "never twice, whoever used the rest");
+    }
+
+    #[test]
+    fn header_names_are_written_as_other_servers_do() {
+        assert_eq!(titled("content-type"), "Content-Type");
+    }
+}

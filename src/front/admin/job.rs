@@ -1,0 +1,149 @@
+//! Starting and steering a print with everything the gateway knows of it: `/printers/<name>/moongate/...`.
+//!
+//! Moonraker's own start knows a file name only; here go plate, filament mapping, options and overrides, and a preview
+//! says what a start would do. Bodies are strict JSON: a web page of another origin cannot send them unasked.
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::jobs::{StartError, StartRequest};
+use crate::model::{Command, CommandError, ConsoleLine, Outcome, Speaker, UnixSeconds};
+use crate::station::Station;
+
+/// The routes of one printer.
+pub fn router(station: Station) -> Router {
+    Router::new()
+        .route("/start", post(start))
+        .route("/preview", post(preview))
+        .route("/pause", post(pause))
+        .route("/resume", post(resume))
+        .route("/cancel", post(cancel))
+        .route("/console", get(console))
+        .with_state(station)
+}
+
+/// An error as these routes tell it: `{"error": {"code": ..., "text": ...}}`.
+struct Refusal {
+    status: StatusCode,
+    code: String,
+    text: String,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({"error": {"code": self.code, "text": self.text}}))).into_response()
+    }
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        let (status, code) = match &error {
+            CommandError::Offline(_) => (StatusCode::SERVICE_UNAVAILABLE, "offline"),
+            CommandError::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "unsupported"),
+            CommandError::NotAllowed(_) => (StatusCode::FORBIDDEN, "not_allowed"),
+            CommandError::Busy(_) => (StatusCode::CONFLICT, "busy"),
+            CommandError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            CommandError::Refused { .. } => (StatusCode::BAD_GATEWAY, "refused"),
+            CommandError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            CommandError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self { status, code: code.to_owned(), text: error.to_string() }
+    }
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        let text = error.to_string();
+        match error {
+            StartError::NotFound(_) => {
+                Self { status: StatusCode::NOT_FOUND, code: "not_found".to_owned(), text }
+            }
+            StartError::Objection { code, .. } => Self { status: StatusCode::CONFLICT, code, text },
+            StartError::Command(error) => error.into(),
+            StartError::Failed(_) => {
+                Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "failed".to_owned(), text }
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Patience {
+    /// Wait until the printer's own report shows the job, or why not.
+    #[serde(default)]
+    watch: bool,
+}
+
+async fn start(
+    State(station): State<Station>,
+    Query(patience): Query<Patience>,
+    Json(request): Json<StartRequest>,
+) -> Result<Json<Value>, Refusal> {
+    station.say(Speaker::Client, format!("start {}", request.file));
+    let started = if patience.watch {
+        station.jobs.start_and_watch(request).await.map(|phase| json!({"phase": phase}))
+    } else {
+        station.jobs.start(request).await.map(|()| json!({"phase": station.printer.state().job.phase}))
+    };
+    started.map(Json).map_err(|error| {
+        station.say(Speaker::Error, format!("start: {error}"));
+        error.into()
+    })
+}
+
+async fn preview(
+    State(station): State<Station>,
+    Json(request): Json<StartRequest>,
+) -> Result<impl IntoResponse, Refusal> {
+    Ok(Json(station.jobs.preview(&request).await?))
+}
+
+fn told(outcome: Outcome) -> Json<Value> {
+    Json(json!({"seen": outcome.seen, "note": outcome.note}))
+}
+
+/// An empty JSON object: its content type keeps pages of other origins out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+async fn pause(
+    State(station): State<Station>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(told(station.printer.send(Command::Pause).await?))
+}
+
+async fn resume(
+    State(station): State<Station>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(told(station.printer.send(Command::Resume).await?))
+}
+
+async fn cancel(
+    State(station): State<Station>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Json<Value>, Refusal> {
+    Ok(told(station.jobs.cancel().await?))
+}
+
+#[derive(Deserialize)]
+struct After {
+    /// Only lines later than this.
+    after: Option<UnixSeconds>,
+    count: Option<usize>,
+}
+
+async fn console(State(station): State<Station>, Query(wanted): Query<After>) -> Json<Vec<ConsoleLine>> {
+    let mut lines = station.console.last(wanted.count.unwrap_or(usize::MAX));
+    if let Some(after) = wanted.after {
+        lines.retain(|line| line.time > after);
+    }
+    Json(lines)
+}

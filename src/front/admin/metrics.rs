@@ -1,0 +1,251 @@
+//! Numbers for Prometheus (docs/ref/metrics.md); labels name the printer, its kind and a result, nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::Served;
+use crate::model::{CommandError, Event, LinkPhase};
+use crate::station::Station;
+
+/// The content type of the answer.
+pub const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PrinterLabels {
+    printer: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    printer: String,
+    kind: &'static str,
+    result: String,
+}
+
+type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// All numbers of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    /// By printer name.
+    printers: HashMap<String, Source>,
+    link_up: Family<PrinterLabels, Gauge>,
+    report_age: Family<PrinterLabels, Seconds>,
+    clients: Family<PrinterLabels, Gauge>,
+    faults: Family<PrinterLabels, Gauge>,
+    reconnects: Family<PrinterLabels, Counter>,
+    commands: Family<ResultLabels, Counter>,
+    jobs: Family<ResultLabels, Counter>,
+    memory: Gauge,
+    /// One scrape at a time reads the gauges it has just set.
+    scrape: Mutex<()>,
+}
+
+/// Where the numbers of one printer are read.
+struct Source {
+    labels: PrinterLabels,
+    station: Station,
+    clients: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl Metrics {
+    pub fn new(printers: &[Served]) -> Self {
+        let mut registry = Registry::default();
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("moongate", "The running program", Info::new(version));
+        let mut gateway = Gauges { registry: registry.sub_registry_with_prefix("moongate") };
+        let link_up = gateway.add("link_up", "1 while the printer is connected and its values are current");
+        let faults = gateway.add("faults", "Active faults of the printer");
+        let clients = gateway.add("clients", "Clients connected to the printer's endpoint");
+        let reconnects = gateway.add("reconnects", "Times the connection came up again after the first");
+        let commands = gateway.add("commands", "Commands by how they ended");
+        let jobs = gateway.add("jobs", "Jobs by how they ended");
+        let report_age = Family::default();
+        let help = "Time since the printer's last report; absent before the first";
+        gateway.registry.register_with_unit("report_age", help, Unit::Seconds, report_age.clone());
+        let memory = Gauge::default();
+        let help = "Memory of the process that is in RAM";
+        registry.register_with_unit("process_resident_memory", help, Unit::Bytes, memory.clone());
+        let sources =
+            printers.iter().map(|served| (served.station.name().to_owned(), Source::new(served))).collect();
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                printers: sources,
+                link_up,
+                report_age,
+                clients,
+                faults,
+                reconnects,
+                commands,
+                jobs,
+                memory,
+                scrape: Mutex::new(()),
+            }),
+        }
+    }
+
+    /// Everything in the text form of OpenMetrics.
+    ///
+    /// # Errors
+    /// Only if the encoder fails.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let inner = &self.inner;
+        let _one = inner.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in inner.printers.values() {
+            let state = source.station.printer.state();
+            inner.link_up.get_or_create(&source.labels).set(i64::from(state.online()));
+            inner.faults.get_or_create(&source.labels).set(whole(state.faults().count()));
+            inner.clients.get_or_create(&source.labels).set(whole((source.clients)()));
+            if let Some(age) = source.station.printer.writer().report_age() {
+                inner.report_age.get_or_create(&source.labels).set(age);
+            }
+        }
+        if let Some(bytes) = resident_bytes() {
+            inner.memory.set(bytes);
+        }
+        let mut text = String::new();
+        encode(&mut text, &inner.registry)?;
+        Ok(text)
+    }
+
+    fn count(&self, printer: &str, event: &Event, online_before: &mut bool) {
+        let inner = &self.inner;
+        let Some(source) = inner.printers.get(printer) else { return };
+        match event {
+            Event::LinkChanged(LinkPhase::Online) if std::mem::replace(online_before, true) => {
+                inner.reconnects.get_or_create(&source.labels).inc();
+            }
+            Event::CommandDone { error, .. } => {
+                inner.commands.get_or_create(&source.labels.with_result(result(error.as_ref()))).inc();
+            }
+            Event::JobEnded(job) => {
+                inner.jobs.get_or_create(&source.labels.with_result(&super::word(&job.phase))).inc();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The registry below the gateway's prefix.
+struct Gauges<'r> {
+    registry: &'r mut Registry,
+}
+
+impl Gauges<'_> {
+    fn add<M: prometheus_client::registry::Metric + Default + Clone>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.registry.register(name, help, metric.clone());
+        metric
+    }
+}
+
+impl Source {
+    fn new(served: &Served) -> Self {
+        let labels = PrinterLabels { printer: served.station.name().to_owned(), kind: served.kind };
+        Self { labels, station: served.station.clone(), clients: served.clients.clone() }
+    }
+}
+
+impl PrinterLabels {
+    fn with_result(&self, result: &str) -> ResultLabels {
+        ResultLabels { printer: self.printer.clone(), kind: self.kind, result: result.to_owned() }
+    }
+}
+
+/// Counts what happens at one printer until `cancel`.
+pub async fn follow(
+    mut events: broadcast::Receiver<Event>,
+    printer: String,
+    metrics: Metrics,
+    cancel: CancellationToken,
+) {
+    let mut online_before = false;
+    loop {
+        let received = tokio::select! {
+            () = cancel.cancelled() => return,
+            received = events.recv() => received,
+        };
+        match received {
+            Ok(event) => metrics.count(&printer, &event, &mut online_before),
+            // Counters then stay a little behind the truth; they never run ahead of it.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn result(error: Option<&CommandError>) -> &'static str {
+    match error {
+        None => "ok",
+        Some(CommandError::Offline(_)) => "offline",
+        Some(CommandError::Unsupported(_)) => "unsupported",
+        Some(CommandError::NotAllowed(_)) => "not_allowed",
+        Some(CommandError::Busy(_)) => "busy",
+        Some(CommandError::Invalid(_)) => "invalid",
+        Some(CommandError::Refused { .. }) => "refused",
+        Some(CommandError::Timeout(_)) => "timeout",
+        Some(CommandError::Internal(_)) => "internal",
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// From `VmRSS` of `/proc/self/status`, which is in kB; `None` on other systems.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<i64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented_and_no_other() {
+        let metrics = Metrics::new(&[]);
+        let inner = &metrics.inner;
+        let labels = PrinterLabels { printer: "p1s".to_owned(), kind: "bambu" };
+        for gauge in [&inner.link_up, &inner.clients, &inner.faults] {
+            gauge.get_or_create(&labels).set(1);
+        }
+        inner.report_age.get_or_create(&labels).set(0.5);
+        inner.reconnects.get_or_create(&labels).inc();
+        for counter in [&inner.commands, &inner.jobs] {
+            counter.get_or_create(&labels.with_result("ok")).inc();
+        }
+        let text = metrics.text().expect("encoded");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let told: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+        let page = include_str!("../../../docs/ref/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let documented: BTreeSet<&str> = rows.filter(|name| !name.starts_with('/')).collect();
+        assert_eq!(told, documented, "{text}");
+        assert!(
+            text.contains("moongate_commands_total{printer=\"p1s\",kind=\"bambu\",result=\"ok\"} 1"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! Air and dryer of a filament unit, shown below it by the panels (moonraker.md 3.4 humidity, 3.5).
+
+use serde_json::{Map, Value, json};
+
+use super::{Builder, Input, reading, sensors};
+use crate::model::{DryerPhase, FilamentUnit};
+
+/// The front ends take the humidity from an object named after the sensor's type.
+const SENSOR_TYPE: &str = "HTU21D";
+/// The hottest that any known dryer gets; the printer knows its own limit.
+const DRYER_MAX_C: f64 = 90.0;
+
+fn measures(unit: &FilamentUnit) -> bool {
+    unit.temperature.is_some() || unit.humidity_percent.is_some()
+}
+
+pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
+    let key = unit.key();
+    if measures(unit) {
+        let name = format!("temperature_sensor {key}");
+        sensors::temperature(builder, input, &name, unit.temperature);
+        builder.section(&name, json!({"sensor_type": SENSOR_TYPE, "min_temp": 0.0, "max_temp": 100.0}));
+    }
+    if let Some(humidity) = unit.humidity_percent {
+        let mut fields = json!({"humidity": reading(Some(humidity))});
+        if unit.temperature.is_some() {
+            fields["temperature"] = reading(unit.temperature);
+        }
+        builder.object(format!("{} {key}", SENSOR_TYPE.to_lowercase()), fields);
+    }
+    let Some(dryer) = &unit.dryer else { return };
+    let name = format!("heater_generic {key}");
+    let heats = matches!(dryer.phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying);
+    let target = dryer.target.filter(|_| heats).unwrap_or(0.0);
+    let power = if heats { 1.0 } else { 0.0 };
+    builder.sensors.push(name.clone());
+    builder.heaters.push(name.clone());
+    builder.object(
+        name.as_str(),
+        json!({"temperature": reading(Some(unit.temperature.unwrap_or(0.0))), "target": target, "power": power}),
+    );
+    builder.section(&name, json!({"min_temp": 0.0, "max_temp": DRYER_MAX_C, "max_power": 1.0}));
+}
+
+/// How the unit says which sensors are its own.
+pub fn name_sensors(fields: &mut Map<String, Value>, unit: &FilamentUnit) {
+    let key = unit.key();
+    if measures(unit) {
+        fields.insert("environment_sensor".to_owned(), format!("temperature_sensor {key}").into());
+    }
+    if unit.dryer.is_some() {
+        fields.insert("filament_heater".to_owned(), format!("heater_generic {key}").into());
+    }
+}

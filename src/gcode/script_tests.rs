@@ -1,0 +1,62 @@
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::jobs::fake::{Fake, caps, gcode};
+use crate::jobs::{Jobs, JobsConfig};
+use crate::library::{Library, LibraryLimits};
+use crate::station::Console;
+use crate::store::Store;
+
+/// A printer whose transfers never end, with a file to print.
+async fn stuck(dir: &std::path::Path, tasks: &TaskTracker, cancel: &CancellationToken) -> (Station, Fake) {
+    let fake = Fake::new();
+    fake.machine().stuck_upload = true;
+    let printer = fake.connect(caps(), tasks, cancel);
+    let store = Store::open(&dir.join("state.redb")).expect("store");
+    let limits = LibraryLimits { min_free: 0, ..LibraryLimits::default() };
+    let library =
+        Library::start(dir.join("gcodes"), limits, printer.clone(), store.clone(), tasks, cancel.clone())
+            .expect("library");
+    let jobs = Jobs::open(
+        printer.clone(),
+        library.clone(),
+        store.clone(),
+        tasks,
+        cancel.clone(),
+        JobsConfig::default(),
+    )
+    .expect("jobs");
+    let mut upload = library.begin_upload("", "cube.gcode").await.expect("upload");
+    upload.write(gcode().into()).await.expect("write");
+    upload.finish(None, None).await.expect("finish");
+    let console = Console::default();
+    let camera = crate::camera::CameraHub::new(
+        None,
+        crate::model::CameraKind::None,
+        &tokio_util::task::TaskTracker::new(),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    (Station { printer, library, jobs, store, console, camera, moonraker_port: 0 }, fake)
+}
+
+#[tokio::test]
+async fn cancel_and_emergency_stop_end_a_transfer_and_the_start_behind_it() {
+    for stop in [Command::Cancel, Command::EmergencyStop] {
+        let dir = tempfile::tempdir().expect("dir");
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let (station, fake) = stuck(dir.path(), &tasks, &cancel).await;
+        let mut watch = station.printer.watch();
+        watch.wait_for(|state| state.online()).await.expect("online");
+        let request = StartRequest { file: "cube.gcode".into(), ..StartRequest::default() };
+        station.jobs.start(request).await.expect("started");
+        watch.wait_for(|state| state.job.phase == JobPhase::Transferring).await.expect("transferring");
+        send(&station, stop.clone()).await.expect("sent");
+        watch.wait_for(|state| !state.job.phase.active()).await.expect("ended");
+        fake.machine().stuck_upload = false;
+        assert_eq!(fake.machine().starts.len(), 0, "{stop:?}");
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}

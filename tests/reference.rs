@@ -1,0 +1,161 @@
+//! The reference pages in `docs/ref` against the program: nothing undocumented, nothing documented that is not there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use moongate::config::{Config, Environment};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page(name: &str) -> String {
+    let path = root().join("docs/ref").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text under a `## heading` up to the next one of that level.
+fn chapter<'t>(page: &'t str, heading: &str) -> &'t str {
+    let start = page.find(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
+    let rest = &page[start + 4..];
+    rest.find("\n## ").map_or(rest, |end| &rest[..end])
+}
+
+/// The first cells of a chapter's tables that are code: `| `key` | ...`.
+fn documented(chapter: &str) -> BTreeSet<String> {
+    chapter
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// The keys that the program knows, by the list it gives for one that is like none of them.
+fn known_keys(text: &str, table: &str) -> BTreeSet<String> {
+    let error =
+        Config::parse(text, &Environment::of(&[])).expect_err("an unknown key is a mistake").to_string();
+    let start = format!("unknown key \"qqqqqqqqqqqq\" in {table}; known keys are ");
+    let line = error
+        .lines()
+        .find_map(|line| line.split_once(&start))
+        .unwrap_or_else(|| panic!("{table}: {error}"))
+        .1;
+    line.trim_end_matches('.').split(", ").map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn every_configuration_key_is_documented_and_no_other() {
+    let page = page("config.md");
+    for table in ["[gateway]", "[access]", "[[printer]]"] {
+        let known = known_keys(&format!("{table}\nqqqqqqqqqqqq = 1\n"), table);
+        assert!(known.len() > 3, "{known:?}");
+        assert_eq!(documented(chapter(&page, table)), known, "docs/ref/config.md, {table}");
+    }
+}
+
+#[test]
+fn every_configuration_key_of_a_printer_is_in_the_example() {
+    let example = fs::read_to_string(root().join("docs/config.example.toml")).expect("the example");
+    for table in ["[gateway]", "[access]"] {
+        for key in known_keys(&format!("{table}\nqqqqqqqqqqqq = 1\n"), table) {
+            assert!(
+                example.contains(&format!("{key} = ")),
+                "docs/config.example.toml lacks {key} of {table}"
+            );
+        }
+    }
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a source folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+/// Codes of a file whose helper `fault` puts a family before its first argument.
+fn made_up(product: &str, family: &str) -> Vec<String> {
+    let calls = product.split(".fault(").skip(1).filter_map(|call| call.trim_start().strip_prefix('"'));
+    let names: Vec<String> =
+        calls.filter_map(|call| call.split('"').next()).map(|name| format!("MG-{family}{name}")).collect();
+    assert!(!names.is_empty(), "no code of the family MG-{family} was found");
+    names
+}
+
+/// Codes in string literals of the product's sources; tests may make up their own.
+fn fault_codes() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let mut codes = BTreeSet::new();
+    for file in files.iter().filter(|file| !file.to_string_lossy().contains("test")) {
+        let text = fs::read_to_string(file).expect("a source");
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+        for literal in product.split("\"MG-").skip(1) {
+            let end = literal.find('"').expect("a closed literal");
+            match literal[..end].split_once("{code}") {
+                Some((family, _)) => codes.extend(made_up(product, family)),
+                None => drop(codes.insert(format!("MG-{}", &literal[..end]))),
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_fault_code_has_its_heading() {
+    let page = page("faults.md");
+    let headings: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let codes = fault_codes();
+    assert!(codes.contains("MG-BUG"), "{codes:?}");
+    let missing: Vec<&String> = codes.iter().filter(|code| !headings.contains(code.as_str())).collect();
+    assert!(missing.is_empty(), "docs/ref/faults.md lacks {missing:?}");
+}
+
+#[test]
+fn every_command_is_documented_and_no_other() {
+    use clap::CommandFactory;
+    let page = page("cli.md");
+    let documented: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("#### ")).collect();
+    let mut command = moongate::cli::Cli::command();
+    command.build();
+    let known: BTreeSet<&str> =
+        command.get_subcommands().map(clap::Command::get_name).filter(|name| *name != "help").collect();
+    assert_eq!(documented, known, "docs/ref/cli.md");
+    for verb in command.get_subcommands() {
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(!about.is_empty(), "{} has no description", verb.get_name());
+    }
+}
+
+#[test]
+fn every_option_named_in_the_command_reference_exists() {
+    use clap::CommandFactory;
+    let mut command = moongate::cli::Cli::command();
+    command.build();
+    let known: BTreeSet<String> = command
+        .get_subcommands()
+        .chain([&command])
+        .flat_map(|verb| {
+            verb.get_arguments()
+                .filter_map(|argument| argument.get_long())
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let page = page("cli.md");
+    let named: BTreeSet<&str> = page
+        .split("`--")
+        .chain(page.split(" --"))
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next())
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(named.contains("dry-run"), "{named:?}");
+    for name in named {
+        assert!(known.contains(name), "docs/ref/cli.md names --{name}, which no command takes");
+    }
+}
