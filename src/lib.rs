@@ -31,6 +31,8 @@ pub mod discovery;
 pub mod drivers;
 pub mod filament;
 pub mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gcode;
 pub mod jobs;
 pub mod library;

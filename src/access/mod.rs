@@ -29,6 +29,9 @@ use tokio::sync::broadcast;
 use crate::secret::Secret;
 use crate::store::Store;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use tokens::Parsed as ParsedToken;
+
 pub use gate::{Gate, gate};
 pub use network::{Cidr, private_networks};
 pub use origin::DEFAULT_DOMAINS;

@@ -18,6 +18,8 @@ mod encode;
 mod faults;
 mod field;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_doors;
 mod link;
 mod link_faults;
 mod merge;

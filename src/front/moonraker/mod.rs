@@ -14,6 +14,8 @@ mod download;
 mod error;
 mod events;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_doors;
 mod host;
 mod http;
 mod identity;
