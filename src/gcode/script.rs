@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+pub use super::translate::help::Word;
 use super::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
 use super::{Line, filament_words, parse};
 use crate::jobs::StartRequest;
@@ -100,10 +101,12 @@ pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
 }
 
-/// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way.
+/// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way, a pause waits
+/// for them.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
+        Command::Pause => station.jobs.pause().await,
         Command::EmergencyStop => station.jobs.emergency_stop().await,
         Command::Refresh => {
             station.printer.reconnect();
@@ -281,12 +284,12 @@ fn status(state: &PrinterState) -> Vec<String> {
 
 /// The words this printer understands, with their help.
 pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, String)> {
-    help::words(caps, state).into_iter().map(|word| (word.name.to_owned(), word.help.to_owned())).collect()
+    help::words(caps, state).into_iter().map(|word| (word.name.to_owned(), word.help)).collect()
 }
 
 /// The words that deserve a button.
-pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<String> {
-    help::words(caps, state).into_iter().filter(|word| word.button).map(|word| word.name.to_owned()).collect()
+pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
+    help::words(caps, state).into_iter().filter(|word| word.button).collect()
 }
 
 #[cfg(test)]

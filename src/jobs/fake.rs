@@ -156,6 +156,7 @@ impl Fake {
             }
             Command::Pause => {
                 self.machine().pauses += 1;
+                self.stage(DeviceStage::Paused);
                 ok
             }
             Command::Cancel => {

@@ -110,6 +110,8 @@ struct Spaces {
 const EVENT_CAPACITY: usize = 64;
 /// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
 const CANCEL_START: Duration = Duration::from_secs(120);
+/// How long a pause waits for a job that only begins.
+const PAUSE_START: Duration = Duration::from_secs(30);
 
 impl Jobs {
     /// Takes up what the store knows of this printer. The recorder and the cleaner run on `tasks` until `cancel`.
@@ -227,6 +229,29 @@ impl Jobs {
             Err(_late) => Err(CommandError::Timeout(
                 "The printer does not show the job yet; it is cancelled as soon as it does.".to_owned(),
             )),
+        }
+    }
+
+    /// Pauses. A job that the printer does not show yet, or only reads, is paused as soon as the printer takes it.
+    ///
+    /// # Errors
+    /// As [`PrinterHandle::send`]; the refusal stands when the printer does not begin within [`PAUSE_START`].
+    pub async fn pause(&self) -> Result<Outcome, CommandError> {
+        let printer = &self.inner.printer;
+        let serial = printer.state().job.serial;
+        let mut watch = printer.watch();
+        let deadline = tokio::time::Instant::now() + PAUSE_START;
+        loop {
+            let job = watch.borrow_and_update().job.clone();
+            let begins = matches!(job.phase, JobPhase::Transferring | JobPhase::Starting | JobPhase::Preparing);
+            let refusal = match printer.send(Command::Pause).await {
+                Err(CommandError::Busy(why)) if begins && job.serial == serial => CommandError::Busy(why),
+                result => return result,
+            };
+            match tokio::time::timeout_at(deadline, watch.changed()).await {
+                Ok(Ok(())) => {}
+                _closed_or_late => return Err(refusal),
+            }
         }
     }
 

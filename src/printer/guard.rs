@@ -204,12 +204,19 @@ fn jog(delta: [f64; 3], state: &PrinterState, caps: &Capabilities) -> Result<(),
         return Err(CommandError::Invalid("Home first: the printer does not know where it is.".into()));
     }
     let Some(position) = state.device.motion.position else { return Ok(()) };
-    let outside = position
-        .iter()
-        .zip(delta)
-        .zip(caps.volume_mm)
-        .any(|((at, d), max)| d != 0.0 && !(-1.0..=max + 1.0).contains(&(at + d)));
-    if outside { Err(CommandError::Invalid("The move would leave the build volume.".into())) } else { Ok(()) }
+    let leaves = position.iter().zip(delta).zip(caps.volume_mm).any(|((at, d), max)| {
+        let (before, after) = (beyond(*at, max), beyond(at + d, max));
+        after > VOLUME_SLACK_MM && after >= before && d != 0.0
+    });
+    if leaves { Err(CommandError::Invalid("The move would leave the build volume.".into())) } else { Ok(()) }
+}
+
+/// How far beyond the build volume a coordinate may lie, in mm: reported positions are rounded.
+const VOLUME_SLACK_MM: f64 = 1.0;
+
+/// The distance of a coordinate from the range 0 to `max`, in mm. A head parked outside may only come nearer.
+fn beyond(at: f64, max: f64) -> f64 {
+    (-at).max(at - max).max(0.0)
 }
 
 fn extrude(length: f64, state: &PrinterState, caps: &Capabilities) -> Result<(), CommandError> {
@@ -326,6 +333,21 @@ mod tests {
         unhomed.device.motion.homed = None;
         let jog = Command::Jog { delta: [0.0, 0.0, 5.0], feed: None };
         assert!(check(&jog, &unhomed, &caps(), &settings()).is_err());
+    }
+
+    #[test]
+    fn a_head_parked_outside_may_only_come_back() {
+        let mut parked = state(JobPhase::Idle);
+        parked.device.motion.position = Some([128.0, 265.0, -3.0]);
+        let jog = |delta| check(&Command::Jog { delta, feed: None }, &parked, &caps(), &settings());
+        for back in [[0.0, -1.0, 0.0], [0.0, -100.0, 0.0], [0.0, 0.0, 1.0], [10.0, 0.0, 0.0]] {
+            assert_eq!(jog(back), Ok(()), "{back:?}");
+        }
+        for away in
+            [[0.0, 1.0, 0.0], [0.0, 0.0, -0.1], [0.0, -1.0, -1.0], [130.0, 0.0, 0.0], [-130.0, 0.0, 0.0]]
+        {
+            assert!(matches!(jog(away), Err(CommandError::Invalid(_))), "{away:?}");
+        }
     }
 
     #[test]

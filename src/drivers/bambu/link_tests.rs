@@ -152,7 +152,7 @@ async fn every_simulated_model_comes_online_as_itself() {
 async fn a_wrong_code_is_told_with_its_remedy() {
     let bench = run(simulator("p1s", |_| {}).await, |config| config.access_code = Secret::new("wrongone"));
     let fault = bench.fault("MG-BAMBU-AUTH").await;
-    assert!(fault.permanent && fault.remedy.contains("printers.test"), "{fault:?}");
+    assert!(fault.permanent && fault.remedy.contains("[[printer]] \"test\""), "{fault:?}");
     let port = bench.sim.addresses().mqtt.port();
     assert!(fault.text.contains(&format!("127.0.0.1:{port}")), "{fault:?}");
 }
@@ -361,6 +361,23 @@ async fn settings_are_seen_in_the_reports() {
     let refresh = bench.send(Command::Refresh).await.expect("refresh");
     assert!(refresh.note.is_some(), "asked for only at the start");
     assert_eq!(bench.sim.truth().counters.pushalls, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_model_is_asked_what_is_homed() {
+    let bench = Bench::start("p1s").await;
+    let homed = |state: &PrinterState| state.device.motion.homed.is_some_and(|homed| homed.x && homed.y && homed.z);
+    assert!(!homed(&bench.handle.state()));
+    for target in [60.0, 0.0] {
+        bench.send(Command::SetNozzle { tool: 0, target }).await.expect("target");
+    }
+    bench.send(Command::Home(Axes::ALL)).await.expect("home");
+    bench.until("homed", homed).await;
+    bench.send(Command::MotorsOff).await.expect("motors off");
+    bench.until("not homed", |state| !homed(state)).await;
+    // By now the first target would have been asked for again, had the second not taken its place.
+    let sent = bench.sim.truth().counters.gcode;
+    assert!(!sent.iter().any(|line| line.contains("M109")), "{sent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ mod session;
 mod stages;
 mod start;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wire;
 
 use std::fmt;

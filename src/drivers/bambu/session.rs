@@ -21,7 +21,7 @@ use super::pending::{Effect, Pending, PendingList};
 use super::reduce::{self, Source, Versions};
 use super::wire::{self, Ack, Extent, Incoming, StateFields};
 use crate::model::{
-    CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Seen, Severity,
+    Command, CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Seen, Severity,
 };
 use crate::net::mqtt::MqttClient;
 use crate::printer::StateWriter;
@@ -96,6 +96,14 @@ struct Settling {
     until: Instant,
 }
 
+/// A target temperature to be looked at again.
+struct HeatCheck {
+    at: Instant,
+    /// The target that was shown before the command.
+    before: Option<f64>,
+    fallback: HeatFallback,
+}
+
 pub(super) struct Session<'a> {
     shared: Arc<Shared>,
     memory: &'a mut Memory,
@@ -105,7 +113,7 @@ pub(super) struct Session<'a> {
     topic: String,
     pending: PendingList,
     settling: Option<Settling>,
-    checks: Vec<(Instant, HeatFallback)>,
+    checks: Vec<HeatCheck>,
     opened: Instant,
     /// How often a complete report was asked for again on this link.
     asked_again: u32,
@@ -113,6 +121,8 @@ pub(super) struct Session<'a> {
     /// A sign of life was asked for.
     poked: Option<Instant>,
     pushall_at: Instant,
+    /// When to ask for everything again.
+    full_report_due: Option<Instant>,
     commanded: Option<Instant>,
     rejected: bool,
     unanswered: u32,
@@ -144,6 +154,7 @@ impl<'a> Session<'a> {
             heard: None,
             poked: None,
             pushall_at: now,
+            full_report_due: None,
             commanded: None,
             rejected: false,
             unanswered: 0,
@@ -320,7 +331,17 @@ impl<'a> Session<'a> {
                 }
                 self.settling = Some(Settling { pending, marker, until: Instant::now() + SETTLE });
             }
-            None => pending.confirm(Seen::Acknowledged),
+            None => {
+                self.ask_what_is_homed(&pending.request.command);
+                pending.confirm(Seen::Acknowledged);
+            }
+        }
+    }
+
+    /// Small models tell what is homed in complete reports only (bambu.md 3.2).
+    fn ask_what_is_homed(&mut self, done: &Command) {
+        if matches!(done, Command::Home(_) | Command::MotorsOff) {
+            self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
         }
     }
 
@@ -330,6 +351,7 @@ impl<'a> Session<'a> {
         if self.settling.as_ref().is_some_and(|settling| Some(settling.marker) == step)
             && let Some(settling) = self.settling.take()
         {
+            self.ask_what_is_homed(&settling.pending.request.command);
             settling.pending.confirm(Seen::Effect);
             self.tell(&encode::clear_marker());
         }

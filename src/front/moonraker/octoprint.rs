@@ -295,7 +295,9 @@ async fn job_command(call: &Call, body: &Value) -> Result<(), RpcError> {
         ("cancel", _) => return call.endpoint.station.jobs.cancel().await.map(drop).map_err(conflict),
         ("pause", "resume") => Command::Resume,
         ("pause", "toggle" | "") if paused => Command::Resume,
-        ("pause", "pause" | "toggle" | "") => Command::Pause,
+        ("pause", "pause" | "toggle" | "") => {
+            return call.endpoint.station.jobs.pause().await.map(drop).map_err(conflict);
+        }
         ("start" | "restart", _) => {
             return Err(RpcError::new(409, "No file is selected; start one by its name."));
         }

@@ -292,7 +292,7 @@ fn speed_profile(line: &Line, context: Context<'_>) -> Intent {
 }
 
 /// The words of a closed list as parameters write them, from their own serialisation.
-fn word_of<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn word_of<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_ascii_uppercase)).unwrap_or_default()
 }
 

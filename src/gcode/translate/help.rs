@@ -1,21 +1,28 @@
 //! The words this printer understands, with help texts: for `gcode.help`, completion and macro buttons.
 
+use super::extended::word_of;
 use crate::model::{Capabilities, PrinterState};
 
 /// A word, what it does, and whether it is a device feature worth a button.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     pub name: &'static str,
-    pub help: &'static str,
+    pub help: String,
     pub button: bool,
+    /// The parameters of a button, with the value that stands for one left out; empty where that means something else.
+    pub params: Vec<(String, &'static str)>,
 }
 
 /// Everything that works on this printer as it is now.
 pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
+    let levels: Vec<&str> = caps.speed_levels.iter().map(|level| level.name.as_str()).collect();
+    let levels = format!("Set the speed: LEVEL= one of {}", levels.join(", "));
+    let options: Vec<String> = caps.options.iter().map(word_of).collect();
+    let options = format!("Switch an option: ON=0 or 1, OPTION= one of {}", options.join(", "));
     let mut words = Vec::new();
-    let mut add = |can: bool, name, help, button| {
+    let mut add = |can: bool, name, help: &str, button| {
         if can {
-            words.push(Word { name, help, button });
+            words.push(Word { name, help: help.to_owned(), button, params: parameters(name, caps) });
         }
     };
     add(true, "PAUSE", "Pause the print", false);
@@ -30,7 +37,7 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(caps.control.skip_objects, "EXCLUDE_OBJECT", "Skip an object of the print: NAME=", false);
     add(caps.motion.jog, "_CLIENT_LINEAR_MOVE", "Move: X= Y= Z= F= [ABSOLUTE=1]", false);
     add(!caps.lights.is_empty(), "LIGHT", "Switch the light: [ON=0 or 1]", true);
-    add(!caps.speed_levels.is_empty(), "SPEED_PROFILE", "Set the speed: LEVEL=", true);
+    add(!caps.speed_levels.is_empty(), "SPEED_PROFILE", &levels, true);
     add(caps.filament.load, "LOAD_FILAMENT", "Load filament: SLOT=", true);
     add(caps.filament.unload, "UNLOAD_FILAMENT", "Unload the filament", true);
     add(caps.filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", true);
@@ -62,9 +69,25 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(mmu, "MMU_SLICER_TOOL_MAP", "Read from the file; nothing to set", false);
     add(mmu, "MMU_SPOOLMAN", "Find spools by their tags: REFRESH=1, or make one: CREATE=<gate>", false);
     add(!caps.calibrations.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", true);
-    add(!caps.options.is_empty(), "PRINT_OPTION", "Switch an option: OPTION= ON=", true);
+    add(!caps.options.is_empty(), "PRINT_OPTION", &options, true);
     add(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", true);
     add(true, "STATUS", "What the printer does", false);
     add(true, "REFRESH", "Ask the printer for a complete report", false);
     words
+}
+
+/// What the device features take; the defaults are those of the translator.
+fn parameters(name: &str, caps: &Capabilities) -> Vec<(String, &'static str)> {
+    let fixed: &[(&str, &'static str)] = match name {
+        "LIGHT" => &[("ON", "")],
+        "SPEED_PROFILE" => &[("LEVEL", "")],
+        "LOAD_FILAMENT" | "READ_SPOOL_TAG" => &[("SLOT", "")],
+        "DRY_FILAMENT" => &[("UNIT", "0"), ("TEMP", "45"), ("HOURS", "8")],
+        "STOP_DRYING" => &[("UNIT", "0")],
+        "PRINT_OPTION" => &[("OPTION", ""), ("ON", "")],
+        "CLEAR_FAULT" => &[("CODE", "")],
+        "CALIBRATE" => return caps.calibrations.iter().map(|what| (word_of(what), "0")).collect(),
+        _ => &[],
+    };
+    fixed.iter().map(|(name, default)| ((*name).to_owned(), *default)).collect()
 }

@@ -8,7 +8,7 @@ mod settings;
 
 use serde_json::{Map, Value, json};
 
-use super::field::{at, bit, hex};
+use super::field::{at, bit, hex, text};
 use super::models::{Chamber, ChamberCommand, ModelRow, SPEEDS};
 use super::start::{self, UrlForm};
 use crate::model::{Axes, Calibration, Command, CommandError, Device};
@@ -115,7 +115,7 @@ pub(super) fn encode(command: &Command, context: &Context<'_>) -> Encoded {
     }
     match command {
         Command::StartJob(job) => start::project_file(job, context),
-        Command::Pause => Ok(job_control("pause")),
+        Command::Pause => pause(context),
         Command::Resume => Ok(job_control("resume")),
         Command::Cancel => Ok(job_control("stop")),
         Command::EmergencyStop => Ok(gcode::emergency(context)),
@@ -168,6 +168,16 @@ pub(super) fn push_start() -> Message {
 /// Asks for the module list (fixture request-get_version).
 pub(super) fn get_version() -> Message {
     Message::new("info", "get_version", json!({})).unanswered()
+}
+
+/// While the printer only reads the job there are no moves that could be held: a pause would be lost.
+fn pause(context: &Context<'_>) -> Encoded {
+    match text(at(context.tree, "/gcode_state")).as_deref() {
+        Some("PREPARE" | "SLICING") => {
+            Err(CommandError::Busy("The printer still reads the job; pause when it has begun.".to_owned()))
+        }
+        _ => Ok(job_control("pause")),
+    }
 }
 
 fn job_control(command: &str) -> Plan {

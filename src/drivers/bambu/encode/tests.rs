@@ -262,6 +262,19 @@ fn heat_fans_and_motion_are_g_code() {
 }
 
 #[test]
+fn a_pause_is_not_lost_while_the_printer_reads_the_job() {
+    let printer = Printer::load(P1S);
+    let device = printer.device();
+    let mut tree = printer.reports.tree().clone();
+    for (state, taken) in [("PREPARE", false), ("SLICING", false), ("RUNNING", true)] {
+        tree["gcode_state"] = json!(state);
+        let plan = encode(&Command::Pause, &context(&device, &tree, printer.row));
+        assert_eq!(plan.is_ok(), taken, "{state}");
+        assert!(taken || matches!(plan, Err(CommandError::Busy(_))), "{state}");
+    }
+}
+
+#[test]
 fn homing_is_all_axes_or_nothing() {
     let z = Axes { z: true, ..Axes::default() };
     assert!(matches!(plan_for(P1S, &Command::Home(z)), Err(CommandError::Unsupported(_))));

@@ -100,7 +100,7 @@ impl Session<'_> {
         }
         self.commanded = Some(now);
         if let Some(fallback) = plan.fallback {
-            self.checks.push((now + HEAT_CHECK, fallback));
+            self.watch_heat(now + HEAT_CHECK, fallback);
         }
         let until = now + self.shared.config.timing.reply;
         let pending = Pending { request, open, until, marker, note: plan.note, bare: false, starts_job };
@@ -131,6 +131,7 @@ impl Session<'_> {
 
     pub(super) fn pushall(&mut self) {
         self.pushall_at = Instant::now();
+        self.full_report_due = None;
         self.tell(&encode::pushall());
     }
 

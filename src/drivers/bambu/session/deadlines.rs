@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::{DEAF_AFTER, Session};
-use crate::drivers::bambu::encode;
+use super::{DEAF_AFTER, HeatCheck, Session};
+use crate::drivers::bambu::encode::{self, HeatFallback};
 use crate::drivers::bambu::field::at;
 use crate::model::{LinkFault, LinkPhase, Seen};
 
@@ -22,7 +22,8 @@ impl Session<'_> {
         let others = [
             self.pending.next_deadline(),
             self.settling.as_ref().map(|settling| settling.until),
-            self.checks.iter().map(|(at, _)| *at).min(),
+            self.checks.iter().map(|check| check.at).min(),
+            self.full_report_due,
         ];
         others.into_iter().flatten().fold(alive, Instant::min)
     }
@@ -31,6 +32,9 @@ impl Session<'_> {
     pub fn tick(&mut self) -> Option<LinkFault> {
         let now = Instant::now();
         self.check_heat(now);
+        if self.full_report_due.is_some_and(|due| due <= now) {
+            self.pushall();
+        }
         if self.settling.as_ref().is_some_and(|settling| settling.until <= now)
             && let Some(mut settling) = self.settling.take()
         {
@@ -99,22 +103,34 @@ impl Session<'_> {
         }
     }
 
-    /// Firmware that ignores M104 and M140 is asked with the codes that wait, but only while nothing prints.
+    /// Looks at `at` whether the printer took the target; what an older command wanted no longer counts.
+    pub(super) fn watch_heat(&mut self, at: Instant, fallback: HeatFallback) {
+        self.checks.retain(|check| check.fallback.tool != fallback.tool);
+        let before = self.shown_target(&fallback);
+        self.checks.push(HeatCheck { at, before, fallback });
+    }
+
+    fn shown_target(&self, fallback: &HeatFallback) -> Option<f64> {
+        let state = self.state.state();
+        let heater = match fallback.tool {
+            Some(tool) => state.device.nozzles.get(tool).map(|nozzle| nozzle.heater),
+            None => Some(state.device.bed),
+        };
+        heater.and_then(|heater| heater.target)
+    }
+
+    /// Firmware that ignores M104 and M140 is asked with the codes that wait, but only while nothing prints and
+    /// only where the target still is the old one: a new one was set by somebody else meanwhile.
     fn check_heat(&mut self, now: Instant) {
-        let due: Vec<_> = self.checks.extract_if(.., |(at, _)| *at <= now).map(|(_, check)| check).collect();
-        for check in due {
-            let state = self.state.state();
-            let heater = match check.tool {
-                Some(tool) => state.device.nozzles.get(tool).map(|nozzle| nozzle.heater),
-                None => Some(state.device.bed),
-            };
-            let shown = heater.and_then(|heater| heater.target);
-            let missed = shown.is_some_and(|target| (target - check.target).abs() > 1.0);
-            if missed && !state.printing() && !self.rejected {
+        let due: Vec<_> = self.checks.extract_if(.., |check| check.at <= now).collect();
+        for HeatCheck { before, fallback, .. } in due {
+            let shown = self.shown_target(&fallback);
+            let missed = shown.is_some_and(|target| (target - fallback.target).abs() > 1.0);
+            if missed && shown == before && !self.state.state().printing() && !self.rejected {
                 tracing::info!(
                     "The printer ignored a target temperature; it is asked with the code that waits."
                 );
-                self.tell(&check.message);
+                self.tell(&fallback.message);
             }
         }
     }

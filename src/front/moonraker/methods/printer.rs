@@ -11,7 +11,7 @@ use super::super::rpc::Call;
 use crate::gcode::script::{self, Reply};
 use crate::gcode::translate::Session;
 use crate::jobs::{StartError, StartRequest};
-use crate::model::{Command, CommandError, JobPhase, Speaker};
+use crate::model::{Command, CommandError, JobPhase, Outcome, Speaker};
 use crate::station::Station;
 
 /// How long a start waits for a printer that is connecting.
@@ -149,7 +149,12 @@ pub async fn start_job(station: &Station, request: StartRequest) -> Result<(), R
 async fn control(call: &Call, command: Command) -> Result<Value, RpcError> {
     ready(call)?;
     let station = &call.endpoint.station;
-    match station.printer.send(command).await {
+    answered(station, station.printer.send(command).await)
+}
+
+/// `ok`, or the refusal, which is told on the console too.
+fn answered(station: &Station, result: Result<Outcome, CommandError>) -> Result<Value, RpcError> {
+    match result {
         Ok(outcome) => {
             if let Some(note) = outcome.note {
                 station.say(Speaker::Answer, note);
@@ -165,7 +170,9 @@ async fn control(call: &Call, command: Command) -> Result<Value, RpcError> {
 }
 
 pub async fn pause(call: Call) -> Result<Value, RpcError> {
-    control(&call, Command::Pause).await
+    ready(&call)?;
+    let paused = call.endpoint.station.jobs.pause().await;
+    answered(&call.endpoint.station, paused)
 }
 
 pub async fn resume(call: Call) -> Result<Value, RpcError> {
@@ -180,14 +187,7 @@ pub async fn cancel(call: Call) -> Result<Value, RpcError> {
     if !state.printing() && !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting) {
         return Ok(json!("ok"));
     }
-    match station.jobs.cancel().await {
-        Ok(_outcome) => Ok(json!("ok")),
-        Err(error) => {
-            station.say(Speaker::Error, error.to_string());
-            let told = RpcError::from(error);
-            Err(if told.status == 403 { RpcError::bad_request(told.message) } else { told })
-        }
-    }
+    answered(station, station.jobs.cancel().await)
 }
 
 /// Stops by the fastest way the printer has; the printer counts as shut down until `firmware_restart`.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Builder, Input};
-use crate::gcode::script;
+use crate::gcode::script::{self, Word};
 
 /// Both UIs want these three, and hide them from the macro panel when they rename something.
 const PRINT_CONTROL: [(&str, &str); 3] =
@@ -19,13 +19,22 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
             json!({"rename_existing": base, "gcode": base, "description": "Print control"}),
         );
     }
-    for name in script::macros(input.caps, input.state) {
-        let section = format!("gcode_macro {name}");
-        let text = help.iter().find(|(command, _)| *command == name).map_or("", |(_, text)| text.as_str());
+    for word in script::macros(input.caps, input.state) {
+        let section = format!("gcode_macro {}", word.name);
         builder.object(section.as_str(), json!({}));
-        builder.section(&section, json!({"gcode": name, "description": text}));
+        builder.section(&section, json!({"gcode": template(&word), "description": word.help}));
     }
     let commands: Map<String, Value> =
         help.into_iter().map(|(name, text)| (name, json!({"help": text}))).collect();
     builder.object("gcode", json!({"commands": commands}));
+}
+
+/// The macro as Klipper's configuration would have it: both UIs find the parameters, one per line, by `params.NAME`.
+fn template(word: &Word) -> String {
+    let mut text = word.name.to_owned();
+    for (name, default) in &word.params {
+        let default = if default.is_empty() { String::new() } else { format!("|default({default})") };
+        text.push_str(&format!("\n  {name}={{params.{name}{default}}}"));
+    }
+    text
 }
