@@ -243,7 +243,8 @@ impl Jobs {
         let deadline = tokio::time::Instant::now() + PAUSE_START;
         loop {
             let job = watch.borrow_and_update().job.clone();
-            let begins = matches!(job.phase, JobPhase::Transferring | JobPhase::Starting | JobPhase::Preparing);
+            let begins =
+                matches!(job.phase, JobPhase::Transferring | JobPhase::Starting | JobPhase::Preparing);
             let refusal = match printer.send(Command::Pause).await {
                 Err(CommandError::Busy(why)) if begins && job.serial == serial => CommandError::Busy(why),
                 result => return result,

@@ -80,9 +80,14 @@ fn check(objects: &BTreeMap<String, Object>) {
     assert!(!mmu.contains_key("encoder"), "null draws an empty one, anything else a wrong one");
     for color in mmu["gate_color"].as_array().unwrap() {
         let color = color.as_str().unwrap();
-        assert!(color.is_empty() || (color.len() == 6 && color.bytes().all(|b| b.is_ascii_hexdigit())), "{color}");
+        assert!(
+            color.is_empty() || (color.len() == 6 && color.bytes().all(|b| b.is_ascii_hexdigit())),
+            "{color}"
+        );
     }
-    for gate in mmu["ttg_map"].as_array().unwrap().iter().chain(mmu["endless_spool_groups"].as_array().unwrap()) {
+    for gate in
+        mmu["ttg_map"].as_array().unwrap().iter().chain(mmu["endless_spool_groups"].as_array().unwrap())
+    {
         assert!((gate.as_u64().unwrap() as usize) < gates);
     }
     let machine = &objects["mmu_machine"];
