@@ -89,7 +89,8 @@ def test_targets(twin, moonraker):
 
 def test_upload_alone_and_what_is_said_of_the_file(twin, cube):
     answer = upload(twin, "from a slicer.gcode", cube, print="false", path="")
-    assert answer.status_code == 201 and answer.json()["done"] is True
+    # Slicers look at the status only; the body is Moonraker's.
+    assert answer.status_code == 201 and answer.headers["Location"].endswith("from%20a%20slicer.gcode")
     assert state(twin) == "Operational", "nothing was started"
     listed = twin("GET", "/api/files/local?recursive=true").json()["files"]
     facts = next(entry for entry in listed if entry["path"] == "from a slicer.gcode")
@@ -105,8 +106,6 @@ def test_upload_with_print_starts_once(twin, cube, moonraker):
     before = moonraker.call("server.history.list", {"limit": 0})["count"]
     answer = upload(twin, "upload and print.gcode", cube, print="true", path="")
     assert answer.status_code == 201, answer.text
-    if not answer.json()["files"]["local"]["name"]:
-        pytest.fail(f"no name in {answer.json()}")
     wait_for(lambda: state(twin) == "Printing", "Printing", 120)
     wait_for(lambda: moonraker.call("server.history.list", {"limit": 0})["count"] == before + 1, "one job")
     again = upload(twin, "another.gcode", cube, print="true", path="")

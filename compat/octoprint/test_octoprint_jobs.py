@@ -19,7 +19,7 @@ def no_false_states(octoprint, since, *allowed):
 
 def pause_at_the_printer(moonraker):
     """Pauses by another client; refused in words until the job has begun at the printer."""
-    wait_for(lambda: moonraker.call("printer.print.pause", seconds=60), "the printer takes a pause", 60)
+    wait_for(lambda: moonraker.call("printer.print.pause", seconds=60), "the printer takes a pause", 60, every=3)
 
 
 def test_list_shows_the_sample(octoprint, cube):

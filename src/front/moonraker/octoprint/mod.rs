@@ -172,7 +172,7 @@ async fn select(endpoint: &Endpoint, path: &str, body: &Value) -> Result<(), Rpc
     endpoint.station.library.record(&file).await.map_err(|_unknown| RpcError::not_found("Not Found"))?;
     endpoint.octoprint.select(file.clone());
     if body.get("print").and_then(Value::as_bool) == Some(true) {
-        start_job(&endpoint.station, StartRequest { file, ..StartRequest::default() }).await?;
+        start(endpoint, file).await?;
     }
     Ok(())
 }
@@ -215,7 +215,14 @@ async fn job_command(call: &Call, body: &Value) -> Result<(), RpcError> {
 async fn start_selected(call: &Call) -> Result<(), RpcError> {
     let file = call.endpoint.octoprint.selected();
     let file = file.ok_or_else(|| RpcError::new(409, "No file is selected: select one first."))?;
-    start_job(&call.endpoint.station, StartRequest { file, ..StartRequest::default() }).await
+    start(&call.endpoint, file).await
+}
+
+async fn start(endpoint: &Endpoint, file: String) -> Result<(), RpcError> {
+    if endpoint.station.printer.state().job.phase.active() {
+        return Err(RpcError::new(409, "The printer is busy with a job; a second one is never started."));
+    }
+    start_job(&endpoint.station, StartRequest { file, ..StartRequest::default() }).await
 }
 
 /// OctoPrint's way for an application to get a key, where nobody needs to be asked: a client that is let in without one
