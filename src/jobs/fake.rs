@@ -156,7 +156,6 @@ impl Fake {
             }
             Command::Pause => {
                 self.machine().pauses += 1;
-                self.stage(DeviceStage::Paused);
                 ok
             }
             Command::Cancel => {
