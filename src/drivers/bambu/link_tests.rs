@@ -366,7 +366,8 @@ async fn settings_are_seen_in_the_reports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_model_is_asked_what_is_homed() {
     let bench = Bench::start("p1s").await;
-    let homed = |state: &PrinterState| state.device.motion.homed.is_some_and(|homed| homed.x && homed.y && homed.z);
+    let homed =
+        |state: &PrinterState| state.device.motion.homed.is_some_and(|homed| homed.x && homed.y && homed.z);
     assert!(!homed(&bench.handle.state()));
     for target in [60.0, 0.0] {
         bench.send(Command::SetNozzle { tool: 0, target }).await.expect("target");
