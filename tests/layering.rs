@@ -5,7 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms it must not name.
-const WALLS: [(&str, &[&str]); 9] = [
+const WALLS: [(&str, &[&str]); 10] = [
+    (
+        "access",
+        &[
+            "printer", "drivers", "front", "sim", "net", "jobs", "library", "camera", "gcode", "station",
+            "config", "metadata", "app", "cli",
+        ],
+    ),
     (
         "model",
         &[

@@ -38,8 +38,6 @@ pub struct Machine {
     pub starts: Vec<StartJob>,
     pub cancels: usize,
     pub pauses: usize,
-    /// Pauses are counted and have no effect.
-    pub lets_pauses_pass: bool,
     pub uploads: Vec<String>,
     pub deleted: Vec<String>,
     pub listings: usize,
@@ -158,10 +156,6 @@ impl Fake {
             }
             Command::Pause => {
                 self.machine().pauses += 1;
-                let passes = self.machine().lets_pauses_pass;
-                if !passes {
-                    self.stage(DeviceStage::Paused);
-                }
                 ok
             }
             Command::Cancel => {

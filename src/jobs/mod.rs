@@ -242,20 +242,24 @@ impl Jobs {
         let mut watch = printer.watch();
         let deadline = tokio::time::Instant::now() + PAUSE_START;
         loop {
-            let job = watch.borrow_and_update().job.clone();
-            let begins =
-                matches!(job.phase, JobPhase::Transferring | JobPhase::Starting | JobPhase::Preparing);
+            let before = watch.borrow_and_update().clone();
             let refusal = match printer.send(Command::Pause).await {
-                // Printers that prepare say that nothing prints yet (elegoo.md 3: code 1010), or are busy.
+                // Printers that prepare say that nothing prints yet (elegoo.md, code 1010), or are busy.
                 Err(error @ (CommandError::Busy(_) | CommandError::Refused { .. }))
-                    if begins && job.serial == serial =>
+                    if begins(&before.job) && before.job.serial == serial =>
                 {
                     error
                 }
                 result => return result,
             };
-            match tokio::time::timeout_at(deadline, watch.changed()).await {
-                Ok(Ok(())) => {}
+            // Asked again at each step of the preparation, not at each report.
+            let further = |now: &Arc<crate::model::PrinterState>| {
+                !begins(&now.job)
+                    || now.device.job.stage != before.device.job.stage
+                    || now.job.detail != before.job.detail
+            };
+            match tokio::time::timeout_at(deadline, watch.wait_for(further)).await {
+                Ok(Ok(_)) => {}
                 _closed_or_late => return Err(refusal),
             }
         }
@@ -440,4 +444,10 @@ impl Inner {
     fn tell(&self, event: JobsEvent) {
         let _nobody_listens = self.events.send(event);
     }
+}
+
+/// Not yet at the moves, also while a pause is under way already.
+fn begins(job: &crate::model::Job) -> bool {
+    use JobPhase::{Pausing, Preparing, Starting, Transferring};
+    matches!(job.phase, Transferring | Starting | Preparing | Pausing)
 }

@@ -373,6 +373,10 @@ fn a_pause_waits_for_a_job_that_only_begins_and_never_for_another() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(fake.machine().pauses, 0, "nothing is there to pause yet");
         fake.run(DeviceStage::Preparing);
+        while fake.machine().pauses == 0 {
+            tokio::task::yield_now().await;
+        }
+        fake.stage(DeviceStage::Paused);
         pausing.await.unwrap()
     });
     assert_eq!((outcome.unwrap().seen, world.fake.machine().pauses), (Seen::Effect, 1));

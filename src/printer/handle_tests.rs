@@ -27,7 +27,6 @@ async fn pauses(fake: &Fake, count: usize) {
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_comes_too_early_is_said_again_when_the_print_begins() {
     let (fake, tasks, cancel) = (Fake::new(), TaskTracker::new(), CancellationToken::new());
-    fake.machine().lets_pauses_pass = true;
     let printer = fake.connect(caps(), &tasks, &cancel);
     let mut watch = printer.watch();
     until(&mut watch, "online", |state| state.link.phase == LinkPhase::Online).await;

@@ -101,8 +101,7 @@ impl Place {
                 "CERT",
                 true,
                 format!("{address} shows another key than at the first contact."),
-                "If its mainboard was changed, confirm the new key; otherwise another device poses as it."
-                    .into(),
+                format!("If its mainboard was changed, confirm the new key with `moongate trust {}`; otherwise another device poses as it.", self.name),
             ),
             TlsFault::BadCertificate(cause) | TlsFault::BadSignature(cause) => self.fault(
                 "CERT",

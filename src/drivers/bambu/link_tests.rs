@@ -184,6 +184,23 @@ async fn nobody_there_and_another_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_taken_once_a_person_confirms_it() {
+    let confirmed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let given = confirmed.clone();
+    let bench = run(simulator("p1s", |_| {}).await, |config| config.new_key_confirmed = given);
+    bench.online().await;
+    bench.sim.faults().apply(Fault::CertificateChange).expect("fault");
+    bench.sim.faults().apply(Fault::DropLink).expect("fault");
+    bench.fault("MG-BAMBU-CERT").await;
+    confirmed.store(true, std::sync::atomic::Ordering::Relaxed);
+    bench.handle.reconnect();
+    bench.online().await;
+    let pins = bench.pins.lock().expect("lock").clone();
+    assert!(matches!(pins.as_slice(), [first, second] if first != second), "{pins:?}");
+    assert!(!confirmed.load(std::sync::atomic::Ordering::Relaxed), "for once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_ends_and_the_link_returns() {
     let bench = Bench::start("p1s").await;
     bench.sim.faults().apply(Fault::PowerCut { seconds: 1.0 }).expect("fault");

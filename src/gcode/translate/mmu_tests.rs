@@ -9,7 +9,11 @@ const GATE: fn(u8) -> SlotId = |slot| SlotId::Unit { unit: 0, slot };
 fn state() -> PrinterState {
     let mut state = PrinterState::default();
     let pla = Filament { material: Some("PLA".into()), color: Color::parse("FF0000"), ..Filament::default() };
-    let slot = |number: u8| Slot { filament: Some(pla.clone()), present: Some(number != 3), ..Slot::empty(GATE(number)) };
+    let slot = |number: u8| Slot {
+        filament: Some(pla.clone()),
+        present: Some(number != 3),
+        ..Slot::empty(GATE(number))
+    };
     state.device.filament.units.push(FilamentUnit {
         id: 0,
         name: "AMS 1".into(),
@@ -53,7 +57,9 @@ fn words(text: &str) -> Vec<FilamentWord> {
 #[test]
 fn what_the_panels_send_is_understood() {
     use FilamentWord::*;
-    let dry = |temperature, hours| Send(Command::StartDrying { unit: 0, request: DryRequest { temperature, hours } });
+    let dry = |temperature, hours| {
+        Send(Command::StartDrying { unit: 0, request: DryRequest { temperature, hours } })
+    };
     let read = |slot| Send(Command::ReadTag(GATE(slot)));
     let spool = |slot, spool| Spool { slot: GATE(slot), spool };
     let table: Vec<(&str, Vec<FilamentWord>)> = vec![
@@ -96,7 +102,8 @@ fn only_what_differs_is_edited() {
     // As Fluidd writes it.
     let map = "MMU_GATE_MAP MAP=\"{0: {'status':1,'spool_id':-1,'material':'PLA','color':'FF0000FF','name':''},\
                1: {'status':1,'spool_id':4,'material':'PETG','color':'FF0000FF','name':'It, 2: x'}}\" QUIET=1";
-    let petg = SlotEdit { material: Some("PETG".into()), name: Some("It, 2: x".into()), ..SlotEdit::default() };
+    let petg =
+        SlotEdit { material: Some("PETG".into()), name: Some("It, 2: x".into()), ..SlotEdit::default() };
     let spool = |slot, spool| FilamentWord::Spool { slot: GATE(slot), spool };
     assert_eq!(words(map), [spool(0, None), edit(1, petg), spool(1, Some(4))]);
     assert!(matches!(said("MMU_GATE_MAP MAP=\"{0: \"", &state(), &able()), Intent::Refuse(_)));
@@ -105,11 +112,28 @@ fn only_what_differs_is_edited() {
 #[test]
 fn what_cannot_be_done_is_said() {
     let (state, none) = (state(), Capabilities::default());
-    for text in ["MMU_LOAD", "MMU_UNLOAD", "MMU_CHANGE_TOOL TOOL=0", "MMU_GATE_MAP GATE=0 MATERIAL=ABS", "MMU_SELECT GATE=9"] {
+    for text in [
+        "MMU_LOAD",
+        "MMU_UNLOAD",
+        "MMU_CHANGE_TOOL TOOL=0",
+        "MMU_GATE_MAP GATE=0 MATERIAL=ABS",
+        "MMU_SELECT GATE=9",
+    ] {
         assert!(matches!(said(text, &state, &none), Intent::Refuse(_)), "{text}");
     }
-    for text in ["MMU_HOME", "MMU_SERVO POS=up", "MMU_STATS SHOWCOUNTS=1", "MMU_LED QUIET=1", "MMU_GRIP", "MMU_LOAD EXTRUDER_ONLY=1"] {
-        assert_eq!(said(text, &state, &able()), Intent::Note("not supported on this printer".into()), "{text}");
+    for text in [
+        "MMU_HOME",
+        "MMU_SERVO POS=up",
+        "MMU_STATS SHOWCOUNTS=1",
+        "MMU_LED QUIET=1",
+        "MMU_GRIP",
+        "MMU_LOAD EXTRUDER_ONLY=1",
+    ] {
+        assert_eq!(
+            said(text, &state, &able()),
+            Intent::Note("not supported on this printer".into()),
+            "{text}"
+        );
     }
     let mut running = state.clone();
     running.job.phase = JobPhase::Printing;

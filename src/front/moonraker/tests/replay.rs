@@ -33,7 +33,12 @@ async fn replay(recording: &str) {
                 Some("GET") => client.get(room.url(path)),
                 _ => continue,
             };
-            assert_eq!(json!(request.send().await.unwrap().status().as_u16()), event["status"], "{path}");
+            // Mainsail's first settings are supplied here (`theme.rs`), and were missing at the recorded server.
+            let supplied = ["default.json", "maintenance.json"]
+                .iter()
+                .any(|file| path.contains(&format!("/.theme/{file}?")));
+            let expected = if supplied { json!(200) } else { event["status"].clone() };
+            assert_eq!(json!(request.send().await.unwrap().status().as_u16()), expected, "{path}");
             http += 1;
         }
         let Some(method) = event["send"].as_str() else { continue };

@@ -106,7 +106,7 @@ async fn downloads_have_ranges_dates_and_names() {
     assert_eq!(unchanged.status(), 304);
     for missing in [
         "gcodes/none.gcode",
-        "config/.theme/default.json?time=1",
+        "config/.theme/custom.css?time=1",
         "klippy.log",
         "gcodes/%2e%2e/%2e%2e/etc/passwd",
         "gcodes",
