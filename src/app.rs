@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -15,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, AccessSettings, Role};
 use crate::camera::CameraHub;
-use crate::config::{Config, Kind, PrinterConfig};
+use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
@@ -24,6 +26,7 @@ use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Event;
 use crate::net::announce::{Announced, Announcer};
+use crate::net::server;
 use crate::net::tls::Pin;
 use crate::printer::{self, DriverParts, PrinterSettings};
 use crate::station::{Console, Station};
@@ -45,6 +48,8 @@ pub enum StartupError {
     Listen { address: SocketAddr, reason: String },
     #[error("{path} cannot be used: {reason}. Check {key} in [gateway].")]
     Directory { path: String, reason: String, key: &'static str },
+    #[error("HTTPS: {0}. Check tls, tls_cert and tls_key in [gateway].")]
+    Tls(#[from] server::CertificateError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
     #[error("printer \"{name}\": {reason}")]
@@ -66,6 +71,8 @@ pub struct Bound {
     pub port: u16,
     pub pty: Option<PathBuf>,
     station: Station,
+    /// For printers whose key is pinned.
+    accept_new_key: Option<admin::AcceptNewKey>,
 }
 
 impl Bound {
@@ -125,13 +132,16 @@ impl App {
         listeners: Vec<TcpListener>,
         gateway: TcpListener,
     ) -> Result<(), StartupError> {
+        let ports = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
+        let access = Access::open(access_settings(config), &self.store);
         let endpoint_config = Arc::new(endpoint_config(config));
         let spoolman = config.gateway.spoolman.as_deref();
         let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
         let mut endpoints = Vec::new();
         for (printer, listener) in config.printers.iter().zip(listeners) {
             let port = port_of(&listener);
-            let station = self.station(config, printer, port).await?;
+            let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
+            let station = self.station(config, printer, port, confirmed.clone()).await?;
             if let Some(spoolman) = &spoolman {
                 station.jobs.filament().use_inventory(spoolman.clone());
             }
@@ -144,24 +154,34 @@ impl App {
                 station.clone(),
                 endpoint_config.clone(),
                 cameras,
+                access.clone(),
                 self.cancel.clone(),
             );
-            self.tasks.spawn(moonraker::serve(listener, endpoint.clone(), self.cancel.clone()));
+            let router = moonraker::router(endpoint.clone());
+            self.tasks.spawn(server::serve(listener, router, ports.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
-            self.printers.push(Bound { name: printer.name.clone(), kind: printer.kind, port, pty, station });
+            let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
+            self.printers.push(Bound {
+                name: printer.name.clone(),
+                kind: printer.kind,
+                port,
+                pty,
+                station,
+                accept_new_key,
+            });
         }
         let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
-            let (judge, counted) = (endpoint.clone(), endpoint.clone());
+            let counted = endpoint.clone();
             admin::Served {
                 station: bound.station.clone(),
                 kind: bound.kind.name(),
-                permit: Arc::new(move |parts| judge.permits(parts)),
                 clients: Arc::new(move || counted.clients()),
                 api: moonraker::router(endpoint),
+                accept_new_key: bound.accept_new_key.clone(),
             }
         });
-        let router = admin::router(served.collect(), &self.tasks, &self.cancel);
-        self.tasks.spawn(admin::serve(gateway, router, self.cancel.clone()));
+        let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
+        self.tasks.spawn(server::serve(gateway, router, ports, self.cancel.clone()));
         self.announce(config);
         Ok(())
     }
@@ -196,6 +216,7 @@ impl App {
         config: &Config,
         printer: &PrinterConfig,
         port: u16,
+        confirmed: Option<Arc<AtomicBool>>,
     ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
@@ -204,7 +225,7 @@ impl App {
             read_only: printer.read_only,
             allow_vendor: printer.allow_vendor_json,
         };
-        let parts = driver(printer, &self.store).map_err(failed)?;
+        let parts = driver(printer, &self.store, confirmed).map_err(failed)?;
         let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
         let library = Library::start(
             Self::library_dir(&config.gateway.state_dir, &printer.name),
@@ -303,7 +324,11 @@ impl App {
 }
 
 /// The driver of one printer from its configuration.
-pub fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, String> {
+pub fn driver(
+    config: &PrinterConfig,
+    store: &Store,
+    confirmed: Option<Arc<AtomicBool>>,
+) -> Result<DriverParts, String> {
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
@@ -328,6 +353,7 @@ pub fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, Stri
                 },
                 known_pin,
                 on_pin,
+                new_key_confirmed: confirmed.unwrap_or_default(),
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }
@@ -358,12 +384,56 @@ pub fn driver(config: &PrinterConfig, store: &Store) -> Result<DriverParts, Stri
     }
 }
 
-fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
+/// What the ports show, if they are to speak HTTPS.
+fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupError> {
+    let gateway = &config.gateway;
+    Ok(match &gateway.tls {
+        Tls::Off => None,
+        Tls::Files { certificate, key } => Some(server::from_files(certificate, key)?),
+        Tls::SelfSigned => {
+            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+            let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+            names.extend(host.into_iter().flat_map(|name| [format!("{name}.local"), name]));
+            if !gateway.listen.is_unspecified() {
+                names.push(gateway.listen.to_string());
+            }
+            Some(server::self_signed(&gateway.state_dir.join("tls"), &names)?)
+        }
+    })
+}
+
+/// The stored key goes at once, the one in use at the next connection, which comes at once too.
+fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
+    let station = station.clone();
+    Arc::new(move || {
+        if let Err(error) = station.store.delete(PINS, station.name()) {
+            tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
+        }
+        confirmed.store(true, Ordering::Relaxed);
+        station.printer.reconnect();
+    })
+}
+
+fn access_settings(config: &Config) -> AccessSettings {
+    let access = &config.access;
     let networks = |list: &[String]| list.iter().filter_map(|text| text.parse().ok()).collect();
+    let roles =
+        |names: &[String], role: Role| names.iter().map(|name| (name.clone(), role)).collect::<Vec<_>>();
+    let operators = roles(&access.operators, Role::Operate);
+    AccessSettings {
+        api_key: None,
+        trusted_clients: networks(&access.trusted_clients),
+        trusted_proxies: networks(&access.trusted_proxies),
+        cors_domains: access.cors_domains.clone(),
+        force_logins: access.force_logins,
+        trusted_role: access.trusted_role,
+        // Who stands in both lists may only look.
+        roles: operators.into_iter().chain(roles(&access.viewers, Role::View)).collect(),
+    }
+}
+
+fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
     moonraker::MoonrakerConfig {
-        trusted_clients: networks(&config.access.trusted_clients),
-        cors_domains: config.access.cors_domains.clone(),
-        force_logins: config.access.force_logins,
         web_root: config.gateway.web_root.clone(),
         max_upload: config.gateway.max_upload,
         ..moonraker::MoonrakerConfig::default()

@@ -22,6 +22,7 @@
 //! Data flows one way: bytes, `wire`, `reduce`, one immutable [`model::PrinterState`], a `view` per front end, the
 //! difference to the client. Commands flow back through [`printer::PrinterHandle::send`]: guard, driver, effect.
 //! [`app`] is the only place that names concrete drivers and front ends; `tests/layering.rs` holds the walls.
+pub mod access;
 pub mod app;
 pub mod camera;
 pub mod cli;
@@ -30,6 +31,8 @@ pub mod discovery;
 pub mod drivers;
 pub mod filament;
 pub mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gcode;
 pub mod jobs;
 pub mod library;

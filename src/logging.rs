@@ -1,6 +1,7 @@
 //! Logs to standard error, with every known secret redacted, whoever wrote the line (crates.md section 6).
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -11,8 +12,21 @@ use crate::secret::redact;
 const CAPS: [&str; 6] =
     ["suppaftp=debug", "rumqttc=warn", "rustls=info", "hyper=info", "h2=info", "tungstenite=info"];
 
-/// Sets up logging once; `filter` is as of `RUST_LOG`, `info` where empty.
+/// Takes complete, redacted lines.
+pub type Sink = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Sets up logging to standard error once; `filter` is as of `RUST_LOG`, `info` where empty.
 pub fn init(filter: Option<&str>) {
+    init_to(
+        filter,
+        Arc::new(|line| {
+            let _closed_stderr = io::stderr().lock().write_all(line);
+        }),
+    );
+}
+
+/// As [`init`], with the lines going elsewhere.
+pub fn init_to(filter: Option<&str>, sink: Sink) {
     let base = filter.filter(|text| !text.is_empty()).unwrap_or("moongate=info,suppaftp=warn,warn");
     let mut directives = EnvFilter::try_new(base).unwrap_or_else(|_| EnvFilter::new("info"));
     for cap in CAPS {
@@ -24,7 +38,7 @@ pub fn init(filter: Option<&str>) {
     }
     let already_set = tracing_subscriber::fmt()
         .with_env_filter(directives)
-        .with_writer(RedactingStderr)
+        .with_writer(Redacting(sink))
         .with_ansi(false)
         .try_init();
     if already_set.is_err() {
@@ -40,22 +54,25 @@ fn redact_panics() {
     }));
 }
 
-struct RedactingStderr;
+struct Redacting(Sink);
 
-impl<'a> MakeWriter<'a> for RedactingStderr {
+impl<'a> MakeWriter<'a> for Redacting {
     type Writer = RedactingLine;
 
     fn make_writer(&'a self) -> RedactingLine {
-        RedactingLine(Vec::new())
+        RedactingLine { text: Vec::new(), sink: self.0.clone() }
     }
 }
 
 /// Collects one log event, and writes it out redacted when it is complete.
-struct RedactingLine(Vec<u8>);
+struct RedactingLine {
+    text: Vec<u8>,
+    sink: Sink,
+}
 
 impl Write for RedactingLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -66,7 +83,6 @@ impl Write for RedactingLine {
 
 impl Drop for RedactingLine {
     fn drop(&mut self) {
-        let text = redact(&String::from_utf8_lossy(&self.0));
-        let _closed_stderr = io::stderr().lock().write_all(text.as_bytes());
+        (self.sink)(redact(&String::from_utf8_lossy(&self.text)).as_bytes());
     }
 }

@@ -27,6 +27,12 @@ impl Secret {
         Self(Arc::new(Wiped(text)))
     }
 
+    /// As [`Self::new`] for what changes too often to be known to the log writer, e.g. tokens of an hour. The caller
+    /// sees to it that it is never logged.
+    pub fn unregistered(text: impl Into<String>) -> Self {
+        Self(Arc::new(Wiped(text.into())))
+    }
+
     /// The text itself, for the wire only.
     pub fn expose(&self) -> &str {
         &self.0.0

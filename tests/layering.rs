@@ -5,7 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms it must not name.
-const WALLS: [(&str, &[&str]); 8] = [
+const WALLS: [(&str, &[&str]); 10] = [
+    (
+        "access",
+        &[
+            "printer", "drivers", "front", "sim", "net", "jobs", "library", "camera", "gcode", "station",
+            "config", "metadata", "app", "cli",
+        ],
+    ),
     (
         "model",
         &[
@@ -26,6 +33,7 @@ const WALLS: [(&str, &[&str]); 8] = [
     ),
     ("drivers", &["front", "sim", "jobs", "library", "store", "gcode", "station", "config", "app", "cli"]),
     ("front", &["drivers", "sim", "app", "cli"]),
+    ("filament", &["drivers", "front", "sim", "net", "jobs", "gcode", "station", "config", "app", "cli"]),
     (
         "sim",
         &[

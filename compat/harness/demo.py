@@ -63,10 +63,11 @@ class Printer:
 class Demo:
     """A running demo on free ports with a private runtime folder."""
 
-    def __init__(self, speed, label="demo", printers=None):
+    def __init__(self, speed, label="demo", printers=None, lifetime=LIFETIME):
         self.speed = speed
         self.label = label
         self.only = printers
+        self.lifetime = lifetime
         # Not below target/: the path of a pty link must stay short.
         self.runtime = tempfile.mkdtemp(prefix="moongate-compat-")
         self._process = None
@@ -75,7 +76,7 @@ class Demo:
 
     def start(self, ports=None):
         """Starts the demo and waits until every printer is online."""
-        command = [binary(), "demo", "--json", "--any-port", "--speed", self.speed, "--seconds", LIFETIME]
+        command = [binary(), "demo", "--json", "--any-port", "--speed", self.speed, "--seconds", self.lifetime]
         if self.only:
             command += ["--printers", ",".join(self.only)]
         self._process = process.start(

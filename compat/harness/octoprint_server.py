@@ -42,6 +42,7 @@ class OctoPrint:
         self.port = process.free_port()
         self.key = secrets.token_hex(16)
         self._process = None
+        self._lines, self._read = [], {}
         self._http = requests.Session()
         self._http.trust_env = False
         self._http.headers["X-Api-Key"] = self.key
@@ -72,21 +73,33 @@ class OctoPrint:
             plugins["serial_connector"] = serial
         (self.base / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def start(self):
+    def start(self, attempts=3):
         """Starts OctoPrint and waits until its API answers as this instance."""
+        while True:
+            try:
+                return self._start()
+            except RuntimeError:
+                attempts -= 1
+                if attempts == 0:
+                    raise
+                # Somebody took the port that was free a moment ago.
+                self.port = process.free_port()
+
+    def _start(self):
         self._process = process.start(
             [self._program, "--basedir", self.base, "serve", "--host", "127.0.0.1", "--port", self.port,
              "--iknowwhatimdoing"],
             f"octoprint-{self.label}.log",
         )
         def ready():
-            assert self._process.poll() is None, f"OctoPrint ended with {self._process.returncode}"
-            return self.request("GET", "/api/version").status_code == 200
+            return self._process.poll() is not None or self.request("GET", "/api/version").status_code == 200
         try:
             wait_for(ready, "OctoPrint answers", 90, every=0.5)
         except AssertionError:
             self.stop()
             raise
+        if self._process.poll() is not None:
+            raise RuntimeError(f"OctoPrint ended with {self._process.returncode}")
         return self
 
     def stop(self):
@@ -220,9 +233,19 @@ class OctoPrint:
     # Log
 
     def serial_log(self):
-        """All lines of the serial dialogue so far, oldest first, over every connection of this instance."""
+        """All lines of the serial dialogue so far, oldest first, over every connection of this instance.
+
+        OctoPrint begins a new log now and then and deletes old ones; what was read once is kept here.
+        """
         logs = sorted((self.base / "logs").glob("serial*.log*"), key=lambda path: path.stat().st_mtime)
-        return [line for log in logs for line in log.read_text("utf-8", "replace").splitlines()]
+        for log in logs:
+            whole = [line for line in log.read_text("utf-8", "replace").splitlines(keepends=True) if line.endswith("\n")]
+            if not whole:
+                continue
+            which = (log.stat().st_ino, whole[0])
+            self._lines += [line.rstrip("\n") for line in whole[self._read.get(which, 0):]]
+            self._read[which] = len(whole)
+        return self._lines
 
     def mark(self):
         """A position in the serial log to look from later."""

@@ -17,6 +17,11 @@ def no_false_states(octoprint, since, *allowed):
     assert not wrong, f"{wrong} in {seen}"
 
 
+def pause_at_the_printer(moonraker):
+    """Pauses by another client; refused in words until the job has begun at the printer."""
+    wait_for(lambda: moonraker.call("printer.print.pause", seconds=60), "the printer takes a pause", 60, every=3)
+
+
 def test_list_shows_the_sample(octoprint, cube):
     assert cube["size"] > 0
     name = cube["path"].rsplit("/", 1)[-1]
@@ -93,7 +98,7 @@ def test_end_of_print(printing, moonraker):
 
 def test_pause_and_resume_at_the_printer(printing, moonraker):
     since = printing.mark()
-    moonraker.call("printer.print.pause", seconds=60)
+    pause_at_the_printer(moonraker)
     printing.wait_state("Paused")
     holds_for(lambda: printing.state() == "Paused", "Paused", 3)
     moonraker.call("printer.print.resume", seconds=60)
@@ -132,7 +137,7 @@ def test_cancel_at_the_printer(printing, moonraker):
 
 
 def test_cancel_at_the_printer_while_paused(printing, moonraker):
-    moonraker.call("printer.print.pause", seconds=60)
+    pause_at_the_printer(moonraker)
     printing.wait_state("Paused")
     moonraker.call("printer.print.cancel", seconds=60)
     printing.wait_state("Operational")
@@ -245,6 +250,11 @@ def test_streamed_file_of_another_machine_is_refused(octoprint, moonraker):
 def test_streamed_file_that_is_sliced_becomes_a_job(octoprint, moonraker, printer):
     """Design D11: assembled, sent, started, and shown as the printer's own print."""
     sliced = http("GET", printer.url + "/server/files/gcodes/cube.gcode").content
+    if printer.kind == "bambu":
+        # Comments are stripped, so nothing names the material: it is printed with what is loaded.
+        octoprint.command("LOAD_FILAMENT SLOT=0.0")
+        loaded = printer.simulator().truth
+        wait_for(lambda: loaded()["tray_now"] == 0, "the filament is loaded", 60)
     octoprint.upload("streamed cube.gcode", sliced, select="true", print="true")
     wait_for(lambda: moonraker.print_state() == "printing", "the printer prints it", 180)
     octoprint.wait_state("Printing", seconds=60)

@@ -72,6 +72,8 @@ pub enum Verb {
     Resume(print::SteerArgs),
     /// End the print, or the transfer before it.
     Cancel(print::SteerArgs),
+    /// Take the key that a printer shows next as its own: after a change of its mainboard.
+    Trust(print::SteerArgs),
     /// Put a file into a printer's library.
     Upload(files::UploadArgs),
     /// List what can be printed.
@@ -138,6 +140,7 @@ async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
         Verb::Pause(args) => print::steer("pause", args, &client).await,
         Verb::Resume(args) => print::steer("resume", args, &client).await,
         Verb::Cancel(args) => print::steer("cancel", args, &client).await,
+        Verb::Trust(args) => print::trust(args, &client).await,
         Verb::Upload(args) => files::upload(args, &client).await,
         Verb::Files(args) => files::files(args, &client).await,
         Verb::Console(args) => files::console(args, &client).await,
@@ -157,7 +160,9 @@ impl Verb {
         match self {
             Verb::Status(args) => Some(&args.gateway),
             Verb::Print(args) => Some(&args.gateway),
-            Verb::Pause(args) | Verb::Resume(args) | Verb::Cancel(args) => Some(&args.gateway),
+            Verb::Pause(args) | Verb::Resume(args) | Verb::Cancel(args) | Verb::Trust(args) => {
+                Some(&args.gateway)
+            }
             Verb::Upload(args) => Some(&args.gateway),
             Verb::Files(args) => Some(&args.gateway),
             Verb::Console(args) => Some(&args.gateway),

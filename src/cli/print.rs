@@ -213,3 +213,14 @@ pub async fn steer(verb: &str, args: &SteerArgs, client: &Client) -> Result<Exit
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// The person at the keyboard confirms a changed key.
+pub async fn trust(args: &SteerArgs, client: &Client) -> Result<ExitCode, ClientError> {
+    let outcome: Value = client.post(&Client::of(&args.printer, "/moongate/trust"), &json!({})).await?;
+    if args.json {
+        println!("{outcome}");
+    } else {
+        println!("{}: the key that it shows at the next connection is taken as its own.", args.printer);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -11,8 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Mistakes, Section};
 use super::{
     AccessConfig, Config, ConfigError, Environment, GATEWAY_PORT, GatewayConfig, Kind, MOONRAKER_PORT,
-    PortConfig, PrinterConfig, PtyConfig, StreamedPrints,
+    PortConfig, PrinterConfig, PtyConfig, StreamedPrints, Tls,
 };
+use crate::access::Role;
 use crate::model::text::nearest;
 use crate::secret::Secret;
 
@@ -111,6 +112,7 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
         port: table.port(mistakes, "port").unwrap_or(GATEWAY_PORT),
         state_dir: path(&mut table, mistakes, "state_dir").unwrap_or_else(|| environment.state_dir()),
         runtime_dir: path(&mut table, mistakes, "runtime_dir").unwrap_or_else(|| environment.runtime_dir()),
+        tls: tls(&mut table, mistakes),
         web_root,
         spoolman,
         announce: table.flag(mistakes, "announce", false),
@@ -119,6 +121,27 @@ fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistake
     };
     table.finish(mistakes);
     config
+}
+
+fn tls(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Tls {
+    let mode = table.text(mistakes, "tls", false);
+    let certificate = table.text(mistakes, "tls_cert", false).map(PathBuf::from);
+    let key = table.text(mistakes, "tls_key", false).map(PathBuf::from);
+    match (mode.as_deref(), certificate, key) {
+        (None | Some("off"), None, None) => Tls::Off,
+        (Some("self-signed"), None, None) => Tls::SelfSigned,
+        (None, Some(certificate), Some(key)) => Tls::Files { certificate, key },
+        (None, _, _) => {
+            let span = table.span();
+            mistakes.at(span, "tls_cert and tls_key in [gateway] go together: name both files.");
+            Tls::Off
+        }
+        (Some(_), _, _) => {
+            let place = table.place("tls");
+            mistakes.at(place, "tls in [gateway] must be \"self-signed\" or \"off\"; a certificate of your own is named by tls_cert and tls_key instead.");
+            Tls::Off
+        }
+    }
 }
 
 /// `http://host[:port]`, with a path below which the server is mounted or without.
@@ -139,6 +162,8 @@ const TRUSTED: [&str; 8] = [
     "fe80::/10",
     "fc00::/7",
 ];
+/// Where reverse proxies usually run: on this machine.
+const PROXIES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// Origins that may use the API: names of the LAN, and the hosted front ends (moonraker.md 2.4).
 const ORIGINS: [&str; 8] = [
     "http://localhost",
@@ -168,12 +193,26 @@ fn access(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> AccessConfig {
     let config = AccessConfig {
         trusted_clients: networks(&mut table, mistakes, "trusted_clients")
             .unwrap_or_else(|| defaults(&TRUSTED)),
-        trusted_proxies: networks(&mut table, mistakes, "trusted_proxies").unwrap_or_default(),
+        trusted_proxies: networks(&mut table, mistakes, "trusted_proxies")
+            .unwrap_or_else(|| defaults(&PROXIES)),
+        trusted_role: role(&mut table, mistakes),
+        viewers: table.texts(mistakes, "viewers").unwrap_or_default(),
+        operators: table.texts(mistakes, "operators").unwrap_or_default(),
         cors_domains: table.texts(mistakes, "cors_domains").unwrap_or_else(|| defaults(&ORIGINS)),
         force_logins: table.flag(mistakes, "force_logins", false),
     };
     table.finish(mistakes);
     config
+}
+
+fn role(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Role {
+    let Some(text) = table.text(mistakes, "trusted_role", false) else { return Role::Admin };
+    Role::ALL.into_iter().find(|role| role.name() == text).unwrap_or_else(|| {
+        let place = table.place("trusted_role");
+        mistakes
+            .at(place, format!("trusted_role must be \"view\", \"operate\" or \"admin\", not \"{text}\"."));
+        Role::View
+    })
 }
 
 /// An address, or an address and a prefix length that fits it.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use source::Environment;
 
+use crate::access::Role;
 use crate::secret::Secret;
 
 /// Exit code of every command whose configuration is wrong (`EX_USAGE` of sysexits).
@@ -41,6 +42,8 @@ pub struct GatewayConfig {
     pub port: u16,
     /// Database, libraries, keys.
     pub state_dir: PathBuf,
+    /// HTTPS on all ports.
+    pub tls: Tls,
     /// Links to the ptys.
     pub runtime_dir: PathBuf,
     /// A built Mainsail or Fluidd to serve at `/` of each printer's port.
@@ -55,6 +58,17 @@ pub struct GatewayConfig {
     pub min_free: u64,
 }
 
+/// Whether the ports speak HTTPS, and with which certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tls {
+    #[default]
+    Off,
+    /// One that the gateway makes and keeps in its state directory.
+    SelfSigned,
+    /// PEM files of the user.
+    Files { certificate: PathBuf, key: PathBuf },
+}
+
 /// Who may use the endpoints, in Moonraker's own terms.
 #[derive(Debug, Clone)]
 pub struct AccessConfig {
@@ -66,6 +80,11 @@ pub struct AccessConfig {
     pub force_logins: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
+    /// What callers from trusted addresses may do.
+    pub trusted_role: Role,
+    /// Users who may only look, and users who may print and steer but not change users and keys.
+    pub viewers: Vec<String>,
+    pub operators: Vec<String>,
 }
 
 /// The printer's protocol.

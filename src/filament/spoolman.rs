@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -199,31 +199,32 @@ impl Spoolman {
     pub async fn create_spool(&self, filament: &Filament) -> Result<u32, SpoolmanError> {
         let material = filament.material.clone().unwrap_or_else(|| "PLA".to_owned());
         let density = DENSITIES.iter().find(|(name, _)| material.to_uppercase().starts_with(name));
-        let mut made = json!({
-            "name": filament.name.clone().unwrap_or_else(|| material.clone()),
-            "material": material,
-            "density": density.map_or(PLA_DENSITY, |(_, density)| *density),
-            "diameter": filament.diameter_mm.unwrap_or(1.75),
-        });
+        let mut made = Map::from_iter([
+            ("name".to_owned(), json!(filament.name.clone().unwrap_or_else(|| material.clone()))),
+            ("density".to_owned(), json!(density.map_or(PLA_DENSITY, |(_, density)| *density))),
+            ("diameter".to_owned(), json!(filament.diameter_mm.unwrap_or(1.75))),
+            ("material".to_owned(), json!(material)),
+        ]);
         if let Some(color) = filament.color {
-            made["color_hex"] = json!(color.rgb_hex());
+            made.insert("color_hex".to_owned(), json!(color.rgb_hex()));
         }
         if let Some(weight) = filament.weight_g {
-            made["weight"] = json!(weight);
+            made.insert("weight".to_owned(), json!(weight));
         }
         if let (Some(low), Some(high)) = (filament.nozzle_min, filament.nozzle_max) {
-            made["settings_extruder_temp"] = json!(((low + high) / 2.0).round());
+            made.insert("settings_extruder_temp".to_owned(), json!(((low + high) / 2.0).round()));
         }
         if let Some(brand) = &filament.brand {
-            made["vendor_id"] = json!(self.vendor(brand).await?);
+            made.insert("vendor_id".to_owned(), json!(self.vendor(brand).await?));
         }
-        let filament_id = self.made("/v1/filament", &made).await?;
-        let mut spool = json!({"filament_id": filament_id});
+        let filament_id = self.made("/v1/filament", &made.into()).await?;
+        let mut extra = Map::new();
         if let Some(tag) = &filament.spool_uid {
             let field = json!({"name": "Tag", "field_type": "text"});
             self.request("POST", &format!("/v1/field/spool/{TAG_FIELD}"), None, Some(&field)).await?;
-            spool["extra"] = json!({TAG_FIELD: Value::from(tag.as_str()).to_string()});
+            extra.insert(TAG_FIELD.to_owned(), json!(Value::from(tag.as_str()).to_string()));
         }
+        let spool = json!({"filament_id": filament_id, "extra": extra});
         self.made("/v1/spool", &spool).await
     }
 
@@ -367,15 +368,16 @@ impl Inner {
                 .filter_map(|slot| Some((slot.id, slot.filament.as_ref()?.spool_uid.clone()?)))
                 .collect();
             let wanted: BTreeSet<String> = tags.iter().map(|(_, tag)| tag.clone()).collect();
-            if *connected.borrow_and_update() && !wanted.is_subset(&asked) {
-                if let Ok(found) = spoolman.spool_of_tag(&wanted).await {
-                    for (tag, spool) in found {
-                        for (slot, _) in tags.iter().filter(|(_, other)| *other == tag) {
-                            self.assign(*slot, Some(spool));
-                        }
+            if *connected.borrow_and_update()
+                && !wanted.is_subset(&asked)
+                && let Ok(found) = spoolman.spool_of_tag(&wanted).await
+            {
+                for (tag, spool) in found {
+                    for (slot, _) in tags.iter().filter(|(_, other)| *other == tag) {
+                        self.assign(*slot, Some(spool));
                     }
-                    asked = wanted;
                 }
+                asked = wanted;
             }
             tokio::select! {
                 () = self.cancel.cancelled() => return,

@@ -245,11 +245,9 @@ impl Jobs {
             let before = watch.borrow_and_update().clone();
             let refusal = match printer.send(Command::Pause).await {
                 // Printers that prepare say that nothing prints yet (elegoo.md, code 1010), or are busy.
-                Err(error @ (CommandError::Busy(_) | CommandError::Refused { .. }))
-                    if begins(&before.job) && before.job.serial == serial =>
-                {
-                    error
-                }
+                Err(
+                    error @ (CommandError::Busy(_) | CommandError::Invalid(_) | CommandError::Refused { .. }),
+                ) if begins(&before.job) && before.job.serial == serial => error,
                 result => return result,
             };
             // Asked again at each step of the preparation, not at each report.

@@ -25,7 +25,11 @@ use zeroize::Zeroizing;
 
 use channel::{Channel, Connector};
 pub use error::FtpsError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use error::reply_code;
 pub use listing::RemoteEntry;
+#[cfg(any(test, fuzzing))]
+pub(crate) use listing::parse as parse_listing;
 
 /// Deadline for a polite goodbye.
 const QUIT: Duration = Duration::from_secs(3);

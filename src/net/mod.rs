@@ -9,10 +9,12 @@
 //! | [`mqtt`] | one MQTT 3.1.1 session that never queues a command for later |
 //! | [`ftps`] | implicit FTPS with session reuse, timeouts, cancellation and size check |
 //! | [`rtsp`] | H.264 cameras: login, interleaved media, pictures out of packets |
+//! | [`server`] | our own HTTP(S) ports: limits on connections, headers, silence; certificates |
 //! | [`backoff`] | growing, jittered waits between attempts |
 pub mod announce;
 pub mod backoff;
 pub mod ftps;
 pub mod mqtt;
 pub mod rtsp;
+pub mod server;
 pub mod tls;

@@ -10,6 +10,21 @@ mod session;
 mod tests;
 mod wire;
 
+/// A whole stream of outside bytes, for `crate::fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_door(bytes: &[u8]) {
+    if let Some(track) = sdp::video(&String::from_utf8_lossy(bytes)) {
+        drop(track);
+    }
+    let mut packets = depacketize::Depacketizer::new(96, 90_000, Vec::new());
+    let mut buffer = bytes::BytesMut::from(bytes);
+    while let Ok(Some(incoming)) = wire::take(&mut buffer) {
+        if let wire::Incoming::Data { payload, .. } = incoming {
+            let _pictures = packets.push(&payload);
+        }
+    }
+}
+
 use std::io;
 use std::time::Duration;
 

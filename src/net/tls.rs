@@ -144,6 +144,12 @@ impl PrinterTls {
         Arc::new(config)
     }
 
+    /// Forgets the key, the stored one too: the next one that proves itself is accepted. Only for a person's explicit
+    /// wish.
+    pub fn forget_key(&self) {
+        self.verifier.forget();
+    }
+
     /// The pin of the last server that passed every check, if any has.
     pub fn observed(&self) -> Option<Pin> {
         self.verifier.observed()

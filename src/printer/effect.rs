@@ -41,9 +41,12 @@ pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Pro
     if reached(command, now) {
         return Progress::Seen;
     }
-    if matches!(command, Command::Pause) && !now.job.phase.active() {
-        let over = "The print was over before it could be paused.".to_owned();
-        return Progress::Refused(CommandError::Invalid(over));
+    if matches!(command, Command::Pause | Command::Resume) && !now.job.phase.active() {
+        return Progress::Refused(CommandError::Invalid(format!(
+            "The print ended ({:?}) before \"{}\" took effect.",
+            now.job.phase,
+            command.name()
+        )));
     }
     let fresh = now.device.faults.iter().find(|fault| {
         fault.severity >= Severity::Serious && !before.device.faults.iter().any(|f| f.code == fault.code)
@@ -60,7 +63,7 @@ fn reached(command: &Command, now: &PrinterState) -> bool {
     let job = &now.job;
     match command {
         Command::Pause => job.phase == JobPhase::Paused,
-        Command::Resume => job.requested.is_none() && job.phase != JobPhase::Paused,
+        Command::Resume => job.requested.is_none() && job.phase.active() && job.phase != JobPhase::Paused,
         Command::Cancel => !job.phase.active(),
         Command::SetNozzle { tool, target } => {
             same(now.device.nozzles.get(*tool).and_then(|nozzle| nozzle.heater.target), *target)
@@ -121,13 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn a_print_that_ends_first_was_not_paused() {
-        let mut now = online();
+    fn a_print_that_ends_was_not_paused() {
+        let mut before = online();
+        before.job.phase = JobPhase::Printing;
+        let mut now = before.clone();
         now.job.phase = JobPhase::Complete;
-        let progress = look(&Command::Pause, &online(), &now);
-        assert!(matches!(progress, Progress::Refused(CommandError::Invalid(_))), "{progress:?}");
+        assert!(matches!(look(&Command::Pause, &before, &now), Progress::Refused(CommandError::Invalid(_))));
         now.job.phase = JobPhase::Paused;
-        assert_eq!(look(&Command::Pause, &online(), &now), Progress::Seen);
+        assert_eq!(look(&Command::Pause, &before, &now), Progress::Seen);
     }
 
     #[test]

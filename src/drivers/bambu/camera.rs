@@ -127,7 +127,7 @@ fn login(code: &str) -> Result<Zeroizing<Vec<u8>>, CameraError> {
 }
 
 /// Length of the picture behind a header (fixture camera6000-frame-header).
-fn picture_length(header: &[u8; HEADER]) -> Option<usize> {
+pub(super) fn picture_length(header: &[u8; HEADER]) -> Option<usize> {
     let [a, b, c, d, ..] = *header;
     let length = u32::from_le_bytes([a, b, c, d]);
     SIZES.contains(&length).then_some(length as usize)

@@ -93,7 +93,7 @@ impl BambuFiles {
         match error {
             FtpsError::Auth(_) => FileError::NotAllowed(format!(
                 "The printer's file service at {at} refuses the access code: read it again on the printer and put it \
-                 in printers.{}.",
+                 in the [[printer]] \"{}\" of the configuration.",
                 config.name
             )),
             FtpsError::Unreachable(cause) => FileError::Offline(format!(

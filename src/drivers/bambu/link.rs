@@ -1,6 +1,7 @@
 //! The connection loop: the only MQTT I/O of this driver.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -45,6 +46,10 @@ impl BambuDriver {
         };
         if !self.detected && config.model.is_none() && config.ports.detect != 0 {
             self.detect(&host, cancel).await;
+        }
+        if self.shared.config.new_key_confirmed.swap(false, Ordering::Relaxed) {
+            tracing::warn!(printer = %self.shared.config.name, "The key that the printer shows next is taken as its own, as asked for.");
+            tls.forget_key();
         }
         let opened = tokio::select! {
             () = cancel.cancelled() => return place.stopped(),

@@ -56,7 +56,7 @@ impl Place {
                 true,
                 format!("{address} refuses to report as {}.", shortened(&self.serial)),
                 format!(
-                    "Compare the serial number with the printer's screen and correct printers.{}.",
+                    "Compare the serial number with the printer's screen and correct it in the [[printer]] \"{}\" of the configuration.",
                     self.name
                 ),
             ),
@@ -82,7 +82,7 @@ impl Place {
             format!("login refused by {}.", self.address),
             format!(
                 "The access code changes when LAN mode or Developer Mode is switched; read it again on the printer \
-                 under Settings > Network (WLAN) and put it in printers.{}.",
+                 under Settings > Network (WLAN) and put it in the [[printer]] \"{}\" of the configuration.",
                 self.name
             ),
         )
@@ -95,14 +95,13 @@ impl Place {
                 "SERIAL",
                 true,
                 format!("{address} is printer {}, not {}.", shortened(found), shortened(expected)),
-                format!("Correct the address or the serial number in printers.{}.", self.name),
+                format!("Correct the address or the serial number in the [[printer]] \"{}\" of the configuration.", self.name),
             ),
             TlsFault::ChangedPin { .. } => self.fault(
                 "CERT",
                 true,
                 format!("{address} shows another key than at the first contact."),
-                "If its mainboard was changed, confirm the new key; otherwise another device poses as it."
-                    .into(),
+                format!("If its mainboard was changed, confirm the new key with `moongate trust {}`; otherwise another device poses as it.", self.name),
             ),
             TlsFault::BadCertificate(cause) | TlsFault::BadSignature(cause) => self.fault(
                 "CERT",

@@ -152,7 +152,7 @@ async fn every_simulated_model_comes_online_as_itself() {
 async fn a_wrong_code_is_told_with_its_remedy() {
     let bench = run(simulator("p1s", |_| {}).await, |config| config.access_code = Secret::new("wrongone"));
     let fault = bench.fault("MG-BAMBU-AUTH").await;
-    assert!(fault.permanent && fault.remedy.contains("printers.test"), "{fault:?}");
+    assert!(fault.permanent && fault.remedy.contains("[[printer]] \"test\""), "{fault:?}");
     let port = bench.sim.addresses().mqtt.port();
     assert!(fault.text.contains(&format!("127.0.0.1:{port}")), "{fault:?}");
 }
@@ -181,6 +181,23 @@ async fn nobody_there_and_another_key() {
     bench.sim.faults().apply(Fault::DropLink).expect("fault");
     let fault = bench.fault("MG-BAMBU-CERT").await;
     assert!(fault.permanent, "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_taken_once_a_person_confirms_it() {
+    let confirmed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let given = confirmed.clone();
+    let bench = run(simulator("p1s", |_| {}).await, |config| config.new_key_confirmed = given);
+    bench.online().await;
+    bench.sim.faults().apply(Fault::CertificateChange).expect("fault");
+    bench.sim.faults().apply(Fault::DropLink).expect("fault");
+    bench.fault("MG-BAMBU-CERT").await;
+    confirmed.store(true, std::sync::atomic::Ordering::Relaxed);
+    bench.handle.reconnect();
+    bench.online().await;
+    let pins = bench.pins.lock().expect("lock").clone();
+    assert!(matches!(pins.as_slice(), [first, second] if first != second), "{pins:?}");
+    assert!(!confirmed.load(std::sync::atomic::Ordering::Relaxed), "for once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

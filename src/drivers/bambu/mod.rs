@@ -18,6 +18,8 @@ mod encode;
 mod faults;
 mod field;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_doors;
 mod link;
 mod link_faults;
 mod merge;
@@ -30,12 +32,13 @@ mod session;
 mod stages;
 mod start;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wire;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -113,8 +116,9 @@ pub struct BambuConfig {
     pub ports: BambuPorts,
     /// Key seen at an earlier contact; `None` trusts the first one.
     pub known_pin: Option<Pin>,
-    /// The user confirmed that the printer has a new key: the known one no longer counts.
-    pub confirm_new_pin: bool,
+    /// Set when the user confirms that the printer has a new key: at the next connection the known one no longer
+    /// counts, once.
+    pub new_key_confirmed: Arc<AtomicBool>,
     /// Called with the key of the first good contact, to be stored.
     pub on_pin: Arc<dyn Fn(Pin) + Send + Sync>,
     /// The certificate must carry the serial number as its name, as all printers' do.
@@ -135,7 +139,7 @@ impl BambuConfig {
             model: None,
             ports: BambuPorts::default(),
             known_pin: None,
-            confirm_new_pin: false,
+            new_key_confirmed: Arc::default(),
             on_pin: Arc::new(|_pin| {}),
             check_name: true,
             moved_to: None,
@@ -172,8 +176,7 @@ impl Shared {
 pub fn parts(config: BambuConfig) -> DriverParts {
     let config = BambuConfig { serial: config.serial.trim().to_ascii_uppercase(), ..config };
     let name = config.check_name.then(|| config.serial.clone());
-    let pin = if config.confirm_new_pin { None } else { config.known_pin };
-    let tls = PrinterTls::new(name, pin).map_err(|error| error.to_string());
+    let tls = PrinterTls::new(name, config.known_pin).map_err(|error| error.to_string());
     let shared = Arc::new(Shared { config, tls });
     let row = models::identify(&models::Clues {
         code: shared.config.model.as_deref(),

@@ -19,7 +19,7 @@ pub(super) fn json(name: &str) -> Value {
 }
 
 /// Names of all fixtures that begin like this, without their ending.
-pub(super) fn names(prefix: &str) -> Vec<String> {
+pub(crate) fn names(prefix: &str) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(FOLDER)
         .expect("fixtures")
         .filter_map(|entry| {
@@ -41,10 +41,10 @@ pub(super) fn state(name: &str) -> StateFields {
 
 /// One printer as its full report and, where there is one, its module list make it.
 #[derive(Clone)]
-pub(super) struct Printer {
-    pub reports: Reports,
-    pub versions: Versions,
-    pub row: &'static ModelRow,
+pub(crate) struct Printer {
+    pub(super) reports: Reports,
+    pub(super) versions: Versions,
+    pub(super) row: &'static ModelRow,
 }
 
 impl Printer {

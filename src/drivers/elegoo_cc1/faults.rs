@@ -11,7 +11,7 @@ pub fn unreachable(place: &str, why: &str) -> LinkFault {
     fault(
         "MG-CC1-UNREACHABLE",
         format!("No connection to the Centauri Carbon at {place}: {why}."),
-        "Is it switched on, on this network, and still at this address? A Centauri Carbon 2 needs kind = \"elegoo-cc2\".",
+        "Is it switched on, on this network, and still at this address? A Centauri Carbon 2 needs kind = \"elegoo_cc2\".",
         false,
     )
 }

@@ -11,7 +11,7 @@ pub fn unreachable(place: &str, why: &str) -> LinkFault {
     fault(
         "MG-CC2-UNREACHABLE",
         format!("No connection to the Centauri Carbon 2 at {place}: {why}."),
-        "Is it switched on, on this network, still at this address, and is \"LAN Only\" mode on (network settings on its screen)? A Centauri Carbon (first model) needs kind = \"elegoo-cc1\".",
+        "Is it switched on, on this network, still at this address, and is \"LAN Only\" mode on (network settings on its screen)? A Centauri Carbon (first model) needs kind = \"elegoo_cc1\".",
         false,
     )
 }

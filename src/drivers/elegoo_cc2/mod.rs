@@ -14,6 +14,8 @@ pub mod discovery;
 mod encode;
 mod faults;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_doors;
 mod link;
 mod models;
 mod reduce;

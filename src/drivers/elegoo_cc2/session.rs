@@ -65,6 +65,8 @@ pub(super) struct Session<'a> {
     online: bool,
     /// When the next ordinary request may be sent.
     free_at: Instant,
+    /// When the last two requests were sent.
+    sent: [Option<Instant>; 2],
     next_ping: Instant,
     last_pong: Instant,
     last_full: Instant,
@@ -105,6 +107,7 @@ impl<'a> Session<'a> {
             has_canvas: false,
             online: false,
             free_at: now,
+            sent: [None; 2],
             next_ping: now + timing.ping,
             last_pong: now,
             last_full: now - GAP_REFRESH,
@@ -253,8 +256,11 @@ impl<'a> Session<'a> {
     /// Sends what may be sent now.
     fn pump(&mut self) -> Result<(), LinkFault> {
         loop {
-            let urgent = self.queue.iter().position(is_urgent);
-            let free = Instant::now() >= self.free_at;
+            let now = Instant::now();
+            let free = now >= self.free_at;
+            // A third request in quick succession would be swallowed, whatever it is (elegoo.md 3.5).
+            let third = self.sent[0].is_some_and(|sent| now < sent + self.driver.timing.spacing);
+            let urgent = self.queue.iter().position(is_urgent).filter(|_| free || !third);
             let Some(at) = urgent.or_else(|| (free && !self.queue.is_empty()).then_some(0)) else {
                 return Ok(());
             };
@@ -291,6 +297,7 @@ impl<'a> Session<'a> {
         tracing::trace!(method = call.method(), "Request sent.");
         let now = Instant::now();
         self.free_at = now + self.driver.timing.spacing;
+        self.sent = [self.sent[1], Some(now)];
         let quick = call.limit() <= Duration::from_secs(10);
         let limit = if quick { self.driver.timing.answer } else { call.limit() };
         if self.pending.len() >= MAX_PENDING {

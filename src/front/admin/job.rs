@@ -110,7 +110,7 @@ fn told(outcome: Outcome) -> Json<Value> {
 /// An empty JSON object: its content type keeps pages of other origins out.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub struct Nothing {}
 
 async fn pause(
     State(station): State<Station>,

@@ -6,7 +6,7 @@
 //!  /printers/<name>/moongate/...                         what Moonraker has no words for (`job`)
 //! ```
 //! Health is about this process: a printer that is off is not unhealthy, it has its own place in the status. What shows
-//! or changes anything is for callers that the printer's own endpoint would let in too.
+//! or changes anything is for callers with the role for it (`crate::access`).
 
 mod activity;
 mod job;
@@ -16,21 +16,20 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::request::Parts;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use tokio::net::TcpListener;
+use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, Gate, Role, gate};
 use crate::station::{Station, Stations};
 
-/// Judges whether the sender of a request may see and change the printer.
-pub type Permit = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+/// Lets a printer show a new key once; its name says that a person has asked for it.
+pub type AcceptNewKey = Arc<dyn Fn() + Send + Sync>;
 
 /// One printer as the gateway's port serves it.
 pub struct Served {
@@ -39,9 +38,10 @@ pub struct Served {
     pub kind: &'static str,
     /// The printer's own endpoint.
     pub api: Router,
-    pub permit: Permit,
     /// How many clients are connected.
     pub clients: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// For printers whose key is pinned.
+    pub accept_new_key: Option<AcceptNewKey>,
 }
 
 /// What the gateway's own routes share.
@@ -53,7 +53,13 @@ struct Gateway {
 }
 
 /// The routes of the gateway's port, and the tasks that follow the printers until `cancel`.
-pub fn router(printers: Vec<Served>, tasks: &TaskTracker, cancel: &CancellationToken) -> Router {
+pub fn router(
+    printers: Vec<Served>,
+    access: &Arc<Access>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Router {
+    let guard = |write| from_fn_with_state(Gate { access: access.clone(), write }, gate);
     let gateway = Gateway {
         stations: Stations::new(printers.iter().map(|served| served.station.clone()).collect()),
         activity: activity::Activity::default(),
@@ -65,38 +71,23 @@ pub fn router(printers: Vec<Served>, tasks: &TaskTracker, cancel: &CancellationT
         let events = served.station.printer.events();
         tasks.spawn(metrics::follow(events, name, gateway.metrics.clone(), cancel.clone()));
     }
-    let mut guarded = Router::new()
+    let guarded = Router::new()
         .route("/status", get(status::status))
         .route("/activity", get(activity::activity))
         .route("/metrics", get(show_metrics))
-        .with_state(gateway);
-    if let Some(first) = printers.first() {
-        guarded = guarded.layer(from_fn_with_state(first.permit.clone(), only_permitted));
-    }
+        .with_state(gateway)
+        .layer(guard(Role::Admin));
     let open = Router::new()
         .route("/", get(|| async { Html(include_str!("page.html")) }))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
     printers.into_iter().fold(open.merge(guarded), |router, served| {
         let base = format!("/printers/{}", served.station.name());
-        let own = job::router(served.station).layer(from_fn_with_state(served.permit, only_permitted));
+        let own = job::router(served.station).layer(guard(Role::Operate));
+        let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_new_key);
+        let own = own.merge(trust.layer(guard(Role::Admin)));
         router.nest(&format!("{base}/moongate"), own).nest_service(&base, served.api)
     })
-}
-
-/// Serves until `cancel`; open streams end with it.
-pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationToken) {
-    let stopped = cancel.clone();
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let serving = axum::serve(listener, service);
-    tokio::select! {
-        () = stopped.cancelled() => {}
-        ended = serving => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "The gateway's port closed.");
-            }
-        }
-    }
 }
 
 /// Ready as soon as the listeners are open, which they are when this answers.
@@ -104,13 +95,22 @@ async fn ready() -> &'static str {
     "ready\n"
 }
 
-async fn only_permitted(State(permit): State<Permit>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    if permit(&parts) {
-        return next.run(Request::from_parts(parts, body)).await;
+/// Takes the key that the printer shows at its next connection as the right one.
+async fn trust(
+    State(accept): State<Option<AcceptNewKey>>,
+    axum::Json(job::Nothing {}): axum::Json<job::Nothing>,
+) -> (StatusCode, axum::Json<serde_json::Value>) {
+    match accept {
+        Some(accept) => {
+            accept();
+            (StatusCode::OK, axum::Json(serde_json::json!({"trust": "next_key"})))
+        }
+        None => {
+            let text = "This kind of printer has no key that could be pinned.";
+            let body = serde_json::json!({"error": {"code": "unsupported", "text": text}});
+            (StatusCode::NOT_IMPLEMENTED, axum::Json(body))
+        }
     }
-    let text = "Not permitted from this address: send the API key as X-Api-Key, or add the address to trusted_clients.\n";
-    (StatusCode::UNAUTHORIZED, text).into_response()
 }
 
 async fn show_metrics(State(gateway): State<Gateway>) -> Response {

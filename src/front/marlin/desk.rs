@@ -22,6 +22,8 @@ pub trait Desk: Send + Sync {
     fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>>;
     fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>>;
     fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
+    /// Starts a streamed file, which does not say what it is to be printed with: with the filament that is loaded.
+    fn start_streamed(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
     fn delete(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
     fn begin(&self, name: String) -> BoxFuture<'_, Result<Box<dyn Sink>, String>>;
     fn names(&self) -> BTreeMap<String, String>;
@@ -61,6 +63,16 @@ impl Desk for Station {
     fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let request = StartRequest { file: path, ..StartRequest::default() };
+            self.jobs.start(request).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn start_streamed(&self, path: String) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let active = self.printer.state().device.filament.active;
+            let loaded = active.filter(|_| self.printer.capabilities().filament.map);
+            let mapping = loaded.map(|slot| vec![Some(slot)]);
+            let request = StartRequest { file: path, mapping, ..StartRequest::default() };
             self.jobs.start(request).await.map_err(|error| error.to_string())
         })
     }

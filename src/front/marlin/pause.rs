@@ -52,10 +52,15 @@ impl Dialogue {
         }
     }
 
-    /// The job that the host paused before it began has begun.
+    /// The job that the host paused too early has come to where it can be paused: where the printer has it, or, after a
+    /// refusal there, where it prints.
     pub(super) fn pause_begun(&mut self, view: &View) {
-        use JobPhase::{Preparing, Printing};
-        if self.host.pause_early && matches!(view.state.job.phase, Preparing | Printing | JobPhase::Paused) {
+        let can = match view.state.job.phase {
+            JobPhase::Preparing => self.host.stage == Stage::Running,
+            JobPhase::Printing | JobPhase::Paused => true,
+            _ => false,
+        };
+        if can {
             self.host.pause_early = false;
             self.pause(view);
         }
@@ -64,6 +69,7 @@ impl Dialogue {
     /// M24 of a job that the host sees paused.
     pub(super) fn resume(&mut self, view: &View) {
         self.host.stage = Stage::Running;
+        self.host.pause_early = false;
         if matches!(view.state.job.phase, JobPhase::Paused | JobPhase::Pausing) {
             self.host.wanted = Some(Wanted::Resume);
             self.effects.push(Effect::Resume);

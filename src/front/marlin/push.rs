@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dialogue::{Dialogue, Done, Effect, View};
-use super::host::{Stage, part_done};
+use super::host::{Stage, Wanted, part_done};
 use super::notice::notification;
 use crate::model::{Job, JobOrigin, JobPhase, LinkPhase};
 
@@ -194,6 +194,13 @@ impl Dialogue {
             Done::Sent(Ok(None)) => {}
             Done::Sent(Ok(Some(note))) => self.push(format!("echo:{}", super::notice::plain(&note))),
             Done::Sent(Err(error)) => self.notify(&error, view),
+            Done::Paused(Err(error))
+                if self.host.wanted == Some(Wanted::Pause) && view.state.job.phase == JobPhase::Preparing =>
+            {
+                self.host.wanted = None;
+                self.host.pause_early = true;
+                self.notify(&format!("The print is paused as soon as it can be. {error}"), view);
+            }
             Done::Paused(result) | Done::Resumed(result) => {
                 self.host.wanted = None;
                 if let Err(error) = result {
@@ -222,7 +229,12 @@ impl Dialogue {
             Done::Written(result) => self.write_ended(result, view),
             Done::Streamed(Ok(())) => self.host.owned = Some(view.state.job.serial),
             Done::Streamed(Err(error)) => {
-                self.notify(&format!("The streamed print was not started: {error}"), view);
+                self.notify(
+                    &format!(
+                        "The streamed print was not started; the file is in the list as streamed-*.gcode. {error}"
+                    ),
+                    view,
+                );
             }
         }
         self.reconcile(view);

@@ -186,7 +186,7 @@ impl Service {
                         let desk = self.desk.clone();
                         self.under_way.push(Box::pin(async move {
                             Done::Streamed(match in_time(sink.finish()).await {
-                                Ok(path) => desk.start(path).await,
+                                Ok(path) => desk.start_streamed(path).await,
                                 Err(error) => Err(error),
                             })
                         }));

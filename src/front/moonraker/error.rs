@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::AccessError;
 use crate::jobs::StartError;
 use crate::library::LibraryError;
 use crate::model::CommandError;
@@ -12,11 +13,13 @@ use crate::store::StoreError;
 pub struct RpcError {
     pub status: u16,
     pub message: String,
+    /// Seconds after which it may be tried again.
+    pub retry_after: Option<u64>,
 }
 
 impl RpcError {
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), retry_after: None }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -47,6 +50,16 @@ impl RpcError {
     /// The body of a failed HTTP request.
     pub fn http_body(&self) -> Value {
         json!({"error": {"code": self.status, "message": self.message, "traceback": self.message}})
+    }
+}
+
+impl From<AccessError> for RpcError {
+    fn from(error: AccessError) -> Self {
+        let retry_after = match error {
+            AccessError::TooMany(seconds) => Some(seconds),
+            _ => None,
+        };
+        Self { retry_after, ..Self::new(error.status(), error.to_string()) }
     }
 }
 

@@ -47,6 +47,43 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     }
 }
 
+/// The spool that is used, and whether the inventory is there.
+pub async fn follow_spools(endpoint: Arc<Endpoint>) {
+    let book = endpoint.station.jobs.filament();
+    let (mut state, mut choices) = (endpoint.station.printer.watch(), book.watch());
+    let mut spool = book.active_spool();
+    // An inventory is given right after the start, or never.
+    let mut inventory = book.inventory().map(|spoolman| (spoolman.watch(), spoolman.connected()));
+    loop {
+        let server = async {
+            match &mut inventory {
+                Some((connected, _)) => connected.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = endpoint.cancel.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+            changed = choices.changed() => if changed.is_err() { return },
+            alive = server => if !alive { return },
+        }
+        state.mark_unchanged();
+        choices.mark_unchanged();
+        if inventory.is_none() {
+            inventory = book.inventory().map(|spoolman| (spoolman.watch(), spoolman.connected()));
+        }
+        let Some((connected, before)) = &mut inventory else { continue };
+        let now = *connected.borrow_and_update();
+        if std::mem::replace(before, now) != now {
+            endpoint.hub.notify("notify_spoolman_status_changed", Some(json!({"spoolman_connected": now})));
+        }
+        let used = book.active_spool();
+        if std::mem::replace(&mut spool, used) != used {
+            endpoint.hub.notify("notify_active_spool_set", Some(json!({"spool_id": used})));
+        }
+    }
+}
+
 fn on_printer(endpoint: &Endpoint, event: &Event) {
     match event {
         Event::Console(line) if line.speaker != Speaker::Client => {

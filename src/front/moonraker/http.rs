@@ -1,22 +1,22 @@
 //! HTTP: the same methods by path, their envelopes, and the routes that only HTTP has (moonraker.md 2.1 to 2.4).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri, State};
+use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::access::client_address;
 use super::args::{Args, query_pairs};
 use super::error::RpcError;
 use super::methods::{self, PathMatch};
 use super::rpc::{self, Call, Caller};
 use super::{Endpoint, cors, download, octoprint, socket, upload, web};
+use crate::access::{Identity, Role};
+use crate::net::server::OverTls;
 
 /// Largest body of a request that is no upload: database items of the UIs reach 200 kB.
 const LARGEST_BODY: usize = 8 << 20;
@@ -24,7 +24,7 @@ const LARGEST_BODY: usize = 8 << 20;
 /// Answers any request to the endpoint.
 pub async fn handle(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let origin = cors::allowed_origin(&parts.headers, &endpoint.config);
+    let origin = endpoint.access.allowed_origin(&parts.headers);
     let preflight = cors::is_preflight(&parts.method);
     let preflight_headers = preflight.then(|| parts.headers.clone());
     let mut response = if preflight && origin.is_some() {
@@ -39,12 +39,12 @@ pub async fn handle(State(endpoint): State<Arc<Endpoint>>, request: Request<Body
 }
 
 async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result<Response<Body>, RpcError> {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-    let address = client_address(peer, &parts.headers);
+    let access = &endpoint.access;
+    let address = access.address(&parts);
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let base_url = base_url(&parts, &path);
-    let judged = endpoint.access.judge(&parts.headers, &query, address);
+    let judged = access.judge(&parts.headers, &query, address).map_err(RpcError::from);
     if path == "/websocket" {
         let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
         return open_socket(endpoint, &mut parts, caller).await;
@@ -53,7 +53,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
     let file = path.strip_prefix("/server/files/").filter(|_| reads && methods::find_path(&path).is_none());
     if let Some(file) = file {
         if !download::is_open(file) {
-            judged?.ok_or_else(RpcError::unauthorized)?;
+            access.require(judged?.as_ref(), Role::View)?;
         }
         return download::answer(endpoint, &parts, file).await;
     }
@@ -61,6 +61,10 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let verb_exists = found.verb(&parts.method);
         let method = verb_exists.ok_or_else(|| RpcError::new(405, "Method Not Allowed"))?;
         let user = if method.open { judged.unwrap_or(None) } else { judged? };
+        if !method.open {
+            // Before the body is read: a stranger's is not worth the memory.
+            allow(endpoint, user.as_ref(), method.role, &parts)?;
+        }
         let caller = Caller { user, address, base_url, socket: None };
         let args = arguments(endpoint, &caller, &parts, &path, &query, body).await?;
         let (args, caller) = args;
@@ -68,9 +72,14 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
     }
     if path == "/webcam" || path.starts_with("/webcam/") {
-        judged?.ok_or_else(RpcError::unauthorized)?;
+        allow(endpoint, judged?.as_ref(), Role::View, &parts)?;
         let answered = endpoint.mounted.clone().oneshot(Request::from_parts(parts, body)).await;
         return answered.map_err(|never| match never {});
+    }
+    if path.starts_with("/plugin/appkeys/") {
+        let trusted = matches!(judged, Ok(Some(_)));
+        let answer = octoprint::application_key(endpoint, &parts, &path, trusted);
+        return answer.ok_or_else(|| RpcError::not_found("Not Found"));
     }
     if !path.starts_with("/server/")
         && !path.starts_with("/api/")
@@ -81,8 +90,22 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         return web::answer(endpoint, &parts, &path).await;
     }
     let user = judged?.ok_or_else(RpcError::unauthorized)?;
+    // The rows of the table judge the methods of a JSON-RPC call.
+    let changes = !reads && !matches!(path.as_str(), "/server/jsonrpc" | "/api/login");
+    allow(endpoint, Some(&user), if changes { Role::Operate } else { Role::View }, &parts)?;
     let caller = Caller { user: Some(user), address, base_url, socket: None };
     raw_routes(endpoint, parts, body, &path, caller).await
+}
+
+/// Judges a request before anything is done for it.
+fn allow(endpoint: &Endpoint, user: Option<&Identity>, role: Role, parts: &Parts) -> Result<(), RpcError> {
+    endpoint.access.require(user, role)?;
+    match user {
+        Some(user) if role > Role::View || parts.method != Verb::GET => {
+            Ok(endpoint.access.refuse_foreign_page(user, parts)?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Routes without a method of their own.
@@ -127,12 +150,11 @@ async fn open_socket(
     parts: &mut Parts,
     caller: Caller,
 ) -> Result<Response<Body>, RpcError> {
-    if !cors::socket_allowed(&parts.headers, &endpoint.config) {
+    if !endpoint.access.socket_allowed(&parts.headers) {
         return Err(RpcError::forbidden("Forbidden"));
     }
-    if endpoint.hub.count() >= endpoint.config.max_sockets {
-        return Err(RpcError::new(503, "Too many clients are connected to this printer."));
-    }
+    let place = endpoint.hub.place(caller.user.is_none());
+    let place = place.ok_or_else(|| RpcError::new(503, "Too many clients are connected to this printer."))?;
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await
         .map_err(|_rejected| RpcError::bad_request("Can \"Upgrade\" only to \"WebSocket\"."))?;
@@ -140,7 +162,7 @@ async fn open_socket(
     Ok(upgrade
         .max_message_size(socket::LARGEST_FRAME)
         .max_frame_size(socket::LARGEST_FRAME)
-        .on_upgrade(move |socket| socket::run(endpoint, socket, caller)))
+        .on_upgrade(move |socket| socket::run(endpoint, socket, caller, place)))
 }
 
 /// The arguments of a method call; `connection_id` makes a subscription over HTTP speak for a socket.
@@ -173,20 +195,18 @@ async fn arguments(
         let socket = id.parse().ok().and_then(|id| endpoint.hub.find(id));
         let socket =
             socket.ok_or_else(|| RpcError::bad_request(format!("No connection associated with id: {id}")))?;
-        if caller.user.is_none() {
-            return Err(RpcError::unauthorized());
-        }
         caller.socket = Some(socket);
     }
     Ok((args, caller))
 }
 
 /// Scheme, host and mount prefix under which the client reaches us.
-fn base_url(parts: &Parts, path: &str) -> String {
+pub fn base_url(parts: &Parts, path: &str) -> String {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let host =
         text("host").filter(|host| host.chars().all(|c| c.is_ascii_graphic() && !"\"'<>\\".contains(c)));
-    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    let secure = parts.extensions.get::<OverTls>().is_some() || text("x-forwarded-proto") == Some("https");
+    let scheme = if secure { "https" } else { "http" };
     let full = parts.extensions.get::<OriginalUri>().map(|uri| uri.path().to_owned());
     let prefix = full.as_deref().and_then(|full| full.strip_suffix(path)).unwrap_or_default();
     format!("{scheme}://{}{prefix}", host.unwrap_or("localhost"))
@@ -228,7 +248,11 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 
 fn failed(error: &RpcError) -> Response<Body> {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json_answer(status, &error.http_body())
+    let mut response = json_answer(status, &error.http_body());
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    }
+    response
 }
 
 impl PathMatch {

@@ -8,19 +8,19 @@
 //! [`Endpoint`] is the printer's API with its background tasks; [`router`] mounts it at the root of the printer's own
 //! port and below `/printers/<name>/` on the gateway's port.
 
-mod access;
 mod args;
 mod cors;
 mod download;
 mod error;
 mod events;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_doors;
 mod host;
 mod http;
 mod identity;
 mod klippy;
 mod methods;
-mod network;
 mod octoprint;
 mod rpc;
 mod socket;
@@ -28,35 +28,23 @@ mod stores;
 mod subscribe;
 mod theme;
 mod upload;
+mod users;
 mod view;
 mod web;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::extract::{ConnectInfo, DefaultBodyLimit};
-use axum::http::request::Parts;
-use tokio::net::TcpListener;
+use axum::extract::DefaultBodyLimit;
 use tokio_util::sync::CancellationToken;
 
-use crate::secret::Secret;
+use crate::access::Access;
 use crate::station::Station;
-
-pub use network::Cidr;
 
 /// What the configuration says of all Moonraker endpoints.
 #[derive(Debug, Clone)]
 pub struct MoonrakerConfig {
-    /// 32 lower-case hex characters; made at the first start and kept in the store where it is not set.
-    pub api_key: Option<Secret>,
-    /// Addresses that need no credentials (moonraker.md 2.3).
-    pub trusted_clients: Vec<Cidr>,
-    /// Origins of web pages that may call, `*` matches anything; private addresses pass besides.
-    pub cors_domains: Vec<String>,
-    /// Trusted addresses need a login too, as soon as there are users.
-    pub force_logins: bool,
     /// A built Mainsail or Fluidd; a plain status page where there is none.
     pub web_root: Option<PathBuf>,
     /// Files of the web UIs (themes), listed as root `config`; nothing of the gateway's own configuration.
@@ -68,16 +56,7 @@ pub struct MoonrakerConfig {
 
 impl Default for MoonrakerConfig {
     fn default() -> Self {
-        Self {
-            api_key: None,
-            trusted_clients: network::private_networks(),
-            cors_domains: cors::DEFAULT_DOMAINS.iter().map(|&domain| domain.to_owned()).collect(),
-            force_logins: false,
-            web_root: None,
-            config_root: None,
-            max_upload: 1 << 30,
-            max_sockets: 50,
-        }
+        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 50 }
     }
 }
 
@@ -85,12 +64,13 @@ impl Default for MoonrakerConfig {
 pub struct Endpoint {
     station: Station,
     config: Arc<MoonrakerConfig>,
-    access: access::Access,
+    access: Arc<Access>,
     hub: socket::Hub,
     feed: feed::Feed,
     stores: Mutex<stores::TemperatureStore>,
     host: host::Monitor,
     announcements: Mutex<methods::announcements::Notices>,
+    octoprint: octoprint::Selection,
     /// Taken by scripts that come over HTTP, which has no sessions.
     http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
     /// Keeps write orders of one namespace together (read, change, write).
@@ -111,28 +91,22 @@ impl Endpoint {
         self.hub.count()
     }
 
-    /// Whether the sender of a request may use this endpoint, whatever the request itself is for.
-    pub fn permits(&self, parts: &Parts) -> bool {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-        let address = access::client_address(peer, &parts.headers);
-        let judged = self.access.judge(&parts.headers, parts.uri.query().unwrap_or_default(), address);
-        judged.is_ok_and(|user| user.is_some())
-    }
-
     /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
     pub fn start(
         station: Station,
         config: Arc<MoonrakerConfig>,
         mounted: Router,
+        access: Arc<Access>,
         cancel: CancellationToken,
     ) -> Arc<Self> {
         let endpoint = Arc::new(Self {
-            access: access::Access::new(&config, &station.store),
-            hub: socket::Hub::default(),
+            hub: socket::Hub::new(config.max_sockets),
+            access,
             feed: feed::Feed::new(&station),
             stores: Mutex::default(),
             host: host::Monitor::default(),
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
+            octoprint: octoprint::Selection::default(),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
             mounted,
@@ -143,7 +117,9 @@ impl Endpoint {
         tokio::spawn(feed::run(endpoint.clone()));
         tokio::spawn(feed::follow_file(endpoint.clone()));
         tokio::spawn(events::run(endpoint.clone()));
+        tokio::spawn(events::follow_spools(endpoint.clone()));
         tokio::spawn(host::run(endpoint.clone()));
+        tokio::spawn(users::run(endpoint.clone()));
         endpoint
     }
 }
@@ -154,21 +130,6 @@ impl Endpoint {
 /// The server must give `ConnectInfo<SocketAddr>`; without it a client counts as a stranger.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     Router::new().fallback(http::handle).layer(DefaultBodyLimit::disable()).with_state(endpoint)
-}
-
-/// Serves the printer's own port until `cancel`.
-pub async fn serve(listener: TcpListener, endpoint: Arc<Endpoint>, cancel: CancellationToken) {
-    let service = router(endpoint).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(cancel.clone().cancelled_owned());
-    // Upgraded sockets end by the endpoint's own token; a stuck download must not hold up the gateway's end.
-    let grace = async {
-        cancel.cancelled().await;
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    };
-    tokio::select! {
-        result = server => if let Err(error) = result { tracing::error!(%error, "The Moonraker port failed."); },
-        () = grace => {}
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::Endpoint;
-use super::access::User;
 use super::args::Args;
 use super::error::RpcError;
 use super::methods::{self, Method, Scope};
 use super::socket::Connection;
+use crate::access::Identity;
 
 /// Requests in one batch; Mainsail sends up to 100.
 const LARGEST_BATCH: usize = 1000;
@@ -19,7 +19,7 @@ const LARGEST_BATCH: usize = 1000;
 #[derive(Clone)]
 pub struct Caller {
     /// `None` is a stranger. On a socket the connection's own user counts.
-    pub user: Option<User>,
+    pub user: Option<Identity>,
     pub address: Option<IpAddr>,
     /// Scheme, host and port under which the client reaches us, and the prefix of the mount: `http://host:7125`.
     pub base_url: String,
@@ -27,8 +27,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub fn current_user(&self) -> Option<User> {
-        self.socket.as_ref().map_or(self.user, |socket| socket.user())
+    pub fn current_user(&self) -> Option<Identity> {
+        self.socket.as_ref().map_or_else(|| self.user.clone(), |socket| socket.user())
     }
 }
 
@@ -101,10 +101,10 @@ fn find(name: &str, caller: &Caller) -> Result<&'static Method, &'static str> {
 /// Runs a method if the caller may and the printer is there.
 ///
 /// # Errors
-/// 401 for strangers, 503 while the printer is away, and whatever the method refuses.
+/// 401 for strangers, 403 for callers whose role is too small, 503 while the printer is away, and whatever the method refuses.
 pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
-    if !method.open && call.caller.current_user().is_none() {
-        return Err(RpcError::unauthorized());
+    if !method.open {
+        call.endpoint.access.require(call.caller.current_user().as_ref(), method.role)?;
     }
     if method.needs_printer {
         let klippy = call.endpoint.klippy();

@@ -9,13 +9,13 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Endpoint;
-use super::access::User;
 use super::rpc::{self, Caller};
 use super::subscribe::{View, Wanted};
+use crate::access::Identity;
 use crate::gcode::translate::Session;
 
 /// Frames that wait for a client; one that lets more pile up is disconnected.
@@ -56,7 +56,7 @@ pub struct Connection {
 #[derive(Default)]
 struct Inner {
     client: Option<Client>,
-    user: Option<User>,
+    user: Option<Identity>,
     subscription: Option<Subscription>,
 }
 
@@ -73,12 +73,17 @@ impl Connection {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn user(&self) -> Option<User> {
-        self.lock().user
+    pub fn user(&self) -> Option<Identity> {
+        self.lock().user.clone()
     }
 
-    pub fn set_user(&self, user: Option<User>) {
-        self.lock().user = user;
+    /// Without a user a socket is sent nothing more of its own accord.
+    pub fn set_user(&self, user: Option<Identity>) {
+        let mut inner = self.lock();
+        if user.is_none() {
+            inner.subscription = None;
+        }
+        inner.user = user;
     }
 
     pub fn client(&self) -> Option<Client> {
@@ -140,12 +145,35 @@ fn notification(method: &str, params: Option<Value>) -> Utf8Bytes {
 }
 
 /// The open sockets of one endpoint.
-#[derive(Default)]
 pub struct Hub {
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    places: Arc<Semaphore>,
+    most: usize,
 }
 
 impl Hub {
+    /// For so many sockets at once.
+    pub fn new(most: usize) -> Self {
+        Self { connections: Mutex::default(), places: Arc::new(Semaphore::new(most)), most }
+    }
+
+    /// A place for one more socket; strangers get no more than half of them, so that they cannot keep out those who
+    /// have a right to be here. It is free again when the returned permit is dropped.
+    pub fn place(&self, stranger: bool) -> Option<OwnedSemaphorePermit> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let strangers = || self.all().iter().filter(|connection| connection.user().is_none()).count();
+        (!stranger || strangers() < self.most.div_ceil(2)).then_some(place)
+    }
+
+    /// Takes the rights of those sockets whose user is no longer good.
+    pub fn drop_rights(&self, good: impl Fn(&Identity) -> bool) {
+        for connection in self.all() {
+            if connection.user().is_some_and(|user| !good(&user)) {
+                connection.set_user(None);
+            }
+        }
+    }
+
     fn all(&self) -> Vec<Arc<Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -193,7 +221,12 @@ impl Hub {
 }
 
 /// Serves one socket until either side ends it.
-pub async fn run(endpoint: Arc<Endpoint>, socket: WebSocket, mut caller: Caller) {
+pub async fn run(
+    endpoint: Arc<Endpoint>,
+    socket: WebSocket,
+    mut caller: Caller,
+    _place: OwnedSemaphorePermit,
+) {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let (outbox, frames) = mpsc::channel(OUTBOX);
     let connection = Arc::new(Connection {
@@ -201,7 +234,7 @@ pub async fn run(endpoint: Arc<Endpoint>, socket: WebSocket, mut caller: Caller)
         outbox,
         closed: endpoint.cancel.child_token(),
         close_code: AtomicU16::new(GOING_AWAY),
-        inner: Mutex::new(Inner { user: caller.user, ..Inner::default() }),
+        inner: Mutex::new(Inner { user: caller.user.clone(), ..Inner::default() }),
         session: tokio::sync::Mutex::default(),
     });
     caller.socket = Some(connection.clone());

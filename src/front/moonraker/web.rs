@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Endpoint;
 use super::download;
 use super::error::RpcError;
-use super::http::{decoded, json_answer, respond_text};
+use super::http::{base_url, decoded, json_answer, respond_text};
 
 /// Answers everything that is not the API.
 ///
@@ -70,7 +70,7 @@ fn page_config(_endpoint: &Endpoint, parts: &Parts) -> serde_json::Value {
     let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let full = parts.extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.path().to_owned());
     let prefix = full.as_deref().and_then(|full| full.strip_suffix("/config.json")).unwrap_or_default();
-    let endpoint = format!("http://{host}{prefix}");
+    let endpoint = base_url(parts, "/config.json");
     if prefix.is_empty() {
         return json!({"instancesDB": "moonraker", "endpoints": [endpoint], "blacklist": [], "hosted": false});
     }

@@ -375,3 +375,7 @@ fn spoolman(line: &Line, context: Context<'_>) -> Result<Intent, String> {
         None => one(FilamentWord::RefreshSpools),
     }
 }
+
+#[cfg(test)]
+#[path = "mmu_tests.rs"]
+mod tests;

@@ -102,7 +102,7 @@ impl FtpsError {
 }
 
 /// The three digits of a reply; the library knows no 522 and calls it unknown.
-fn reply_code(response: &Response) -> u32 {
+pub(crate) fn reply_code(response: &Response) -> u32 {
     let digits = response.body.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(response.status.code())
 }

@@ -14,6 +14,8 @@ use super::{Pin, TlsFault};
 /// What the verifier learned; shared with [`super::PrinterTls`] because rustls flattens errors.
 #[derive(Debug, Default)]
 struct Findings {
+    /// The stored pin.
+    known: Option<Pin>,
     observed: Option<Pin>,
     fault: Option<TlsFault>,
 }
@@ -25,17 +27,13 @@ struct Findings {
 /// the common name plus the pinned key.
 pub(super) struct PinVerifier {
     expected_name: Option<String>,
-    known: Option<Pin>,
     algorithms: WebPkiSupportedAlgorithms,
     findings: Arc<Mutex<Findings>>,
 }
 
 impl fmt::Debug for PinVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinVerifier")
-            .field("expected_name", &self.expected_name)
-            .field("known", &self.known)
-            .finish_non_exhaustive()
+        f.debug_struct("PinVerifier").field("expected_name", &self.expected_name).finish_non_exhaustive()
     }
 }
 
@@ -45,7 +43,13 @@ impl PinVerifier {
         known: Option<Pin>,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self { expected_name, known, algorithms, findings: Arc::default() }
+        let findings = Arc::new(Mutex::new(Findings { known, ..Findings::default() }));
+        Self { expected_name, algorithms, findings }
+    }
+
+    /// The next key that proves itself becomes the known one.
+    pub(super) fn forget(&self) {
+        *self.findings() = Findings::default();
     }
 
     pub(super) fn observed(&self) -> Option<Pin> {
@@ -84,7 +88,10 @@ impl PinVerifier {
         }
         // A key seen earlier through this verifier binds just like a stored one: the control and
         // data connections of one printer cannot be two machines.
-        let expected = self.known.or(self.findings().observed);
+        let expected = {
+            let findings = self.findings();
+            findings.known.or(findings.observed)
+        };
         match expected {
             Some(expected) if expected != leaf.pin => Err(TlsFault::ChangedPin { expected, found: leaf.pin }),
             _ => Ok(()),

@@ -176,6 +176,18 @@ async fn the_printers_own_spacing_is_kept() {
 }
 
 #[tokio::test]
+async fn urgent_commands_in_a_row_do_not_make_the_printer_deaf() {
+    let timing = Timing { register: Duration::from_secs(3), ..Timing::default() };
+    let bench = bench_with(Options { speed: 60.0, ..Options::default() }, timing, |_| ()).await;
+    bench.online().await;
+    bench.until("idle", |state| state.device.job.stage == DeviceStage::Idle).await;
+    let stops = (0..4).map(|_| bench.printer.send(Command::EmergencyStop));
+    let answers = futures_util::future::join_all(stops).await;
+    assert!(answers[0].is_ok(), "{answers:?}");
+    assert_eq!(bench.sim.truth().swallowed, 0);
+}
+
+#[tokio::test]
 async fn settings_motion_and_refusals() {
     let bench = bench(fast()).await;
     bench.online().await;

@@ -105,6 +105,24 @@ fn a_pause_before_the_job_has_begun_is_sent_when_it_begins() {
 }
 
 #[test]
+fn a_pause_that_the_preparing_printer_refuses_is_sent_again_when_it_prints() {
+    let mut rig = paused_early();
+    rig.phase(JobPhase::Preparing);
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    let told = rig.done(Done::Paused(Err("Nothing is printing.".into())));
+    assert_eq!(
+        told,
+        ["// action:notification The print is paused as soon as it can be. Nothing is printing."]
+    );
+    rig.printer(|state| state.device.bed.actual = Some(40.0));
+    assert_eq!(rig.effects(), [], "not while it prepares");
+    assert!(rig.phase(JobPhase::Printing).is_empty());
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    let told = rig.done(Done::Paused(Err("No.".into())));
+    assert_eq!(told, ["// action:notification No.", "// action:resumed"], "refused for good");
+}
+
+#[test]
 fn a_pause_before_the_job_has_begun_is_taken_back_by_m24() {
     let mut rig = paused_early();
     assert_eq!(rig.send("M24"), ["ok"]);

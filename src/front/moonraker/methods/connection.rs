@@ -33,15 +33,15 @@ pub async fn identify(call: Call) -> Result<Value, RpcError> {
         )));
     }
     let shown = match (call.args.opt_text("access_token")?, call.args.opt_text("api_key")?) {
-        (Some(_), _) => Some(Err(RpcError::unauthorized())),
-        (None, Some(key)) => Some(call.endpoint.access.check_key(&key)),
+        (Some(token), _) => Some(call.endpoint.access.check_token(&token)),
+        (None, Some(key)) => Some(call.endpoint.access.check_key(&key, call.caller.address)),
         (None, None) => None,
     };
     match shown {
         Some(Ok(user)) => socket.set_user(Some(user)),
         Some(Err(error)) => {
             socket.set_user(None);
-            return Err(error);
+            return Err(error.into());
         }
         None if socket.user().is_none() => return Err(RpcError::unauthorized()),
         None => {}

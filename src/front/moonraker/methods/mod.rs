@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use super::error::RpcError;
 use super::rpc::Call;
+use crate::access::Role;
 
 type Handler = fn(Call) -> BoxFuture<'static, Result<Value, RpcError>>;
 
@@ -66,6 +67,8 @@ pub struct Method {
     pub scope: Scope,
     /// Answered to strangers too.
     pub open: bool,
+    /// What the caller must be allowed to.
+    pub role: Role,
     /// 503 while the printer is away.
     pub needs_printer: bool,
     pub run: Handler,
@@ -74,6 +77,10 @@ pub struct Method {
 const ANYONE: u8 = 1;
 const PRINTER: u8 = 2;
 const SOCKET: u8 = 4;
+/// Changes something at the printer, its files or what is kept for it.
+const OPERATE: u8 = 8;
+/// Users, keys, the server itself.
+const ADMIN: u8 = 16;
 const PLAIN: u8 = 0;
 
 macro_rules! table {
@@ -84,6 +91,13 @@ macro_rules! table {
             path: $path,
             scope: if ($flags) & SOCKET != 0 { Scope::Socket } else { Scope::Anywhere },
             open: ($flags) & ANYONE != 0,
+            role: if ($flags) & ADMIN != 0 {
+                Role::Admin
+            } else if ($flags) & OPERATE != 0 {
+                Role::Operate
+            } else {
+                Role::View
+            },
             needs_printer: ($flags) & PRINTER != 0,
             run: |call| Box::pin($($function)::+(call)),
         }),*]
@@ -93,60 +107,60 @@ macro_rules! table {
 static TABLE: &[Method] = table! {
     "server.info" Get "/server/info" PLAIN => server::info;
     "server.config" Get "/server/config" PLAIN => server::config;
-    "server.restart" Post "/server/restart" PLAIN => server::restart;
-    "server.logs.rollover" Post "/server/logs/rollover" PLAIN => server::rollover;
+    "server.restart" Post "/server/restart" ADMIN => server::restart;
+    "server.logs.rollover" Post "/server/logs/rollover" ADMIN => server::rollover;
     "server.gcode_store" Get "/server/gcode_store" PLAIN => server::gcode_store;
     "server.temperature_store" Get "/server/temperature_store" PLAIN => server::temperature_store;
     "server.extensions.list" Get "/server/extensions/list" PLAIN => connection::extensions;
     "server.connection.identify" Never "" (SOCKET | ANYONE) => connection::identify;
     "server.websocket.id" Never "" SOCKET => connection::websocket_id;
-    "connection.register_remote_method" Never "" SOCKET => connection::register_remote_method;
-    "connection.send_event" Never "" SOCKET => connection::send_event;
+    "connection.register_remote_method" Never "" (SOCKET | OPERATE) => connection::register_remote_method;
+    "connection.send_event" Never "" (SOCKET | OPERATE) => connection::send_event;
 
     "printer.info" Either "/printer/info" PRINTER => printer::info;
     "printer.objects.list" Either "/printer/objects/list" PRINTER => objects::list;
     "printer.objects.query" Either "/printer/objects/query" PRINTER => objects::query;
     "printer.objects.subscribe" Either "/printer/objects/subscribe" PRINTER => objects::subscribe;
-    "printer.gcode.script" Either "/printer/gcode/script" PRINTER => printer::script;
+    "printer.gcode.script" Either "/printer/gcode/script" (PRINTER | OPERATE) => printer::script;
     "printer.gcode.help" Either "/printer/gcode/help" PRINTER => printer::help;
-    "printer.print.start" Post "/printer/print/start" PRINTER => printer::start;
-    "printer.print.pause" Post "/printer/print/pause" PRINTER => printer::pause;
-    "printer.print.resume" Post "/printer/print/resume" PRINTER => printer::resume;
-    "printer.print.cancel" Post "/printer/print/cancel" PRINTER => printer::cancel;
-    "printer.emergency_stop" Either "/printer/emergency_stop" PRINTER => printer::emergency_stop;
-    "printer.restart" Post "/printer/restart" PLAIN => printer::restart;
-    "printer.firmware_restart" Post "/printer/firmware_restart" PLAIN => printer::restart;
+    "printer.print.start" Post "/printer/print/start" (PRINTER | OPERATE) => printer::start;
+    "printer.print.pause" Post "/printer/print/pause" (PRINTER | OPERATE) => printer::pause;
+    "printer.print.resume" Post "/printer/print/resume" (PRINTER | OPERATE) => printer::resume;
+    "printer.print.cancel" Post "/printer/print/cancel" (PRINTER | OPERATE) => printer::cancel;
+    "printer.emergency_stop" Either "/printer/emergency_stop" (PRINTER | OPERATE) => printer::emergency_stop;
+    "printer.restart" Post "/printer/restart" OPERATE => printer::restart;
+    "printer.firmware_restart" Post "/printer/firmware_restart" OPERATE => printer::restart;
     "printer.query_endstops.status" Either "/printer/query_endstops/status" PRINTER => printer::endstops;
 
     "server.files.roots" Get "/server/files/roots" PLAIN => files::roots;
     "server.files.list" Get "/server/files/list" PLAIN => files::list;
     "server.files.get_directory" Get "/server/files/directory" PLAIN => files::get_directory;
-    "server.files.post_directory" Post "/server/files/directory" PLAIN => files::post_directory;
-    "server.files.delete_directory" Delete "/server/files/directory" PLAIN => files::delete_directory;
+    "server.files.post_directory" Post "/server/files/directory" OPERATE => files::post_directory;
+    "server.files.delete_directory" Delete "/server/files/directory" OPERATE => files::delete_directory;
     "server.files.metadata" Get "/server/files/metadata" PLAIN => files::metadata;
-    "server.files.metascan" Post "/server/files/metascan" PLAIN => files::metascan;
+    "server.files.metascan" Post "/server/files/metascan" OPERATE => files::metascan;
     "server.files.thumbnails" Get "/server/files/thumbnails" PLAIN => files::thumbnails;
-    "server.files.move" Post "/server/files/move" PLAIN => files::rename;
-    "server.files.copy" Post "/server/files/copy" PLAIN => files::copy;
-    "server.files.delete_file" Never "" PLAIN => files::delete_file;
+    "server.files.move" Post "/server/files/move" OPERATE => files::rename;
+    "server.files.copy" Post "/server/files/copy" OPERATE => files::copy;
+    "server.files.delete_file" Never "" OPERATE => files::delete_file;
 
     "server.database.list" Get "/server/database/list" PLAIN => database::list;
     "server.database.get_item" Get "/server/database/item" PLAIN => database::get_item;
-    "server.database.post_item" Post "/server/database/item" PLAIN => database::post_item;
-    "server.database.delete_item" Delete "/server/database/item" PLAIN => database::delete_item;
+    "server.database.post_item" Post "/server/database/item" OPERATE => database::post_item;
+    "server.database.delete_item" Delete "/server/database/item" OPERATE => database::delete_item;
 
     "server.history.list" Get "/server/history/list" PLAIN => history::list;
     "server.history.get_job" Get "/server/history/job" PLAIN => history::get_job;
-    "server.history.delete_job" Delete "/server/history/job" PLAIN => history::delete_job;
+    "server.history.delete_job" Delete "/server/history/job" OPERATE => history::delete_job;
     "server.history.totals" Get "/server/history/totals" PLAIN => history::totals;
-    "server.history.reset_totals" Post "/server/history/reset_totals" PLAIN => history::reset_totals;
+    "server.history.reset_totals" Post "/server/history/reset_totals" OPERATE => history::reset_totals;
 
     "server.job_queue.status" Get "/server/job_queue/status" PLAIN => job_queue::status;
-    "server.job_queue.post_job" Post "/server/job_queue/job" PLAIN => job_queue::post_job;
-    "server.job_queue.delete_job" Delete "/server/job_queue/job" PLAIN => job_queue::delete_job;
-    "server.job_queue.pause" Post "/server/job_queue/pause" PLAIN => job_queue::pause;
-    "server.job_queue.start" Post "/server/job_queue/start" PLAIN => job_queue::start;
-    "server.job_queue.jump" Post "/server/job_queue/jump" PLAIN => job_queue::jump;
+    "server.job_queue.post_job" Post "/server/job_queue/job" OPERATE => job_queue::post_job;
+    "server.job_queue.delete_job" Delete "/server/job_queue/job" OPERATE => job_queue::delete_job;
+    "server.job_queue.pause" Post "/server/job_queue/pause" OPERATE => job_queue::pause;
+    "server.job_queue.start" Post "/server/job_queue/start" OPERATE => job_queue::start;
+    "server.job_queue.jump" Post "/server/job_queue/jump" OPERATE => job_queue::jump;
 
     "server.spoolman.status" Get "/server/spoolman/status" PLAIN => spoolman::status;
     "server.spoolman.get_spool_id" Get "/server/spoolman/spool_id" PLAIN => spoolman::get_spool_id;
@@ -155,32 +169,42 @@ static TABLE: &[Method] = table! {
 
     "server.webcams.list" Get "/server/webcams/list" PLAIN => webcams::list;
     "server.webcams.get_item" Get "/server/webcams/item" PLAIN => webcams::get_item;
-    "server.webcams.post_item" Post "/server/webcams/item" PLAIN => webcams::post_item;
-    "server.webcams.delete_item" Delete "/server/webcams/item" PLAIN => webcams::delete_item;
-    "server.webcams.test" Post "/server/webcams/test" PLAIN => webcams::test;
+    "server.webcams.post_item" Post "/server/webcams/item" OPERATE => webcams::post_item;
+    "server.webcams.delete_item" Delete "/server/webcams/item" OPERATE => webcams::delete_item;
+    "server.webcams.test" Post "/server/webcams/test" OPERATE => webcams::test;
 
     "server.announcements.list" Get "/server/announcements/list" PLAIN => announcements::list;
-    "server.announcements.dismiss" Post "/server/announcements/dismiss" PLAIN => announcements::dismiss;
+    "server.announcements.dismiss" Post "/server/announcements/dismiss" OPERATE => announcements::dismiss;
     "server.announcements.feeds" Get "/server/announcements/feeds" PLAIN => announcements::feeds;
-    "server.announcements.update" Post "/server/announcements/update" PLAIN => announcements::update;
+    "server.announcements.update" Post "/server/announcements/update" OPERATE => announcements::update;
 
     "machine.system_info" Get "/machine/system_info" PLAIN => machine::system_info;
     "machine.proc_stats" Get "/machine/proc_stats" PLAIN => machine::proc_stats;
-    "machine.reboot" Post "/machine/reboot" PLAIN => machine::refused;
-    "machine.shutdown" Post "/machine/shutdown" PLAIN => machine::refused;
-    "machine.services.restart" Post "/machine/services/restart" PLAIN => machine::refused;
-    "machine.services.start" Post "/machine/services/start" PLAIN => machine::refused;
-    "machine.services.stop" Post "/machine/services/stop" PLAIN => machine::refused;
+    "machine.reboot" Post "/machine/reboot" ADMIN => machine::refused;
+    "machine.shutdown" Post "/machine/shutdown" ADMIN => machine::refused;
+    "machine.services.restart" Post "/machine/services/restart" ADMIN => machine::refused;
+    "machine.services.start" Post "/machine/services/start" ADMIN => machine::refused;
+    "machine.services.stop" Post "/machine/services/stop" ADMIN => machine::refused;
 
     "access.info" Get "/access/info" ANYONE => access::info;
     "access.login" Post "/access/login" ANYONE => access::login;
     "access.refresh_jwt" Post "/access/refresh_jwt" ANYONE => access::refresh_jwt;
+    "access.logout" Post "/access/logout" PLAIN => access::logout;
     "access.get_user" Get "/access/user" PLAIN => access::get_user;
+    "access.post_user" Post "/access/user" ADMIN => access::post_user;
+    "access.delete_user" Delete "/access/user" ADMIN => access::delete_user;
+    "access.user.password" Post "/access/user/password" PLAIN => access::password;
     "access.users.list" Get "/access/users/list" PLAIN => access::list_users;
-    "access.get_api_key" Get "/access/api_key" PLAIN => access::get_api_key;
-    "access.post_api_key" Post "/access/api_key" PLAIN => access::post_api_key;
+    "access.get_api_key" Get "/access/api_key" ADMIN => access::get_api_key;
+    "access.post_api_key" Post "/access/api_key" ADMIN => access::post_api_key;
     "access.oneshot_token" Get "/access/oneshot_token" PLAIN => access::oneshot_token;
 };
+
+/// All rows.
+#[cfg(test)]
+pub fn all() -> &'static [Method] {
+    TABLE
+}
 
 /// The method of a JSON-RPC name.
 pub fn find(name: &str) -> Option<&'static Method> {

@@ -66,7 +66,18 @@ pub fn config_path(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError>
     if !path.split('/').all(plain) || path.starts_with('/') {
         return Err(RpcError::bad_request(format!("Cannot write to path: {path}")));
     }
-    Ok(if path.is_empty() { root.clone() } else { root.join(path) })
+    let on_disk = if path.is_empty() { root.clone() } else { root.join(path) };
+    if is_inside(root, &on_disk) {
+        return Ok(on_disk);
+    }
+    Err(RpcError::bad_request(format!("Cannot write to path: {path}")))
+}
+
+/// False where a link on the way leads out of the root. What does not exist yet is judged by the folder it would be in.
+fn is_inside(root: &Path, path: &Path) -> bool {
+    let existing = path.ancestors().find(|place| place.symlink_metadata().is_ok());
+    let real = existing.and_then(|place| place.canonicalize().ok());
+    real.zip(root.canonicalize().ok()).is_some_and(|(real, root)| real.starts_with(root))
 }
 
 /// What lies below a folder of `config`; recursively for a flat list. Links are not followed.

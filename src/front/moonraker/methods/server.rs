@@ -39,6 +39,7 @@ pub async fn info(call: Call) -> Result<Value, RpcError> {
 /// What clients read of it: the ports and the sizes of the stores.
 pub async fn config(call: Call) -> Result<Value, RpcError> {
     let config = &call.endpoint.config;
+    let access = call.endpoint.access.settings();
     let port = call.endpoint.station.moonraker_port;
     let sections = json!({
         "server": {
@@ -46,7 +47,7 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
             "max_upload_size": config.max_upload >> 20,
             "max_websocket_connections": config.max_sockets,
         },
-        "authorization": {"force_logins": config.force_logins, "cors_domains": config.cors_domains, "enable_api_key": true},
+        "authorization": {"force_logins": access.force_logins, "cors_domains": access.cors_domains, "enable_api_key": true},
         "data_store": {"temperature_store_size": stores::TEMPERATURE_SAMPLES, "gcode_store_size": GCODE_STORE},
         "file_manager": {"enable_config_write_access": config.config_root.is_some()},
     });

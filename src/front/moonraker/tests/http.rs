@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::room::{Room, fixture};
+use crate::access::AccessSettings;
 use crate::front::moonraker::MoonrakerConfig;
 
 async fn get(room: &Room, path: &str) -> (u16, Value) {
@@ -79,14 +80,14 @@ async fn origins_are_judged_as_captured() {
     }
 }
 
-fn closed() -> MoonrakerConfig {
+fn closed() -> AccessSettings {
     let key = crate::secret::Secret::new("0123456789abcdef0123456789abcdef");
-    MoonrakerConfig { trusted_clients: Vec::new(), api_key: Some(key), ..MoonrakerConfig::default() }
+    AccessSettings { trusted_clients: Vec::new(), api_key: Some(key), ..AccessSettings::default() }
 }
 
 #[tokio::test]
 async fn strangers_get_nothing_but_pictures() {
-    let room = Room::with(closed()).await;
+    let room = Room::guarded(closed()).await;
     for path in [
         "/server/info",
         "/printer/info",
@@ -128,7 +129,7 @@ async fn strangers_get_nothing_but_pictures() {
 
 #[tokio::test]
 async fn keys_and_tokens_open_the_door() {
-    let room = Room::with(closed()).await;
+    let room = Room::guarded(closed()).await;
     let client = reqwest::Client::new();
     let with_key =
         |key: &str, path: &str| client.get(room.url(path)).header("X-Api-Key", key.to_owned()).send();

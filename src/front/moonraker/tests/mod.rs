@@ -1,9 +1,12 @@
 //! The endpoint over real sockets on loopback, against the golden answers of the real server.
 
 mod golden;
+mod hostile;
 mod http;
+mod logins;
 mod protocol;
 mod replay;
 mod room;
+mod strangers;
 mod subscription;
 mod transfer;

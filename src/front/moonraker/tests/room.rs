@@ -1,7 +1,7 @@
 //! A printer that does as it is told, its station, its endpoint on a free port, and clients for it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,7 +14,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::front::moonraker::{Endpoint, MoonrakerConfig, serve};
+use crate::access::{Access, AccessSettings};
+use crate::front::moonraker::{Endpoint, MoonrakerConfig, router};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::*;
@@ -25,7 +26,8 @@ use crate::store::Store;
 /// Longer than anything here takes.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-struct Obedient;
+/// Does as it is told and remembers what that was.
+struct Obedient(Arc<Mutex<Vec<Command>>>);
 
 impl Driver for Obedient {
     fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
@@ -37,6 +39,7 @@ impl Driver for Obedient {
                 tokio::select! {
                     () = cancel.cancelled() => break,
                     Some(request) = io.commands.recv() => {
+                        self.0.lock().unwrap().push(request.command.clone());
                         obey(&io.state, &request.command);
                         request.answer(Ok(Outcome::new(Seen::Effect)));
                     }
@@ -146,6 +149,8 @@ pub struct Room {
     pub station: Station,
     pub endpoint: Arc<Endpoint>,
     pub address: String,
+    /// What has reached the driver.
+    pub commands: Arc<Mutex<Vec<Command>>>,
     cancel: CancellationToken,
     _library: tempfile::TempDir,
 }
@@ -162,6 +167,15 @@ impl Room {
     }
 
     pub async fn with(config: MoonrakerConfig) -> Self {
+        Self::built(config, AccessSettings::default()).await
+    }
+
+    pub async fn guarded(access: AccessSettings) -> Self {
+        Self::built(MoonrakerConfig::default(), access).await
+    }
+
+    pub async fn built(config: MoonrakerConfig, access: AccessSettings) -> Self {
+        let commands = Arc::new(Mutex::new(Vec::new()));
         let folder = tempfile::tempdir().unwrap();
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let settings = PrinterSettings {
@@ -172,7 +186,7 @@ impl Room {
         };
         let parts = DriverParts {
             capabilities: caps(),
-            driver: Box::new(Obedient),
+            driver: Box::new(Obedient(commands.clone())),
             files: Arc::new(NoFiles),
             camera: None,
         };
@@ -203,10 +217,17 @@ impl Room {
         );
         let station =
             Station { printer, library, jobs, store, console, camera, moonraker_port: local.port() };
-        let endpoint =
-            Endpoint::start(station.clone(), Arc::new(config), axum::Router::new(), cancel.clone());
-        tokio::spawn(serve(listener, endpoint.clone(), cancel.clone()));
-        let room = Self { station, endpoint, address: local.to_string(), cancel, _library: folder };
+        let endpoint = Endpoint::start(
+            station.clone(),
+            Arc::new(config),
+            axum::Router::new().route("/webcam/snapshot", axum::routing::get(|| async { "picture" })),
+            Access::open(access, &station.store),
+            cancel.clone(),
+        );
+        let options = crate::net::server::ServerOptions::default();
+        let routes = router(endpoint.clone());
+        tokio::spawn(crate::net::server::serve(listener, routes, options, cancel.clone()));
+        let room = Self { station, endpoint, address: local.to_string(), commands, cancel, _library: folder };
         room.until(|state| state.online()).await;
         room
     }

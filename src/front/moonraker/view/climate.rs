@@ -22,11 +22,11 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
         builder.section(&name, json!({"sensor_type": SENSOR_TYPE, "min_temp": 0.0, "max_temp": 100.0}));
     }
     if let Some(humidity) = unit.humidity_percent {
-        let mut fields = json!({"humidity": reading(Some(humidity))});
+        let mut fields = Map::from_iter([("humidity".to_owned(), reading(Some(humidity)))]);
         if unit.temperature.is_some() {
-            fields["temperature"] = reading(unit.temperature);
+            fields.insert("temperature".to_owned(), reading(unit.temperature));
         }
-        builder.object(format!("{} {key}", SENSOR_TYPE.to_lowercase()), fields);
+        builder.object(format!("{} {key}", SENSOR_TYPE.to_lowercase()), fields.into());
     }
     let Some(dryer) = &unit.dryer else { return };
     let name = format!("heater_generic {key}");

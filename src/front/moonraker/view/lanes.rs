@@ -15,7 +15,7 @@ pub fn lane_data(system: &FilamentSystem, choices: &Choices) -> Map<String, Valu
     }
     let lane = |(number, slot): (usize, &crate::model::Slot)| {
         let filament = slot.filament.clone().filter(|_| slot.present != Some(false)).unwrap_or_default();
-        let mut lane = json!({
+        let fields = json!({
             "lane": number.to_string(),
             "color": filament.color.map(|color: Color| format!("#{}", color.rgb_hex())).unwrap_or_default(),
             "material": filament.material.unwrap_or_default(),
@@ -33,13 +33,11 @@ pub fn lane_data(system: &FilamentSystem, choices: &Choices) -> Map<String, Valu
             ("bed_temp", filament.bed),
             ("spool_id", choices.spool(slot.id).map(f64::from)),
         ];
-        for (key, value) in numbers.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-            lane[key] = json!(value.round() as i64);
-        }
-        if let Some(profile) = filament.profile {
-            lane["filament_id"] = profile.into();
-        }
-        (format!("lane{}", number + 1), lane)
+        let mut lane = if let Value::Object(fields) = fields { fields } else { Map::new() };
+        let numbers = numbers.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        lane.extend(numbers.map(|(key, value)| (key, json!(value.round() as i64))));
+        lane.extend(filament.profile.map(|profile| ("filament_id".to_owned(), profile.into())));
+        (format!("lane{}", number + 1), lane.into())
     };
     system.slots().enumerate().map(lane).collect()
 }

@@ -138,5 +138,8 @@ fn reading(value: Option<f64>) -> Value {
 }
 
 #[cfg(test)]
+#[path = "mmu_tests.rs"]
+mod mmu_tests;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -1,11 +1,13 @@
 //! The OctoPrint REST twin that slicers and apps know (moonraker.md 2.14, octoprint.md section 10).
 
-use std::sync::Arc;
+mod view;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::RpcError;
 use super::http::{decoded, empty, json_answer, read_body};
@@ -14,8 +16,22 @@ use super::methods::printer::{library_path, start_job};
 use super::rpc::{Call, Caller};
 use super::{Endpoint, args::Args, identity};
 use crate::jobs::StartRequest;
-use crate::library::EntryKind;
-use crate::model::{Axes, CameraKind, Command, CommandError, Heater, Job, JobPhase, PrinterState};
+use crate::model::{Axes, Command, CommandError, JobPhase};
+use view::{connection_state, file_facts, files, heater, job, login, printer, profile, settings};
+
+/// The file that `select` chose for a later `start`.
+#[derive(Debug, Default)]
+pub struct Selection(Mutex<Option<String>>);
+
+impl Selection {
+    fn selected(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn select(&self, file: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+}
 
 /// Answers `/api/...`, without an envelope.
 ///
@@ -77,6 +93,7 @@ fn is_read(path: &str) -> bool {
             | "/api/settings"
             | "/api/printer"
             | "/api/printerprofiles"
+            | "/api/printerprofiles/_default"
     )
 }
 
@@ -100,116 +117,19 @@ async fn read(endpoint: &Endpoint, path: &str, caller: &Caller) -> Result<Option
         "/api/printerprofiles" => json!({"profiles": {"_default": profile(endpoint)}}),
         "/api/connection" => connection_state(&state, endpoint),
         "/api/files" | "/api/files/local" => files(endpoint, caller).await?,
+        "/api/printer/tool" => heater(&state, "tool"),
+        "/api/printer/bed" => heater(&state, "bed"),
+        "/api/printer/chamber" => heater(&state, "chamber"),
+        "/api/printer/sd" => json!({"ready": false}),
+        "/api/printerprofiles/_default" => profile(endpoint),
+        _ if path.starts_with("/api/files/") => {
+            match file_facts(endpoint, &file_path(path)?, caller).await? {
+                Some(facts) => facts,
+                None => return Err(RpcError::not_found("Not Found")),
+            }
+        }
         _ => return Ok(None),
     }))
-}
-
-fn login() -> Value {
-    json!({
-        "_is_external_client": false, "_login_mechanism": "apikey", "name": "_api", "active": true, "user": true,
-        "admin": true, "apikey": null, "permissions": [], "groups": ["admins", "users"],
-    })
-}
-
-fn settings(endpoint: &Endpoint, caller: &Caller) -> Value {
-    let camera = endpoint.station.printer.capabilities().camera != CameraKind::None;
-    let stream = if camera { format!("{}/webcam/?action=stream", caller.base_url) } else { String::new() };
-    json!({
-        "plugins": {"UltimakerFormatPackage": {
-            "align_inline_thumbnail": false, "inline_thumbnail": false, "inline_thumbnail_align_value": "left",
-            "inline_thumbnail_scale_value": "50", "installed": true, "installed_version": "0.2.2",
-            "scale_inline_thumbnail": false, "state_panel_thumbnail": true,
-        }},
-        "feature": {"sdSupport": false, "temperatureGraph": false},
-        "webcam": {"flipH": false, "flipV": false, "rotate90": false, "streamUrl": stream, "webcamEnabled": camera},
-    })
-}
-
-/// Cura tests the beginning of it (octoprint.md section 10).
-fn state_text(endpoint: &Endpoint, state: &PrinterState) -> &'static str {
-    match endpoint.klippy().state {
-        "ready" => {}
-        "error" | "shutdown" => return "Error",
-        _ => return "Offline",
-    }
-    match state.job.phase {
-        JobPhase::Pausing => "Pausing",
-        JobPhase::Paused | JobPhase::Resuming => "Paused",
-        JobPhase::Cancelling => "Cancelling",
-        phase if phase.active() => "Printing",
-        _ => "Operational",
-    }
-}
-
-/// Moonraker leaves all but the state empty; the figures are known here, under the same keys.
-fn job(endpoint: &Endpoint, state: &PrinterState) -> Value {
-    let job: &Job = &state.job;
-    let now = crate::printer::clock::unix_now();
-    let shown = job.phase != JobPhase::Idle;
-    let of = |value: Option<f64>| value.filter(|_| shown).map_or(Value::Null, |value| json!(value.round()));
-    json!({
-        "job": {
-            "file": {"name": job.file.as_deref().or(job.title.as_deref()).filter(|_| shown)},
-            "estimatedPrintTime": Value::Null,
-            "filament": {"length": of(job.filament_used_mm)},
-            "user": Value::Null,
-        },
-        "progress": {
-            "completion": shown.then(|| (job.progress * 1000.0).round() / 10.0),
-            "filepos": Value::Null,
-            "printTime": of(Some(job.print_seconds(now))),
-            "printTimeLeft": of(job.remaining_s),
-            "printTimeOrigin": Value::Null,
-        },
-        "state": state_text(endpoint, state),
-    })
-}
-
-fn printer(endpoint: &Endpoint, state: &PrinterState) -> Value {
-    let text = state_text(endpoint, state);
-    let mut temperature = Map::new();
-    let mut add = |name: String, heater: &Heater| {
-        if let Some(actual) = heater.actual {
-            let target = heater.target.unwrap_or(0.0);
-            temperature.insert(name, json!({"actual": actual, "offset": 0, "target": target}));
-        }
-    };
-    for (tool, nozzle) in state.device.nozzles.iter().enumerate() {
-        add(format!("tool{tool}"), &nozzle.heater);
-    }
-    add("bed".to_owned(), &state.device.bed);
-    let operational = !matches!(text, "Offline" | "Error");
-    json!({
-        "temperature": temperature,
-        "state": {"text": text, "flags": {
-            "operational": operational,
-            "paused": text == "Paused",
-            "printing": text == "Printing",
-            "cancelling": text == "Cancelling",
-            "pausing": text == "Pausing",
-            "error": text == "Error",
-            "ready": text == "Operational",
-            "closedOrError": !operational,
-        }},
-    })
-}
-
-fn profile(endpoint: &Endpoint) -> Value {
-    let chamber =
-        endpoint.station.printer.capabilities().chamber.is_some_and(|chamber| chamber.max.is_some());
-    let axis = |speed: f64| json!({"speed": speed, "inverted": false});
-    json!({
-        "id": "_default", "name": "Default", "color": "default", "model": "Default", "default": true, "current": true,
-        "heatedBed": true, "heatedChamber": chamber,
-        "axes": {"x": axis(6000.0), "y": axis(6000.0), "z": axis(6000.0), "e": axis(300.0)},
-    })
-}
-
-fn connection_state(state: &PrinterState, endpoint: &Endpoint) -> Value {
-    json!({
-        "current": {"state": state_text(endpoint, state), "port": "VIRTUAL", "baudrate": 115_200, "printerProfile": "_default"},
-        "options": {"ports": ["VIRTUAL"], "baudrates": [115_200], "printerProfiles": [{"id": "_default", "name": "Default"}]},
-    })
 }
 
 fn connection(endpoint: &Endpoint, body: &Value) -> Result<(), RpcError> {
@@ -225,22 +145,6 @@ fn connection(endpoint: &Endpoint, body: &Value) -> Result<(), RpcError> {
         }
         _ => Err(RpcError::bad_request("command is invalid")),
     }
-}
-
-async fn files(endpoint: &Endpoint, caller: &Caller) -> Result<Value, RpcError> {
-    let entries = endpoint.station.library.list().await?;
-    let file = |entry: &crate::library::Entry| {
-        json!({
-            "name": crate::model::text::base_name(&entry.path), "display": entry.path, "path": entry.path,
-            "origin": "local", "type": "machinecode", "typePath": ["machinecode", "gcode"],
-            "size": entry.size, "date": entry.modified as u64,
-            "refs": {"resource": format!("{}/api/files/local/{}", caller.base_url, entry.path)},
-        })
-    };
-    let files: Vec<Value> =
-        entries.iter().filter(|entry| entry.kind == EntryKind::Printable).map(file).collect();
-    let disk = endpoint.station.library.disk_usage().await;
-    Ok(json!({"files": files, "free": disk.free, "total": disk.total}))
 }
 
 /// The path behind `/api/files/local/` or `/api/files/moonraker/gcodes/`.
@@ -266,8 +170,9 @@ async fn select(endpoint: &Endpoint, path: &str, body: &Value) -> Result<(), Rpc
         return Err(RpcError::bad_request("command is invalid"));
     }
     endpoint.station.library.record(&file).await.map_err(|_unknown| RpcError::not_found("Not Found"))?;
+    endpoint.octoprint.select(file.clone());
     if body.get("print").and_then(Value::as_bool) == Some(true) {
-        start_job(&endpoint.station, StartRequest { file, ..StartRequest::default() }).await?;
+        start(endpoint, file).await?;
     }
     Ok(())
 }
@@ -298,12 +203,52 @@ async fn job_command(call: &Call, body: &Value) -> Result<(), RpcError> {
         ("pause", "pause" | "toggle" | "") => {
             return call.endpoint.station.jobs.pause().await.map(drop).map_err(conflict);
         }
-        ("start" | "restart", _) => {
-            return Err(RpcError::new(409, "No file is selected; start one by its name."));
+        ("start", _) => return start_selected(call).await,
+        ("restart", _) => {
+            return Err(RpcError::new(409, "A print cannot be begun again; cancel it, then start the file."));
         }
         _ => return Err(RpcError::bad_request("command is invalid")),
     };
     printer.send(command).await.map(drop).map_err(conflict)
+}
+
+async fn start_selected(call: &Call) -> Result<(), RpcError> {
+    let file = call.endpoint.octoprint.selected();
+    let file = file.ok_or_else(|| RpcError::new(409, "No file is selected: select one first."))?;
+    start(&call.endpoint, file).await
+}
+
+async fn start(endpoint: &Endpoint, file: String) -> Result<(), RpcError> {
+    if endpoint.station.printer.state().job.phase.active() {
+        return Err(RpcError::new(409, "The printer is busy with a job; a second one is never started."));
+    }
+    start_job(&endpoint.station, StartRequest { file, ..StartRequest::default() }).await
+}
+
+/// OctoPrint's way for an application to get a key, where nobody needs to be asked: a client that is let in without one
+/// may have it, as over Moonraker's own `/access/api_key`. Others are told 404, and their user copies the key.
+pub fn application_key(
+    endpoint: &Endpoint,
+    parts: &Parts,
+    path: &str,
+    trusted: bool,
+) -> Option<Response<Body>> {
+    if !trusted {
+        return None;
+    }
+    match (&parts.method, path) {
+        (&Method::GET | &Method::HEAD, "/plugin/appkeys/probe") => Some(empty(StatusCode::NO_CONTENT)),
+        (&Method::POST, "/plugin/appkeys/request") => {
+            let mut response = json_answer(StatusCode::CREATED, &json!({"app_token": "granted"}));
+            let place = axum::http::HeaderValue::from_static("/plugin/appkeys/request/granted");
+            response.headers_mut().insert(axum::http::header::LOCATION, place);
+            Some(response)
+        }
+        (&Method::GET, "/plugin/appkeys/request/granted") => {
+            Some(json_answer(StatusCode::OK, &json!({"api_key": endpoint.access.api_key().expose()})))
+        }
+        _ => None,
+    }
 }
 
 async fn device_command(endpoint: &Endpoint, path: &str, body: &Value) -> Result<(), RpcError> {

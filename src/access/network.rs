@@ -62,6 +62,11 @@ pub fn private_networks() -> Vec<Cidr> {
     .collect()
 }
 
+/// This host itself: where reverse proxies usually run.
+pub fn loopback() -> Vec<Cidr> {
+    ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,101 @@
+//! The judge by himself: origins, keys, records that survive a restart.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use super::*;
+
+fn access() -> Arc<Access> {
+    Access::open(AccessSettings::default(), &Store::in_memory())
+}
+
+#[test]
+fn local_pages_pass_and_foreign_ones_do_not() {
+    let access = access();
+    let allowed = |origin: &str| {
+        let headers = HeaderMap::from_iter([(header::ORIGIN, origin.parse().expect("header"))]);
+        access.allowed_origin(&headers).is_some()
+    };
+    for good in [
+        "http://mainsail.local",
+        "http://mainsail.local:8080",
+        "http://127.0.0.1:8080",
+        "http://192.168.1.2",
+        "http://[fd00::1]:80",
+        "https://my.mainsail.xyz",
+        "http://app.fluidd.xyz",
+        "http://localhost:3000",
+    ] {
+        assert!(allowed(good), "{good}");
+    }
+    for bad in [
+        "http://evil.example",
+        "http://8.8.8.8",
+        "https://my.mainsail.xyz.evil.example",
+        "http://evil.example/x.local",
+        "http://192.168.1.2.evil.example",
+        "http://192.168.1.2@evil.example",
+        "null",
+    ] {
+        assert!(!allowed(bad), "{bad}");
+    }
+}
+
+#[test]
+fn a_socket_opens_from_the_same_host() {
+    let access = access();
+    let mut headers = HeaderMap::from_iter([
+        (header::ORIGIN, HeaderValue::from_static("http://printer.example:7125")),
+        (header::HOST, HeaderValue::from_static("printer.example:7125")),
+    ]);
+    assert!(access.socket_allowed(&headers));
+    assert_eq!(access.judge(&headers, "", "192.168.1.2".parse().ok()), Ok(None), "but has no rights there");
+    headers.insert(header::HOST, HeaderValue::from_static("printer.example:7126"));
+    assert!(!access.socket_allowed(&headers));
+}
+
+#[tokio::test]
+async fn users_and_key_outlive_a_restart_and_hold_no_password() {
+    let store = Store::in_memory();
+    let first = Access::open(AccessSettings::default(), &store);
+    let login = first.create_user("alice", "correct horse", Role::Operate).await.expect("made");
+    let second = Access::open(AccessSettings::default(), &store);
+    assert_eq!(second.api_key(), first.api_key());
+    assert_eq!(second.check_token(login.token.expose()), Ok(login.identity.clone()));
+    assert_eq!(second.role(&login.identity), Some(Role::Operate));
+    assert_eq!(second.check_token(login.refresh_token.expose()), Err(AccessError::Unauthorized));
+    let stored = format!("{:?}", store.list(USERS));
+    assert!(!stored.contains("correct horse") && stored.contains("alice"), "{stored}");
+    assert!(!format!("{login:?}").contains(login.token.expose()));
+    let wrong = second.login("alice", "correct horsf", None).await;
+    assert_eq!(wrong.map(drop), Err(AccessError::Invalid("Invalid Password".to_owned())));
+    second.login("alice", "correct horse", None).await.expect("the right one");
+}
+
+#[tokio::test]
+async fn odd_names_and_passwords_are_refused() {
+    let access = access();
+    let long = "x".repeat(1000);
+    for name in ["", " a", "a\nb", "a/b", "_TRUSTED_USER_", "_API_KEY_USER_", long.as_str()] {
+        assert!(access.create_user(name, "pw", Role::View).await.is_err(), "{name:?}");
+    }
+    for password in ["", long.as_str()] {
+        assert!(access.create_user("bob", password, Role::View).await.is_err());
+    }
+    assert!(access.users().is_empty());
+    assert!(access.logout(&Identity::Trusted).await.is_err());
+    assert!(access.change_password(&Identity::ApiKey, "a", "b", None).await.is_err());
+}
+
+#[test]
+fn a_token_is_for_one_request_of_its_address() {
+    let access = access();
+    let (one, other) = ("203.0.113.1".parse().ok(), "203.0.113.2".parse().ok());
+    let judged = |token: &str, address| access.judge(&HeaderMap::new(), &format!("token={token}"), address);
+    let token = access.oneshot_token(one, Identity::ApiKey);
+    assert_eq!(judged(&token, one), Ok(Some(Identity::ApiKey)));
+    assert!(judged(&token, one).is_err(), "once");
+    let token = access.oneshot_token(one, Identity::ApiKey);
+    assert!(judged(&token, other).is_err(), "from elsewhere");
+    assert!(judged(&token, one).is_err(), "and then it is spent");
+    assert_eq!(judged(access.api_key().expose(), other), Ok(Some(Identity::ApiKey)), "KlipperScreen's way");
+}

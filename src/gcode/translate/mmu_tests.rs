@@ -1,0 +1,164 @@
+//! The words of the filament panels as tables: what Mainsail and Fluidd send, and what it means.
+
+use super::super::{Context, FilamentWord, Intent, Session, help, translate};
+use crate::gcode::parse;
+use crate::model::*;
+
+const GATE: fn(u8) -> SlotId = |slot| SlotId::Unit { unit: 0, slot };
+
+fn state() -> PrinterState {
+    let mut state = PrinterState::default();
+    let pla = Filament { material: Some("PLA".into()), color: Color::parse("FF0000"), ..Filament::default() };
+    let slot = |number: u8| Slot {
+        filament: Some(pla.clone()),
+        present: Some(number != 3),
+        ..Slot::empty(GATE(number))
+    };
+    state.device.filament.units.push(FilamentUnit {
+        id: 0,
+        name: "AMS 1".into(),
+        product: None,
+        slots: (0..4).map(slot).collect(),
+        humidity_percent: None,
+        dryness_level: None,
+        temperature: None,
+        dryer: Some(Dryer { phase: DryerPhase::Off, remaining_min: None, target: None, refused: None }),
+        tool: None,
+    });
+    state.device.filament.external.push(Slot::empty(SlotId::External(0)));
+    state
+}
+
+fn able() -> Capabilities {
+    let filament = FilamentCaps {
+        load: true,
+        unload: true,
+        edit: true,
+        read_tag: true,
+        map: true,
+        auto_refill: true,
+        recover: true,
+    };
+    Capabilities { nozzles: vec![HeaterCaps { max: Some(300.0) }], filament, ..Capabilities::default() }
+}
+
+fn said(text: &str, state: &PrinterState, caps: &Capabilities) -> Intent {
+    let line = parse(text.as_bytes()).unwrap();
+    translate(&line, &mut Session::default(), Context { state, caps })
+}
+
+fn words(text: &str) -> Vec<FilamentWord> {
+    match said(text, &state(), &able()) {
+        Intent::Filament(words) => words,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn what_the_panels_send_is_understood() {
+    use FilamentWord::*;
+    let dry = |temperature, hours| {
+        Send(Command::StartDrying { unit: 0, request: DryRequest { temperature, hours } })
+    };
+    let read = |slot| Send(Command::ReadTag(GATE(slot)));
+    let spool = |slot, spool| Spool { slot: GATE(slot), spool };
+    let table: Vec<(&str, Vec<FilamentWord>)> = vec![
+        ("MMU_SELECT GATE=2", vec![Select(GATE(2))]),
+        ("MMU_SELECT TOOL=1", vec![SelectTool(1)]),
+        ("MMU_SELECT BYPASS=1", vec![Select(SlotId::External(0))]),
+        ("MMU_LOAD", vec![LoadSelected]),
+        ("MMU_LOAD GATE=4", vec![Send(Command::LoadFilament(SlotId::External(0)))]),
+        ("MMU_UNLOAD", vec![Send(Command::UnloadFilament)]),
+        ("MMU_EJECT", vec![Send(Command::UnloadFilament)]),
+        ("MMU_CHANGE_TOOL TOOL=3", vec![ChangeTool(3)]),
+        ("MMU_CHANGE_TOOL GATE=1", vec![Send(Command::LoadFilament(GATE(1)))]),
+        ("MMU_REMAP_TTG TOOL=2 GATE=0 QUIET=1", vec![MapTools(vec![(2, GATE(0))])]),
+        ("MMU_TTG_MAP MAP=\"1,0\" QUIET=1", vec![MapTools(vec![(0, GATE(1)), (1, GATE(0))])]),
+        ("MMU_TTG_MAP RESET=1", vec![ResetMap]),
+        ("MMU_ENDLESS_SPOOL ENABLE=1", vec![Send(Command::SetAutoRefill(true))]),
+        ("MMU_HEATER UNIT=0 TEMP=55 TIMER=240", vec![dry(55.0, 4)]),
+        ("MMU_HEATER STOP=1", vec![Send(Command::StopDrying { unit: 0 })]),
+        ("SET_HEATER_TEMPERATURE HEATER=ams_1 TARGET=50", vec![dry(50.0, 8)]),
+        ("SET_HEATER_TEMPERATURE HEATER=ams_1 TARGET=0", vec![Send(Command::StopDrying { unit: 0 })]),
+        ("MMU_CHECK_GATE", vec![CheckSelected]),
+        ("MMU_CHECK_GATE GATE=1", vec![read(1)]),
+        ("MMU_CHECK_GATES", vec![read(0), read(1), read(2)]),
+        ("MMU_RECOVER", vec![Send(Command::Refresh)]),
+        ("MMU_GATE_MAP GATE=1 SPOOLID=7 QUIET=1", vec![spool(1, Some(7))]),
+        ("MMU_GATE_MAP GATE=1 SPOOLID=-1", vec![spool(1, None)]),
+        ("MMU_SPOOLMAN REFRESH=1 QUIET=1", vec![RefreshSpools]),
+        ("MMU_SPOOLMAN CREATE=2", vec![CreateSpool(GATE(2))]),
+    ];
+    for (text, expected) in table {
+        assert_eq!(words(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn only_what_differs_is_edited() {
+    let edit = |slot, edit| FilamentWord::Send(Command::EditSlot { slot: GATE(slot), edit: Box::new(edit) });
+    let blue = SlotEdit { color: Color::parse("0000FFFF"), ..SlotEdit::default() };
+    assert_eq!(words("MMU_GATE_MAP GATE=0 COLOR=0000FFFF QUIET=1"), [edit(0, blue)]);
+    // As Fluidd writes it.
+    let map = "MMU_GATE_MAP MAP=\"{0: {'status':1,'spool_id':-1,'material':'PLA','color':'FF0000FF','name':''},\
+               1: {'status':1,'spool_id':4,'material':'PETG','color':'FF0000FF','name':'It, 2: x'}}\" QUIET=1";
+    let petg =
+        SlotEdit { material: Some("PETG".into()), name: Some("It, 2: x".into()), ..SlotEdit::default() };
+    let spool = |slot, spool| FilamentWord::Spool { slot: GATE(slot), spool };
+    assert_eq!(words(map), [spool(0, None), edit(1, petg), spool(1, Some(4))]);
+    assert!(matches!(said("MMU_GATE_MAP MAP=\"{0: \"", &state(), &able()), Intent::Refuse(_)));
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let (state, none) = (state(), Capabilities::default());
+    for text in [
+        "MMU_LOAD",
+        "MMU_UNLOAD",
+        "MMU_CHANGE_TOOL TOOL=0",
+        "MMU_GATE_MAP GATE=0 MATERIAL=ABS",
+        "MMU_SELECT GATE=9",
+    ] {
+        assert!(matches!(said(text, &state, &none), Intent::Refuse(_)), "{text}");
+    }
+    for text in [
+        "MMU_HOME",
+        "MMU_SERVO POS=up",
+        "MMU_STATS SHOWCOUNTS=1",
+        "MMU_LED QUIET=1",
+        "MMU_GRIP",
+        "MMU_LOAD EXTRUDER_ONLY=1",
+    ] {
+        assert_eq!(
+            said(text, &state, &able()),
+            Intent::Note("not supported on this printer".into()),
+            "{text}"
+        );
+    }
+    let mut running = state.clone();
+    running.job.phase = JobPhase::Printing;
+    assert!(matches!(said("MMU_REMAP_TTG TOOL=0 GATE=1", &running, &able()), Intent::Refuse(_)));
+    let bare = PrinterState::default();
+    assert_eq!(said("MMU_SELECT GATE=0", &bare, &able()), Intent::Unknown);
+    assert!(help::words(&able(), &bare).iter().all(|word| !word.name.starts_with("MMU_")));
+}
+
+#[test]
+fn a_stuck_filament_is_tried_again() {
+    let mut state = state();
+    state.device.filament.operation = FilamentOperation::Stuck;
+    let again = Intent::Filament(vec![FilamentWord::Send(Command::FilamentAction(FilamentAction::Resume))]);
+    for text in ["MMU_UNLOCK", "MMU_RECOVER TOOL=0 GATE=0 LOADED=1"] {
+        assert_eq!(said(text, &state, &able()), again, "{text}");
+    }
+}
+
+#[test]
+fn every_word_of_the_help_is_understood() {
+    let (state, caps) = (state(), able());
+    let listed = help::words(&caps, &state);
+    assert!(listed.iter().filter(|word| word.name.starts_with("MMU_")).count() >= 16);
+    for word in listed {
+        assert_ne!(said(word.name, &state, &caps), Intent::Unknown, "{}", word.name);
+    }
+}
