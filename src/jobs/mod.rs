@@ -243,13 +243,16 @@ impl Jobs {
         let deadline = tokio::time::Instant::now() + PAUSE_START;
         loop {
             let before = watch.borrow_and_update().clone();
+            if before.job.serial != serial {
+                return Err(CommandError::Invalid(
+                    "The print was over before it could be paused.".to_owned(),
+                ));
+            }
             let refusal = match printer.send(Command::Pause).await {
                 // Printers that prepare say that nothing prints yet (elegoo.md, code 1010), or are busy.
-                Err(error @ (CommandError::Busy(_) | CommandError::Refused { .. }))
-                    if begins(&before.job) && before.job.serial == serial =>
-                {
-                    error
-                }
+                Err(
+                    error @ (CommandError::Busy(_) | CommandError::Invalid(_) | CommandError::Refused { .. }),
+                ) if begins(&before.job) => error,
                 result => return result,
             };
             // Asked again at each step of the preparation, not at each report.
