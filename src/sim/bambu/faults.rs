@@ -35,6 +35,10 @@ pub enum Fault {
     Publish {
         text: String,
     },
+    /// So many small reports as fast as they are taken, each with another temperature.
+    Flood {
+        messages: u64,
+    },
     /// Every login is refused, as while the printer restarts its services.
     RefuseLogin {
         #[serde(default = "yes")]
@@ -148,6 +152,7 @@ impl Faults {
                 core.publish_bytes(Bytes::from_static(b"{\"print\":{\"nozzle_temper\":\xff\xfe,,"))
             }
             Fault::Publish { text } => core.publish_bytes(Bytes::from(text)),
+            Fault::Flood { messages } => drop(tokio::spawn(core.clone().flood(messages))),
             Fault::Oversized { bytes } => {
                 let filler = "x".repeat(bytes.min(64 << 20));
                 core.publish(&serde_json::json!({"print": {"command": "push_status", "filler": filler}}));

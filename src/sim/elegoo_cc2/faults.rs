@@ -27,6 +27,16 @@ pub enum Fault {
     },
     /// A status message that is no JSON, on `api_status`.
     Garbage,
+    /// Exactly this text on `api_status`, so many times.
+    Publish {
+        text: String,
+        #[serde(default = "once")]
+        times: u32,
+    },
+    /// A message of about this many bytes on `api_status`.
+    Oversized {
+        bytes: usize,
+    },
     /// Bytes that are no MQTT, to every session.
     GarbageBytes,
     /// New TCP connections to the broker are closed at once.
@@ -123,8 +133,15 @@ impl Faults {
         match fault {
             Fault::Drop => shared.broker.drop_all(),
             Fault::Garbage => {
-                let topic = format!("elegoo/{}/api_status", shared.options.serial);
-                shared.broker.publish(&topic, b"\xff{\"id\":1,\"method\":60");
+                shared.broker.publish(&status_topic(shared), b"\xff{\"id\":1,\"method\":60");
+            }
+            Fault::Publish { text, times } => {
+                (0..times).for_each(|_| shared.broker.publish(&status_topic(shared), text.as_bytes()));
+            }
+            Fault::Oversized { bytes } => {
+                let filler = "1,".repeat(bytes.min(64 << 20) / 2);
+                let text = format!("{{\"id\":1,\"method\":6000,\"result\":[{filler}1]}}");
+                shared.broker.publish(&status_topic(shared), text.as_bytes());
             }
             Fault::GarbageBytes => shared.broker.inject(NOT_MQTT),
             Fault::PowerCut => shared.power_off(),
@@ -149,6 +166,14 @@ impl Faults {
         }
         Ok(())
     }
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn status_topic(shared: &Shared) -> String {
+    format!("elegoo/{}/api_status", shared.options.serial)
 }
 
 fn printing(done: bool) -> Result<(), String> {
