@@ -2,11 +2,14 @@
 heals by itself, and that nothing is lost. The table is docs/ref/fault-matrix.md.
 """
 
+import glob
+import os
+import tempfile
 import time
 
 import pytest
 
-from harness.farm import Serial
+from harness.farm import Farm, Serial
 from harness.moonraker import RpcError, http
 from harness.waiting import holds_for, wait_for
 
@@ -265,3 +268,48 @@ def test_address_change(farm, printer, name):
     farm.restart()
     back(farm, name)
     assert printer.files() == files
+
+
+def test_clock_jumps():
+    """The gateway's clock jumps a day on and a day back while a print runs: nothing starts, ends or lasts a day."""
+    rate = tempfile.NamedTemporaryFile("w", prefix="moongate-clock-", delete=False)
+    library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+    assert library, "libfaketime is missing (Debian package faketime)"
+
+    def clock(offset):
+        # A rename, so that no half line is ever read.
+        with open(rate.name + ".new", "w", encoding="ascii") as new:
+            new.write(offset + "\n")
+        os.replace(rate.name + ".new", rate.name)
+    clock("+0")
+    farm = Farm(("p1s", "cc1", "cc2"), label="clock", environment={
+        "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": rate.name, "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"})
+    try:
+        farm.start()
+        printers = farm.printers
+        with printers[0].moonraker() as client:
+            login = client.call("access.post_user", {"username": "tina", "password": "secret"})
+        bearer = {"Authorization": f"Bearer {login['token']}"}
+        assert http("GET", f"{printers[0].url}/server/info", headers=bearer).ok
+        for printer in printers:
+            printer.start_print()
+        for printer in printers:
+            printer.until_printing()
+        for offset in ("+1d", "-1d", "+0"):
+            clock(offset)
+            holds_for(lambda: all(p.ready() for p in printers), f"online at {offset}", 4)
+            expected = 401 if offset == "+1d" else 200
+            wait_for(lambda: http("GET", f"{printers[0].url}/server/info", headers=bearer).status_code == expected,
+                     f"a token of one hour at {offset}", 10)
+        for printer in printers:
+            wait_for(lambda p=printer: p.print_state() == "complete", f"{printer.name} ends", 180)
+            assert printer.starts() == 1
+            stats = printer.stats()["print_stats"]
+            job = printer.history()[0]
+            assert job["status"] == "completed" and len(printer.history()) == 1, job
+            for seconds in (stats["print_duration"], stats["total_duration"], job["print_duration"], job["total_duration"]):
+                assert 0 <= seconds < 3600, (stats, job)
+    finally:
+        farm.stop()
+        os.unlink(rate.name)
