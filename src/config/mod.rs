@@ -117,6 +117,18 @@ pub enum StreamedPrints {
     Refuse,
 }
 
+/// What an emergency stop (M112) over the serial port does. OctoPrint also sends one when it gives a connection up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SerialStop {
+    /// The printer's own emergency stop.
+    #[default]
+    Stop,
+    /// The print is cancelled in the ordinary way.
+    Cancel,
+    /// Nothing at the printer: the host disconnects, and the print goes on.
+    Disconnect,
+}
+
 #[derive(Debug, Clone)]
 pub struct PrinterConfig {
     pub name: String,
@@ -146,8 +158,11 @@ pub struct PtyConfig {
     pub enabled: bool,
     /// Permission bits of the device, e.g. 0o660.
     pub mode: Option<u32>,
+    /// User that owns it; the gateway's own where it is not set.
+    pub owner: Option<String>,
     /// Group that may open it.
     pub group: Option<String>,
+    pub emergency_stop: SerialStop,
 }
 
 /// Ports of the printer where they differ from the vendor's, e.g. behind a port forward.
