@@ -242,7 +242,7 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
+            JobsConfig { wrap_gcode: printer.wrap_gcode },
         )
         .map_err(|error| failed(error.to_string()))?;
         let camera = CameraHub::new(

@@ -181,6 +181,8 @@ pub struct PortConfig {
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
+    /// The file, or just "config" where the text came from elsewhere.
+    pub file: String,
     /// From 1; 0 where no line can be named.
     pub line: usize,
     pub text: String,
@@ -189,15 +191,31 @@ pub struct Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            0 => write!(f, "config: {}", self.text),
-            line => write!(f, "config line {line}: {}", self.text),
+            0 => write!(f, "{}: {}", self.file, self.text),
+            line => write!(f, "{} line {line}: {}", self.file, self.text),
         }
+    }
+}
+
+impl Mistake {
+    pub(crate) fn new(line: usize, text: String) -> Self {
+        Self { file: "config".to_owned(), line, text }
     }
 }
 
 /// Everything that is wrong, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(pub Vec<Mistake>);
+
+impl ConfigError {
+    /// The same, said of a file.
+    fn of(mut self, path: &Path) -> Self {
+        for mistake in &mut self.0 {
+            mistake.file = path.display().to_string();
+        }
+        self
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,15 +236,12 @@ impl Config {
     /// Every mistake of the file at once.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(vec![Mistake {
-                line: 0,
-                text: format!(
-                    "{} cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config.",
-                    path.display()
-                ),
-            }])
+            let text = format!(
+                "cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config."
+            );
+            ConfigError(vec![Mistake::new(0, text)]).of(path)
         })?;
-        let mut config = Self::parse(&text, environment)?;
+        let mut config = Self::parse(&text, environment).map_err(|error| error.of(path))?;
         config.warnings.extend(source::readable_secrets(path, &text));
         Ok(config)
     }

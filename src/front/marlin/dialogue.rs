@@ -232,8 +232,14 @@ impl Dialogue {
     fn pump(&mut self, view: &View) {
         while self.held.is_none() {
             let Some(raw) = self.waiting.pop_front() else { break };
+            let greet = self.session.identified && !self.session.greeted;
             let reply = self.raw_line(&raw, view);
             self.settle(reply);
+            if greet {
+                // The first line after the handshake: whoever looks at a printer that is away learns why.
+                self.session.greeted = true;
+                self.follow_faults(view);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::dialogue::{Dialogue, Done, Effect, View};
 use super::host::{Stage, Wanted, part_done};
-use super::notice::notification;
+use super::notice::notifications;
 use crate::model::{Job, JobOrigin, JobPhase, LinkPhase};
 
 /// For so long the commands that OctoPrint sends after every cancel are swallowed (rule 13).
@@ -278,10 +278,12 @@ impl Dialogue {
         self.effect_done(view);
     }
 
-    /// A line in the host's list of notifications, once.
+    /// A text in the host's list of notifications, once.
     pub(super) fn notify(&mut self, text: &str, view: &View) {
         if self.session.open && self.prompt.fresh(text, view.now) {
-            self.push(notification(text));
+            for line in notifications(text) {
+                self.push(line);
+            }
         }
     }
 }

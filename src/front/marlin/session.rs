@@ -14,6 +14,8 @@ pub(super) struct Session {
     pub last_number: Option<i64>,
     /// M115 was answered: the handshake is over.
     pub identified: bool,
+    /// A line came after the handshake, and what is wrong was told.
+    pub greeted: bool,
     /// M110 came after the handshake: the next numbered line is one of a file.
     pub armed: bool,
     /// A line without a number came after the handshake.
