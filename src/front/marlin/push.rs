@@ -197,7 +197,12 @@ impl Dialogue {
     /// The library's files are known anew; `changed` if they differ.
     pub fn files(&mut self, entries: &[crate::library::Entry], view: &View) -> Vec<(String, String)> {
         let (fresh, changed) = self.catalog.update(entries);
-        let idle = self.host.stage == Stage::Idle && self.session.listed && !self.session.mode.busy();
+        // While it finishes or cancels a print the host ignores it.
+        let digests = self.host.quiet_until.is_some_and(|until| view.now < until);
+        let idle = self.host.stage == Stage::Idle
+            && self.session.listed
+            && !self.session.mode.busy()
+            && !digests;
         if changed && idle && self.session.media == Some(true) {
             self.push("// action:sd_updated".to_owned());
         }
