@@ -14,6 +14,7 @@
 //! | `remote` | the printer's own storage below `printer/` |
 //! | `serve` | records, bytes of an entry, what the job room asks |
 
+mod arrange;
 mod change;
 mod disk;
 mod index;

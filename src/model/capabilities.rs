@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CameraKind, Celsius, FanId, LightId, Millimeters, PrintOption};
+use super::{AirMode, CameraKind, Celsius, FanId, LightId, Millimeters, PrintOption};
 
 /// How a row came to be believed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub struct FilamentCaps {
     pub auto_refill: bool,
     /// A stuck change can be retried or given up.
     pub recover: bool,
+    /// A stored flow calibration can be chosen for a slot.
+    pub flow_profile: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub struct FileCaps {
     pub list: bool,
     pub download: bool,
     pub delete: bool,
+    /// Renames, moves, and makes folders, where the firmware knows how.
+    pub arrange: bool,
     /// Takes sliced 3MF archives.
     pub archives: bool,
     /// Takes plain G-code.
@@ -118,6 +122,8 @@ pub struct Capabilities {
     /// Fans that are only reported.
     pub fans_read_only: BTreeSet<FanId>,
     pub lights: BTreeSet<LightId>,
+    /// Ways of leading the air that can be chosen; empty where there is no air duct.
+    pub air_modes: BTreeSet<AirMode>,
     pub speed_levels: Vec<SpeedLevel>,
     /// The speed can be set only while printing.
     pub speed_only_printing: bool,
