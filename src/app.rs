@@ -277,8 +277,10 @@ impl App {
         let port = marlin::open(marlin::MarlinConfig {
             link: link.clone(),
             mode: printer.pty.mode,
+            owner: printer.pty.owner.clone(),
             group: printer.pty.group.clone(),
             streamed_prints: printer.streamed_prints,
+            emergency_stop: printer.pty.emergency_stop,
         })
         .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));

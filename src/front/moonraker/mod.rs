@@ -9,6 +9,7 @@
 //! port and below `/printers/<name>/` on the gateway's port.
 
 mod args;
+mod cameras;
 mod cors;
 mod download;
 mod error;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Cast, Shared};
+use crate::sim::camera_faults::CameraFault;
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -62,6 +63,10 @@ pub enum Fault {
     CameraStall {
         seconds: f64,
     },
+    /// What the camera does from now on.
+    Camera {
+        how: CameraFault,
+    },
     /// Camera slots taken by clients that are gone, until Cmd 386 with 0.
     CameraLeak {
         slots: usize,
@@ -79,6 +84,7 @@ pub enum Fault {
 pub struct Active {
     pub silent_until: Option<Instant>,
     pub stalled_until: Option<Instant>,
+    pub camera: CameraFault,
     pub length_prefix: bool,
     pub refuse: bool,
     pub refuse_upload: bool,
@@ -152,6 +158,7 @@ fn paused(done: bool) -> Result<(), String> {
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
         Fault::Silence { seconds } => active.silent_until = from_now(seconds),
+        Fault::Camera { how } => active.camera = how,
         Fault::CameraStall { seconds } => active.stalled_until = from_now(seconds),
         Fault::LengthPrefix { on } => active.length_prefix = on,
         Fault::Refuse { on } => active.refuse = on,

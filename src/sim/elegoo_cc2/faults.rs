@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::machine::after;
+use crate::sim::camera_faults::CameraFault;
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -77,6 +78,10 @@ pub enum Fault {
     CameraStall {
         seconds: f64,
     },
+    /// What the camera does from now on.
+    Camera {
+        how: CameraFault,
+    },
 }
 
 /// Faults that last.
@@ -84,6 +89,7 @@ pub enum Fault {
 pub struct Active {
     pub silent_until: Option<Instant>,
     pub stalled_until: Option<Instant>,
+    pub camera: CameraFault,
     pub refuse: bool,
     pub refuse_registration: bool,
     pub refuse_upload: bool,
@@ -158,6 +164,7 @@ fn printing(done: bool) -> Result<(), String> {
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
         Fault::Silence { seconds } => active.silent_until = Some(after(seconds)),
+        Fault::Camera { how } => active.camera = how,
         Fault::CameraStall { seconds } => active.stalled_until = Some(after(seconds)),
         Fault::Refuse { on } => active.refuse = on,
         Fault::RefuseRegistration { on } => active.refuse_registration = on,
