@@ -39,16 +39,16 @@ impl<G> Open<G> {
                 match self.reply.piece(self.idle).await {
                     Ok(Some(piece)) => self.scanner.push(&piece),
                     Ok(None) => return Err(CameraError::Lost("The camera ended its stream.".to_owned())),
-                    Err(error) if error.kind() == ErrorKind::TimedOut => return Err(self.nothing_came()),
+                    Err(error) if error.kind() == ErrorKind::TimedOut => return Err(nothing_came(self.idle)),
                     Err(error) => return Err(CameraError::Lost(format!("The camera stopped: {error}."))),
                 }
             }
         };
         let late = tokio::time::timeout(self.idle, picture).await;
-        late.unwrap_or_else(|_late| Err(self.nothing_came()))
+        late.unwrap_or_else(|_late| Err(nothing_came(self.idle)))
     }
+}
 
-    fn nothing_came(&self) -> CameraError {
-        CameraError::Lost(format!("No picture came for {} s.", self.idle.as_secs()))
-    }
+fn nothing_came(idle: Duration) -> CameraError {
+    CameraError::Lost(format!("No picture came for {} s.", idle.as_secs()))
 }
