@@ -35,6 +35,12 @@ def fixture(name):
     return json.loads((FIXTURES / f"{name}.json").read_text())
 
 
+def table(**keys):
+    """The printer's part of a gateway's configuration."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in {"host": "127.0.0.1", "camera_port": 9, **keys}.items()]
+    return "\n".join(["[[printer]]", *lines]) + "\n"
+
+
 class Web:
     """An HTTP server in a thread; `answer(handler)` gives status and JSON."""
 
@@ -138,7 +144,7 @@ FORMS = {
 class SdcpPrinter:
     """Status frames are the captured ones; what a command changes is changed in them."""
 
-    kind = "elegoo_cc1"
+    model, kind = "replayed-cc1", "elegoo_cc1"
 
     def __init__(self):
         self.offences, self.received, self.files = [], [], {"cube.gcode": b"; cube\n"}
@@ -173,8 +179,8 @@ class SdcpPrinter:
         self.discovery.close()
 
     def config(self):
-        return {"name": "sdcp", "kind": self.kind, "host": "127.0.0.1", "websocket_port": self.port,
-                "http_port": self.web.port, "discovery_port": self.discovery.port, "camera_port": 9}
+        return table(name=self.model, kind=self.kind, websocket_port=self.port, http_port=self.web.port,
+                     discovery_port=self.discovery.port)
 
     def commands(self, number):
         return [data for command, data in self.received if command == number]
@@ -279,7 +285,7 @@ CODE = "123456"
 class RpcPrinter:
     """mosquitto keeps the rules of MQTT and who may read what; the script behind it answers."""
 
-    kind = "elegoo_cc2"
+    model, kind = "replayed-cc2", "elegoo_cc2"
 
     def __init__(self):
         self.offences, self.received, self.files = [], [], {"cube.gcode": b"; cube\n"}
@@ -326,8 +332,8 @@ class RpcPrinter:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def config(self):
-        return {"name": "rpc", "kind": self.kind, "host": "127.0.0.1", "mqtt_port": self.port, "http_port": self.web.port,
-                "discovery_port": self.discovery.port, "camera_port": 9, "access_code": CODE}
+        return table(name=self.model, kind=self.kind, mqtt_port=self.port, http_port=self.web.port,
+                     discovery_port=self.discovery.port, access_code=CODE)
 
     def commands(self, number):
         return [params for method, params in self.received if method == number]
