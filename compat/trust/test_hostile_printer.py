@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from each import on_each
 from harness import process
 from harness.demo import binary
 from harness.moonraker import Moonraker, http
@@ -57,6 +58,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", sorted(HOSTILE))
+@on_each
 def test_hostile_reports(farm, printer, name, what):
     for _ in range(20):
         printer.publish(HOSTILE[what])
@@ -68,6 +70,7 @@ def test_hostile_reports(farm, printer, name, what):
     others_live(farm, name)
 
 
+@on_each
 def test_huge_reports(farm, printer, name):
     """30 MB in one message: the connection may end, the memory comes back, nobody else notices."""
     before = farm.memory()
@@ -79,6 +82,7 @@ def test_huge_reports(farm, printer, name):
     assert farm.memory() - before < 120 << 20, (farm.memory() - before) >> 20
 
 
+@on_each
 def test_names_with_html(farm, printer, name):
     """What a printer calls its job and its files reaches web pages as text."""
     fields = {
