@@ -197,7 +197,12 @@ impl Dialogue {
     /// The library's files are known anew; `changed` if they differ.
     pub fn files(&mut self, entries: &[crate::library::Entry], view: &View) -> Vec<(String, String)> {
         let (fresh, changed) = self.catalog.update(entries);
-        let idle = self.host.stage == Stage::Idle && self.session.listed && !self.session.mode.busy();
+        // While it finishes or cancels a print the host ignores it.
+        let digests = self.host.quiet_until.is_some_and(|until| view.now < until);
+        let idle = self.host.stage == Stage::Idle
+            && self.session.listed
+            && !self.session.mode.busy()
+            && !digests;
         if changed && idle && self.session.media == Some(true) {
             self.push("// action:sd_updated".to_owned());
         }
@@ -212,13 +217,8 @@ impl Dialogue {
             Done::Sent(Ok(None)) => {}
             Done::Sent(Ok(Some(note))) => self.push(format!("echo:{}", super::notice::plain(&note))),
             Done::Sent(Err(error)) => self.notify(&error, view),
-            Done::Paused(Err(error))
-                if self.host.wanted == Some(Wanted::Pause) && view.state.job.phase == JobPhase::Preparing =>
-            {
-                self.host.wanted = None;
-                self.host.pause_early = true;
-                self.notify(&format!("The print is paused as soon as it can be. {error}"), view);
-            }
+            // The pause was taken back meanwhile: what counts is what came of the resume.
+            Done::Paused(_) if self.host.wanted == Some(Wanted::Resume) => {}
             Done::Paused(result) | Done::Resumed(result) => {
                 self.host.wanted = None;
                 if let Err(error) = result {
