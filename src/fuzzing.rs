@@ -14,7 +14,7 @@ use crate::{access, front, gcode, library, metadata, net};
 pub type Door = fn(&[u8]);
 
 /// All doors, by the name of their fuzz target.
-pub const DOORS: [(&str, Door); 12] = [
+pub const DOORS: [(&str, Door); 13] = [
     ("gcode_line", gcode_line),
     ("gcode_metadata", file_metadata),
     ("three_mf", three_mf),
@@ -27,6 +27,7 @@ pub const DOORS: [(&str, Door); 12] = [
     ("ftps", ftps),
     ("config", config),
     ("rtsp", net::rtsp::fuzz_door),
+    ("serial", front::marlin::fuzz_door::dialogue),
 ];
 
 /// The door of a fuzz target.
@@ -141,6 +142,7 @@ mod tests {
             "camera" => [&[0xFF, 0xD8, 1, 2, 3, 0xFF, 0xD9][..]; 5].concat(),
             "ftps" => b"-rw-r--r-- 1 u g 12 Nov 20 10:00 a b.3mf\r\ndrwxr-xr-x 1 u g 0 Jan  1  2024 cache\r\n522 x\r\n".to_vec(),
             "rtsp" => b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 3\r\n\r\nabc$\x00\x00\x10\x80\x60\x00\x01\x00\x00\x00\x01\x00\x00\x00\x02\x7c\x85\xff\xff".to_vec(),
+            "serial" => b"\x02N0 M110 N0*125\nN1 M115*39\nM21\nM155 S2\nM20 L T\nM23 /cube.gco\nM24\nM25\nM400\nM114\nM26 S0\nN0 M110 N0*125\nM28 x.gco\nN1 G28*18\nN2 M29*28\nM112\nM876 S1\n".to_vec(),
             _ => b"N1 G1 X10 S5*9\n{\"a\":[1]}\x1e{}".to_vec(),
         });
         seeds.retain(|seed| seed.len() <= LARGEST);

@@ -118,6 +118,24 @@ def test_filament_runs_out(printing, printer, moonraker):
              "the reason is given", 30)
 
 
+def test_the_buttons_of_a_dialog_do_the_thing(printing, printer, moonraker):
+    """A fault with a remedy becomes a dialog; its button reaches the printer, and the dialog goes."""
+    since = printing.mark()
+    wait_for(lambda: completion(printing) > 0, "the print is under way", 180)
+    printer.simulator().fault("runout")
+    printing.wait_state("Paused", seconds=60)
+    if printer.kind == "elegoo_cc1":
+        # It reports a pause and no more (elegoo.md 2.7): there is nothing to ask about.
+        wait_for(lambda: any("action:notification" in line for line in printing.received(since)), "it is told so")
+        return
+    shown = wait_for(lambda: printing.prompt().get("choices") and printing.prompt(), "a dialog", 30)
+    assert shown["text"].strip() and "Stop the print" in shown["choices"], shown
+    printing.press("Stop the print")
+    wait_for(lambda: moonraker.print_state() == "cancelled", "the printer stops", 60)
+    printing.wait_state("Operational")
+    wait_for(lambda: not printing.prompt().get("choices"), "the dialog has gone", 30)
+
+
 def test_print_fails_at_the_printer(printing, printer, moonraker):
     wait_for(lambda: completion(printing) > 0, "the print is under way", 180)
     since = printing.mark()

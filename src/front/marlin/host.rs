@@ -56,6 +56,8 @@ pub struct Host {
     pub swallow_until: Duration,
     /// Until then nothing about jobs is pushed: the host is still busy with the last push.
     pub quiet_until: Option<Duration>,
+    /// Until then, or its next M27, the host may still be "Starting": what it is told of a pause or an end is lost on it.
+    pub settles: Option<Duration>,
     /// A refused M24 is told as a stop at this time.
     pub refused_at: Option<Duration>,
     /// The job for which the host was asked to list the files again.
@@ -78,6 +80,7 @@ impl Host {
         self.pause_decided = None;
         self.wanted = None;
         self.pause_early = false;
+        self.settles = None;
     }
 
     pub fn end(&mut self) {
@@ -87,6 +90,12 @@ impl Host {
         self.pause_decided = None;
         self.wanted = None;
         self.pause_early = false;
+        self.settles = None;
+    }
+
+    /// True while the host may not yet be told more of the job that it begins to show.
+    pub fn settling(&self, now: Duration) -> bool {
+        self.settles.is_some_and(|until| now < until)
     }
 
     /// The host's screen says Paused.
@@ -127,7 +136,10 @@ impl Host {
 
     /// When time decides something; `busy`: while nothing can be told, a refused start waits.
     pub fn deadline(&self, busy: bool) -> Option<Duration> {
-        [self.pause_decided, self.refused_at.filter(|_| !busy), self.quiet_until].into_iter().flatten().min()
+        [self.pause_decided, self.refused_at.filter(|_| !busy), self.quiet_until, self.settles]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -20,8 +20,20 @@ impl Dialogue {
             let report = self.host.report(view);
             self.push(report);
             self.host.pause_decided.get_or_insert(view.now + DECIDE);
+        } else if self.steers_unseen(view) {
+            self.host.pause_decided.get_or_insert(view.now + DECIDE);
         }
         Reply::Ok
+    }
+
+    /// The host shows no job, but there is one: a host that asks for no list is told of none. After a stop its M25 is the
+    /// rest of its own, and means nothing.
+    fn steers_unseen(&self, view: &View) -> bool {
+        let job = &view.state.job;
+        self.host.stage == Stage::Idle
+            && job.phase.active()
+            && view.now >= self.host.swallow_until
+            && self.host.cancelled != Some(job.serial)
     }
 
     /// M400: after M25 it says that a pause is meant.
@@ -40,6 +52,9 @@ impl Dialogue {
 
     fn pause(&mut self, view: &View) {
         self.host.pause_decided = None;
+        if self.host.stage == Stage::Idle {
+            return self.effects.push(Effect::Pause);
+        }
         let underway = matches!(view.state.job.phase, JobPhase::Transferring | JobPhase::Starting);
         if self.host.stage == Stage::Starting || underway {
             self.notify("The job has not begun at the printer yet; it is paused as soon as it begins.", view);

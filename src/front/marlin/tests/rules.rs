@@ -347,6 +347,48 @@ fn an_emergency_stop_passes_a_held_reply_and_acts_once() {
 }
 
 #[test]
+fn positions_are_reported_by_themselves_when_asked() {
+    let mut rig = Rig::connected();
+    assert_eq!(rig.send("M154 S2"), ["ok"]);
+    assert_eq!(rig.wait(4000), ["X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0"; 2]);
+    assert_eq!(rig.send("M154 S0"), ["ok"]);
+    assert!(rig.wait(10_000).is_empty());
+}
+
+#[test]
+fn m118_speaks_to_the_host() {
+    let mut rig = Rig::connected();
+    assert_eq!(rig.send("M118 hello there"), ["echo:hello there", "ok"]);
+    assert_eq!(rig.send("M118 E1 hello"), ["echo:hello", "ok"]);
+    assert_eq!(rig.send("M118 A1 action:notification hi")[0], "// action:notification hi");
+    assert!(rig.send("M118 A1 Not SD printing")[0].starts_with("// N-ot SD"));
+}
+
+/// Pronterface and the like: no M115, no wish for news, an M20 at most.
+#[test]
+fn a_host_that_asks_for_nothing_can_steer_its_print() {
+    let mut rig = Rig::new();
+    rig.send("M23 cube.gco");
+    assert_eq!(rig.send("M24"), ["ok"]);
+    rig.printer(|state| state.job = job(1, JobOrigin::Gateway));
+    rig.done(Done::Started(Ok(())));
+    rig.effects();
+    assert_eq!(rig.send("M27")[0], "SD printing byte 500/1000");
+    rig.send("M25");
+    rig.wait(300);
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    rig.phase(JobPhase::Paused);
+    rig.done(Done::Paused(Ok(())));
+    rig.send("M24");
+    assert_eq!(rig.effects(), [Effect::Resume]);
+    let mut unseen = Rig::new();
+    unseen.printer(|state| state.job = job(1, JobOrigin::Elsewhere));
+    unseen.send("M25");
+    unseen.wait(300);
+    assert_eq!(unseen.effects(), [Effect::Pause], "a print that it was not told of");
+}
+
+#[test]
 fn m112_can_be_a_cancel_or_nothing() {
     for (stop, printing, effects) in [
         (SerialStop::Cancel, true, vec![Effect::Cancel]),
