@@ -399,7 +399,7 @@ fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupErro
             if !gateway.listen.is_unspecified() {
                 names.push(gateway.listen.to_string());
             }
-            Some(server::self_signed(&gateway.state_dir.join("tls"), &names)?)
+            Some(server::self_signed(&gateway.state_dir, &names)?)
         }
     })
 }

@@ -39,9 +39,9 @@ def split(text):
 
 
 @contextmanager
-def simulated(model, *options, speed=30, seconds=LIFETIME):
+def simulated(model, *options, speed=30):
     """Runs a simulated printer on free ports inside this block."""
-    command = [binary(), "simulate", model, "--speed", speed, "--seconds", seconds, *options]
+    command = [binary(), "simulate", model, "--speed", speed, "--seconds", LIFETIME, *options]
     child = process.start(command, f"simulate-{model}.log", stdout=subprocess.PIPE)
     try:
         lines = []

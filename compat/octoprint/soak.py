@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from harness.gateway import Gateway  # noqa: E402
+from harness.household import Household  # noqa: E402
 from harness.moonraker import Moonraker, RpcError, make_idle  # noqa: E402
 from harness.octoprint_server import OctoPrint  # noqa: E402
 from harness.waiting import wait_for  # noqa: E402
@@ -218,7 +218,7 @@ def main():
     print(f"seed {given.seed}")
     end = time.monotonic() + given.minutes * 60
     choices, steps, failures = random.Random(given.seed), Counter(), []
-    with Gateway(names, SPEED, "soak", lifetime=int(given.minutes * 60) + 900) as gateway:
+    with Household(names, SPEED, "soak", lifetime=int(given.minutes * 60) + 900) as gateway:
         with OctoPrint("soak", str(gateway.folder / "run" / "*"), major=major) as server:
             while time.monotonic() < end and len(failures) < 20:
                 name = choices.choice(names)

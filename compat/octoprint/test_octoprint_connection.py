@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness.demo import Demo
-from harness.gateway import Gateway
+from harness.household import Household
 from harness.moonraker import Moonraker
 from harness.octoprint_server import MAJOR, OctoPrint
 from harness.waiting import holds_for, wait_for
@@ -171,7 +171,7 @@ def test_gateway_restart(how):
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_gateway_restart_during_a_print(printer_name, how):
     """The print goes on without the gateway; an OctoPrint that stayed open finds it again, and can pause it."""
-    with Gateway([printer_name], 8, f"printing-{how}{MAJOR}") as own:
+    with Household([printer_name], 8, f"printing-{how}{MAJOR}") as own:
         printer = own.printers[0]
         with OctoPrint(f"printing-{how}{MAJOR}", printer.pty, major=MAJOR) as server:
             server.connect_and_wait(printer.pty)

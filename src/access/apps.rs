@@ -119,6 +119,11 @@ impl Apps {
         Some(Identity::App { id: id.as_str().into(), name: record.app.as_str().into() })
     }
 
+    /// What passes of an application's key are signed with, and the name it goes by; `None` once it was taken back.
+    pub fn seed(&self, id: &str) -> Option<(Vec<u8>, String)> {
+        self.keys().get(id).map(|record| (record.digest.clone().into_bytes(), record.app.clone()))
+    }
+
     pub fn knows(&self, id: &str) -> bool {
         self.keys().contains_key(id)
     }
@@ -326,8 +331,11 @@ mod tests {
         }
         assert!(!format!("{:?}", store.list(SPACE)).contains(key.expose()), "only the digest is kept");
         let identity = again.check_key(key.expose(), None).expect("good");
+        let pass = again.picture_pass(&identity).expect("a pass for its camera URLs");
+        assert_eq!(again.check_picture_pass(&pass).as_ref(), Some(&identity));
         again.revoke_app(&again.app_keys()[0].id).await.expect("revoked");
         assert_eq!(again.role(&identity), None);
+        assert_eq!(again.check_picture_pass(&pass), None, "nor do its pictures go on");
         assert!(again.check_key(key.expose(), None).is_err());
         assert!(Access::open(AccessSettings::default(), &store).app_keys().is_empty());
     }

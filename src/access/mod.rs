@@ -12,6 +12,7 @@ mod gate;
 mod limits;
 mod network;
 mod origin;
+mod passes;
 mod password;
 #[cfg(test)]
 mod tests;

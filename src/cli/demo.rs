@@ -170,9 +170,11 @@ async fn simulate_bambu(key: &str, speed: f64) -> anyhow::Result<Simulated> {
         at.ftps.port(),
         at.detect.port()
     );
-    if let Some(camera) = at.camera {
-        config.push_str(&format!("camera_port = {}\n", camera.port()));
-    }
+    let camera = match model.camera {
+        bambu::models::Camera::Jpeg => "camera_port",
+        bambu::models::Camera::Rtsp => "rtsp_port",
+    };
+    config.push_str(&format!("{camera} = {}\n", at.camera.port()));
     let control = at.control.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let sample = ("cube.gcode.3mf", sample::cube_3mf(model.code)?);
     Ok(Simulated {

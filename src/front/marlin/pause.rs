@@ -58,6 +58,8 @@ impl Dialogue {
         let underway = matches!(view.state.job.phase, JobPhase::Transferring | JobPhase::Starting);
         if self.host.stage == Stage::Starting || underway {
             self.notify("The job has not begun at the printer yet; it is paused as soon as it begins.", view);
+        }
+        if self.host.stage == Stage::Starting {
             self.host.pause_early = true;
             return;
         }
@@ -68,25 +70,18 @@ impl Dialogue {
         }
     }
 
-    /// The job that the host paused too early has come to where it can be paused: where the printer has it, or, after a
-    /// refusal there, where it prints.
+    /// The job that the host paused before it was there is there: the job room pauses it as soon as it can be.
     pub(super) fn pause_begun(&mut self, view: &View) {
-        let can = match view.state.job.phase {
-            JobPhase::Preparing => self.host.stage == Stage::Running,
-            JobPhase::Printing | JobPhase::Paused => true,
-            _ => false,
-        };
-        if can {
-            self.host.pause_early = false;
-            self.pause(view);
-        }
+        self.host.pause_early = false;
+        self.pause(view);
     }
 
     /// M24 of a job that the host sees paused.
     pub(super) fn resume(&mut self, view: &View) {
         self.host.stage = Stage::Running;
         self.host.pause_early = false;
-        if matches!(view.state.job.phase, JobPhase::Paused | JobPhase::Pausing) {
+        let waits = self.host.wanted == Some(Wanted::Pause);
+        if waits || matches!(view.state.job.phase, JobPhase::Paused | JobPhase::Pausing) {
             self.host.wanted = Some(Wanted::Resume);
             self.effects.push(Effect::Resume);
         }

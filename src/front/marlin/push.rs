@@ -224,13 +224,8 @@ impl Dialogue {
             Done::Sent(Ok(None)) => {}
             Done::Sent(Ok(Some(note))) => self.push(format!("echo:{}", super::notice::plain(&note))),
             Done::Sent(Err(error)) => self.notify(&error, view),
-            Done::Paused(Err(error))
-                if self.host.wanted == Some(Wanted::Pause) && view.state.job.phase == JobPhase::Preparing =>
-            {
-                self.host.wanted = None;
-                self.host.pause_early = true;
-                self.notify(&format!("The print is paused as soon as it can be. {error}"), view);
-            }
+            // The pause was taken back meanwhile: what counts is what came of the resume.
+            Done::Paused(_) if self.host.wanted == Some(Wanted::Resume) => {}
             Done::Paused(result) | Done::Resumed(result) => {
                 self.host.wanted = None;
                 if let Err(error) = result {

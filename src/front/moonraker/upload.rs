@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, Multipart};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -21,12 +21,14 @@ use super::methods::printer::start_job;
 use super::methods::roots;
 use super::rpc::{Caller, add_member};
 use crate::jobs::StartRequest;
-use crate::library::{Upload, Uploaded};
+use crate::library::{Upload, Uploaded, names};
 use crate::model::text::base_name;
 
 /// Text fields beside the file are short.
 const LARGEST_FIELD: usize = 8 << 10;
 const PIECE: usize = 256 << 10;
+/// Files of other roots are short too.
+const LARGEST_OTHER: u64 = 16 << 20;
 /// What stays readable in a path of a URL.
 pub const PATH: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -46,9 +48,10 @@ struct Form {
     file: Option<Received>,
 }
 
-/// The file part. Where its folder was not known yet, it waits in an unlinked file.
+/// The file part. What is no file for printing waits in an unlinked file until the root is known.
 enum Received {
-    Direct { upload: Box<Upload>, directory: String },
+    /// `directory` is `None` where the folder was not known yet.
+    Direct { upload: Box<Upload>, directory: Option<String> },
     Staged { file: tokio::fs::File, name: String },
 }
 
@@ -70,6 +73,8 @@ pub async fn receive(
     if length.is_some_and(|length: u64| length > limit.saturating_add(64 << 10)) {
         return Err(too_large(limit));
     }
+    let mut parts = parts;
+    quote_boundary(&mut parts.headers);
     let request = Request::from_parts(parts, body);
     let mut multipart = Multipart::from_request(request, &())
         .await
@@ -92,6 +97,24 @@ pub async fn receive(
         "config" => into_config(endpoint, form, file, caller).await,
         "logs" => Err(RpcError::bad_request("Invalid root request: logs")),
         other => Err(RpcError::bad_request(format!("Root {other} not available"))),
+    }
+}
+
+/// Puts the boundary into quotes. Qt's boundaries are base64 and may hold a `/`, which needs them (RFC 2045 5.1), and
+/// Cura's Moonraker plugin sends them without (fixtures/slicers).
+fn quote_boundary(headers: &mut HeaderMap) {
+    const KEY: &str = "boundary=";
+    let Some(text) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return };
+    let Some(at) = text.to_ascii_lowercase().find(KEY).map(|at| at + KEY.len()) else { return };
+    let (Some(before), Some(rest)) = (text.get(..at), text.get(at..)) else { return };
+    if rest.starts_with('"') {
+        return;
+    }
+    let (boundary, further) = rest.split_once(';').map_or((rest, None), |(first, rest)| (first, Some(rest)));
+    let further = further.map(|rest| format!(";{rest}")).unwrap_or_default();
+    let quoted = format!("{before}\"{}\"{further}", boundary.trim());
+    if let Ok(value) = HeaderValue::from_str(&quoted) {
+        headers.insert(header::CONTENT_TYPE, value);
     }
 }
 
@@ -140,13 +163,18 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
     if name.is_empty() {
         return Err(RpcError::bad_request("Multipart filename omitted"));
     }
-    let library = form.root.as_deref().is_none_or(|root| root == "gcodes");
-    if let (true, Some(directory)) = (library, form.path.clone()) {
-        let mut upload = endpoint.station.library.begin_upload(&directory, &name).await?;
+    // The root may come behind the file; what can be printed belongs into the library.
+    let printable = || names::content(&name) != names::Content::Other;
+    if form.root.as_deref().map_or_else(printable, |root| root == "gcodes") {
+        let library = &endpoint.station.library;
+        let mut upload = match &form.path {
+            Some(directory) => library.begin_upload(directory, &name).await?,
+            None => library.begin_upload_somewhere(&name).await?,
+        };
         while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
             upload.write(piece).await?;
         }
-        return Ok(Received::Direct { upload: Box::new(upload), directory });
+        return Ok(Received::Direct { upload: Box::new(upload), directory: form.path.clone() });
     }
     let folder = endpoint.station.library.root().to_owned();
     let staged = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await;
@@ -156,8 +184,8 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
     let mut size = 0u64;
     while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
         size += piece.len() as u64;
-        if size > endpoint.config.max_upload {
-            return Err(too_large(endpoint.config.max_upload));
+        if size > LARGEST_OTHER.min(endpoint.config.max_upload) {
+            return Err(too_large(LARGEST_OTHER.min(endpoint.config.max_upload)));
         }
         file.write_all(&piece).await.map_err(disk)?;
     }
@@ -174,7 +202,11 @@ async fn into_library(
 ) -> Result<Response<Body>, RpcError> {
     let directory = form.path.unwrap_or_default();
     let upload = match file {
-        Received::Direct { upload, directory: begun } if begun == directory => *upload,
+        Received::Direct { upload, directory: Some(begun) } if begun == directory => *upload,
+        Received::Direct { mut upload, directory: None } => {
+            upload.place_in(&directory).await?;
+            *upload
+        }
         Received::Direct { .. } => {
             return Err(RpcError::bad_request("The upload names two different paths."));
         }

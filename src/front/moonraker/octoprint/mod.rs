@@ -268,23 +268,22 @@ fn conflict(error: CommandError) -> RpcError {
 }
 
 async fn job_command(call: &Call, body: &Value) -> Result<(), RpcError> {
-    let printer = &call.endpoint.station.printer;
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-    let paused = matches!(printer.state().job.phase, JobPhase::Paused | JobPhase::Pausing);
-    let command = match (text("command"), text("action")) {
-        ("cancel", _) => return call.endpoint.station.jobs.cancel().await.map(drop).map_err(conflict),
-        ("pause", "resume") => Command::Resume,
-        ("pause", "toggle" | "") if paused => Command::Resume,
-        ("pause", "pause" | "toggle" | "") => {
-            return call.endpoint.station.jobs.pause().await.map(drop).map_err(conflict);
-        }
+    let jobs = &call.endpoint.station.jobs;
+    let phase = call.endpoint.station.printer.state().job.phase;
+    let paused = matches!(phase, JobPhase::Paused | JobPhase::Pausing) || jobs.pause_waits();
+    let outcome = match (text("command"), text("action")) {
+        ("cancel", _) => jobs.cancel().await,
+        ("pause", "resume") => jobs.resume().await,
+        ("pause", "toggle" | "") if paused => jobs.resume().await,
+        ("pause", "pause" | "toggle" | "") => jobs.pause().await,
         ("start", _) => return start_selected(call).await,
         ("restart", _) => {
             return Err(RpcError::new(409, "A print cannot be begun again; cancel it, then start the file."));
         }
         _ => return Err(RpcError::bad_request("command is invalid")),
     };
-    printer.send(command).await.map(drop).map_err(conflict)
+    outcome.map(drop).map_err(conflict)
 }
 
 async fn start_selected(call: &Call) -> Result<(), RpcError> {

@@ -4,6 +4,7 @@ use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
 use crate::front::moonraker::Endpoint;
+use crate::front::moonraker::cameras::{self, Asker};
 use crate::front::moonraker::error::RpcError;
 use crate::front::moonraker::rpc::Caller;
 use crate::front::moonraker::upload::PATH;
@@ -28,7 +29,15 @@ pub(super) fn login(endpoint: &Endpoint, caller: &Caller, session: bool) -> Valu
 
 pub(super) fn settings(endpoint: &Endpoint, caller: &Caller) -> Value {
     let camera = endpoint.station.printer.capabilities().camera != CameraKind::None;
-    let stream = if camera { format!("{}/webcam/?action=stream", caller.base_url) } else { String::new() };
+    let asker = Asker { base_url: &caller.base_url, user: caller.current_user() };
+    let pass = asker.user.as_ref().and_then(|user| endpoint.access.picture_pass(user));
+    let pass = pass.map_or_else(String::new, |pass| format!("&{pass}"));
+    let stream =
+        if camera { format!("{}/webcam/?action=stream{pass}", caller.base_url) } else { String::new() };
+    let shown = cameras::all(endpoint, &asker).unwrap_or_default().into_iter().find(|webcam| !webcam.removed);
+    let says = |field: &str, value: Value| {
+        shown.as_ref().is_some_and(|webcam| webcam.fields.get(field) == Some(&value))
+    };
     json!({
         "plugins": {"UltimakerFormatPackage": {
             "align_inline_thumbnail": false, "inline_thumbnail": false, "inline_thumbnail_align_value": "left",
@@ -36,7 +45,10 @@ pub(super) fn settings(endpoint: &Endpoint, caller: &Caller) -> Value {
             "scale_inline_thumbnail": false, "state_panel_thumbnail": true,
         }},
         "feature": {"sdSupport": false, "temperatureGraph": false},
-        "webcam": {"flipH": false, "flipV": false, "rotate90": false, "streamUrl": stream, "webcamEnabled": camera},
+        "webcam": {
+            "flipH": says("flip_horizontal", true.into()), "flipV": says("flip_vertical", true.into()),
+            "rotate90": says("rotation", 90.into()), "streamUrl": stream, "webcamEnabled": camera,
+        },
     })
 }
 
