@@ -157,7 +157,7 @@ impl Inner {
         let system = &state.device.filament;
         let can_map = self.printer.capabilities().filament.map;
         // Without a mapping of its own a start takes the one that was chosen for the next print.
-        let next = self.filament.choices().mapping().filter(|_| can_map);
+        let next = self.filament.choices().mapping(system).filter(|_| can_map);
         let chosen = request.mapping.as_deref().or(next.as_deref());
         let unknown = file.local.is_none() && file.metadata.plates.is_empty();
         if !unknown || !can_map {

@@ -18,6 +18,7 @@ mod core;
 mod delta;
 mod detect;
 pub mod faults;
+pub mod feed;
 mod ftps;
 mod gcode;
 mod job;
