@@ -212,7 +212,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--printers", default="p1s,h2d,cc1,cc2")
-    given = parser.parse_args()
+    # Words for the other suites (`-k`) come along when everything is run.
+    given, _others = parser.parse_known_args()
     major = int(os.environ.get("OCTOPRINT_MAJOR", "1"))
     names = given.printers.split(",")
     print(f"seed {given.seed}")

@@ -171,7 +171,7 @@ def test_gateway_restart(how):
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_gateway_restart_during_a_print(printer_name, how):
     """The print goes on without the gateway; an OctoPrint that stayed open finds it again, and can pause it."""
-    with Household([printer_name], 8, f"printing-{how}{MAJOR}") as own:
+    with Household([printer_name], 3, f"printing-{how}{MAJOR}") as own:
         printer = own.printers[0]
         with OctoPrint(f"printing-{how}{MAJOR}", printer.pty, major=MAJOR) as server:
             server.connect_and_wait(printer.pty)

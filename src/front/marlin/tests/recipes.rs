@@ -226,6 +226,19 @@ fn a_fault_with_actions_is_a_dialog_whose_buttons_act() {
     assert_eq!(rig.effects(), [], "one answer to one question");
 }
 
+/// A Centauri Carbon 2 tells the fault first, and then that it paused.
+#[test]
+fn a_remedy_that_comes_after_its_fault_opens_the_dialog_then() {
+    let mut rig = Rig::printing();
+    let told = rig.printer(|state| state.device.faults.push(Fault { actions: Vec::new(), ..runout() }));
+    assert!(!told.iter().any(|line| line.contains("prompt")), "{told:?}");
+    let told = rig.printer(|state| state.device.faults = vec![runout()]);
+    assert_eq!(told.len(), 4, "the dialog, without a second notification: {told:?}");
+    assert!(rig.printer(|state| state.device.bed.actual = Some(31.0)).is_empty(), "once");
+    let told = rig.printer(|state| state.device.faults = vec![Fault { actions: Vec::new(), ..runout() }]);
+    assert_eq!(told, ["// action:prompt_end"], "it goes on: there is nothing to ask any more");
+}
+
 #[test]
 fn a_fault_that_goes_away_closes_its_dialog() {
     let mut rig = Rig::connected();
