@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness import process
 from harness.demo import Demo, Printer, binary
-from harness.gateway import SimulatedPrinter
 from harness.moonraker import Moonraker, http
+from harness.single import SimulatedPrinter
 from harness.waiting import wait_for
 
 
