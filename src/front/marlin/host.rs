@@ -43,6 +43,8 @@ pub struct Host {
     /// M25 came; until then it may still turn out to be a cancel.
     pub pause_decided: Option<Duration>,
     pub wanted: Option<Wanted>,
+    /// Until then a pause must be seen at a printer that prints; later the host is told the truth.
+    pub pause_due: Option<Duration>,
     /// The host sees its job paused, but nobody else sees the job yet: the pause is passed on when it is there.
     pub pause_early: bool,
     /// The newest job before its own start.
@@ -80,6 +82,7 @@ impl Host {
         self.wanted = None;
         self.pause_early = false;
         self.settles = None;
+        self.pause_due = None;
     }
 
     pub fn end(&mut self) {
@@ -90,6 +93,7 @@ impl Host {
         self.wanted = None;
         self.pause_early = false;
         self.settles = None;
+        self.pause_due = None;
     }
 
     /// True while the host may not yet be told more of the job that it begins to show.
@@ -135,10 +139,16 @@ impl Host {
 
     /// When time decides something; `busy`: while nothing can be told, a refused start waits.
     pub fn deadline(&self, busy: bool) -> Option<Duration> {
-        [self.pause_decided, self.refused_at.filter(|_| !busy), self.quiet_until, self.settles]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.pause_decided,
+            self.refused_at.filter(|_| !busy),
+            self.quiet_until,
+            self.settles,
+            self.pause_due,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 

@@ -6,10 +6,12 @@ use super::dialogue::{Dialogue, Effect, Reply, View};
 use super::host::{Stage, Wanted};
 use super::push::BURST;
 use crate::config::SerialStop;
-use crate::model::{Command, JobPhase};
+use crate::model::{Command, DeviceStage, JobPhase};
 
 /// A cancel's `M26 S0` comes within a few ms (octoprint.md 6.3).
 const DECIDE: Duration = Duration::from_millis(300);
+/// A printer that prints shows a pause within this time; longer than any command of it may take.
+const PAUSES: Duration = Duration::from_secs(40);
 /// M112 comes twice; once is enough.
 const STOP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -66,6 +68,7 @@ impl Dialogue {
         self.host.stage = Stage::Paused;
         if view.state.job.phase != JobPhase::Paused {
             self.host.wanted = Some(Wanted::Pause);
+            self.host.pause_due = Some(view.now + PAUSES);
             self.effects.push(Effect::Pause);
         }
     }
@@ -74,6 +77,23 @@ impl Dialogue {
     pub(super) fn pause_begun(&mut self, view: &View) {
         self.host.pause_early = false;
         self.pause(view);
+    }
+
+    /// The host shows a pause that the printer has not made, and nobody says why: it must not believe in it for good. A
+    /// printer that still prepares has all the time it needs.
+    pub(super) fn pause_overdue(&mut self, view: &View) {
+        if self.host.pause_due.is_none_or(|due| view.now < due) {
+            return;
+        }
+        let waits = self.host.wanted == Some(Wanted::Pause);
+        self.host.pause_due = waits.then_some(view.now + PAUSES);
+        if waits && view.state.device.job.stage == DeviceStage::Printing && view.state.online() {
+            self.host.wanted = None;
+            self.host.pause_due = None;
+            self.host.stage = Stage::Running;
+            self.notify("The printer has not paused; it goes on printing. Press pause again.", view);
+            self.push("// action:resumed".to_owned());
+        }
     }
 
     /// M24 of a job that the host sees paused.

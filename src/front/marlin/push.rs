@@ -30,6 +30,7 @@ impl Dialogue {
         if !self.host.settling(view.now) {
             self.host.settles = None;
         }
+        self.pause_overdue(view);
         if !self.can_tell() {
             return;
         }

@@ -113,6 +113,22 @@ fn an_early_pause_that_is_refused_for_good_is_told() {
 }
 
 #[test]
+fn a_pause_that_the_printer_never_makes_is_not_believed_for_good() {
+    let mut rig = Rig::printing();
+    rig.printer(|state| state.device.job.stage = DeviceStage::Printing);
+    rig.send("M25");
+    rig.wait(300);
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    assert!(rig.wait(39_000).is_empty());
+    let told = rig.wait(2000);
+    assert!(told[0].contains("has not paused"), "{told:?}");
+    assert_eq!(told[1..], ["// action:resumed"]);
+    let mut late = paused_early();
+    late.phase(JobPhase::Preparing);
+    assert!(late.wait(300_000).is_empty(), "a printer that prepares may take its time");
+}
+
+#[test]
 fn a_pause_before_the_job_has_begun_is_taken_back_by_m24() {
     let mut rig = paused_early();
     assert_eq!(rig.send("M24"), ["ok"]);
