@@ -62,6 +62,7 @@ pub fn caps() -> Capabilities {
         files: FileCaps {
             list: true,
             download: true,
+            arrange: true,
             delete: true,
             archives: true,
             gcode: true,

@@ -52,7 +52,8 @@ impl Library {
         let listed = self.any_listed(from)?;
         self.refuse_printing(from, &listed)?;
         let into = self.any_listed(to).is_ok_and(|there| there.entry.kind == EntryKind::Directory);
-        let to = if into || to == names::PRINTER { names::join(to, names::split(from).1) } else { to.to_owned() };
+        let to =
+            if into || to == names::PRINTER { names::join(to, names::split(from).1) } else { to.to_owned() };
         let stored = renamed(&listed, &self.free_remote(&to)?)?;
         let old = listed.stored.clone();
         self.at_printer("move the file", |files| files.rename(old.clone(), stored.clone())).await?;
@@ -96,7 +97,9 @@ impl Library {
         operation: impl FnOnce(&dyn crate::printer::PrinterFiles) -> BoxFuture<'_, Result<(), FileError>>,
     ) -> Result<(), LibraryError> {
         if !self.files_caps().arrange {
-            return Err(LibraryError::Failed("This printer does not arrange its files by command.".to_owned()));
+            return Err(LibraryError::Failed(
+                "This printer does not arrange its files by command.".to_owned(),
+            ));
         }
         let files = self.inner.printer.files().clone();
         let late = |_late| LibraryError::Failed(format!("The printer did not {what} in time."));

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::field::{at, bit, bits32, hex, list, small};
 use crate::model::{
-    AirMode, Calibration, CameraKind, Capabilities, Celsius, ControlCaps, Evidence, FanId, FilamentCaps, FileCaps,
-    HeaterCaps, LightId, Millimeters, MotionCaps, PrintOption, SpeedLevel,
+    AirMode, Calibration, CameraKind, Capabilities, Celsius, ControlCaps, Evidence, FanId, FilamentCaps,
+    FileCaps, HeaterCaps, LightId, Millimeters, MotionCaps, PrintOption, SpeedLevel,
 };
 
 pub(super) use table::{GENERIC, ROWS};
@@ -262,7 +262,10 @@ fn file_caps() -> FileCaps {
 
 /// The ways of leading the air that the printer lists.
 fn air_modes(tree: &Value) -> BTreeSet<AirMode> {
-    list(at(tree, "/device/airduct/modeList")).iter().filter_map(|mode| air_mode(at(mode, "/modeId"))).collect()
+    list(at(tree, "/device/airduct/modeList"))
+        .iter()
+        .filter_map(|mode| air_mode(at(mode, "/modeId")))
+        .collect()
 }
 
 /// `modeCur` and `modeId` of the air duct (bambu.md 3.8).

@@ -276,7 +276,11 @@ fn flow_profile(slot: SlotId, line: &Line, context: Context<'_>) -> Intent {
     let profile = match wanted.parse::<u32>() {
         Ok(number) => Some(number),
         Err(_) if wanted.eq_ignore_ascii_case("default") => None,
-        Err(_) => return Intent::Refuse("PROFILE is the printer's number of a flow calibration, or DEFAULT.".into()),
+        Err(_) => {
+            return Intent::Refuse(
+                "PROFILE is the printer's number of a flow calibration, or DEFAULT.".into(),
+            );
+        }
     };
     able(
         context.caps.filament.flow_profile,
@@ -302,7 +306,9 @@ fn air_mode(line: &Line, context: Context<'_>) -> Intent {
 fn set_nozzle(line: &Line, context: Context<'_>) -> Intent {
     let tool = line.param_value("TOOL").unwrap_or(0.0) as usize;
     let (Some(diameter), Some(material)) = (line.param_value("DIAMETER"), line.param("MATERIAL")) else {
-        return Intent::Refuse("SET_NOZZLE needs DIAMETER= (mm) and MATERIAL=, e.g. hardened_steel.".to_owned());
+        return Intent::Refuse(
+            "SET_NOZZLE needs DIAMETER= (mm) and MATERIAL=, e.g. hardened_steel.".to_owned(),
+        );
     };
     let material = material.to_owned();
     able(

@@ -42,8 +42,14 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(caps.filament.unload, "UNLOAD_FILAMENT", "Unload the filament", true);
     add(caps.filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", true);
     add(caps.filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", true);
-    add(caps.filament.recover, "FILAMENT_DONE", "Say that the filament was pushed in or pulled out by hand", true);
-    let edit = "Say what a slot holds: SLOT= MATERIAL= [COLOR=RRGGBB NOZZLE_MIN= NOZZLE_MAX= PROFILE=], or CLEAR=1";
+    add(
+        caps.filament.recover,
+        "FILAMENT_DONE",
+        "Say that the filament was pushed in or pulled out by hand",
+        true,
+    );
+    let edit =
+        "Say what a slot holds: SLOT= MATERIAL= [COLOR=RRGGBB NOZZLE_MIN= NOZZLE_MAX= PROFILE=], or CLEAR=1";
     add(caps.filament.edit, "EDIT_SLOT", edit, true);
     let flow = "Use a stored flow calibration: SLOT= PROFILE= its number or DEFAULT";
     add(caps.filament.flow_profile, "FLOW_PROFILE", flow, true);

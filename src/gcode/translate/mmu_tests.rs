@@ -38,6 +38,7 @@ fn able() -> Capabilities {
         map: true,
         auto_refill: true,
         recover: true,
+        flow_profile: true,
     };
     Capabilities { nozzles: vec![HeaterCaps { max: Some(300.0) }], filament, ..Capabilities::default() }
 }

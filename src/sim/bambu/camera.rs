@@ -45,7 +45,8 @@ pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()>
     loop {
         let lit =
             lock(&core.printer).lights.iter().any(|(node, mode)| node == "chamber_light" && mode == "on");
-        let picture = tokio::task::spawn_blocking(move || shown(lit, frame)).await.map_err(io::Error::other)?;
+        let picture =
+            tokio::task::spawn_blocking(move || shown(lit, frame)).await.map_err(io::Error::other)?;
         let Some(picture) = picture else { return Ok(()) };
         let mut head = Vec::with_capacity(16);
         for word in [picture.len() as u32, 0, 1, 0] {
