@@ -253,6 +253,23 @@ impl PrinterFiles for Fake {
         })
     }
 
+    fn rename(&self, from: String, to: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async move {
+            let mut machine = self.machine();
+            let size = machine.files.remove(&from).ok_or_else(|| FileError::NotFound("gone".into()))?;
+            machine.files.insert(to, size);
+            Ok(())
+        })
+    }
+
+    fn make_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
         Box::pin(async move {
             let mut machine = self.machine();
