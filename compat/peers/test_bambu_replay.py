@@ -76,7 +76,7 @@ def test_commands_arrive_as_documented(bench):
 
 def test_a_job_is_sent_started_and_followed(bench):
     printer, gateway = bench
-    content = archive(printer.code, material(printer.report))
+    content = archive(code=printer.code, plates={1: {1: (material(printer.report), "#FFFFFF")}}, layers=5)
     gateway.upload("peer.gcode.3mf", content)
     with gateway.moonraker() as client:
         client.call("printer.print.start", {"filename": "peer.gcode"}, seconds=60)

@@ -54,6 +54,8 @@ pub struct FilamentCaps {
     pub auto_refill: bool,
     /// A stuck change can be retried or given up.
     pub recover: bool,
+    /// Units that can dry take commands for it; without it they dry from the printer's own screen only.
+    pub dry: bool,
     /// A stored flow calibration can be chosen for a slot.
     pub flow_profile: bool,
 }
@@ -107,6 +109,8 @@ pub struct Capabilities {
     pub vendor: String,
     /// "P1S".
     pub model: String,
+    /// What slicers call this model: their code of it first ("C12"), then further codes and names.
+    pub slicer_names: Vec<String>,
     pub evidence: Evidence,
     /// X, Y, Z travel.
     pub volume_mm: [Millimeters; 3],

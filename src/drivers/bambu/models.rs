@@ -189,6 +189,7 @@ impl ModelRow {
                 map: true,
                 auto_refill: true,
                 recover: true,
+                dry: self.remote_drying,
                 flow_profile: true,
             },
             files: file_caps(),
@@ -211,6 +212,7 @@ impl ModelRow {
         Capabilities {
             vendor: "Bambu Lab".to_owned(),
             model: self.name.to_owned(),
+            slicer_names: self.codes.iter().chain(self.products).map(|name| (*name).to_owned()).collect(),
             evidence: self.evidence,
             volume_mm: self.volume_mm,
             bed_slinger: self.bed_slinger,
