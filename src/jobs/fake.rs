@@ -67,7 +67,6 @@ pub fn caps() -> Capabilities {
             archives: true,
             gcode: true,
             remove_after_job: true,
-            arrange: false,
         },
         filament: FilamentCaps { map: true, ..FilamentCaps::default() },
         ..Capabilities::default()
