@@ -9,6 +9,7 @@ and the states of a job. Needs root, as vsftpd does.
 import copy
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -32,8 +33,9 @@ def fixture(name):
 class ReplayPrinter:
     """`suffix` names the captured report and module list; `acks` the shape of acknowledgements."""
 
-    def __init__(self, serial, suffix, versions=None, acks="whole", overrides=None):
+    def __init__(self, serial, suffix, versions=None, acks="whole", overrides=None, name=None):
         self.serial = serial
+        self.name = name or serial
         self.acks = acks
         self.report = fixture(f"report-pushall-{suffix}")["print"]
         self.report.update(overrides or {})
@@ -74,7 +76,7 @@ class ReplayPrinter:
     def _certificate(self):
         self.certificate, self.key = self.folder / "cert.pem", self.folder / "key.pem"
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={self.serial}",
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={self.name}",
              "-keyout", self.key, "-out", self.certificate],
             check=True, capture_output=True, timeout=60,
         )
@@ -152,7 +154,17 @@ class ReplayPrinter:
         else:
             self._acknowledge(category, body)
 
+    def announce(self):
+        """What a printer says every ten seconds, to this machine only: every listener of port 2021 hears it."""
+        captured = fixture("ssdp-notify-p1s-01.10")["datagram"]
+        notify = captured.replace("01P00A000000001", self.serial).replace("192.168.1.50", "127.0.0.1")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sender.sendto(notify.encode(), ("127.255.255.255", 2021))
+
     def _acknowledge(self, category, body):
+        if self.acks == "none":
+            return
         if self.acks == "verify-failed":
             # fixture ack-gcode_line-verify-failed: the request, and why it was refused.
             refusal = fixture("ack-gcode_line-verify-failed")["print"]

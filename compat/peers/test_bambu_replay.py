@@ -141,3 +141,51 @@ def test_a_wrong_code_is_said():
         assert printer.config()["access_code"] == CODE
         with Gateway("replay-code", printer.config(access_code="87654321")) as gateway:
             wait_for(lambda: "access code" in str(gateway.info()), "the reason", 30)
+
+
+def test_a_printer_that_moved_is_followed_by_its_serial_number():
+    with ReplayPrinter("01S00A000000081", "p1p-01.08.02.00-finish-noams", overrides=IDLE) as printer:
+        # Nothing listens at the configured address.
+        with Gateway("replay-moved", printer.config(host="127.0.0.2")) as gateway:
+            wait_for(lambda: "127.0.0.2" in str(gateway.info()), "the printer is away", 30)
+
+            def announced():
+                printer.announce()
+                return gateway.info()["result"]["state"] == "ready"
+
+            wait_for(announced, "it is followed to 127.0.0.1", 60, every=1)
+
+
+def test_an_unknown_model_is_shown_and_never_commanded():
+    with ReplayPrinter("99Z00A000000082", "p1p-01.08.02.00-finish-noams", overrides=IDLE) as printer:
+        for module in printer.versions["module"]:
+            module.pop("product_name", None)
+            module.update({key: "XX99" for key in ("project_name", "hw_ver") if key in module})
+        with Gateway("replay-unknown", printer.config()) as gateway:
+            gateway.wait_ready()
+            with gateway.moonraker() as client:
+                assert client.query("heater_bed")["heater_bed"]["temperature"] > 0
+                with pytest.raises(RpcError, match="does not know this model"):
+                    client.gcode("M140 S50")
+            assert {kind for kind, _ in printer.requests} == {"pushing", "info"}
+
+
+def test_a_certificate_that_names_nobody_is_taken():
+    with ReplayPrinter("01S00A000000083", "p1p-01.08.02.00-finish-noams", overrides=IDLE, name="Print Bridge") as printer:
+        with Gateway("replay-bridge", printer.config()) as gateway:
+            gateway.wait_ready()
+    with ReplayPrinter("01S00A000000084", "p1p-01.08.02.00-finish-noams", name="01S00A000000085") as printer:
+        with Gateway("replay-other", printer.config()) as gateway:
+            wait_for(lambda: "another serial" in str(gateway.info()) or "serial number" in str(gateway.info()),
+                     "another printer is told apart", 30)
+
+
+def test_a_bridge_without_acknowledgements_works_by_its_reports():
+    with ReplayPrinter("01S00A000000086", "p1p-01.08.02.00-finish-noams", acks="none", overrides=IDLE) as printer:
+        with Gateway("replay-mute", printer.config()) as gateway:
+            gateway.wait_ready()
+            with gateway.moonraker() as client:
+                heating = client.send_later("printer.gcode.script", {"script": "M140 S50"})
+                printer.wait_asked("gcode_line")
+                printer.delta(bed_target_temper=50)
+                assert client.answer(heating, 9)["result"] == "ok", "the report shows it before any deadline"

@@ -229,7 +229,7 @@ fn identity<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig, found
 /// Login, first report, permission, files, camera: by the driver itself.
 async fn link<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig) {
     steps.begin();
-    let parts = match app::driver(config, &Store::in_memory(), None) {
+    let parts = match app::driver(config, &Store::in_memory(), app::Outside::default()) {
         Ok(parts) => parts,
         Err(error) => return steps.end("setup", Verdict::Bad, error),
     };

@@ -180,6 +180,25 @@ impl Command {
         matches!(self, Command::EmergencyStop | Command::Cancel | Command::Pause)
     }
 
+    /// A setting that takes effect at once and moves nothing; it does not wait behind what moves.
+    pub fn setting(&self) -> bool {
+        matches!(
+            self,
+            Command::SetNozzle { .. }
+                | Command::SetBed { .. }
+                | Command::SetChamber { .. }
+                | Command::SetFan { .. }
+                | Command::SetLight { .. }
+                | Command::SetAirMode(_)
+                | Command::SetSpeed { .. }
+                | Command::SetOption { .. }
+                | Command::SetAutoRefill(_)
+                | Command::SkipObjects(_)
+                | Command::ClearFault { .. }
+                | Command::Refresh
+        )
+    }
+
     /// For logs and refusals: "pause", "set bed temperature".
     pub fn name(&self) -> &'static str {
         match self {

@@ -124,7 +124,11 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
         Command::SkipObjects(_) if !phase.active() => {
             Err(CommandError::Invalid("Nothing is printing.".into()))
         }
-        Command::Home(_) | Command::Jog { .. } | Command::MotorsOff | Command::Calibrate(_)
+        Command::Home(_)
+        | Command::Jog { .. }
+        | Command::MotorsOff
+        | Command::Calibrate(_)
+        | Command::SelectTool(_)
             if state.printing() =>
         {
             busy("Nothing moves by command while a job is under way.")

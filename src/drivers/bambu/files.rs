@@ -18,8 +18,10 @@ use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
 
 /// How long an operation waits for the one before it.
 const TURN: Duration = Duration::from_secs(30);
-/// Folders that hold what users print or fetch (bambu.md 5.4); each is listed one level deep.
-const FOLDERS: [&str; 4] = ["cache", "model", "timelapse", "ipcam"];
+/// Folders that hold nothing that users print or fetch (bambu.md 5.4); all others are listed one level deep.
+const SKIPPED: [&str; 4] = ["image", "logger", "recorder", "System Volume Information"];
+/// Folders that are listed at most: each costs a transfer.
+const MAX_FOLDERS: usize = 16;
 /// Largest file fetched, in bytes.
 const MAX_DOWNLOAD: u64 = 4 << 30;
 /// Longest name of an uploaded job file.
@@ -159,8 +161,9 @@ async fn list_all(session: &mut FtpsSession) -> Result<Vec<RemoteFile>, FtpsErro
     let now = unix_now() as i64;
     let root = session.list("/", now).await?;
     let mut files = Vec::new();
-    let folders: Vec<String> =
-        root.iter().filter(|e| e.dir && FOLDERS.contains(&e.name.as_str())).map(|e| e.name.clone()).collect();
+    let shown = |name: &str| !SKIPPED.contains(&name) && !name.starts_with('.');
+    let folders = root.iter().filter(|entry| entry.dir && shown(&entry.name));
+    let folders: Vec<String> = folders.take(MAX_FOLDERS).map(|entry| entry.name.clone()).collect();
     files.extend(root.into_iter().map(|entry| remote("", entry)));
     for folder in folders {
         match session.list(&absolute(&folder), now).await {

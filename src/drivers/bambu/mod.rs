@@ -205,5 +205,4 @@ pub fn parts(config: BambuConfig) -> DriverParts {
 }
 
 #[cfg(test)]
-#[path = "link_tests.rs"]
 mod link_tests;

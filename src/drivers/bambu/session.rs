@@ -52,6 +52,10 @@ pub(super) struct Memory {
     digestion: Option<Digestion>,
     /// A file whose start was sent and never showed.
     not_landed: Option<String>,
+    /// A command of ours was answered at some time.
+    acknowledged: bool,
+    /// A link was given up because nothing was answered on it.
+    taken_as_deaf: bool,
     /// Step numbers never came back: G-code is confirmed by acknowledgement only.
     markers_fail: bool,
 }
@@ -68,8 +72,16 @@ impl Memory {
             sequence: rand::rng().random_range(100_000..1_000_000_000),
             digestion: None,
             not_landed: None,
+            acknowledged: false,
+            taken_as_deaf: false,
             markers_fail: false,
         }
+    }
+
+    /// A new link did not help and no command was ever answered: bridges and emulated printers are like that, and a
+    /// new link each time would only take the reports away too.
+    pub fn never_acknowledges(&self) -> bool {
+        self.taken_as_deaf && !self.acknowledged
     }
 
     /// What the identity probe told.
@@ -305,7 +317,7 @@ impl<'a> Session<'a> {
             Effect::Nothing if foreign => self.reject_all(),
             Effect::Nothing => {}
             Effect::Refused(pending, error) => {
-                self.unanswered = 0;
+                self.answered();
                 if pending.starts_job {
                     self.memory.digestion = None;
                 }
@@ -315,7 +327,7 @@ impl<'a> Session<'a> {
                 }
             }
             Effect::Done(pending) => {
-                self.unanswered = 0;
+                self.answered();
                 // `ledctrl` passes the gate, so only `print` commands prove the permission (bambu.md 4.8).
                 if ack.success == Some(true) && ack.category == "print" {
                     self.set_control(Control::Allowed, false);
@@ -323,6 +335,11 @@ impl<'a> Session<'a> {
                 self.settle_or_confirm(pending);
             }
         }
+    }
+
+    fn answered(&mut self) {
+        self.unanswered = 0;
+        self.memory.acknowledged = true;
     }
 
     fn settle_or_confirm(&mut self, pending: Box<Pending>) {

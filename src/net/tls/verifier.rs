@@ -84,7 +84,7 @@ impl PinVerifier {
         if let Some(expected) = &self.expected_name
             && *expected != leaf.common_name
         {
-            if names_a_printer(&leaf.common_name, expected.len()) {
+            if names_a_printer(&leaf.common_name) {
                 return Err(TlsFault::WrongName { expected: expected.clone(), found: leaf.common_name });
             }
             // A bridge or an emulated printer: its certificate claims to be nobody's. Anybody can write a serial
@@ -139,10 +139,12 @@ impl PinVerifier {
     }
 }
 
-/// Whether this common name is a serial number, and so that of another printer than the expected one: as long as
-/// that, of digits and capital letters (bambu.md 1.3).
-fn names_a_printer(name: &str, length: usize) -> bool {
-    name.len() == length && name.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+/// Length of the serial number of a Bambu printer (bambu.md 1.3).
+const SERIAL_LENGTH: usize = 15;
+
+/// Whether this common name is a serial number, and so that of another printer than the expected one.
+fn names_a_printer(name: &str) -> bool {
+    name.len() == SERIAL_LENGTH && name.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
 }
 
 impl ServerCertVerifier for PinVerifier {
