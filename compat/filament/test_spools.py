@@ -44,7 +44,10 @@ def assign(gateway, gate, spool):
 
 
 def start(gateway):
+    begun = lambda: gateway.truth()["counters"]["jobs_started"]  # noqa: E731
+    before = begun()
     gateway.client.call("printer.print.start", {"filename": "job.gcode"}, 60)
+    gateway.until("the job began", lambda: begun() > before)
     gateway.until_state("printing")
 
 

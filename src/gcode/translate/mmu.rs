@@ -177,10 +177,9 @@ fn gate_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
         Err(reason) if !words.is_empty() => words.push(FilamentWord::Tell(reason)),
         edited => words.extend(edited?),
     }
-    if words.is_empty() {
-        return Ok(note(
-            "The printer keeps neither availability nor single temperature nor speed of a slot.",
-        ));
+    let unkept = ["AVAILABLE", "TEMP", "SPEED"].iter().any(|name| line.param(name).is_some());
+    if words.is_empty() && unkept {
+        return Ok(note("The printer keeps neither availability nor single temperature nor speed of a slot."));
     }
     Ok(Intent::Filament(words))
 }
