@@ -105,6 +105,8 @@ pub struct Capabilities {
     pub vendor: String,
     /// "P1S".
     pub model: String,
+    /// What slicers call this model: their code of it first ("C12"), then further codes and names.
+    pub slicer_names: Vec<String>,
     pub evidence: Evidence,
     /// X, Y, Z travel.
     pub volume_mm: [Millimeters; 3],

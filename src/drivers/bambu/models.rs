@@ -210,6 +210,7 @@ impl ModelRow {
         Capabilities {
             vendor: "Bambu Lab".to_owned(),
             model: self.name.to_owned(),
+            slicer_names: self.codes.iter().chain(self.products).map(|name| (*name).to_owned()).collect(),
             evidence: self.evidence,
             volume_mm: self.volume_mm,
             bed_slinger: self.bed_slinger,

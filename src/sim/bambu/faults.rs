@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::core::{Core, lock};
 use super::feed::SpoolIn;
 use super::printer::{Hms, stage};
+use crate::sim::camera_faults::CameraFault;
 
 /// One fault. In JSON: `{"fault":"power_cut","seconds":3}`; every field has the default named here.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -35,6 +36,10 @@ pub enum Fault {
     /// Publishes exactly this text on the report topic.
     Publish {
         text: String,
+    },
+    /// So many small reports as fast as they are taken, each with another temperature.
+    Flood {
+        messages: u64,
     },
     /// Every login is refused, as while the printer restarts its services.
     RefuseLogin {
@@ -126,6 +131,10 @@ pub enum Fault {
     ClearHms,
     /// Another key and certificate from the next handshake on.
     CertificateChange,
+    /// What the camera does from now on; `closed` also switches the RTSP address of the reports off.
+    Camera {
+        how: CameraFault,
+    },
 }
 
 fn yes() -> bool {
@@ -146,6 +155,7 @@ pub(super) struct Switches {
     pub bytes_per_second: u64,
     /// Which certificate is shown.
     pub generation: usize,
+    pub camera: CameraFault,
 }
 
 /// Handle that applies faults.
@@ -166,9 +176,16 @@ impl Faults {
                 core.publish_bytes(Bytes::from_static(b"{\"print\":{\"nozzle_temper\":\xff\xfe,,"))
             }
             Fault::Publish { text } => core.publish_bytes(Bytes::from(text)),
+            Fault::Flood { messages } => drop(tokio::spawn(core.clone().flood(messages))),
             Fault::Oversized { bytes } => {
                 let filler = "x".repeat(bytes.min(64 << 20));
                 core.publish(&serde_json::json!({"print": {"command": "push_status", "filler": filler}}));
+            }
+            Fault::Camera { how } => {
+                lock(&core.switches).camera = how;
+                lock(&core.printer).show_rtsp(how != CameraFault::Closed);
+                // What is connected notices too.
+                core.camera_changed.notify_waiters();
             }
             Fault::Zombie { on } => lock(&core.switches).zombie = on,
             Fault::Dead { on } => lock(&core.switches).dead = on,
@@ -216,6 +233,15 @@ impl Faults {
             Fault::Runout => p.runout(),
             Fault::AutoRefill { on } => p.set_auto_refill(on),
             _ => {}
+        }
+    }
+}
+
+impl super::printer::Printer {
+    /// LAN live view on or off, in the reports of models that tell it.
+    pub(super) fn show_rtsp(&mut self, on: bool) {
+        if let Some(url) = self.ipcam.get_mut("rtsp_url") {
+            *url = if on { "rtsps://192.168.1.50:322/streaming/live/1" } else { "disable" }.into();
         }
     }
 }

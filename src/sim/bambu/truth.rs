@@ -46,6 +46,8 @@ pub struct Counters {
     /// Logins refused by any service.
     pub failed_logins: u64,
     pub uploads: u64,
+    /// Reports of a [`super::faults::Fault::Flood`] that are on their way.
+    pub flooded: u64,
     pub downloads: u64,
     /// FTPS data connections refused for not resuming the TLS session.
     pub unresumed_data: u64,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::canvas::Tray;
 use super::machine::after;
+use crate::sim::camera_faults::CameraFault;
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -28,6 +29,16 @@ pub enum Fault {
     },
     /// A status message that is no JSON, on `api_status`.
     Garbage,
+    /// Exactly this text on `api_status`, so many times.
+    Publish {
+        text: String,
+        #[serde(default = "once")]
+        times: u32,
+    },
+    /// A message of about this many bytes on `api_status`.
+    Oversized {
+        bytes: usize,
+    },
     /// Bytes that are no MQTT, to every session.
     GarbageBytes,
     /// New TCP connections to the broker are closed at once.
@@ -90,6 +101,10 @@ pub enum Fault {
     CameraStall {
         seconds: f64,
     },
+    /// What the camera does from now on.
+    Camera {
+        how: CameraFault,
+    },
 }
 
 /// Faults that last.
@@ -97,6 +112,7 @@ pub enum Fault {
 pub struct Active {
     pub silent_until: Option<Instant>,
     pub stalled_until: Option<Instant>,
+    pub camera: CameraFault,
     pub refuse: bool,
     pub refuse_registration: bool,
     pub refuse_upload: bool,
@@ -136,8 +152,15 @@ impl Faults {
         match fault {
             Fault::Drop => shared.broker.drop_all(),
             Fault::Garbage => {
-                let topic = format!("elegoo/{}/api_status", shared.options.serial);
-                shared.broker.publish(&topic, b"\xff{\"id\":1,\"method\":60");
+                shared.broker.publish(&status_topic(shared), b"\xff{\"id\":1,\"method\":60");
+            }
+            Fault::Publish { text, times } => {
+                (0..times).for_each(|_| shared.broker.publish(&status_topic(shared), text.as_bytes()));
+            }
+            Fault::Oversized { bytes } => {
+                let filler = "1,".repeat(bytes.min(64 << 20) / 2);
+                let text = format!("{{\"id\":1,\"method\":6000,\"result\":[{filler}1]}}");
+                shared.broker.publish(&status_topic(shared), text.as_bytes());
             }
             Fault::GarbageBytes => shared.broker.inject(NOT_MQTT),
             Fault::PowerCut => shared.power_off(),
@@ -174,6 +197,14 @@ impl Faults {
     }
 }
 
+fn once() -> u32 {
+    1
+}
+
+fn status_topic(shared: &Shared) -> String {
+    format!("elegoo/{}/api_status", shared.options.serial)
+}
+
 fn printing(done: bool) -> Result<(), String> {
     if done { Ok(()) } else { Err("nothing is being printed".to_owned()) }
 }
@@ -181,6 +212,7 @@ fn printing(done: bool) -> Result<(), String> {
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
         Fault::Silence { seconds } => active.silent_until = Some(after(seconds)),
+        Fault::Camera { how } => active.camera = how,
         Fault::CameraStall { seconds } => active.stalled_until = Some(after(seconds)),
         Fault::Refuse { on } => active.refuse = on,
         Fault::RefuseRegistration { on } => active.refuse_registration = on,

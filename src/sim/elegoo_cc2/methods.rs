@@ -251,6 +251,7 @@ fn lifecycle(shared: &Shared, core: &mut Core, method: i64) -> Reply {
             1023 if core.recover(&shared.storage) => Reply::Later(Wait::Running),
             1022 => {
                 core.recovery = None;
+                core.file.clear();
                 code(0)
             }
             _ => code(1010),
