@@ -15,12 +15,7 @@ pub(super) struct Reports {
     /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
     cancelled: bool,
     storage: Storage,
-    /// A report that looked like a printer's last words, and how many have come since.
-    last_words: Option<(Value, u8)>,
 }
-
-/// Reports after which a printer that seemed to go is still there: then its filament units were pulled out.
-const STILL_THERE: u8 = 4;
 
 /// Storage as shown, and a differing value that was seen once (bambu.md T41: it flaps).
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,7 +44,6 @@ impl Reports {
     /// A new link begins: the next full report replaces everything, until then the old tree is shown.
     pub fn await_full(&mut self) {
         self.synced = false;
-        self.last_words = None;
         self.storage.differing = false;
     }
 
@@ -71,27 +65,12 @@ impl Reports {
             self.tree = Value::Object(Map::new());
         }
         let shutting_down = self.powers_off(&state.fields);
-        match state.fields.get("ams") {
-            Some(ams) if shutting_down && self.last_words.is_none() => {
-                self.last_words = Some((ams.clone(), 0))
-            }
-            // Units are there again.
-            Some(ams) if ams.get("ams_exist_bits").is_some() && !shutting_down => self.last_words = None,
-            _ => {}
-        }
         if let Value::Object(tree) = &mut self.tree {
             drop_superseded(tree, &state.fields);
             let rule = Rule { complete: state.extent == Extent::Full };
             for (key, value) in &state.fields {
                 if key != "ams" || !shutting_down {
                     rule.field(tree, key, value, key);
-                }
-            }
-            if let Some((ams, since)) = &mut self.last_words {
-                *since += 1;
-                if *since > STILL_THERE {
-                    rule.field(tree, "ams", ams, "ams");
-                    self.last_words = None;
                 }
             }
         }

@@ -55,26 +55,6 @@ fn a_later_full_report_removes_units_and_a_reconnect_replaces_all() {
 }
 
 #[test]
-fn a_printer_that_talks_on_has_lost_its_units_and_one_that_is_silent_has_not() {
-    let mut printer = Printer::load("p1s-finish-ams2pro");
-    let before = printer.device().filament.units;
-    assert_eq!(before.len(), 1);
-    let gone = delta(json!({"ams": {
-        "ams_exist_bits": "0", "tray_exist_bits": "0", "power_on_flag": false, "ams": [],
-    }}));
-    printer.reports.merge(&gone);
-    assert_eq!(printer.device().filament.units, before, "these may be its last words");
-    for _ in 1..STILL_THERE {
-        printer.reports.merge(&delta(json!({"wifi_signal": "-50dBm"})));
-    }
-    assert_eq!(printer.device().filament.units, before);
-    printer.reports.merge(&delta(json!({"wifi_signal": "-51dBm"})));
-    assert!(printer.device().filament.units.is_empty());
-    printer.reports.merge(&delta(json!({"ams": {"ams_exist_bits": "1", "tray_exist_bits": "7"}})));
-    assert_eq!(printer.device().filament.units.len(), 1, "plugged in again");
-}
-
-#[test]
 fn plain_temperatures_win_over_older_packed_ones() {
     let mut printer = Printer::load("x1c-01.09.00.01-finish-4ams");
     printer.reports.merge(&delta(json!({"nozzle_temper": 31.0, "bed_temper": 33.0})));
