@@ -351,15 +351,18 @@ impl<'a> Session<'a> {
                 self.settling = Some(Settling { pending, marker, until: Instant::now() + SETTLE });
             }
             None => {
-                self.ask_what_is_homed(&pending.request.command);
+                self.ask_what_deltas_hide(&pending.request.command);
                 pending.confirm(Seen::Acknowledged);
             }
         }
     }
 
-    /// Small models tell what is homed in complete reports only (bambu.md 3.2).
-    fn ask_what_is_homed(&mut self, done: &Command) {
-        if matches!(done, Command::Home(_) | Command::MotorsOff) {
+    /// Small models tell what is homed, and most options, in complete reports only (bambu.md 3.2).
+    fn ask_what_deltas_hide(&mut self, done: &Command) {
+        if matches!(
+            done,
+            Command::Home(_) | Command::MotorsOff | Command::SetAutoRefill(_) | Command::SetOption { .. }
+        ) {
             self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
         }
     }
@@ -370,7 +373,7 @@ impl<'a> Session<'a> {
         if self.settling.as_ref().is_some_and(|settling| Some(settling.marker) == step)
             && let Some(settling) = self.settling.take()
         {
-            self.ask_what_is_homed(&settling.pending.request.command);
+            self.ask_what_deltas_hide(&settling.pending.request.command);
             settling.pending.confirm(Seen::Effect);
             self.tell(&encode::clear_marker());
         }
