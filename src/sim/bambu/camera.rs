@@ -43,7 +43,8 @@ pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()>
         return stream.shutdown().await;
     }
     if lock(&core.connections).get("camera").is_some_and(|c| c.open > 1) {
-        core.link().cancelled().await;
+        let mut sink = [0u8; 16];
+        while stream.read(&mut sink).await? > 0 {}
         return Ok(());
     }
     feed(&core, &mut stream).await
@@ -81,6 +82,11 @@ async fn feed(core: &Core, stream: &mut TlsStream<TcpStream>) -> io::Result<()> 
         at += 1;
         tokio::time::sleep(core.options.camera_interval.max(Duration::from_millis(20))).await;
     }
+}
+
+/// Draws the pictures before anybody waits for them; it takes a while.
+pub(super) fn prepare() {
+    tokio::task::spawn_blocking(|| pictures(true).len());
 }
 
 fn pictures(lit: bool) -> &'static [Bytes] {

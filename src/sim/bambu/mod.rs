@@ -192,7 +192,10 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     listen::serve(core.clone(), "ftps", ftps, ftps::handle)?;
     listen::serve(core.clone(), "detect", detect, detect::handle)?;
     match kind {
-        models::Camera::Jpeg => listen::serve(core.clone(), "camera", camera, camera::handle)?,
+        models::Camera::Jpeg => {
+            camera::prepare();
+            listen::serve(core.clone(), "camera", camera, camera::handle)?
+        }
         models::Camera::Rtsp => listen::serve(core.clone(), "camera", camera, rtsp::handle)?,
     };
     if let Some(socket) = ssdp {
