@@ -64,31 +64,31 @@ impl Drop for Bench {
 
 impl Bench {
     async fn start(key: &str) -> Self {
+        // Longer than a simulated printer needs to draw its pictures in a debug build.
+        let stale = Duration::from_secs(4);
+        let (backoff_min, backoff_max) = (Duration::from_millis(100), Duration::from_millis(400));
+        Self::with(key, Settings { stale, backoff_min, backoff_max, ..Settings::default() }).await
+    }
+
+    async fn with(key: &str, settings: Settings) -> Self {
         let (sim, parts) = match key {
             "cc1" => cc1().await,
             "cc2" => cc2().await,
             model => bambu(model).await,
         };
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let settings = PrinterSettings {
+        let named = PrinterSettings {
             name: key.to_owned(),
             title: key.to_owned(),
             read_only: false,
             allow_vendor: false,
         };
-        let printer = printer::start(settings, parts, &tasks, cancel.clone());
+        let printer = printer::start(named, parts, &tasks, cancel.clone());
         let mut watch = printer.watch();
         timeout(DEADLINE, watch.wait_for(|state| state.online())).await.unwrap().unwrap();
         drop(watch);
-        let quick = Settings {
-            // Longer than a simulated printer needs to draw its pictures in a debug build.
-            stale: Duration::from_secs(4),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_millis(400),
-            ..Settings::default()
-        };
         let kind = printer.capabilities().camera;
-        let hub = CameraHub::with_settings(printer.camera().cloned(), kind, quick, &tasks, cancel.clone());
+        let hub = CameraHub::with_settings(printer.camera().cloned(), kind, settings, &tasks, cancel.clone());
         Self { sim, hub, _printer: printer, cancel }
     }
 
@@ -267,7 +267,7 @@ async fn a_taken_place_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_viewers_share_one_connection() {
     for key in ["p1s", "h2d"] {
-        let bench = Bench::start(key).await;
+        let bench = Bench::with(key, Settings::default()).await;
         let mut viewers = Vec::new();
         for _ in 0..100 {
             let (hub, h264) = (bench.hub.clone(), key == "h2d");
