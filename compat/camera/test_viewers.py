@@ -151,7 +151,7 @@ def test_obico_cuts_pictures_out_of_the_raw_stream(camera):
 
 def test_octoprint_tests_the_urls(farm):
     """Settings > Webcam > Test, for every camera."""
-    server = OctoPrint("webcam", None)
+    server = OctoPrint("webcam")
     server.start()
     try:
         for name in SIZES:

@@ -69,6 +69,9 @@ impl Access {
         if equal {
             return Ok(Identity::ApiKey);
         }
+        if let Some(app) = self.apps.identify(shown) {
+            return Ok(app);
+        }
         if let Some(wait) = self.key_failures.wait(address) {
             return Err(AccessError::TooMany(wait));
         }

@@ -14,6 +14,8 @@ use super::{Access, Identity};
 const USE: &[u8] = b"moongate picture pass";
 /// Key of the query string.
 const QUERY: &str = "pass";
+/// Stands for an application where a user's name would; no base64 holds it.
+const APP: &str = "~";
 
 impl Access {
     /// The part of a query string, `pass=...`, that lets `identity` look at cameras. `None` where none is needed, from
@@ -22,6 +24,7 @@ impl Access {
         let pass = match identity {
             Identity::Trusted => return None,
             Identity::ApiKey => format!("k.{}", sign(self.api_key().expose().as_bytes())),
+            Identity::App { id, .. } => format!("{APP}.{id}.{}", sign(&self.apps.seed(id)?.0)),
             Identity::User { name, login } => {
                 let signature = sign(&self.login_seed(name, login)?);
                 format!("{}.{login}.{signature}", URL_SAFE_NO_PAD.encode(name.as_bytes()))
@@ -36,6 +39,10 @@ impl Access {
         let (owner, signature) = pass.rsplit_once('.')?;
         let (identity, secret) = match owner.split_once('.') {
             None if owner == "k" => (Identity::ApiKey, self.api_key().expose().as_bytes().to_vec()),
+            Some((APP, id)) => {
+                let (seed, name) = self.apps.seed(id)?;
+                (Identity::App { id: id.into(), name: name.into() }, seed)
+            }
             Some((name, login)) => {
                 let name = String::from_utf8(URL_SAFE_NO_PAD.decode(name).ok()?).ok()?;
                 let seed = self.login_seed(&name, login)?;

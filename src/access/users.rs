@@ -330,8 +330,8 @@ impl Access {
         kept.map_err(|error| AccessError::Failed(error.to_string()))
     }
 
-    fn tell(&self, event: AccessEvent) {
-        tracing::info!(?event, "The users changed.");
+    pub(super) fn tell(&self, event: AccessEvent) {
+        tracing::info!(?event, "Who has access changes.");
         let _nobody_listens = self.events.send(event);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
-use crate::app::{App, AppOptions};
+use crate::app::{App, AppOptions, StartupError};
 use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT};
 use crate::sim::{bambu, elegoo_cc1, elegoo_cc2, elegoo_sample, sample};
 
@@ -80,7 +80,12 @@ async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     for printer in &farm {
         seed(state.path(), printer)?;
     }
-    let app = App::start(config, AppOptions { any_port: args.any_port }).await?;
+    let app = match App::start(config, AppOptions { any_port: args.any_port }).await {
+        Err(taken @ StartupError::PortTaken { .. }) => {
+            anyhow::bail!("{taken} Or let the demo take free ports: moongate demo --any-port")
+        }
+        other => other?,
+    };
     let all_online = tokio::time::timeout(ONLINE, app.all_online()).await.is_ok();
     if !all_online {
         let missing: Vec<String> =

@@ -81,10 +81,14 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let answered = endpoint.mounted.clone().oneshot(Request::from_parts(parts, body)).await;
         return answered.map_err(|never| match never {});
     }
-    if path.starts_with("/plugin/appkeys/") {
-        let trusted = matches!(judged, Ok(Some(_)));
-        let answer = octoprint::application_key(endpoint, &parts, &path, trusted);
-        return answer.ok_or_else(|| RpcError::not_found("Not Found"));
+    if path == octoprint::KEYS || path.starts_with("/plugin/appkeys/") {
+        let user = judged.unwrap_or(None);
+        let caller = Caller { user: user.clone(), address, base_url, socket: None };
+        return octoprint::keys(endpoint, &parts, body, &path, user, &caller).await;
+    }
+    if path.starts_with("/sockjs/") {
+        let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
+        return octoprint::push(endpoint, &mut parts, &path, caller).await;
     }
     if !path.starts_with("/server/")
         && !path.starts_with("/api/")

@@ -58,7 +58,7 @@ pub struct MoonrakerConfig {
 
 impl Default for MoonrakerConfig {
     fn default() -> Self {
-        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 50 }
+        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 768 }
     }
 }
 

@@ -22,8 +22,9 @@ const SIZE: (u32, u32) = (1280, 720);
 /// TLS record size of the real camera.
 const PIECE: usize = 4096;
 
-static LIT: OnceLock<Vec<Bytes>> = OnceLock::new();
-static DARK: OnceLock<Vec<Bytes>> = OnceLock::new();
+type Reel = [OnceLock<Bytes>; FRAMES as usize];
+static LIT: Reel = [const { OnceLock::new() }; FRAMES as usize];
+static DARK: Reel = [const { OnceLock::new() }; FRAMES as usize];
 
 /// Serves one TCP connection. Only the first client is fed; a second one gets nothing.
 pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()> {
@@ -52,7 +53,7 @@ pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()>
 
 /// Sends pictures until the client is gone.
 async fn feed(core: &Core, stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
-    let mut at = 0usize;
+    let mut frame = 0;
     loop {
         let changed = core.camera_changed.notified();
         let fault = lock(&core.switches).camera;
@@ -69,29 +70,30 @@ async fn feed(core: &Core, stream: &mut TlsStream<TcpStream>) -> io::Result<()> 
         }
         let lit =
             lock(&core.printer).lights.iter().any(|(node, mode)| node == "chamber_light" && mode == "on");
-        let pictures = tokio::task::spawn_blocking(move || pictures(lit)).await.map_err(io::Error::other)?;
-        let Some(picture) = pictures.get(at % pictures.len().max(1)) else { return Ok(()) };
+        let picture = tokio::task::spawn_blocking(move || shown(lit, frame)).await.map_err(io::Error::other)?;
+        let Some(picture) = picture else { return Ok(()) };
         let mut head = Vec::with_capacity(16);
-        for word in [fault.length(picture) as u32, 0, 1, 0] {
+        for word in [fault.length(&picture) as u32, 0, 1, 0] {
             head.extend(word.to_le_bytes());
         }
         fault.write(stream, &head).await?;
-        for piece in fault.cut(picture).chunks(PIECE) {
+        for piece in fault.cut(&picture).chunks(PIECE) {
             fault.write(stream, piece).await?;
         }
-        at += 1;
+        stream.flush().await?;
+        frame = (frame + 1) % FRAMES;
         tokio::time::sleep(core.options.camera_interval.max(Duration::from_millis(20))).await;
     }
 }
 
-/// Draws the pictures before anybody waits for them; it takes a while.
-pub(super) fn prepare() {
-    tokio::task::spawn_blocking(|| pictures(true).len());
-}
-
-fn pictures(lit: bool) -> &'static [Bytes] {
-    let cell = if lit { &LIT } else { &DARK };
-    cell.get_or_init(|| (0..FRAMES).filter_map(|frame| picture(frame, lit)).collect())
+/// Each picture is drawn when it is first shown: all of them at once would keep a first viewer waiting.
+fn shown(lit: bool, frame: u32) -> Option<Bytes> {
+    let cell = if lit { &LIT } else { &DARK }.get(frame as usize)?;
+    if let Some(drawn) = cell.get() {
+        return Some(drawn.clone());
+    }
+    let drawn = picture(frame, lit)?;
+    Some(cell.get_or_init(|| drawn).clone())
 }
 
 /// A grey bed with a square that wanders from left to right; nearly black without light.

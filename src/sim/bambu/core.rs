@@ -163,6 +163,29 @@ impl Core {
         }
     }
 
+    /// Publishes as fast as the subscribers read.
+    pub async fn flood(self: Arc<Self>, messages: u64) {
+        for number in 0..messages {
+            let payload = format!(
+                r#"{{"print":{{"bed_temper":{}.{},"command":"push_status","msg":1,"sequence_id":"{number}"}}}}"#,
+                20 + number % 80,
+                number % 10
+            );
+            let outboxes: Vec<_> = lock(&self.clients)
+                .iter()
+                .filter(|client| client.subscribed.is_some())
+                .map(|client| client.outbox.clone())
+                .collect();
+            if outboxes.is_empty() {
+                tokio::time::sleep(TICK).await;
+            }
+            for outbox in outboxes {
+                let _gone = outbox.send(Bytes::from(payload.clone())).await;
+            }
+            lock(&self.printer).counters.flooded += 1;
+        }
+    }
+
     /// Counts a connection of `service` until the guard goes.
     pub fn count(self: &Arc<Self>, service: &'static str) -> Counted {
         let mut all = lock(&self.connections);
@@ -199,6 +222,10 @@ impl Core {
             position: p.queue.position,
             homed: p.machine.homed,
             tray_now: p.ams.now,
+            mapping: p.job.mapping.clone(),
+            slots: super::feed::slots(&p.ams.units),
+            units: super::feed::units(&p.ams.units),
+            auto_refill: p.auto_refill(),
             gated: p.gated,
             connections,
             counters: p.counters.clone(),

@@ -18,6 +18,7 @@ mod core;
 mod delta;
 mod detect;
 pub mod faults;
+pub mod feed;
 mod ftps;
 mod gcode;
 mod job;
@@ -192,10 +193,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     listen::serve(core.clone(), "ftps", ftps, ftps::handle)?;
     listen::serve(core.clone(), "detect", detect, detect::handle)?;
     match kind {
-        models::Camera::Jpeg => {
-            camera::prepare();
-            listen::serve(core.clone(), "camera", camera, camera::handle)?
-        }
+        models::Camera::Jpeg => listen::serve(core.clone(), "camera", camera, camera::handle)?,
         models::Camera::Rtsp => listen::serve(core.clone(), "camera", camera, rtsp::handle)?,
     };
     if let Some(socket) = ssdp {
@@ -212,6 +210,11 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
 fn prepare_storage(root: &std::path::Path, model: &Model) -> io::Result<()> {
     for folder in ["cache", "model", "timelapse", "image", "logger"] {
         std::fs::create_dir_all(root.join(folder))?;
+    }
+    // What the printer's own camera recorded; nobody plays it.
+    let video = root.join("timelapse").join("video_2025-11-20_18-30-00.mp4");
+    if !video.exists() {
+        std::fs::write(video, "not really a video\n".repeat(100))?;
     }
     let sample = root.join("cube.gcode.3mf");
     if !sample.exists() {

@@ -24,6 +24,16 @@ pub enum Fault {
     },
     /// One frame that is not JSON to every connection.
     Garbage,
+    /// Exactly this text to every connection, so many times.
+    Publish {
+        text: String,
+        #[serde(default = "once")]
+        times: u32,
+    },
+    /// A status frame with a list of about this many bytes.
+    Oversized {
+        bytes: usize,
+    },
     /// Frames carry their length in front of the first brace.
     LengthPrefix {
         on: bool,
@@ -130,6 +140,11 @@ impl Faults {
         match fault {
             Fault::Drop => cast(shared, Cast::Close),
             Fault::Garbage => cast(shared, Cast::Frame("\u{fffd}{\"Topic\":\"sdcp/sta".to_owned())),
+            Fault::Publish { text, times } => (0..times).for_each(|_| cast(shared, Cast::Frame(text.clone()))),
+            Fault::Oversized { bytes } => {
+                let filler = "1,".repeat(bytes.min(64 << 20) / 2);
+                cast(shared, Cast::Frame(format!("{{\"Topic\":\"sdcp/status/x\",\"Status\":[{filler}1]}}")));
+            }
             Fault::PowerCut => shared.power_off(),
             Fault::PowerOn => shared.power_on(),
             Fault::Crash => shared.crash("(fault)"),
@@ -145,6 +160,10 @@ impl Faults {
         }
         Ok(())
     }
+}
+
+fn once() -> u32 {
+    1
 }
 
 fn cast(shared: &Shared, what: Cast) {

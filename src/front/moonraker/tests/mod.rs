@@ -1,9 +1,11 @@
 //! The endpoint over real sockets on loopback, against the golden answers of the real server.
 
+mod cameras;
 mod golden;
 mod hostile;
 mod http;
 mod logins;
+mod octoprint;
 mod protocol;
 mod replay;
 mod room;
