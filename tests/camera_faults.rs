@@ -112,12 +112,8 @@ async fn bambu(model: &str) -> (Simulated, printer::DriverParts) {
     options.camera_interval = Duration::from_millis(100);
     let sim = sim::bambu::start(options).await.unwrap();
     let (at, told) = (sim.addresses().clone(), sim.options());
-    let mut config = bambu::BambuConfig::new(
-        "bambu",
-        "127.0.0.1",
-        &told.serial,
-        Secret::new(told.access_code.clone()),
-    );
+    let mut config =
+        bambu::BambuConfig::new("bambu", "127.0.0.1", &told.serial, Secret::new(told.access_code.clone()));
     config.ports = bambu::BambuPorts {
         mqtt: at.mqtt.port(),
         ftps: at.ftps.port(),
@@ -192,7 +188,9 @@ fn told(key: &str, fault: CameraFault) -> Option<&'static [&'static str]> {
         // The Elegoo pictures are found by their own marks, whatever the headers say.
         CameraFault::WrongLength if key.starts_with("cc") => None,
         CameraFault::WrongLength if jpeg => Some(&["not a picture", "damaged", "no picture"]),
-        CameraFault::WrongLength => Some(&["cannot be understood", "no picture", "send data", "closed", "broke"]),
+        CameraFault::WrongLength => {
+            Some(&["cannot be understood", "no picture", "send data", "closed", "broke"])
+        }
         CameraFault::Stall => Some(&["no picture", "No picture"]),
         CameraFault::Truncated => Some(&["damaged", "no picture", "not a picture"]),
         CameraFault::Refuse if key.starts_with("cc") => Some(&["503"]),
@@ -216,17 +214,21 @@ async fn every_fault_is_told_and_ends(key: &str) {
             }
             Some(words) => {
                 let says = |health: &Health| {
-                    health.reason.as_ref().is_some_and(|reason| words.iter().any(|word| reason.contains(word)))
+                    health
+                        .reason
+                        .as_ref()
+                        .is_some_and(|reason| words.iter().any(|word| reason.contains(word)))
                 };
                 bench.until(&format!("{fault:?} told"), says).await;
             }
         }
         bench.sim.set(CameraFault::None);
         let frames = bench.hub.health().frames;
-        bench.until(&format!("bright again after {fault:?}"), |health| {
-            health.open && health.reason.is_none() && health.frames > frames + 1
-        })
-        .await;
+        bench
+            .until(&format!("bright again after {fault:?}"), |health| {
+                health.open && health.reason.is_none() && health.frames > frames + 1
+            })
+            .await;
     }
     assert_eq!(bench.sim.peak(), 1, "connections to the camera never overlapped");
 }

@@ -6,6 +6,7 @@ import pytest
 
 from browser import Browser
 from harness.demo import Demo
+from harness.moonraker import Moonraker
 
 PAGE = Path(__file__).parent / "page"
 
@@ -13,6 +14,10 @@ PAGE = Path(__file__).parent / "page"
 @pytest.fixture(scope="session")
 def farm():
     with Demo(60, "cameras", printers=["p1s", "h2d", "cc1", "cc2"], options=["--web-root", PAGE]) as demo:
+        for name in ("p1s", "h2d"):
+            # In the dark nothing orange is to be seen.
+            with Moonraker(demo.printer(name).url) as client:
+                client.gcode("SET_PIN PIN=chamber_light VALUE=1")
         yield demo
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 
 # From the first third to the last one.
@@ -62,7 +63,8 @@ def visitor(printers, end, counts, problems):
             look(printer, form, end, counts)
         except Exception as error:  # noqa: BLE001 - everything is a finding
             if time.time() < end:
-                problems.append(f"{printer['name']} {form}: {error!r}")
+                text = error.read().decode() if isinstance(error, urllib.error.HTTPError) else ""
+                problems.append(f"{printer['name']} {form}: {error!r} {text.strip()}")
         time.sleep(random.uniform(0, 15))
 
 

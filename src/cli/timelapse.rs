@@ -12,12 +12,8 @@ use super::client::{Client, ClientError, GatewayArgs};
 use super::words::{size, table, text};
 
 /// What a path within a URL must not hold as it is.
-const PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'/');
+const PATH: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 #[derive(Debug, clap::Args)]
 pub struct TimelapseArgs {
@@ -43,8 +39,7 @@ pub async fn timelapse(args: &TimelapseArgs, client: &Client) -> Result<ExitCode
         println!("{} ({})", output.display(), size(written));
         return Ok(ExitCode::SUCCESS);
     }
-    let answer: Value =
-        client.get(&Client::of(&args.printer, "/server/files/list?root=timelapse")).await?;
+    let answer: Value = client.get(&Client::of(&args.printer, "/server/files/list?root=timelapse")).await?;
     let list = answer.pointer("/result").cloned().unwrap_or_default();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&list).unwrap_or_default());
@@ -61,15 +56,15 @@ pub async fn timelapse(args: &TimelapseArgs, client: &Client) -> Result<ExitCode
 
 /// Writes what comes to a file, which appears when it is whole; returns its bytes.
 async fn fetch(client: &Client, path: &str, output: &Path) -> Result<u64, ClientError> {
-    let unwritable =
-        |error: std::io::Error| ClientError::Failed(format!("{} cannot be written: {error}.", output.display()));
+    let unwritable = |error: std::io::Error| {
+        ClientError::Failed(format!("{} cannot be written: {error}.", output.display()))
+    };
     let response = client.send(client.request(Method::GET, path)).await?;
     let part = output.with_added_extension("part");
     let mut file = tokio::fs::File::create(&part).await.map_err(unwritable)?;
     let (mut pieces, mut written) = (response.bytes_stream(), 0);
     while let Some(piece) = pieces.next().await {
-        let piece =
-            piece.map_err(|error| ClientError::Failed(format!("the gateway broke off: {error}.")))?;
+        let piece = piece.map_err(|error| ClientError::Failed(format!("the gateway broke off: {error}.")))?;
         written += piece.len() as u64;
         file.write_all(&piece).await.map_err(unwritable)?;
     }

@@ -39,10 +39,21 @@ impl Default for Choices {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimelapseEvent {
     /// The picture with this number, from 1, was taken.
-    Frame { id: String, number: usize, file: String },
-    Rendering { recording: Recording },
-    Rendered { recording: Recording },
-    RenderFailed { recording: Recording, reason: String },
+    Frame {
+        id: String,
+        number: usize,
+        file: String,
+    },
+    Rendering {
+        recording: Recording,
+    },
+    Rendered {
+        recording: Recording,
+    },
+    RenderFailed {
+        recording: Recording,
+        reason: String,
+    },
     /// A recording came to its end, was thinned out or removed.
     Changed,
 }

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::camera::CameraHub;
-use crate::model::{Job, PrinterState};
-use std::time::Duration;
 use crate::camera::tests::jpeg;
 use crate::model::{CameraKind, JobPhase, LinkPhase};
+use crate::model::{Job, PrinterState};
 use crate::printer::io::{CameraError, CameraFeed, CameraSource};
+use std::time::Duration;
 
 /// A picture every 10 ms.
 struct Steady;
@@ -55,8 +55,11 @@ async fn until_frames(timelapses: &Timelapses, count: usize) {
 #[tokio::test]
 async fn a_job_is_recorded_and_comes_back_as_a_zip() {
     let home = tempfile::tempdir().unwrap();
-    let timelapses = 
-        Timelapses::new(home.path().join("timelapse"), Limits::default(), Choices { enabled: true, autorender: false, framerate: 5 });
+    let timelapses = Timelapses::new(
+        home.path().join("timelapse"),
+        Limits::default(),
+        Choices { enabled: true, autorender: false, framerate: 5 },
+    );
     assert_eq!(timelapses.list().await.unwrap(), []);
     let cancel = CancellationToken::new();
     let hub = CameraHub::new(Some(Arc::new(Steady)), CameraKind::Jpeg, &TaskTracker::new(), cancel.clone());
@@ -92,7 +95,8 @@ async fn a_job_is_recorded_and_comes_back_as_a_zip() {
 #[tokio::test]
 async fn limits_hold_and_ids_cannot_leave_the_folder() {
     let home = tempfile::tempdir().unwrap();
-    let timelapses = Timelapses::new(home.path(), Limits { frames: 2, jobs: 2, bytes: 1 << 20 }, Choices::default());
+    let timelapses =
+        Timelapses::new(home.path(), Limits { frames: 2, jobs: 2, bytes: 1 << 20 }, Choices::default());
     for id in ["a", "b", "c"] {
         for layer in 1..=3 {
             timelapses.keep(id, layer, &jpeg(1)).await.unwrap();

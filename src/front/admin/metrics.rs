@@ -186,9 +186,11 @@ impl CameraMetrics {
         if let Some(age) = health.last_frame_age {
             self.age.get_or_create(labels).set(age);
         }
-        for (counter, now) in
-            [(&self.frames, health.frames), (&self.discarded, health.discarded), (&self.opened, health.opened)]
-        {
+        for (counter, now) in [
+            (&self.frames, health.frames),
+            (&self.discarded, health.discarded),
+            (&self.opened, health.opened),
+        ] {
             // The hub counts; here it is only copied, one scrape at a time.
             let counter = counter.get_or_create(labels);
             counter.inc_by(now.saturating_sub(counter.get()));
@@ -288,7 +290,8 @@ mod tests {
             gauge.get_or_create(&labels).set(1);
         }
         inner.report_age.get_or_create(&labels).set(0.5);
-        let health = CameraHub::new(None, CameraKind::Jpeg, &TaskTracker::new(), CancellationToken::new()).health();
+        let health =
+            CameraHub::new(None, CameraKind::Jpeg, &TaskTracker::new(), CancellationToken::new()).health();
         inner.camera.read(&labels, &Health { last_frame_age: Some(0.5), frames: 3, ..health });
         inner.reconnects.get_or_create(&labels).inc();
         for counter in [&inner.commands, &inner.jobs] {

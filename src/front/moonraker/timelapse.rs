@@ -124,10 +124,10 @@ pub async fn send(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Resp
             };
             let mut response = Response::new(body);
             *response.status_mut() = StatusCode::OK;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
             response
                 .headers_mut()
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
-            response.headers_mut().insert(header::CONTENT_DISPOSITION, download::disposition(base_name(path)));
+                .insert(header::CONTENT_DISPOSITION, download::disposition(base_name(path)));
             return Ok(response);
         }
         File::Video(recording) => timelapses.own_video(&recording.id).await?,

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::RpcError;
-use super::super::{identity, timelapse};
 use super::super::rpc::{Call, add_member};
+use super::super::{identity, timelapse};
 use super::printer::library_path;
 use super::roots::{self, Item, Root};
 use crate::library::{Entry, EntryKind, FileRecord, LibraryError};

@@ -53,7 +53,11 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
     });
     if identity::has_timelapse(&call.endpoint) {
         // Mainsail looks into this section before it shows its timelapse page.
-        add_member(&mut sections, "timelapse", json!({"output_path": "timelapse", "frame_path": "timelapse_frames"}));
+        add_member(
+            &mut sections,
+            "timelapse",
+            json!({"output_path": "timelapse", "frame_path": "timelapse_frames"}),
+        );
     }
     let texts = |options: &Value| -> Value {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

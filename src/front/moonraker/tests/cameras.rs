@@ -46,8 +46,7 @@ async fn a_one_shot_token_is_good_for_one_picture() {
     let room = forced().await;
     let login = room.endpoint.access.create_user("eve", "password-of-eve", Role::View).await.unwrap();
     let asked = reqwest::Client::new().get(room.url("/access/oneshot_token"));
-    let answer: Value =
-        asked.bearer_auth(login.token.expose()).send().await.unwrap().json().await.unwrap();
+    let answer: Value = asked.bearer_auth(login.token.expose()).send().await.unwrap().json().await.unwrap();
     let path = format!("/webcam/snapshot?token={}", answer["result"].as_str().unwrap());
     assert_eq!(status(&room, &path).await, 200);
     assert_eq!(status(&room, &path).await, 401);
@@ -81,7 +80,8 @@ async fn timelapses_are_files_of_their_own_root() {
     assert_eq!(names, ["00000A.zip", "00000A.jpg"]);
     let zip = reqwest::get(room.url("/server/files/timelapse/00000A.zip")).await.unwrap();
     assert!(zip.status() == 200 && zip.bytes().await.unwrap().starts_with(b"PK"));
-    let frame = reqwest::get(room.url("/server/files/timelapse_frames/00000A/layer-00002.jpg")).await.unwrap();
+    let frame =
+        reqwest::get(room.url("/server/files/timelapse_frames/00000A/layer-00002.jpg")).await.unwrap();
     assert_eq!(frame.bytes().await.unwrap().as_ref(), [0xFF, 0xD8, 0xFF, 2]);
     for wrong in ["00000A/../settings.json", "00000A/name.txt", "../00000A/layer-00002.jpg", "00000B/x"] {
         let path = format!("/server/files/timelapse_frames/{}", wrong.replace("..", "%2e%2e"));

@@ -221,8 +221,7 @@ impl Room {
             crate::camera::timelapse::Choices::default(),
         );
         let moonraker_port = local.port();
-        let station =
-            Station { printer, library, jobs, store, console, camera, timelapses, moonraker_port };
+        let station = Station { printer, library, jobs, store, console, camera, timelapses, moonraker_port };
         let endpoint = Endpoint::start(
             station.clone(),
             Arc::new(config),
