@@ -253,6 +253,7 @@ impl App {
             self.cancel.clone(),
         );
         let timelapses = self.timelapses(config, printer, &handle, &camera, &jobs);
+        self.tasks.spawn(camera.clone().follow(handle.watch_capabilities(), self.tasks.clone()));
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
         Ok(Station {

@@ -15,6 +15,7 @@
 //! | `serve` | records, bytes of an entry, what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
 
+mod arrange;
 mod change;
 mod disk;
 mod index;
@@ -38,8 +39,8 @@ use crate::model::UnixSeconds;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
 use index::{FileRow, Index};
-use remote::Remote;
 pub use of_job::JobTraces;
+use remote::Remote;
 pub use serve::JobFile;
 pub use upload::{Upload, Uploaded};
 

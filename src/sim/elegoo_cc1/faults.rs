@@ -140,7 +140,9 @@ impl Faults {
         match fault {
             Fault::Drop => cast(shared, Cast::Close),
             Fault::Garbage => cast(shared, Cast::Frame("\u{fffd}{\"Topic\":\"sdcp/sta".to_owned())),
-            Fault::Publish { text, times } => (0..times).for_each(|_| cast(shared, Cast::Frame(text.clone()))),
+            Fault::Publish { text, times } => {
+                (0..times).for_each(|_| cast(shared, Cast::Frame(text.clone())))
+            }
             Fault::Oversized { bytes } => {
                 let filler = "1,".repeat(bytes.min(64 << 20) / 2);
                 cast(shared, Cast::Frame(format!("{{\"Topic\":\"sdcp/status/x\",\"Status\":[{filler}1]}}")));
