@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings, Role};
 use crate::camera::CameraHub;
+use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
 use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::discovery::{self, Followed};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
@@ -26,7 +27,7 @@ use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
-use crate::model::Event;
+use crate::model::{Event, Job};
 use crate::net::announce::{Announced, Announcer};
 use crate::net::server;
 use crate::net::tls::Pin;
@@ -262,6 +263,7 @@ impl App {
             &self.tasks,
             self.cancel.clone(),
         );
+        let timelapses = self.timelapses(config, printer, &handle, &camera, &jobs);
         self.tasks.spawn(camera.clone().follow(handle.watch_capabilities(), self.tasks.clone()));
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
@@ -272,8 +274,32 @@ impl App {
             store: self.store.clone(),
             console,
             camera,
+            timelapses,
             moonraker_port: port,
         })
+    }
+
+    /// The recordings of one printer, and the task that makes them.
+    fn timelapses(
+        &self,
+        config: &Config,
+        printer: &PrinterConfig,
+        handle: &printer::PrinterHandle,
+        camera: &CameraHub,
+        jobs: &Jobs,
+    ) -> Timelapses {
+        let folder = config.gateway.state_dir.join("timelapse").join(&printer.name);
+        let choices = Choices { enabled: printer.timelapse, ..Choices::default() };
+        let timelapses = Timelapses::new(folder, Limits::default(), choices);
+        let (recorder, hub, states, jobs) =
+            (timelapses.clone(), camera.clone(), handle.watch(), jobs.clone());
+        let subject = move |_job: &Job| {
+            let entry = jobs.current_entry()?;
+            Some(Subject { id: entry.id, name: entry.file })
+        };
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move { recorder.follow(hub, states, subject, cancel).await });
+        timelapses
     }
 
     fn open_pty(
