@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import process
@@ -198,3 +199,15 @@ class Gateway:
 
     def __exit__(self, *_):
         self.remove()
+
+
+@contextmanager
+def farm(model, label, **options):
+    """A printer of this model with a gateway in front of it."""
+    printer = SimulatedPrinter(model, speed=40, label=label)
+    gateway = Gateway(printer, label=f"{label}-gateway", **options)
+    try:
+        yield gateway.start()
+    finally:
+        gateway.remove()
+        printer.stop()
