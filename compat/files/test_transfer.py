@@ -15,6 +15,12 @@ from harness.waiting import holds_for, wait_for
 SIZE = 24 << 20
 
 
+def ready(gateway, file):
+    """An Elegoo counts as receiving until it gives up what was cancelled before."""
+    dry_run = ("print", file, "--library", "--printer", gateway.printer.model, "--dry-run")
+    wait_for(lambda: gateway.cli(*dry_run)[0] == 0, f"nothing against {file}", 60, 1)
+
+
 @pytest.fixture
 def slow(lasting):
     """A printer that takes about half a minute for the big file."""
@@ -29,7 +35,7 @@ def slow(lasting):
     name, content = sliced.padded(printer.model, SIZE)
     if not (lasting.library / name).exists():
         assert lasting.upload(name, content).status_code == 201
-    wait_for(lambda: lasting.status()["activity"] in (None, "idle") if "activity" in lasting.status() else True, "at rest")
+    ready(lasting, "big.gcode")
     throttle(True)
     yield lasting
     throttle(False)
@@ -142,9 +148,9 @@ def test_a_job_leaves_nothing_that_could_start_by_itself(lasting):
     assert lasting.upload("tidy" + name[4:], content).status_code == 201
     printer = lasting.printer
     for end in ("complete", "cancelled", "error"):
+        ready(lasting, "tidy.gcode")
         assert lasting.post("/printer/print/start", json={"filename": "tidy.gcode"}).ok
         lasting.until_phase("printing")
-        assert "tidy" in json.dumps(lasting.printer_files() or "tidy")
         if end == "cancelled":
             assert lasting.post("/printer/print/cancel").ok
         elif end == "error":
