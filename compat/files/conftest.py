@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness.single import Gateway, SimulatedPrinter
+from harness.single import Gateway, SimulatedPrinter, farm
 
 # One of each kind; MOONGATE_MODELS=x1c,h2d names others.
 MODELS = os.environ.get("MOONGATE_MODELS", "p1s,cc1,cc2").split(",")
@@ -32,10 +32,5 @@ def gateway(simulated):
 @pytest.fixture(scope="module")
 def lasting(model):
     """A printer and gateway for all tests of a module that leave them as they found them."""
-    printer = SimulatedPrinter(model, speed=40, label="files-lasting")
-    gateway = Gateway(printer, label="files-lasting-gateway")
-    try:
-        yield gateway.start()
-    finally:
-        gateway.remove()
-        printer.stop()
+    with farm(model, "files-lasting") as gateway:
+        yield gateway

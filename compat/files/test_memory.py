@@ -24,8 +24,10 @@ class Body:
                  "Content-Type: application/octet-stream\r\n\r\n")
         self.head, self.tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
         self.path = path
-        self.headers = {"Content-Type": f"multipart/form-data; boundary={boundary}",
-                        "Content-Length": str(len(self.head) + path.stat().st_size + len(self.tail))}
+        self.headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+    def __len__(self):
+        return len(self.head) + self.path.stat().st_size + len(self.tail)
 
     def __iter__(self):
         yield self.head
@@ -44,7 +46,7 @@ def test_a_big_file_is_received_sent_and_printed_in_flat_memory(gateway, tmp_pat
     resident, _ = gateway.memory()
     gateway.forget_peak()
     body = Body(path, name)
-    answer = http("POST", gateway.url + "/server/files/upload", seconds=600, data=iter(body), headers=body.headers)
+    answer = http("POST", gateway.url + "/server/files/upload", seconds=600, data=body, headers=body.headers)
     assert answer.status_code == 201, answer.text
     _, received = gateway.memory()
     assert answer.json()["item"]["size"] == size

@@ -12,9 +12,11 @@ from harness.waiting import wait_for
 REQUESTS = Path(__file__).resolve().parents[2] / "fixtures" / "slicers"
 
 
-def replay(gateway, name, pieces=1, pause_for_continue=True):
-    """Sends a recorded request as it is; returns (status, headers, body) of the answer."""
+def replay(gateway, name, pieces=1, pause_for_continue=True, key=None):
+    """Sends a recorded request as it is, except for its key; returns (status, headers, body) of the answer."""
     data = (REQUESTS / f"{name}.http").read_bytes()
+    if key:
+        data = data.replace(b"0123456789abcdef" * 2, key.encode())
     head, separator, body = data.partition(b"\r\n\r\n")
     with socket.create_connection(("127.0.0.1", gateway.moonraker_port), timeout=60) as connection:
         connection.sendall(head + separator)
@@ -26,7 +28,10 @@ def replay(gateway, name, pieces=1, pause_for_continue=True):
         size = max(1, -(-len(body) // pieces))
         for at in range(0, len(body), size):
             connection.sendall(body[at:at + size])
-        while b"\r\n\r\n" not in received:
+        while b"\r\n\r\n" not in received or received.startswith(b"HTTP/1.1 100"):
+            if received.startswith(b"HTTP/1.1 100") and b"\r\n\r\n" in received:
+                received = received.partition(b"\r\n\r\n")[2]
+                continue
             more = connection.recv(65536)
             assert more, "closed without an answer"
             received += more
@@ -63,12 +68,13 @@ def at_rest(gateway):
 
 
 TESTS = [path.stem for path in sorted(REQUESTS.glob("*-test.http"))]
-UPLOADS = [path.stem for path in sorted(REQUESTS.glob("*-upload*.http")) if "-print" not in path.stem]
+UPLOADS = [path.stem for path in sorted(REQUESTS.glob("*-upload*.http"))
+           if "-print" not in path.stem and "-key" not in path.stem]
 PRINTS = [path.stem for path in sorted(REQUESTS.glob("*-upload-print*.http"))]
 
 
 def test_the_fixtures_are_there():
-    assert len(TESTS) == 8 and len(UPLOADS) >= 9 and len(PRINTS) >= 10
+    assert len(TESTS) == 8 and len(UPLOADS) >= 8 and len(PRINTS) >= 10
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -107,6 +113,14 @@ def test_an_upload_arrives_whole(lasting, name, pieces):
     assert lasting.print_state() != "printing"
 
 
+def test_the_api_key_header(lasting):
+    """As with Moonraker a wrong key is refused even where none is needed."""
+    name = "prusaslicer-octoprint-upload-with-key"
+    status, _, body = replay(lasting, name)
+    assert status == 401 and b"API Key" in body
+    uploaded(lasting, name, key=lasting.get("/access/api_key"))
+
+
 def test_a_client_that_does_not_wait_for_100_continue(lasting):
     uploaded(lasting, "prusaslicer-octoprint-upload-big", pause_for_continue=False)
 
@@ -136,10 +150,18 @@ def test_orcaslicer_starts_the_plate_it_named_at_the_upload(lasting):
     uploaded(lasting, "orcaslicer-moonraker-upload-plate-2")
     status, _, body = replay(lasting, "orcaslicer-moonraker-start")
     assert status == 200, body
-    wait_for(lambda: lasting.status()["job"]["plate"] == 2, "plate 2", 20)
-    # OrcaSlicer before 2.4 starts again by itself what `print=true` began: no second print comes of it.
-    status, _, body = replay(lasting, "orcaslicer-moonraker-start")
-    assert status == 200 or b"busy" in body, body
+    wait_for(lambda: lasting.query("print_stats")["print_stats"]["filename"] == "cube_plate_2.gcode", "plate 2", 20)
+    printed(lasting, before)
+
+
+def test_a_slicer_that_starts_what_its_upload_has_started_gets_one_print(lasting):
+    """OrcaSlicer #15032."""
+    at_rest(lasting)
+    before = lasting.printer.starts()
+    uploaded(lasting, "orcaslicer-moonraker-upload-print-plate-2")
+    for _ in range(2):
+        status, _, body = replay(lasting, "orcaslicer-moonraker-start")
+        assert status == 200, body
     printed(lasting, before)
 
 

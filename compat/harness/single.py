@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import process
@@ -28,10 +29,10 @@ def port_of(address):
 class SimulatedPrinter:
     """`moongate simulate MODEL`: it lives on when the gateway is killed."""
 
-    def __init__(self, model, speed=20, label="simulated", seconds=LIFETIME):
+    def __init__(self, model, speed=20, label="simulated"):
         self.model = model
         self.kind = KINDS.get(model, "bambu")
-        command = [binary(), "simulate", model, "--speed", speed, "--seconds", seconds]
+        command = [binary(), "simulate", model, "--speed", speed, "--seconds", LIFETIME]
         self._process = process.start(command, f"{label}-{model}.log", stdout=subprocess.PIPE)
         self.told = json.loads(self._process.stdout.readline())
         threading.Thread(target=self._process.stdout.read, daemon=True).start()
@@ -198,3 +199,15 @@ class Gateway:
 
     def __exit__(self, *_):
         self.remove()
+
+
+@contextmanager
+def farm(model, label, **options):
+    """A printer of this model with a gateway in front of it."""
+    printer = SimulatedPrinter(model, speed=40, label=label)
+    gateway = Gateway(printer, label=f"{label}-gateway", **options)
+    try:
+        yield gateway.start()
+    finally:
+        gateway.remove()
+        printer.stop()

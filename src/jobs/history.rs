@@ -20,6 +20,8 @@ pub struct Row {
     pub entry: HistoryEntry,
     pub token: Option<String>,
     pub title: Option<String>,
+    /// Where the file of a start of ours lies on the printer.
+    pub remote_path: Option<String>,
     /// Last time the job was seen running.
     pub seen_at: UnixSeconds,
 }
@@ -129,7 +131,7 @@ impl Inner {
             let Some(current) = history.current else { return };
             let Some(row) = history.rows.get_mut(&current) else { return };
             row.entry.total_s = job.total_seconds(now);
-            row.entry.print_s = job.print_seconds(now);
+            row.entry.print_s = job.print_seconds(now).min(row.entry.total_s);
             row.entry.filament_used_mm = used(job, &row.entry);
             row.token = row.token.take().or_else(|| job.token.clone());
             row.seen_at = now;
@@ -179,7 +181,8 @@ impl Inner {
                     entry.ended_at = Some(ended);
                     let began = job.started_at.unwrap_or(entry.started_at);
                     entry.total_s = (ended - began).max(0.0);
-                    entry.print_s = job.print_seconds(ended).max(entry.print_s);
+                    // A printer counts by a clock of its own.
+                    entry.print_s = job.print_seconds(ended).max(entry.print_s).min(entry.total_s);
                     entry.filament_used_mm = used(job, entry);
                 }
                 None => entry.ended_at = Some(row.seen_at.max(entry.started_at)),

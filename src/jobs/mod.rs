@@ -157,6 +157,7 @@ impl Jobs {
         };
         *inner.history() = inner.load_history()?;
         *inner.queue() = inner.load_queue()?;
+        inner.expect_run();
         let inner = Arc::new(inner);
         tasks.spawn(inner.clone().keep_record(events));
         tasks.spawn(inner.clone().keep_clean());

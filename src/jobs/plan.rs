@@ -214,7 +214,7 @@ fn remote_name(file: &JobFile, way: Way, plate: u32) -> String {
 }
 
 /// Asked for, else the entry's own, else the one named at the upload, else the only one.
-fn plate(request: &StartRequest, file: &JobFile) -> Result<u32, String> {
+pub fn plate(request: &StartRequest, file: &JobFile) -> Result<u32, String> {
     let plates: Vec<u32> = file.metadata.plates.iter().map(|plate| plate.index).collect();
     let list = || plates.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     if !file.archive || file.local.is_none() {

@@ -11,6 +11,7 @@ use super::intent::{Intent, Stage};
 use super::{HistoryEnd, HistoryEntry, Inner};
 use crate::library::JobTraces;
 use crate::model::{DeviceStage, Event, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, Speaker};
+use crate::printer::ExpectedRun;
 use crate::printer::clock::unix_now;
 
 /// The figures of the entry in progress are kept this often.
@@ -219,9 +220,34 @@ impl Inner {
                 auxiliary: json!([]),
                 ..HistoryEntry::default()
             },
+            remote_path: self.remote_path_of(job.token.as_deref()),
             token: job.token.clone(),
             title: job.title.clone(),
             seen_at: now,
+        }
+    }
+
+    /// The start under way still knows it.
+    fn remote_path_of(&self, token: Option<&str>) -> Option<String> {
+        let intent = self.intent()?;
+        (token == Some(intent.token.to_string().as_str())).then_some(intent.remote_path)
+    }
+
+    /// Tells the driver what an earlier gateway started, before the printer's first report.
+    pub fn expect_run(&self) {
+        let row = self.current_row();
+        let run = match self.intent() {
+            Some(Intent { stage: Stage::Starting, token, remote_path, .. }) => {
+                Some(ExpectedRun { file: remote_path, token, ran: false })
+            }
+            Some(_) => None,
+            None => row.and_then(|row| {
+                let token = row.token?.parse().ok()?;
+                Some(ExpectedRun { file: row.remote_path?, token, ran: true })
+            }),
+        };
+        if let Some(run) = run {
+            self.printer.writer().expect_run(run);
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::intent::{Intent, Stage};
-use super::plan::{Plan, Way};
+use super::plan::{self, Plan, Way};
 use super::{Inner, MappedFilament, StartError, StartRequest};
 use crate::filament::Planned;
 use crate::model::{
@@ -19,6 +19,9 @@ use crate::printer::clock::unix_now;
 const LANDING: Duration = Duration::from_secs(90);
 /// A printer that shows the file begins within this time (bambu.md 4.5; a P1P parses for up to 135 s).
 const BEGINNING: Duration = Duration::from_secs(300);
+
+/// Seconds within which the same start is no second one.
+const SAID_TWICE: f64 = 15.0;
 
 /// The start under way.
 pub struct Active {
@@ -56,6 +59,7 @@ enum Sight {
 impl Inner {
     /// Guards, then makes the job known and lets it run on its own.
     pub async fn start(self: &Arc<Self>, request: StartRequest) -> Result<u64, StartError> {
+        let request = self.by_its_plate(request).await;
         let _gate = loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -72,6 +76,9 @@ impl Inner {
                 }
             }
         };
+        if let Some(serial) = self.just_begun(&request.file) {
+            return Ok(serial);
+        }
         let plan = self.plan(&request).await?;
         plan.check(&request.overrides)?;
         let intent = Intent {
@@ -98,6 +105,30 @@ impl Inner {
         let inner = self.clone();
         self.tasks.spawn(async move { inner.carry(plan, intent, serial, abort).await });
         Ok(serial)
+    }
+
+    /// A plate asked for by the name of its archive goes by its own name: under that it is listed, with its own picture
+    /// and figures, and under that a slicer's upload has started it already.
+    async fn by_its_plate(&self, request: StartRequest) -> StartRequest {
+        let Ok(file) = self.library.job_file(&request.file).await else { return request };
+        if !file.archive || file.plate.is_some() || file.local.is_none() {
+            return request;
+        }
+        let Ok(plate) = plan::plate(&request, &file) else { return request };
+        match self.library.plate_path(&file.stored, plate) {
+            Some(listed) => StartRequest { file: listed, plate: Some(plate), ..request },
+            None => request,
+        }
+    }
+
+    /// The job that this start asks for once more: slicers upload with `print=true` and then start the file too
+    /// (moonraker.md 6, OrcaSlicer #15032).
+    fn just_begun(&self, file: &str) -> Option<u64> {
+        let job = &self.printer.state().job;
+        let same = job.origin == JobOrigin::Gateway && job.file.as_deref() == Some(file);
+        let fresh = job.started_at.is_some_and(|at| unix_now() - at < SAID_TWICE);
+        let begins = matches!(job.phase, JobPhase::Preparing | JobPhase::Printing);
+        (same && fresh && begins).then_some(job.serial)
     }
 
     /// The start under way: its serial, its file, and whether it still waits for its fate.

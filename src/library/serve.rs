@@ -311,6 +311,11 @@ impl Library {
         })
     }
 
+    /// The path under which a plate of an archive is listed.
+    pub fn plate_path(&self, archive: &str, plate: u32) -> Option<String> {
+        self.index().row(archive)?.published.get(&plate).cloned()
+    }
+
     /// Lower-case hex MD5 of any file on the gateway's disk.
     ///
     /// # Errors

@@ -346,7 +346,10 @@ async fn the_printers_own_files_are_renamed_and_put_into_folders() {
         assert!(room.library.rename(from, to).await.is_err(), "{from} to {to}");
     }
     room.fake.stage(DeviceStage::Printing);
-    assert!(matches!(room.library.rename("printer/New.gcode", "printer/x.gcode").await, Err(LibraryError::InUse(_))));
+    assert!(matches!(
+        room.library.rename("printer/New.gcode", "printer/x.gcode").await,
+        Err(LibraryError::InUse(_))
+    ));
     room.fake.stage(DeviceStage::Idle);
     room.library.remove_directory("printer/parts", false).await.unwrap();
     assert!(room.library.directory("printer/parts").await.is_err());

@@ -69,6 +69,18 @@ pub(super) struct Shared {
     /// Bits of the f64 time of the last report.
     last_report: AtomicU64,
     jumps: Mutex<Jumps>,
+    expected_run: Mutex<Option<ExpectedRun>>,
+}
+
+/// A run that an earlier gateway started. Printers that give runs ids of their own do not echo its token: their driver
+/// finds it again by its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedRun {
+    /// Path on the printer's storage.
+    pub file: String,
+    pub token: u32,
+    /// The earlier gateway saw it running: an end that the printer shows is its end.
+    pub ran: bool,
 }
 
 /// Events wait for a slow reader up to this many; after that it is told that it missed some.
@@ -84,8 +96,19 @@ impl StateWriter {
                 events: broadcast::Sender::new(EVENT_CAPACITY),
                 last_report: AtomicU64::new(0),
                 jumps: Mutex::default(),
+                expected_run: Mutex::default(),
             }),
         }
+    }
+
+    /// Tells the driver which run of an earlier gateway it may find.
+    pub fn expect_run(&self, run: ExpectedRun) {
+        *self.shared.expected_run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// For the driver, before it reads a report; told once.
+    pub fn take_expected_run(&self) -> Option<ExpectedRun> {
+        self.shared.expected_run.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn shared(&self) -> &Shared {

@@ -2,6 +2,7 @@
 //! own. A start of ours is therefore bound to the first run of the same file that appears after it was sent.
 
 use super::names::same_file;
+use crate::printer::ExpectedRun;
 
 /// Remembers the last start and the run that came of it; it outlives a lost link.
 #[derive(Debug, Default)]
@@ -21,6 +22,14 @@ impl Runs {
     pub fn expect(&mut self, file: &str, token: u32) {
         self.awaited = Some((file.to_owned(), token.to_string()));
         self.before = self.bound.take();
+    }
+
+    /// An earlier gateway started this run; where it saw it running, an end without an id is the end of it.
+    pub fn expect_again(&mut self, run: &ExpectedRun) {
+        self.expect(&run.file, run.token);
+        if run.ran {
+            self.shown = Some(run.token.to_string());
+        }
     }
 
     /// The printer refused the start.
@@ -102,5 +111,25 @@ mod tests {
         runs.expect("b.gcode", 77);
         runs.forget();
         assert_eq!(runs.token(Some("id"), Some("b.gcode"), true).as_deref(), Some("id"));
+    }
+
+    #[test]
+    fn a_run_of_an_earlier_gateway_is_found_again_by_its_file() {
+        let earlier = |ran| ExpectedRun { file: "b.gcode".into(), token: 77, ran };
+        for ran in [true, false] {
+            let mut runs = Runs::default();
+            runs.expect_again(&earlier(ran));
+            assert_eq!(runs.token(Some("x"), Some("a.gcode"), true).as_deref(), Some("x"), "another file");
+            let mut runs = Runs::default();
+            runs.expect_again(&earlier(ran));
+            assert_eq!(runs.token(Some("id1"), Some("/local/b.gcode"), true).as_deref(), Some("77"));
+            assert_eq!(runs.token(None, None, false).as_deref(), Some("77"));
+        }
+        let mut ended = Runs::default();
+        ended.expect_again(&earlier(true));
+        assert_eq!(ended.token(None, None, false).as_deref(), Some("77"), "it ended while nobody looked");
+        let mut old_end = Runs::default();
+        old_end.expect_again(&earlier(false));
+        assert_eq!(old_end.token(None, None, false), None, "an end from before a start that never landed");
     }
 }

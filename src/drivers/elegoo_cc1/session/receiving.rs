@@ -49,6 +49,9 @@ impl Session<'_> {
         }
         let mut wish = reduce::Wish::default();
         let memory = &mut self.driver.memory;
+        if let Some(run) = writer.take_expected_run() {
+            memory.runs.expect_again(&run);
+        }
         writer.report(|device| wish = reduce::status(status, device, memory, unix_now()));
         if let Some(task) = wish.history {
             self.queue.push_front(Work::History(task));

@@ -51,6 +51,9 @@ impl Session<'_> {
     fn reduce(&mut self) {
         let Some(status) = self.document.value() else { return };
         let memory = &mut self.driver.memory;
+        if let Some(run) = self.state.take_expected_run() {
+            memory.runs.expect_again(&run);
+        }
         let mut wish = reduce::Wish::default();
         self.state.report(|device| wish = reduce::status(status, device, memory, unix_now()));
         let attached = reduce::has_canvas(status);
