@@ -49,3 +49,24 @@ async fn a_pause_that_comes_too_early_is_said_again_when_the_print_begins() {
     assert_eq!(fake.machine().pauses, 2, "said once more, not each time");
     cancel.cancel();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_made_anew_when_the_user_wants_it() {
+    let (fake, tasks, cancel) = (Fake::new(), TaskTracker::new(), CancellationToken::new());
+    let printer = fake.connect(caps(), &tasks, &cancel);
+    let mut watch = printer.watch();
+    until(&mut watch, "online", |state| state.online()).await;
+    let mut events = printer.events();
+    printer.renew();
+    let mut phases = Vec::new();
+    while phases.last() != Some(&LinkPhase::Online) {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.recv()).await;
+        if let Event::LinkChanged(phase) = event.expect("in time").expect("an event") {
+            phases.push(phase);
+        }
+    }
+    assert_eq!(phases.first(), Some(&LinkPhase::Connecting), "{phases:?}");
+    assert!(!phases.contains(&LinkPhase::Backoff), "no fault and no wait: {phases:?}");
+    assert!(printer.state().link.fault.is_none());
+    cancel.cancel();
+}

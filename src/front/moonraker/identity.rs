@@ -27,5 +27,7 @@ pub const COMPONENTS: &[&str] = &[
     "announcements",
     "webcam",
     "extensions",
+    "power",
+    "sensor",
     "octoprint_compat",
 ];

@@ -3,7 +3,9 @@
 mod golden;
 mod hostile;
 mod http;
+mod keeping;
 mod logins;
+mod matrix;
 mod protocol;
 mod replay;
 mod room;

@@ -29,7 +29,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
         builder.object(format!("{} {key}", SENSOR_TYPE.to_lowercase()), fields.into());
     }
     let Some(dryer) = &unit.dryer else { return };
-    let name = format!("heater_generic {key}");
+    let name = format!("heater_generic {}", unit.dryer_key());
     let heats = matches!(dryer.phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying);
     let target = dryer.target.filter(|_| heats).unwrap_or(0.0);
     let power = if heats { 1.0 } else { 0.0 };
@@ -49,6 +49,6 @@ pub fn name_sensors(fields: &mut Map<String, Value>, unit: &FilamentUnit) {
         fields.insert("environment_sensor".to_owned(), format!("temperature_sensor {key}").into());
     }
     if unit.dryer.is_some() {
-        fields.insert("filament_heater".to_owned(), format!("heater_generic {key}").into());
+        fields.insert("filament_heater".to_owned(), format!("heater_generic {}", unit.dryer_key()).into());
     }
 }
