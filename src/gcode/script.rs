@@ -102,11 +102,12 @@ pub fn head(line: &Line) -> String {
 }
 
 /// Sends one command; a cancel and an emergency stop also end transfers and starts that are under way, a pause waits
-/// for them.
+/// for them and a resume withdraws such a pause.
 pub async fn send(station: &Station, command: Command) -> Result<Outcome, CommandError> {
     match command {
         Command::Cancel => station.jobs.cancel().await,
         Command::Pause => station.jobs.pause().await,
+        Command::Resume => station.jobs.resume().await,
         Command::EmergencyStop => station.jobs.emergency_stop().await,
         Command::Refresh => {
             station.printer.reconnect();
@@ -134,7 +135,9 @@ async fn job(
     let outcome = match word {
         JobWord::Pause | JobWord::PauseWord => send(station, Command::Pause).await?,
         JobWord::Resume => send(station, Command::Resume).await?,
-        JobWord::StartOrResume if station.printer.state().job.phase == JobPhase::Paused => {
+        JobWord::StartOrResume
+            if station.printer.state().job.phase == JobPhase::Paused || station.jobs.pause_waits() =>
+        {
             send(station, Command::Resume).await?
         }
         JobWord::Cancel => send(station, Command::Cancel).await?,

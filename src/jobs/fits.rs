@@ -8,25 +8,42 @@ type Objection = Option<(&'static str, String)>;
 /// Diameters closer than this are the same, in mm.
 const SAME_DIAMETER: f64 = 0.01;
 
-/// Compares the printer that the file names with what this printer is called.
+/// Compares the printer that the file was sliced for with this one: by the slicer's code where the file has one, else by
+/// name.
 pub fn model(metadata: &FileMetadata, caps: &Capabilities, reported: Option<&str>) -> Objection {
-    let sliced_for = metadata.printer_model.as_deref()?;
-    let names: Vec<&str> =
-        [caps.model.as_str()].into_iter().chain(reported).filter(|name| !name.is_empty()).collect();
-    let forms = forms(sliced_for, &caps.vendor);
-    if names.is_empty() || forms.is_empty() {
+    let known = |name: &str| caps.slicer_names.iter().any(|own| own.eq_ignore_ascii_case(name.trim()));
+    let code = metadata.printer_model_id.as_deref().filter(|code| !code.trim().is_empty());
+    let name = metadata.printer_model.as_deref();
+    let fits = match (code, name) {
+        (Some(code), _) if !caps.slicer_names.is_empty() => known(code),
+        (_, Some(name)) => known(name) || same_name(name, caps, reported),
+        _ => return None,
+    };
+    if fits {
         return None;
     }
-    let same = |name: &&str| self::forms(name, &caps.vendor).iter().any(|form| forms.contains(form));
-    if names.iter().any(same) {
-        return None;
-    }
+    let sliced_for = match (name, code) {
+        (Some(name), _) if !same_name(name, caps, reported) => name.to_owned(),
+        (_, Some(code)) => format!("model {code}"),
+        (Some(name), None) => name.to_owned(),
+        (None, None) => return None,
+    };
     let text = format!(
         "The file was sliced for \"{sliced_for}\" and this printer is a {} {}: slice it for this printer, or override \
          \"model\".",
         caps.vendor, caps.model
     );
     Some(("model", text))
+}
+
+/// True too where one of the two has no name.
+fn same_name(sliced_for: &str, caps: &Capabilities, reported: Option<&str>) -> bool {
+    let names = [caps.model.as_str()].into_iter().chain(reported).filter(|name| !name.is_empty());
+    let wanted = forms(sliced_for, &caps.vendor);
+    let mut names = names.peekable();
+    wanted.is_empty()
+        || names.peek().is_none()
+        || names.any(|name| forms(name, &caps.vendor).iter().any(|form| wanted.contains(form)))
 }
 
 /// Forms of a model's name that mean the same: "Bambu Lab X1 Carbon 0.4 nozzle" is `x1carbon` and `x1c`.
@@ -114,6 +131,31 @@ mod tests {
         ] {
             assert!(objects(sliced_for, vendor, name), "{sliced_for} {name}");
         }
+    }
+
+    #[test]
+    fn the_code_of_a_file_decides_before_its_name() {
+        let caps = Capabilities {
+            vendor: "Bambu Lab".into(),
+            model: "X1C".into(),
+            slicer_names: vec!["BL-P001".into(), "3DPrinter-X1-Carbon".into(), "Bambu Lab X1 Carbon".into()],
+            ..Capabilities::default()
+        };
+        let sliced = |code: Option<&str>, name: Option<&str>| {
+            let metadata = FileMetadata {
+                printer_model_id: code.map(Into::into),
+                printer_model: name.map(Into::into),
+                ..FileMetadata::default()
+            };
+            model(&metadata, &caps, None)
+        };
+        assert_eq!(sliced(Some("BL-P001"), None), None);
+        assert_eq!(sliced(Some("bl-p001"), Some("My own X1C profile")), None, "a renamed profile");
+        assert_eq!(sliced(Some(""), Some("Bambu Lab X1 Carbon")), None);
+        assert!(sliced(Some("C12"), Some("Bambu Lab X1 Carbon")).unwrap().1.contains("model C12"));
+        assert!(sliced(Some("C12"), Some("Bambu Lab P1S")).unwrap().1.contains("Bambu Lab P1S"));
+        assert!(sliced(None, Some("Bambu Lab P1S")).is_some());
+        assert_eq!(sliced(None, None), None);
     }
 
     #[test]

@@ -140,6 +140,24 @@ impl Inner {
         }
     }
 
+    /// The file of the entry in progress has become known.
+    pub fn describe_entry(&self, file: &str, metadata: serde_json::Value) -> Option<HistoryEntry> {
+        let row = {
+            let mut history = self.history();
+            let current = history.current?;
+            let row = history.rows.get_mut(&current)?;
+            // Other names of the run stay known: by them it is found again after a restart.
+            let told = std::mem::replace(&mut row.entry.file, file.to_owned());
+            row.title.get_or_insert(told);
+            row.entry.metadata = metadata;
+            row.clone()
+        };
+        if let Ok(value) = serde_json::to_value(&row) {
+            drop(self.store.put(&self.spaces.history, &row.entry.id, value));
+        }
+        Some(row.entry)
+    }
+
     /// Closes the entry in progress with the figures of the job, or as it stands when nobody saw the end.
     pub async fn close_entry(
         &self,

@@ -25,6 +25,8 @@ pub struct Used {
     pub material: Option<String>,
     pub color: Option<Color>,
     pub weight_g: Option<f64>,
+    /// The nozzle that prints it, on printers with several.
+    pub tool: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,6 +53,7 @@ pub fn used(metadata: &FileMetadata, plate: Option<u32>) -> (Vec<Used>, usize) {
                 material: filament.kind.clone().or_else(|| metadata.filament_types.get(index).cloned()),
                 color: color(filament.color.as_ref().or_else(|| metadata.filament_colors.get(index))),
                 weight_g: filament.used_g,
+                tool: filament.nozzle_group.and_then(|group| tool(metadata, group)),
             })
         })
         .collect();
@@ -75,6 +78,7 @@ pub fn used(metadata: &FileMetadata, plate: Option<u32>) -> (Vec<Used>, usize) {
                 material: metadata.filament_types.get(index).cloned(),
                 color: color(metadata.filament_colors.get(index)),
                 weight_g: metadata.filament_weights.get(index).copied(),
+                tool: None,
             })
             .collect();
     }
@@ -82,6 +86,28 @@ pub fn used(metadata: &FileMetadata, plate: Option<u32>) -> (Vec<Used>, usize) {
     list.dedup_by_key(|used| used.index);
     let count = list.iter().map(|used| used.index + 1).max().unwrap_or(0).max(project.min(MAX_FILAMENTS));
     (list, count)
+}
+
+/// The tool of a nozzle group; where the file does not map them, group 0 is the left nozzle, which is tool 1, as on every
+/// printer with two (bambu.md 5.6).
+fn tool(metadata: &FileMetadata, group: u32) -> Option<usize> {
+    let group = usize::try_from(group).ok()?;
+    match (metadata.nozzle_groups.as_slice(), metadata.nozzle_diameters.len()) {
+        ([], 2) => 1_usize.checked_sub(group),
+        (map, _) => map.get(group).copied(),
+    }
+}
+
+/// The nozzle that a slot feeds; `None` where it can be any, or there is only one.
+fn fed_by(id: SlotId, system: &FilamentSystem) -> Option<usize> {
+    match id {
+        SlotId::Unit { unit, .. } => system.units.iter().find(|known| known.id == unit)?.tool,
+        SlotId::External(number) => (system.external.len() > 1).then_some(usize::from(number)),
+    }
+}
+
+fn reaches(used: &Used, id: SlotId, system: &FilamentSystem) -> bool {
+    used.tool.zip(fed_by(id, system)).is_none_or(|(wanted, fed)| wanted == fed)
 }
 
 /// Assigns a slot to every used filament, or says what is missing.
@@ -107,8 +133,11 @@ pub fn assign(
     let taken: Vec<SlotId> = used.iter().filter_map(chosen_for).collect();
     let open: Vec<&Used> = used.iter().filter(|used| chosen_for(used).is_none()).collect();
     let free: Vec<&Slot> = system.slots().filter(|slot| !taken.contains(&slot.id)).collect();
-    let matched =
-        if system.units.is_empty() { only_external(&open, &taken, system) } else { best(&open, &free) };
+    let matched = if system.units.is_empty() {
+        only_external(&open, &taken, system)
+    } else {
+        best(&open, &free, system)
+    };
     mapping.slots = vec![None; count];
     for filament in used {
         let slot = chosen_for(filament)
@@ -129,19 +158,22 @@ pub fn assign(
 
 /// Without units there is one spool for each nozzle: it feeds the job, if the job needs one filament only.
 fn only_external(open: &[&Used], taken: &[SlotId], system: &FilamentSystem) -> Vec<(usize, SlotId)> {
-    let first = system.external.first().map_or(SlotId::External(0), |slot| slot.id);
     match open {
-        [one] if taken.is_empty() => vec![(one.index, first)],
+        [one] if taken.is_empty() => {
+            let reached = system.external.iter().find(|slot| reaches(one, slot.id, system));
+            vec![(one.index, reached.map_or(SlotId::External(0), |slot| slot.id))]
+        }
         _ => {
             let free: Vec<&Slot> = system.external.iter().collect();
-            best(open, &free).into_iter().filter(|(_, slot)| !taken.contains(slot)).collect()
+            best(open, &free, system).into_iter().filter(|(_, slot)| !taken.contains(slot)).collect()
         }
     }
 }
 
 /// Each filament to a slot of its material, each slot once, the colours as near as can be: the nearest pairs first,
 /// then exchanged and moved as long as that brings the whole nearer.
-fn best(open: &[&Used], free: &[&Slot]) -> Vec<(usize, SlotId)> {
+fn best(open: &[&Used], free: &[&Slot], system: &FilamentSystem) -> Vec<(usize, SlotId)> {
+    let cost = |used: &Used, slot: &Slot| cost(used, slot).filter(|_| reaches(used, slot.id, system));
     let mut pairs: Vec<(f64, &Used, &Slot)> = open
         .iter()
         .flat_map(|used| free.iter().filter_map(|slot| Some((cost(used, slot)?, *used, *slot))))
@@ -153,12 +185,16 @@ fn best(open: &[&Used], free: &[&Slot]) -> Vec<(usize, SlotId)> {
             assigned.push((used, slot));
         }
     }
-    while improve(&mut assigned, free) {}
+    while improve(&mut assigned, free, &cost) {}
     assigned.into_iter().map(|(used, slot)| (used.index, slot.id)).collect()
 }
 
 /// One exchange or move that brings the colours nearer; false when there is none.
-fn improve<'a>(assigned: &mut [(&Used, &'a Slot)], free: &[&'a Slot]) -> bool {
+fn improve<'a>(
+    assigned: &mut [(&Used, &'a Slot)],
+    free: &[&'a Slot],
+    cost: &impl Fn(&Used, &Slot) -> Option<f64>,
+) -> bool {
     const GAIN: f64 = 1e-6;
     for a in 0..assigned.len() {
         let Some(&(used, slot)) = assigned.get(a) else { return false };
@@ -260,6 +296,16 @@ fn against(used: &Used, id: SlotId, system: &FilamentSystem, chosen: bool) -> Op
         let text = format!("{} was given slot {id}, which this printer does not have.", describe(used));
         return (!known).then(|| objection("slots", text));
     };
+    if !reaches(used, id, system) {
+        let nozzle = |tool: Option<usize>| if tool == Some(0) { "right" } else { "left" };
+        let text = format!(
+            "{} is printed with the {} nozzle, and slot {id} feeds the {} one: choose a slot of the other nozzle.",
+            describe(used),
+            nozzle(used.tool),
+            nozzle(fed_by(id, system))
+        );
+        return Some(objection("slots", text));
+    }
     if slot.present == Some(false) {
         let text = format!(
             "{} is to come from slot {id}, which is empty: load it or choose another.",

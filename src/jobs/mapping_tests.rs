@@ -28,7 +28,7 @@ fn unit(slots: &[(&str, &str)]) -> FilamentSystem {
 }
 
 fn need(index: usize, material: &str, color: &str) -> Used {
-    Used { index, material: Some(material.into()), color: Color::parse(color), weight_g: None }
+    Used { index, material: Some(material.into()), color: Color::parse(color), weight_g: None, tool: None }
 }
 
 fn id(slot: u8) -> Option<SlotId> {
@@ -132,4 +132,59 @@ proptest! {
         let unassigned = mapping.slots.iter().filter(|slot| slot.is_none()).count();
         prop_assert_eq!(unassigned, mapping.objections.len());
     }
+}
+
+/// Two units of one slot each, unit 0 on the right nozzle and unit 1 on the left, and a spool for each nozzle.
+fn two_nozzles() -> FilamentSystem {
+    let fed = |id: u16, tool: usize| {
+        let place = SlotId::Unit { unit: id, slot: 0 };
+        let one = unit(&[("PLA", "FF0000")]).units.remove(0);
+        FilamentUnit { id, slots: vec![slot(place, "PLA", "FF0000")], tool: Some(tool), ..one }
+    };
+    FilamentSystem {
+        units: vec![fed(0, 0), fed(1, 1)],
+        external: vec![Slot::empty(SlotId::External(0)), Slot::empty(SlotId::External(1))],
+        ..FilamentSystem::default()
+    }
+}
+
+#[test]
+fn a_filament_comes_from_a_slot_of_its_own_nozzle() {
+    let system = two_nozzles();
+    let printed_by = |tool| [Used { tool, ..need(0, "PLA", "FF0000") }];
+    let place = |unit| SlotId::Unit { unit, slot: 0 };
+    for (tool, unit) in [(Some(0), 0), (Some(1), 1)] {
+        let mapping = assign(&printed_by(tool), 1, None, &system, true);
+        assert_eq!((mapping.slots.as_slice(), mapping.objections.len()), ([Some(place(unit))].as_slice(), 0));
+        let other = assign(&printed_by(tool), 1, Some(&[Some(place(1 - unit))]), &system, true);
+        assert_eq!(other.objections[0].0, "slots");
+        assert!(other.objections[0].1.contains("nozzle"), "{}", other.objections[0].1);
+        let spool = SlotId::External(1 - unit as u8);
+        assert_eq!(
+            assign(&printed_by(tool), 1, Some(&[Some(spool)]), &system, true).objections[0].0,
+            "slots"
+        );
+    }
+    assert!(assign(&printed_by(None), 1, None, &system, true).objections.is_empty(), "either will do");
+    let bare = FilamentSystem { units: Vec::new(), ..two_nozzles() };
+    assert_eq!(assign(&printed_by(Some(1)), 1, None, &bare, true).slots, [Some(SlotId::External(1))]);
+}
+
+#[test]
+fn the_nozzle_of_a_filament_is_that_of_its_group() {
+    let metadata = |groups: Vec<usize>, diameters: usize| FileMetadata {
+        nozzle_groups: groups,
+        nozzle_diameters: vec![0.4; diameters],
+        plates: vec![PlateInfo {
+            index: 1,
+            filaments: vec![FilamentUse { id: 1, nozzle_group: Some(0), ..FilamentUse::default() }],
+            ..PlateInfo::default()
+        }],
+        ..FileMetadata::default()
+    };
+    let tool = |groups, diameters| used(&metadata(groups, diameters), Some(1)).0[0].tool;
+    assert_eq!(tool(vec![1, 0], 2), Some(1));
+    assert_eq!(tool(vec![0, 1], 2), Some(0));
+    assert_eq!(tool(vec![], 2), Some(1), "the left one");
+    assert_eq!(tool(vec![], 1), None);
 }

@@ -13,6 +13,7 @@
 //! | `record`, `history` | the history, and the truth after a restart |
 //! | `filament` (a room of its own) | the tool map of the next print, and what each job used |
 //! | `cleanup` | removing job files from the printer |
+//! | `pause` | pause and resume, also of a job that only begins |
 //! | `queue`, `preview` | as they say |
 
 mod cleanup;
@@ -22,6 +23,7 @@ mod fits;
 mod history;
 mod intent;
 mod mapping;
+mod pause;
 mod plan;
 mod preview;
 mod queue;
@@ -56,13 +58,11 @@ pub use types::{
 pub struct JobsConfig {
     /// Plain G-code is wrapped for printers that take archives only (design D12; unverified on hardware).
     pub wrap_gcode: bool,
-    /// Header comments are added to plain G-code that lacks them, for printers that read them (elegoo.md 2.12).
-    pub header_comments: bool,
 }
 
 impl Default for JobsConfig {
     fn default() -> Self {
-        Self { wrap_gcode: true, header_comments: false }
+        Self { wrap_gcode: true }
     }
 }
 
@@ -83,6 +83,8 @@ struct Inner {
     queue: Mutex<Queue>,
     /// The start under way.
     active: Mutex<Option<Active>>,
+    /// The pause that waits for the job to begin.
+    waiting: Mutex<Option<pause::Waiting>>,
     /// One decision to start, or to delete at the printer, at a time.
     gate: tokio::sync::Mutex<()>,
     /// A start came to its end.
@@ -110,8 +112,6 @@ struct Spaces {
 const EVENT_CAPACITY: usize = 64;
 /// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
 const CANCEL_START: Duration = Duration::from_secs(120);
-/// How long a pause waits for a job that only begins.
-const PAUSE_START: Duration = Duration::from_secs(30);
 
 impl Jobs {
     /// Takes up what the store knows of this printer. The recorder and the cleaner run on `tasks` until `cancel`.
@@ -146,6 +146,7 @@ impl Jobs {
             history: Mutex::default(),
             queue: Mutex::default(),
             active: Mutex::default(),
+            waiting: Mutex::default(),
             gate: tokio::sync::Mutex::new(()),
             settled: Notify::new(),
             cleanup_due: Notify::new(),
@@ -214,6 +215,7 @@ impl Jobs {
     /// As [`PrinterHandle::send`]. A start that the printer has but does not show yet is cancelled as soon as it shows
     /// it, also after [`CommandError::Timeout`].
     pub async fn cancel(&self) -> Result<Outcome, CommandError> {
+        self.inner.withdraw_pause();
         let Some(serial) = self.inner.abort_start() else {
             if !self.inner.printer.state().printing() {
                 return Err(CommandError::Invalid("Nothing is printing.".to_owned()));
@@ -232,48 +234,13 @@ impl Jobs {
         }
     }
 
-    /// Pauses. A job that the printer does not show yet, or only reads, is paused as soon as the printer takes it.
-    ///
-    /// # Errors
-    /// As [`PrinterHandle::send`]; the refusal stands when the printer does not begin within [`PAUSE_START`].
-    pub async fn pause(&self) -> Result<Outcome, CommandError> {
-        let printer = &self.inner.printer;
-        let serial = printer.state().job.serial;
-        let mut watch = printer.watch();
-        let deadline = tokio::time::Instant::now() + PAUSE_START;
-        loop {
-            let before = watch.borrow_and_update().clone();
-            if before.job.serial != serial {
-                return Err(CommandError::Invalid(
-                    "The print was over before it could be paused.".to_owned(),
-                ));
-            }
-            let refusal = match printer.send(Command::Pause).await {
-                // Printers that prepare say that nothing prints yet (elegoo.md, code 1010), or are busy.
-                Err(
-                    error @ (CommandError::Busy(_) | CommandError::Invalid(_) | CommandError::Refused { .. }),
-                ) if begins(&before.job) => error,
-                result => return result,
-            };
-            // Asked again at each step of the preparation, not at each report.
-            let further = |now: &Arc<crate::model::PrinterState>| {
-                !begins(&now.job)
-                    || now.device.job.stage != before.device.job.stage
-                    || now.job.detail != before.job.detail
-            };
-            match tokio::time::timeout_at(deadline, watch.wait_for(further)).await {
-                Ok(Ok(_)) => {}
-                _closed_or_late => return Err(refusal),
-            }
-        }
-    }
-
     /// Stops everything by the fastest way the printer has, and a start under way too: a transfer that went on would
     /// end in a print.
     ///
     /// # Errors
     /// As [`PrinterHandle::send`]; the start under way is given up in any case.
     pub async fn emergency_stop(&self) -> Result<Outcome, CommandError> {
+        self.inner.withdraw_pause();
         self.inner.abort_start();
         self.inner.printer.send(Command::EmergencyStop).await
     }
@@ -447,10 +414,4 @@ impl Inner {
     fn tell(&self, event: JobsEvent) {
         let _nobody_listens = self.events.send(event);
     }
-}
-
-/// Not yet at the moves, also while a pause is under way already.
-fn begins(job: &crate::model::Job) -> bool {
-    use JobPhase::{Pausing, Preparing, Starting, Transferring};
-    matches!(job.phase, Transferring | Starting | Preparing | Pausing)
 }

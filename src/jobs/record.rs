@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::history::Row;
 use super::intent::{Intent, Stage};
 use super::{HistoryEnd, HistoryEntry, Inner};
+use crate::library::JobTraces;
 use crate::model::{DeviceStage, Event, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, Speaker};
 use crate::printer::clock::unix_now;
 
@@ -100,6 +101,9 @@ impl Inner {
         // An entry of an earlier gateway is settled by the first report that can be believed.
         let mut unsettled = self.current_row().is_some();
         let mut refresh = tokio::time::interval(REFRESH);
+        let mut traces = self.printer.watch();
+        traces.mark_changed();
+        let mut sought = None;
         loop {
             tokio::select! {
                 biased;
@@ -110,6 +114,7 @@ impl Inner {
                 event = events.recv() => match event {
                     Ok(Event::JobStarted(job)) => {
                         self.job_started(&job, &mut unsettled).await;
+                        traces.mark_changed();
                     }
                     Ok(Event::JobEnded(job)) => self.job_ended(&job).await,
                     Ok(_) => {}
@@ -121,8 +126,48 @@ impl Inner {
                     let state = watch.borrow_and_update().clone();
                     self.settle_old(&state, &mut unsettled).await;
                 }
+                changed = traces.changed() => {
+                    if changed.is_err() { return; }
+                    let state = traces.borrow_and_update().clone();
+                    self.recognise(&state, &mut sought).await;
+                }
                 _ = refresh.tick() => self.refresh_current(),
             }
+        }
+    }
+
+    /// Finds the file of a job that was started elsewhere, whenever the printer tells more of it.
+    async fn recognise(&self, state: &PrinterState, sought: &mut Option<(u64, JobTraces)>) {
+        let job = &state.job;
+        let in_history = self.current_row().is_some();
+        if job.file.is_some() || !job.phase.active() || job.origin == JobOrigin::Gateway || !in_history {
+            return;
+        }
+        let device = &state.device.job;
+        let names = [job.title.clone(), device.file.clone()];
+        let traces = JobTraces {
+            names: names.into_iter().flatten().collect(),
+            plate: job.plate,
+            layers: device.total_layers,
+        };
+        let now = (job.serial, traces);
+        if sought.as_ref() == Some(&now) {
+            return;
+        }
+        let found = self.library.entry_of_job(&now.1).await;
+        let serial = job.serial;
+        *sought = Some(now);
+        let Some(file) = found else { return };
+        let mut plate = None;
+        self.printer.writer().job(|job| {
+            if job.serial == serial && job.file.is_none() {
+                job.file = Some(file.clone());
+                plate = job.plate;
+            }
+        });
+        let metadata = self.metadata_of(&file).await;
+        if let Some(entry) = self.describe_entry(&file, metadata) {
+            self.library.mark_started(&file, plate, entry.started_at, &entry.id);
         }
     }
 

@@ -1,3 +1,6 @@
+mod early_pause;
+mod elsewhere;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -359,35 +362,6 @@ fn a_cancel_ends_a_transfer_and_removes_the_part() {
     life.ended(HistoryEnd::Cancelled);
     assert_eq!((world.starts(), world.files(), world.cancels()), (0, 0, 0));
     assert!(matches!(life.run(life.jobs.cancel()), Err(CommandError::Invalid(_))));
-}
-
-#[test]
-fn a_pause_waits_for_a_job_that_only_begins_and_never_for_another() {
-    let world = world();
-    world.fake.machine().on_start = OnStart::Silent;
-    let life = Life::begin(&world);
-    life.eventually("start received", || world.starts() == 1);
-    let (jobs, fake) = (life.jobs.clone(), world.fake.clone());
-    let outcome = life.run(async move {
-        let pausing = tokio::spawn(async move { jobs.pause().await });
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        assert_eq!(fake.machine().pauses, 0, "nothing is there to pause yet");
-        fake.run(DeviceStage::Preparing);
-        while fake.machine().pauses == 0 {
-            tokio::task::yield_now().await;
-        }
-        fake.stage(DeviceStage::Paused);
-        pausing.await.unwrap()
-    });
-    assert_eq!((outcome.unwrap().seen, world.fake.machine().pauses), (Seen::Effect, 1));
-    life.until_phase(JobPhase::Paused);
-
-    world.fake.stage(DeviceStage::Cancelled);
-    life.until("over", |state| !state.job.phase.active());
-    assert!(matches!(life.run(life.jobs.pause()), Err(CommandError::Invalid(_))));
-    life.start("cube.gcode").unwrap();
-    assert!(matches!(life.run(life.jobs.pause()), Err(CommandError::Busy(_))), "it does not begin in time");
-    assert_eq!(world.fake.machine().pauses, 1);
 }
 
 #[test]

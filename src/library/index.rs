@@ -152,6 +152,11 @@ impl Index {
         self.files.get(path)
     }
 
+    /// All files on disk.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, &FileRow)> {
+        self.files.iter().map(|(path, row)| (path.as_str(), row))
+    }
+
     pub fn row_mut(&mut self, path: &str) -> Option<&mut FileRow> {
         self.files.get_mut(path)
     }

@@ -13,11 +13,13 @@
 //! | `upload`, `change` | receiving files; folders, moves, copies, deletions |
 //! | `remote` | the printer's own storage below `printer/` |
 //! | `serve` | records, bytes of an entry, what the job room asks |
+//! | `of_job` | which entry a job at the printer was made from |
 
 mod change;
 mod disk;
 mod index;
 pub mod names;
+mod of_job;
 mod remote;
 mod serve;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use crate::model::UnixSeconds;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
 use index::{FileRow, Index};
+pub use of_job::JobTraces;
 use remote::Remote;
 pub use serve::JobFile;
 pub use upload::{Upload, Uploaded};

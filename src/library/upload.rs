@@ -65,7 +65,16 @@ impl Library {
     /// [`LibraryError::BadName`] for names that cannot be taken or printed, [`LibraryError::InUse`] for the file that
     /// is being printed, [`LibraryError::Full`].
     pub async fn begin_upload(&self, directory: &str, name: &str) -> Result<Upload, LibraryError> {
-        let directory = names::clean_directory(directory)?;
+        let mut upload = self.begin_upload_somewhere(name).await?;
+        upload.place_in(directory).await?;
+        Ok(upload)
+    }
+
+    /// As [`Self::begin_upload`], where the folder is named only later, by [`Upload::place_in`].
+    ///
+    /// # Errors
+    /// [`LibraryError::BadName`], [`LibraryError::Full`].
+    pub async fn begin_upload_somewhere(&self, name: &str) -> Result<Upload, LibraryError> {
         if name.contains('/') {
             return Err(LibraryError::BadName(format!("\"{name}\" is a path, not the name of a file.")));
         }
@@ -76,7 +85,7 @@ impl Library {
                  .3mf) are taken."
             )));
         }
-        self.begin(&directory, name, content).await
+        self.begin(name, content).await
     }
 
     /// Begins to store a `.zip` of files of the library, for download.
@@ -87,22 +96,18 @@ impl Library {
         if name.contains('/') || !name.to_ascii_lowercase().ends_with(".zip") {
             return Err(LibraryError::BadName(format!("\"{name}\" is no name of a .zip file.")));
         }
-        self.begin(&names::clean_directory(directory)?, name, Content::Other).await
+        let mut upload = self.begin(name, Content::Other).await?;
+        upload.place_in(directory).await?;
+        Ok(upload)
     }
 
-    async fn begin(&self, directory: &str, name: &str, content: Content) -> Result<Upload, LibraryError> {
-        let target = names::clean_local(&names::join(directory, name))?;
+    async fn begin(&self, name: &str, content: Content) -> Result<Upload, LibraryError> {
+        let target = names::clean_local(name)?;
         self.ready().await;
-        self.refuse_in_use(&target)?;
-        if self.index().is_directory(&target) {
-            return Err(LibraryError::BadName(format!("\"{target}\" is a folder.")));
-        }
         self.check_free(0).await?;
         let root = self.inner.root.clone();
-        let parents = target.clone();
         let temporary = self
             .run(move || {
-                disk::check_parents(&root, &parents)?;
                 tempfile::Builder::new()
                     .prefix("upload-")
                     .tempfile_in(root.join(names::INCOMING))
@@ -138,6 +143,25 @@ impl Library {
 }
 
 impl Upload {
+    /// Names the folder where the file goes.
+    ///
+    /// # Errors
+    /// [`LibraryError::BadName`], [`LibraryError::InUse`] for the file that is being printed.
+    pub async fn place_in(&mut self, directory: &str) -> Result<(), LibraryError> {
+        let directory = names::clean_directory(directory)?;
+        let name = names::split(&self.target).1.to_owned();
+        let target = names::clean_local(&names::join(&directory, &name))?;
+        let library = self.library.clone();
+        library.refuse_in_use(&target)?;
+        if library.index().is_directory(&target) {
+            return Err(LibraryError::BadName(format!("\"{target}\" is a folder.")));
+        }
+        let (root, parents) = (library.inner.root.clone(), target.clone());
+        library.run(move || disk::check_parents(&root, &parents)).await??;
+        self.target = target;
+        Ok(())
+    }
+
     /// Takes the next piece; refuses when the file grows beyond the limit or the disk is full.
     ///
     /// # Errors

@@ -154,6 +154,8 @@ fn add_settings(metadata: &mut FileMetadata, json: &[u8]) {
     if metadata.filament_temps.is_empty() {
         metadata.filament_temps = numbers("nozzle_temperature");
     }
+    let tools = texts("physical_extruder_map");
+    metadata.nozzle_groups = tools.iter().map_while(|tool| tool.parse().ok()).collect();
 }
 
 /// A setting is a text, a number or a list of them.

@@ -30,6 +30,8 @@ pub struct FileMetadata {
     pub object_height: Option<f64>,
     /// Nozzle diameters in mm, one per nozzle.
     pub nozzle_diameters: Vec<f64>,
+    /// Tool of each nozzle group, by group; empty where the file does not say (bambu.md 5.6).
+    pub nozzle_groups: Vec<usize>,
     /// Filament presets, one per filament of the project or plate.
     pub filament_names: Vec<String>,
     /// Materials (`PLA`), one per filament.

@@ -54,6 +54,8 @@ pub struct FilamentCaps {
     pub auto_refill: bool,
     /// A stuck change can be retried or given up.
     pub recover: bool,
+    /// Units that can dry take commands for it; without it they dry from the printer's own screen only.
+    pub dry: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +105,8 @@ pub struct Capabilities {
     pub vendor: String,
     /// "P1S".
     pub model: String,
+    /// What slicers call this model: their code of it first ("C12"), then further codes and names.
+    pub slicer_names: Vec<String>,
     pub evidence: Evidence,
     /// X, Y, Z travel.
     pub volume_mm: [Millimeters; 3],

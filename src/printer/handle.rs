@@ -10,9 +10,7 @@ use super::guard;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
 use super::supervise::Nudge;
 use super::supervise::PrinterSettings;
-use crate::model::{
-    Capabilities, Command, CommandError, DeviceStage, Event, JobPhase, Outcome, PrinterState, Seen,
-};
+use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
 
 /// How long a driver may take to deliver a command and hear the printer's acknowledgement. Motion on some printers is
 /// acknowledged only when it ends (elegoo.md 3.5: up to 300 s for filament and calibration).
@@ -213,18 +211,10 @@ impl PrinterHandle {
         if outcome.seen == Seen::Effect {
             return Ok(outcome);
         }
-        // A printer that unpacks or heats may let a pause pass; it is said once more when the print begins.
-        let mut early = *command == Command::Pause && baseline.device.job.stage != DeviceStage::Printing;
         let follow = async {
             loop {
                 let state = watch.borrow_and_update().clone();
                 match effect::look(command, baseline, &state) {
-                    Progress::Waiting if early && state.device.job.stage == DeviceStage::Printing => {
-                        early = false;
-                        if let Err(error) = self.deliver(command.clone()).await {
-                            tracing::debug!(%error, "The repeated pause was not taken.");
-                        }
-                    }
                     Progress::Waiting => {}
                     Progress::Seen => return Ok(Outcome { seen: Seen::Effect, note: outcome.note.clone() }),
                     Progress::Refused(error) => return Err(error),
@@ -252,7 +242,3 @@ fn requested_phase(command: &Command) -> Option<JobPhase> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-#[path = "handle_tests.rs"]
-mod tests;

@@ -109,7 +109,14 @@ impl StateWriter {
     pub fn link(&self, phase: LinkPhase) {
         self.change(|state| {
             if state.link.phase != phase {
-                let fault = if phase == LinkPhase::Online { None } else { state.link.fault.take() };
+                if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
+                    tracing::info!("Connected.");
+                }
+                let fault = if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
+                    None
+                } else {
+                    state.link.fault.take()
+                };
                 state.link = Link { phase, since: unix_now(), retry_at: None, fault };
             }
         });

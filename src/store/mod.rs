@@ -310,3 +310,5 @@ impl Values {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod torn_tests;

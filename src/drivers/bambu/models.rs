@@ -188,6 +188,7 @@ impl ModelRow {
                 map: true,
                 auto_refill: true,
                 recover: true,
+                dry: self.remote_drying,
             },
             files: file_caps(),
             control: ControlCaps {
@@ -209,6 +210,7 @@ impl ModelRow {
         Capabilities {
             vendor: "Bambu Lab".to_owned(),
             model: self.name.to_owned(),
+            slicer_names: self.codes.iter().chain(self.products).map(|name| (*name).to_owned()).collect(),
             evidence: self.evidence,
             volume_mm: self.volume_mm,
             bed_slinger: self.bed_slinger,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::jobs::{StartError, StartRequest};
-use crate::model::{Command, CommandError, ConsoleLine, Outcome, Speaker, UnixSeconds};
+use crate::model::{CommandError, ConsoleLine, Outcome, Speaker, UnixSeconds};
 use crate::station::Station;
 
 /// The routes of one printer.
@@ -116,14 +116,14 @@ async fn pause(
     State(station): State<Station>,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Json<Value>, Refusal> {
-    Ok(told(station.printer.send(Command::Pause).await?))
+    Ok(told(station.jobs.pause().await?))
 }
 
 async fn resume(
     State(station): State<Station>,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Json<Value>, Refusal> {
-    Ok(told(station.printer.send(Command::Resume).await?))
+    Ok(told(station.jobs.resume().await?))
 }
 
 async fn cancel(

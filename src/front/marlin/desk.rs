@@ -20,6 +20,8 @@ pub trait Desk: Send + Sync {
     fn printer(&self) -> &PrinterHandle;
     /// Sends a command; `Cancel` also ends transfers and starts. The note is what the user should know although it worked.
     fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>>;
+    /// Resolves when the job is paused, however late it begins, or when the pause was withdrawn.
+    fn pause(&self) -> BoxFuture<'_, Result<(), String>>;
     fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>>;
     fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
     /// Starts a streamed file, which does not say what it is to be printed with: with the filament that is loaded.
@@ -54,6 +56,12 @@ impl Desk for Station {
             let outcome = crate::gcode::script::send(self, command).await;
             outcome.map(|outcome| outcome.note).map_err(|error| error.to_string())
         })
+    }
+
+    fn pause(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(
+            async move { self.jobs.pause_however_late().await.map(drop).map_err(|error| error.to_string()) },
+        )
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>> {

@@ -43,8 +43,7 @@ pub struct Host {
     /// M25 came; until then it may still turn out to be a cancel.
     pub pause_decided: Option<Duration>,
     pub wanted: Option<Wanted>,
-    /// The host sees its job paused, but the printer does not have it yet or does not pause while it prepares: it is
-    /// paused there as soon as it can be.
+    /// The host sees its job paused, but nobody else sees the job yet: the pause is passed on when it is there.
     pub pause_early: bool,
     /// The newest job before its own start.
     pub start_base: u64,

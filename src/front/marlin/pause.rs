@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::dialogue::{Dialogue, Effect, Reply, View};
 use super::host::{Stage, Wanted};
 use super::push::BURST;
+use crate::config::SerialStop;
 use crate::model::{Command, JobPhase};
 
 /// A cancel's `M26 S0` comes within a few ms (octoprint.md 6.3).
@@ -42,6 +43,8 @@ impl Dialogue {
         let underway = matches!(view.state.job.phase, JobPhase::Transferring | JobPhase::Starting);
         if self.host.stage == Stage::Starting || underway {
             self.notify("The job has not begun at the printer yet; it is paused as soon as it begins.", view);
+        }
+        if self.host.stage == Stage::Starting {
             self.host.pause_early = true;
             return;
         }
@@ -52,25 +55,18 @@ impl Dialogue {
         }
     }
 
-    /// The job that the host paused too early has come to where it can be paused: where the printer has it, or, after a
-    /// refusal there, where it prints.
+    /// The job that the host paused before it was there is there: the job room pauses it as soon as it can be.
     pub(super) fn pause_begun(&mut self, view: &View) {
-        let can = match view.state.job.phase {
-            JobPhase::Preparing => self.host.stage == Stage::Running,
-            JobPhase::Printing | JobPhase::Paused => true,
-            _ => false,
-        };
-        if can {
-            self.host.pause_early = false;
-            self.pause(view);
-        }
+        self.host.pause_early = false;
+        self.pause(view);
     }
 
     /// M24 of a job that the host sees paused.
     pub(super) fn resume(&mut self, view: &View) {
         self.host.stage = Stage::Running;
         self.host.pause_early = false;
-        if matches!(view.state.job.phase, JobPhase::Paused | JobPhase::Pausing) {
+        let waits = self.host.wanted == Some(Wanted::Pause);
+        if waits || matches!(view.state.job.phase, JobPhase::Paused | JobPhase::Pausing) {
             self.host.wanted = Some(Wanted::Resume);
             self.effects.push(Effect::Resume);
         }
@@ -95,9 +91,22 @@ impl Dialogue {
             return;
         }
         self.session.last_stop = Some(view.now);
-        self.host.swallow_until = view.now + BURST;
-        self.effects.push(Effect::Send(Command::EmergencyStop));
-        self.prompt
-            .carry("An emergency stop (M112) came over the serial port and was passed to the printer.");
+        let active = view.state.job.phase.active();
+        // The heaters-off lines behind it are meant where nothing else is done.
+        if active || self.stop == SerialStop::Stop {
+            self.host.swallow_until = view.now + BURST;
+        }
+        let told = match self.stop {
+            SerialStop::Stop => {
+                self.effects.push(Effect::Send(Command::EmergencyStop));
+                "was passed to the printer"
+            }
+            SerialStop::Cancel if active => {
+                self.effects.push(Effect::Cancel);
+                "cancelled the print, as pty_m112 is set"
+            }
+            SerialStop::Cancel | SerialStop::Disconnect => "did nothing to the printer, as pty_m112 is set",
+        };
+        self.prompt.carry(&format!("An emergency stop (M112) came over the serial port and {told}."));
     }
 }

@@ -210,7 +210,7 @@ impl Service {
                 Box::pin(std::future::ready(Done::Sent(Err(text))))
             }
             Effect::Send(command) => Box::pin(async move { Done::Sent(desk.send(command).await) }),
-            Effect::Pause => Box::pin(async move { Done::Paused(desk.send(Command::Pause).await.map(drop)) }),
+            Effect::Pause => Box::pin(async move { Done::Paused(desk.pause().await) }),
             Effect::Resume => {
                 Box::pin(async move { Done::Resumed(desk.send(Command::Resume).await.map(drop)) })
             }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, Multipart};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -21,14 +21,17 @@ use super::methods::printer::start_job;
 use super::methods::roots;
 use super::rpc::{Caller, add_member};
 use crate::jobs::StartRequest;
-use crate::library::{Upload, Uploaded};
+use crate::library::{Upload, Uploaded, names};
 use crate::model::text::base_name;
 
 /// Text fields beside the file are short.
 const LARGEST_FIELD: usize = 8 << 10;
 const PIECE: usize = 256 << 10;
+/// Files of other roots are short too.
+const LARGEST_OTHER: u64 = 16 << 20;
 /// What stays readable in a path of a URL.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+pub const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// The fields of the form; they may come in any order.
 #[derive(Default)]
@@ -36,15 +39,26 @@ struct Form {
     root: Option<String>,
     path: Option<String>,
     print: bool,
+    /// OctoPrint: the file is chosen for a later start.
+    select: bool,
+    /// OctoPrint: a folder is wanted instead of a file.
+    folder: Option<String>,
     checksum: Option<String>,
     plate: Option<u32>,
     file: Option<Received>,
 }
 
-/// The file part. Where its folder was not known yet, it waits in an unlinked file.
+/// The file part. What is no file for printing waits in an unlinked file until the root is known.
 enum Received {
-    Direct { upload: Box<Upload>, directory: String },
-    Staged { file: tokio::fs::File, name: String },
+    /// `directory` is `None` where the folder was not known yet.
+    Direct {
+        upload: Box<Upload>,
+        directory: Option<String>,
+    },
+    Staged {
+        file: tokio::fs::File,
+        name: String,
+    },
 }
 
 /// Takes an upload and starts it if that was asked for.
@@ -65,6 +79,8 @@ pub async fn receive(
     if length.is_some_and(|length: u64| length > limit.saturating_add(64 << 10)) {
         return Err(too_large(limit));
     }
+    let mut parts = parts;
+    quote_boundary(&mut parts.headers);
     let request = Request::from_parts(parts, body);
     let mut multipart = Multipart::from_request(request, &())
         .await
@@ -75,12 +91,36 @@ pub async fn receive(
         let Some(field) = field else { break };
         take_field(endpoint, &mut form, field).await?;
     }
+    if octoprint
+        && form.file.is_none()
+        && let Some(name) = form.folder.take()
+    {
+        return make_folder(endpoint, form.path.as_deref().unwrap_or_default(), &name, caller).await;
+    }
     let file = form.file.take().ok_or_else(|| RpcError::bad_request("Multipart filename omitted"))?;
     match form.root.as_deref().unwrap_or("gcodes") {
         "gcodes" => into_library(endpoint, form, file, caller, octoprint).await,
         "config" => into_config(endpoint, form, file, caller).await,
         "logs" => Err(RpcError::bad_request("Invalid root request: logs")),
         other => Err(RpcError::bad_request(format!("Root {other} not available"))),
+    }
+}
+
+/// Puts the boundary into quotes. Qt's boundaries are base64 and may hold a `/`, which needs them (RFC 2045 5.1), and
+/// Cura's Moonraker plugin sends them without (fixtures/slicers).
+fn quote_boundary(headers: &mut HeaderMap) {
+    const KEY: &str = "boundary=";
+    let Some(text) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return };
+    let Some(at) = text.to_ascii_lowercase().find(KEY).map(|at| at + KEY.len()) else { return };
+    let (Some(before), Some(rest)) = (text.get(..at), text.get(at..)) else { return };
+    if rest.starts_with('"') {
+        return;
+    }
+    let (boundary, further) = rest.split_once(';').map_or((rest, None), |(first, rest)| (first, Some(rest)));
+    let further = further.map(|rest| format!(";{rest}")).unwrap_or_default();
+    let quoted = format!("{before}\"{}\"{further}", boundary.trim());
+    if let Ok(value) = HeaderValue::from_str(&quoted) {
+        headers.insert(header::CONTENT_TYPE, value);
     }
 }
 
@@ -102,6 +142,8 @@ async fn take_field(endpoint: &Endpoint, form: &mut Form, field: Field<'_>) -> R
     match name.as_str() {
         "root" => form.root = Some(text.trim().to_owned()).filter(|root| !root.is_empty()),
         "path" => form.path = Some(text.trim().trim_matches('/').to_owned()),
+        "select" => form.select = text.trim().eq_ignore_ascii_case("true"),
+        "foldername" => form.folder = Some(text.trim().to_owned()).filter(|name| !name.is_empty()),
         "print" => form.print = text.trim().eq_ignore_ascii_case("true"),
         "checksum" => form.checksum = Some(text.trim().to_ascii_lowercase()).filter(|sum| !sum.is_empty()),
         // Plates count from 1; OrcaSlicer sends its index for archives only (moonraker.md 4.5).
@@ -127,13 +169,18 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
     if name.is_empty() {
         return Err(RpcError::bad_request("Multipart filename omitted"));
     }
-    let library = form.root.as_deref().is_none_or(|root| root == "gcodes");
-    if let (true, Some(directory)) = (library, form.path.clone()) {
-        let mut upload = endpoint.station.library.begin_upload(&directory, &name).await?;
+    // The root may come behind the file; what can be printed belongs into the library.
+    let printable = || names::content(&name) != names::Content::Other;
+    if form.root.as_deref().map_or_else(printable, |root| root == "gcodes") {
+        let library = &endpoint.station.library;
+        let mut upload = match &form.path {
+            Some(directory) => library.begin_upload(directory, &name).await?,
+            None => library.begin_upload_somewhere(&name).await?,
+        };
         while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
             upload.write(piece).await?;
         }
-        return Ok(Received::Direct { upload: Box::new(upload), directory });
+        return Ok(Received::Direct { upload: Box::new(upload), directory: form.path.clone() });
     }
     let folder = endpoint.station.library.root().to_owned();
     let staged = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await;
@@ -143,8 +190,8 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
     let mut size = 0u64;
     while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
         size += piece.len() as u64;
-        if size > endpoint.config.max_upload {
-            return Err(too_large(endpoint.config.max_upload));
+        if size > LARGEST_OTHER.min(endpoint.config.max_upload) {
+            return Err(too_large(LARGEST_OTHER.min(endpoint.config.max_upload)));
         }
         file.write_all(&piece).await.map_err(disk)?;
     }
@@ -161,7 +208,11 @@ async fn into_library(
 ) -> Result<Response<Body>, RpcError> {
     let directory = form.path.unwrap_or_default();
     let upload = match file {
-        Received::Direct { upload, directory: begun } if begun == directory => *upload,
+        Received::Direct { upload, directory: Some(begun) } if begun == directory => *upload,
+        Received::Direct { mut upload, directory: None } => {
+            upload.place_in(&directory).await?;
+            *upload
+        }
         Received::Direct { .. } => {
             return Err(RpcError::bad_request("The upload names two different paths."));
         }
@@ -184,7 +235,49 @@ async fn into_library(
         add_member(&mut answer, "print_queued", Value::from(false));
     }
     let route = if octoprint { "/api/files/moonraker/gcodes/" } else { "/server/files/gcodes/" };
-    Ok(created(answer, &format!("{}{route}{}", caller.base_url, utf8_percent_encode(&entry.path, PATH))))
+    let location = format!("{}{route}{}", caller.base_url, utf8_percent_encode(&entry.path, PATH));
+    if octoprint {
+        octoprint_members(endpoint, &mut answer, &uploaded, form.select, started, caller);
+    }
+    Ok(created(answer, &location))
+}
+
+/// What OctoPrint's own answer has beside Moonraker's (octoprint.md section 10).
+fn octoprint_members(
+    endpoint: &Endpoint,
+    answer: &mut Value,
+    uploaded: &Uploaded,
+    select: bool,
+    started: bool,
+    caller: &Caller,
+) {
+    let shown = uploaded.printable.first().unwrap_or(&uploaded.entry);
+    if select {
+        endpoint.octoprint.select(shown.path.clone());
+    }
+    for (name, value) in [
+        ("done", Value::from(true)),
+        ("effectiveSelect", Value::from(select || started)),
+        ("effectivePrint", Value::from(started)),
+        ("files", json!({"local": super::octoprint::file(shown, caller)})),
+    ] {
+        add_member(answer, name, value);
+    }
+}
+
+async fn make_folder(
+    endpoint: &Endpoint,
+    below: &str,
+    name: &str,
+    caller: &Caller,
+) -> Result<Response<Body>, RpcError> {
+    let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+    let entry = endpoint.station.library.make_directory(&path).await?;
+    let location = format!("{}/api/files/local/{}", caller.base_url, utf8_percent_encode(&entry.path, PATH));
+    let folder = json!({
+        "name": base_name(&entry.path), "path": entry.path, "origin": "local", "refs": {"resource": location},
+    });
+    Ok(created(json!({"done": true, "folder": folder}), &location))
 }
 
 /// Feeds a whole file to an upload.

@@ -89,15 +89,15 @@ fn paused_early() -> Rig {
     assert!(told.is_empty(), "{told:?}");
     assert!(rig.done(Done::Started(Ok(()))).is_empty());
     assert_eq!(rig.send("M27"), ["SD printing byte 0/1000", "ok"]);
-    assert_eq!(rig.effects(), []);
+    assert_eq!(rig.effects(), [Effect::Pause], "waits in the job room");
     rig
 }
 
 #[test]
-fn a_pause_before_the_job_has_begun_is_sent_when_it_begins() {
+fn a_pause_before_the_job_has_begun_is_passed_on_once() {
     let mut rig = paused_early();
-    rig.phase(JobPhase::Preparing);
-    assert_eq!(rig.effects(), [Effect::Pause]);
+    assert!(rig.phase(JobPhase::Preparing).is_empty());
+    assert_eq!(rig.effects(), [], "said once");
     rig.phase(JobPhase::Paused);
     assert!(rig.done(Done::Paused(Ok(()))).is_empty());
     rig.send("M24");
@@ -105,27 +105,20 @@ fn a_pause_before_the_job_has_begun_is_sent_when_it_begins() {
 }
 
 #[test]
-fn a_pause_that_the_preparing_printer_refuses_is_sent_again_when_it_prints() {
+fn an_early_pause_that_is_refused_for_good_is_told() {
     let mut rig = paused_early();
-    rig.phase(JobPhase::Preparing);
-    assert_eq!(rig.effects(), [Effect::Pause]);
-    let told = rig.done(Done::Paused(Err("Nothing is printing.".into())));
-    assert_eq!(
-        told,
-        ["// action:notification The print is paused as soon as it can be. Nothing is printing."]
-    );
-    rig.printer(|state| state.device.bed.actual = Some(40.0));
-    assert_eq!(rig.effects(), [], "not while it prepares");
     assert!(rig.phase(JobPhase::Printing).is_empty());
-    assert_eq!(rig.effects(), [Effect::Pause]);
     let told = rig.done(Done::Paused(Err("No.".into())));
-    assert_eq!(told, ["// action:notification No.", "// action:resumed"], "refused for good");
+    assert_eq!(told, ["// action:notification No.", "// action:resumed"]);
 }
 
 #[test]
 fn a_pause_before_the_job_has_begun_is_taken_back_by_m24() {
     let mut rig = paused_early();
     assert_eq!(rig.send("M24"), ["ok"]);
+    assert_eq!(rig.effects(), [Effect::Resume], "withdraws it in the job room");
+    assert!(rig.done(Done::Paused(Ok(()))).is_empty());
+    assert!(rig.done(Done::Resumed(Ok(()))).is_empty());
     assert!(rig.phase(JobPhase::Preparing).is_empty());
     assert_eq!(rig.effects(), []);
 }
@@ -344,6 +337,23 @@ fn an_emergency_stop_passes_a_held_reply_and_acts_once() {
     rig.handshake();
     let told = rig.printer(|state| state.device.bed.actual = Some(1.0));
     assert!(told.is_empty(), "told during the handshake already: {told:?}");
+}
+
+#[test]
+fn m112_can_be_a_cancel_or_nothing() {
+    for (stop, printing, effects) in [
+        (SerialStop::Cancel, true, vec![Effect::Cancel]),
+        (SerialStop::Disconnect, true, vec![]),
+        (SerialStop::Cancel, false, vec![Effect::Send(Command::SetBed { target: 0.0 })]),
+        (SerialStop::Disconnect, false, vec![Effect::Send(Command::SetBed { target: 0.0 })]),
+    ] {
+        let mut rig = if printing { Rig::printing() } else { Rig::connected() };
+        rig.dialogue.stop = stop;
+        for line in ["M112", "M112", "M140 S0"] {
+            rig.send(line);
+        }
+        assert_eq!(rig.effects(), effects, "{stop:?}, printing: {printing}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::rpc::Call;
 use crate::gcode::script::{self, Reply};
 use crate::gcode::translate::Session;
 use crate::jobs::{StartError, StartRequest};
-use crate::model::{Command, CommandError, JobPhase, Outcome, Speaker};
+use crate::model::{CommandError, JobPhase, Outcome, Speaker};
 use crate::station::Station;
 
 /// How long a start waits for a printer that is connecting.
@@ -146,12 +146,6 @@ pub async fn start_job(station: &Station, request: StartRequest) -> Result<(), R
     }
 }
 
-async fn control(call: &Call, command: Command) -> Result<Value, RpcError> {
-    ready(call)?;
-    let station = &call.endpoint.station;
-    answered(station, station.printer.send(command).await)
-}
-
 /// `ok`, or the refusal, which is told on the console too.
 fn answered(station: &Station, result: Result<Outcome, CommandError>) -> Result<Value, RpcError> {
     match result {
@@ -176,7 +170,9 @@ pub async fn pause(call: Call) -> Result<Value, RpcError> {
 }
 
 pub async fn resume(call: Call) -> Result<Value, RpcError> {
-    control(&call, Command::Resume).await
+    ready(&call)?;
+    let resumed = call.endpoint.station.jobs.resume().await;
+    answered(&call.endpoint.station, resumed)
 }
 
 /// Also `ok` when nothing prints (moonraker.md 2.7).

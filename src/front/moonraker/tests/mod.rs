@@ -6,6 +6,7 @@ mod http;
 mod keeping;
 mod logins;
 mod matrix;
+mod octoprint;
 mod protocol;
 mod replay;
 mod room;

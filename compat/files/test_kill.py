@@ -1,0 +1,175 @@
+"""The gateway dies at every phase of a job: it comes back to the truth, and the printer got one start at most."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+import requests
+
+from harness import sliced
+from harness.waiting import holds_for, wait_for
+
+
+def slow(printer, on=True):
+    """Transfers take so long that they can be met under way."""
+    if printer.kind == "bambu":
+        printer.control.fault("slow_ftp", bytes_per_second=400_000 if on else 0)
+    else:
+        printer.control.fault("slow", millis=500 if on else 0)
+
+
+def in_background(act, *arguments):
+    """Runs `act` while the gateway may die under it."""
+    def run():
+        with contextlib.suppress(requests.RequestException, AssertionError):
+            act(*arguments)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def put(gateway, **options):
+    name, content = sliced.for_printer(gateway.printer.model, **options)
+    answer = gateway.upload(name, content)
+    assert answer.status_code == 201, answer.text
+    return "cube.gcode"
+
+
+def start(gateway, name="cube.gcode"):
+    answer = gateway.post("/printer/print/start", json={"filename": name})
+    assert answer.ok, answer.text
+
+
+def printing(gateway, **options):
+    start(gateway, put(gateway, **options))
+    gateway.until_phase("printing")
+
+
+def ends_well(gateway, entries=1):
+    """The print goes to its end, is told as complete, and is one entry of the history."""
+    gateway.until_state("complete", seconds=150)
+    jobs = wait_for(lambda: [j for j in gateway.history() if j["status"] == "completed"], "history completed", 20)
+    assert len(gateway.history()) == entries, gateway.history()
+    assert gateway.printer.starts() == 1
+    return jobs[0]
+
+
+def test_while_a_file_is_uploaded(gateway):
+    content = sliced.gcode(extra=b"; filler\n" * 2_000_000)
+    body = (b'--b\r\nContent-Disposition: form-data; name="file"; filename="half.gcode"\r\n\r\n' + content + b"\r\n--b--\r\n")
+    with socket.create_connection(("127.0.0.1", gateway.moonraker_port)) as half:
+        half.sendall(b"POST /server/files/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+                     + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[: len(body) // 2])
+        incoming = gateway.library
+        wait_for(lambda: any(p.is_file() and p.stat().st_size > 1 << 20 for p in incoming.rglob("*")), "half a file", 20)
+        gateway.kill()
+    gateway.start()
+    listed = gateway.get("/server/files/list?root=gcodes")
+    assert not [f for f in listed if "half" in f["path"]], listed
+    leftovers = [p for p in incoming.rglob("*") if p.is_file() and p.stat().st_size > 1 << 20]
+    assert not leftovers, leftovers
+    assert gateway.printer.starts() == 0
+
+
+def test_while_the_file_goes_to_the_printer(gateway):
+    slow(gateway.printer)
+    name, content = sliced.padded(gateway.printer.model, 12 << 20)
+    assert gateway.upload(name, content).status_code == 201
+    start(gateway, "big.gcode")
+    wait_for(lambda: gateway.status()["job"]["phase"] == "transferring", "transferring", 20, 0.02)
+    wait_for(lambda: (gateway.status()["job"].get("transfer") or {}).get("sent", 0) > 0, "some bytes", 20, 0.05)
+    gateway.kill()
+    slow(gateway.printer, on=False)
+    gateway.start()
+    assert gateway.until_state("error", "standby", seconds=30)
+    assert gateway.printer.starts() == 0
+    job = gateway.history()[0] if gateway.history() else None
+    assert job is None or job["status"] != "in_progress", job
+    # What was half sent is removed, and the printer can be used at once.
+    wait_for(lambda: not any(f.startswith("big") for f in gateway.printer_files() or ["big"]), "part removed", 60, 1)
+    start(gateway, put(gateway))
+    gateway.until_phase("printing", "preparing")
+    assert gateway.printer.starts() == 1
+
+
+def test_between_the_start_and_its_landing(gateway):
+    printer = gateway.printer
+    if printer.kind == "bambu":
+        printer.control.fault("delayed_start", seconds=3)
+    name = put(gateway)
+    in_background(start, gateway, name)
+    wait_for(lambda: printer.starts() == 1, "start received", 60, 0.005)
+    gateway.kill()
+    gateway.start()
+    job = ends_well(gateway)
+    assert job["filename"] == "cube.gcode"
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.05, 0.15, 0.4])
+def test_shortly_after_the_start_was_asked_for(gateway, wait):
+    printer = gateway.printer
+    name = put(gateway)
+    asking = in_background(start, gateway, name)
+    time.sleep(wait)
+    gateway.kill()
+    asking.join(30)
+    gateway.start()
+    assert printer.starts() <= 1
+    if printer.starts() == 1:
+        ends_well(gateway)
+        return
+    # The printer got nothing: nothing is sent by itself either.
+    gateway.until_state("standby", "error", seconds=130)
+    holds_for(lambda: printer.starts() == 0, "no start", 2)
+
+
+def test_while_it_prints(gateway):
+    printing(gateway, seconds=400)
+    before = gateway.history()[0]["job_id"]
+    gateway.kill()
+    gateway.start()
+    gateway.until_state("printing")
+    assert gateway.query("print_stats")["print_stats"]["filename"] == "cube.gcode"
+    job = ends_well(gateway)
+    assert job["job_id"] == before
+    assert job["total_duration"] >= job["print_duration"] > 0
+
+
+def test_while_it_is_paused(gateway):
+    printing(gateway, seconds=400)
+    assert gateway.post("/printer/print/pause").ok
+    gateway.until_state("paused")
+    gateway.kill()
+    gateway.start()
+    gateway.until_state("paused")
+    holds_for(lambda: gateway.print_state() == "paused", "paused", 2)
+    assert gateway.post("/printer/print/resume").ok
+    ends_well(gateway)
+
+
+def test_while_it_finishes(gateway):
+    printing(gateway, seconds=200)
+    wait_for(lambda: gateway.query("virtual_sdcard")["virtual_sdcard"]["progress"] > 0.8, "nearly done", 90, 0.05)
+    gateway.kill()
+    wait_for(lambda: not gateway.printer.busy(), "the printer finished alone", 90)
+    gateway.start()
+    job = ends_well(gateway)
+    assert job["filename"] == "cube.gcode"
+    if gateway.printer.kind == "bambu":
+        # A file left in the root could start by itself after a power cut (bambu.md T20).
+        wait_for(lambda: gateway.printer_files() == [], "left clean", 60, 1)
+
+
+def test_while_it_is_cancelled(gateway):
+    printing(gateway, seconds=400)
+    in_background(gateway.post, "/printer/print/cancel")
+    wait_for(lambda: gateway.phase() in ("cancelling", "cancelled"), "cancelling", 30, 0.01)
+    gateway.kill()
+    gateway.start()
+    gateway.until_state("cancelled", "error", "standby", seconds=60)
+    jobs = gateway.history()
+    assert len(jobs) == 1 and jobs[0]["status"] in ("cancelled", "error", "interrupted"), jobs
+    assert gateway.printer.starts() == 1

@@ -1,0 +1,167 @@
+"""What slicers send (fixtures/slicers), byte for byte over a raw socket, as far as the print."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from harness import sliced
+from harness.waiting import wait_for
+
+REQUESTS = Path(__file__).resolve().parents[2] / "fixtures" / "slicers"
+
+
+def replay(gateway, name, pieces=1, pause_for_continue=True):
+    """Sends a recorded request as it is; returns (status, headers, body) of the answer."""
+    data = (REQUESTS / f"{name}.http").read_bytes()
+    head, separator, body = data.partition(b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", gateway.moonraker_port), timeout=60) as connection:
+        connection.sendall(head + separator)
+        received = b""
+        if b"expect: 100-continue" in head.lower() and pause_for_continue:
+            received = connection.recv(65536)
+            assert received.startswith(b"HTTP/1.1 100"), received
+            received = received.partition(b"\r\n\r\n")[2]
+        size = max(1, -(-len(body) // pieces))
+        for at in range(0, len(body), size):
+            connection.sendall(body[at:at + size])
+        while b"\r\n\r\n" not in received:
+            more = connection.recv(65536)
+            assert more, "closed without an answer"
+            received += more
+        answer, _, rest = received.partition(b"\r\n\r\n")
+        lines = answer.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+        while len(rest) < int(headers.get("content-length", 0)):
+            rest += connection.recv(65536)
+    return int(lines[0].split()[1]), headers, rest
+
+
+def uploaded(gateway, name, **options):
+    """A replayed upload that was taken: its answer in both shapes."""
+    status, headers, body = replay(gateway, name, **options)
+    assert status == 201, (name, status, body)
+    answer = json.loads(body)
+    assert answer["action"] == "create_file" and answer["item"] == answer["result"]["item"], answer
+    assert headers["location"]
+    return answer
+
+
+def printed(gateway, starts_before):
+    """The one print that an upload began is seen at the printer, and is ended."""
+    wait_for(lambda: gateway.printer.starts() == starts_before + 1, "one start", 60)
+    gateway.until_state("printing")
+    at_rest(gateway)
+    assert gateway.printer.starts() == starts_before + 1
+
+
+def at_rest(gateway):
+    if gateway.print_state() in ("printing", "paused"):
+        assert gateway.post("/printer/print/cancel").ok
+    gateway.until_state("standby", "cancelled", "complete", "error")
+
+
+TESTS = [path.stem for path in sorted(REQUESTS.glob("*-test.http"))]
+UPLOADS = [path.stem for path in sorted(REQUESTS.glob("*-upload*.http")) if "-print" not in path.stem]
+PRINTS = [path.stem for path in sorted(REQUESTS.glob("*-upload-print*.http"))]
+
+
+def test_the_fixtures_are_there():
+    assert len(TESTS) == 8 and len(UPLOADS) >= 9 and len(PRINTS) >= 10
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_test_button(lasting, name):
+    status, _, body = replay(lasting, name)
+    assert status == 200
+    answer = json.loads(body)
+    if "octoprint" in name and "cura" not in name:
+        assert answer["api"] and answer["text"].startswith("OctoPrint")
+    elif name == "cura-octoprint-test":
+        assert answer["feature"]["sdSupport"] is not None and "webcam" in answer
+    elif name == "cura-moonraker-test":
+        assert answer["result"]["state"] == "ready"
+    else:
+        # PrusaSlicer's parser wants the result to be the first key.
+        assert body.startswith(b'{"result"')
+        assert answer["result"]["klippy_state"] == "ready" and answer["result"]["moonraker_version"]
+
+
+def test_orcaslicer_finds_where_it_may_write(lasting):
+    roots = json.loads(replay(lasting, "orcaslicer-moonraker-roots")[2])["result"]
+    assert "gcodes" in [root["name"] for root in roots if "w" in root["permissions"]]
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+@pytest.mark.parametrize("pieces", [1, 97])
+def test_an_upload_arrives_whole(lasting, name, pieces):
+    item = uploaded(lasting, name, pieces=pieces)["item"]
+    sent = (REQUESTS / f"{name}.http").read_bytes()
+    expected = {"big.gcode": None, "box.gcode": sliced.gcode(layers=12, seconds=60, note="a box"), "cube.gcode.3mf": None}
+    stored = (lasting.library / item["path"]).read_bytes()
+    assert item["path"] in expected and len(stored) == item["size"]
+    assert stored in sent, "the bytes of the file are the bytes of the part"
+    if expected[item["path"]]:
+        assert stored == expected[item["path"]]
+    assert lasting.print_state() != "printing"
+
+
+def test_a_client_that_does_not_wait_for_100_continue(lasting):
+    uploaded(lasting, "prusaslicer-octoprint-upload-big", pause_for_continue=False)
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_upload_and_print(lasting, name):
+    at_rest(lasting)
+    before = lasting.printer.starts()
+    answer = uploaded(lasting, name)
+    assert answer["print_started"] is True and answer["print_queued"] is False, answer
+    assert answer["result"]["print_started"] is True
+    folder = "teile/größe 2/" if name.endswith("octoprint-upload-print-folder") else "teile/" if (
+        "folder" in name or name.startswith("cura") and "octoprint" in name) else ""
+    file = "Würfel 20%.gcode" if "octoprint-upload-print-folder" in name else "cube.gcode.3mf" if "plate" in name else "box.gcode"
+    assert answer["item"]["path"] == folder + file
+    stats = wait_for(lambda: lasting.query("print_stats")["print_stats"], "print_stats")
+    assert stats["filename"].startswith((folder + file).removesuffix(".3mf").removesuffix(".gcode")), stats
+    if "plate" in name:
+        assert lasting.history()[0]["filename"] == "cube_plate_2.gcode"
+    printed(lasting, before)
+
+
+def test_orcaslicer_starts_the_plate_it_named_at_the_upload(lasting):
+    """The start names the archive only (OrcaSlicer #15348)."""
+    at_rest(lasting)
+    before = lasting.printer.starts()
+    uploaded(lasting, "orcaslicer-moonraker-upload-plate-2")
+    status, _, body = replay(lasting, "orcaslicer-moonraker-start")
+    assert status == 200, body
+    wait_for(lambda: lasting.status()["job"]["plate"] == 2, "plate 2", 20)
+    # OrcaSlicer before 2.4 starts again by itself what `print=true` began: no second print comes of it.
+    status, _, body = replay(lasting, "orcaslicer-moonraker-start")
+    assert status == 200 or b"busy" in body, body
+    printed(lasting, before)
+
+
+def test_a_wrong_checksum_is_refused_and_a_right_one_taken(lasting):
+    import hashlib
+
+    content = sliced.gcode(note="checked")
+    wrong = lasting.upload("checked.gcode", content, checksum="0" * 64)
+    assert wrong.status_code == 422 and "SHA-256" in wrong.text
+    assert not (lasting.library / "checked.gcode").exists()
+    assert lasting.upload("checked.gcode", content, checksum=hashlib.sha256(content).hexdigest()).status_code == 201
+
+
+def test_a_print_that_is_refused_keeps_the_file_and_says_why(lasting):
+    """Never 403 for an upload that arrived (OrcaSlicer #13056); the reason is what the slicer's own start then shows."""
+    at_rest(lasting)
+    archive = sliced.archive("p1s", code="NO-SUCH-PRINTER")
+    answer = lasting.upload("alien.gcode.3mf", archive, print="true")
+    assert answer.status_code == 201
+    if lasting.printer.kind != "bambu":
+        at_rest(lasting)
+        return
+    assert answer.json()["print_started"] is False
+    refused = lasting.post("/printer/print/start", json={"filename": "alien.gcode.3mf"})
+    assert refused.status_code == 400 and "NO-SUCH-PRINTER" in refused.json()["error"]["message"], refused.text
