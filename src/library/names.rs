@@ -197,6 +197,7 @@ mod tests {
             assert!(matches!(clean(bad), Err(LibraryError::BadName(_))), "{bad:?}");
         }
         assert!(clean(&"n".repeat(255)).is_ok());
+        assert!(clean(".octoprint/mine.gcode").is_ok(), "OctoPrint 2 prints its own files from there");
         assert!(clean_local("printer/a.gcode").is_err() && clean_local("printers/a.gcode").is_ok());
     }
 
