@@ -27,7 +27,7 @@ use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
-use crate::model::{Event, Job};
+use crate::model::Job;
 use crate::net::announce::{Announced, Announcer};
 use crate::net::server;
 use crate::net::tls::Pin;
@@ -266,7 +266,7 @@ impl App {
         let timelapses = self.timelapses(config, printer, &handle, &camera, &jobs);
         self.tasks.spawn(camera.clone().follow(handle.watch_capabilities(), self.tasks.clone()));
         let console = Console::default();
-        self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
+        self.tasks.spawn(console.clone().follow(&handle, self.cancel.clone()));
         Ok(Station {
             printer: handle,
             library,
@@ -481,24 +481,9 @@ fn access_settings(config: &Config) -> AccessSettings {
 fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
     moonraker::MoonrakerConfig {
         web_root: config.gateway.web_root.clone(),
+        config_root: Some(config.gateway.state_dir.join("web")),
         max_upload: config.gateway.max_upload,
         ..moonraker::MoonrakerConfig::default()
-    }
-}
-
-/// Keeps what is said on a printer's console for clients that come later.
-async fn keep_console(printer: printer::PrinterHandle, console: Console, cancel: CancellationToken) {
-    let mut events = printer.events();
-    loop {
-        let event = tokio::select! {
-            () = cancel.cancelled() => return,
-            event = events.recv() => event,
-        };
-        match event {
-            Ok(Event::Console(line)) => console.push(line),
-            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-        }
     }
 }
 

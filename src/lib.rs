@@ -27,6 +27,7 @@ pub mod app;
 pub mod camera;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod discovery;
 pub mod drivers;
 pub mod filament;

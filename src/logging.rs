@@ -1,11 +1,13 @@
 //! Logs to standard error, with every known secret redacted, whoever wrote the line (crates.md section 6).
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::printer::clock::unix_now;
 use crate::secret::redact;
 
 /// Libraries that would log secrets or floods at trace level: capped whatever the user asks for.
@@ -14,6 +16,38 @@ const CAPS: [&str; 6] =
 
 /// Takes complete, redacted lines.
 pub type Sink = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Bytes of the last lines that are kept for those who ask a running gateway for its log.
+const KEPT: usize = 512 << 10;
+static RECENT: Mutex<Recent> = Mutex::new(Recent { lines: VecDeque::new(), bytes: 0 });
+
+struct Recent {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+}
+
+/// One event of the log, redacted, as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// Seconds since 1970.
+    pub time: f64,
+    pub text: String,
+}
+
+/// The last lines of the log of this process, oldest first.
+pub fn recent() -> Vec<LogLine> {
+    RECENT.lock().unwrap_or_else(PoisonError::into_inner).lines.iter().cloned().collect()
+}
+
+fn keep(text: &str) {
+    let mut recent = RECENT.lock().unwrap_or_else(PoisonError::into_inner);
+    recent.bytes += text.len();
+    recent.lines.push_back(LogLine { time: unix_now(), text: text.to_owned() });
+    while recent.bytes > KEPT {
+        let Some(oldest) = recent.lines.pop_front() else { return };
+        recent.bytes -= oldest.text.len();
+    }
+}
 
 /// Sets up logging to standard error once; `filter` is as of `RUST_LOG`, `info` where empty.
 pub fn init(filter: Option<&str>) {
@@ -83,6 +117,31 @@ impl Write for RedactingLine {
 
 impl Drop for RedactingLine {
     fn drop(&mut self) {
-        (self.sink)(redact(&String::from_utf8_lossy(&self.text)).as_bytes());
+        let line = redact(&String::from_utf8_lossy(&self.text));
+        keep(&line);
+        (self.sink)(line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &str) {
+        let sink: Sink = Arc::new(|_line| {});
+        RedactingLine { text: text.as_bytes().to_vec(), sink };
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_without_secrets_and_within_their_size() {
+        let secret = crate::secret::Secret::new("hush-12345");
+        write(&format!("code {}\n", secret.expose()));
+        let found = recent().into_iter().rev().find(|line| line.text.starts_with("code "));
+        assert!(found.is_some_and(|line| !line.text.contains("hush-12345") && line.time > 0.0));
+        for _ in 0..12 {
+            write(&"x".repeat(KEPT / 10));
+        }
+        let kept: usize = recent().iter().map(|line| line.text.len()).sum();
+        assert!((KEPT / 2..=KEPT).contains(&kept), "{kept}");
     }
 }

@@ -1,13 +1,13 @@
 //! One printer with everything the gateway keeps for it; what every front end is given.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::camera::CameraHub;
 use crate::camera::timelapse::Timelapses;
+pub use crate::console::Console;
 use crate::jobs::Jobs;
 use crate::library::Library;
-use crate::model::{ConsoleLine, Speaker};
+use crate::model::Speaker;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
 
@@ -54,30 +54,5 @@ impl Stations {
 
     pub fn get(&self, name: &str) -> Option<&Station> {
         self.list.iter().find(|station| station.name() == name)
-    }
-}
-
-/// Console lines kept for clients that connect later (the length of Moonraker's own store).
-const CONSOLE_LINES: usize = 1000;
-
-/// The last lines of a printer's console, oldest first.
-#[derive(Clone, Default)]
-pub struct Console {
-    lines: Arc<Mutex<VecDeque<ConsoleLine>>>,
-}
-
-impl Console {
-    pub fn push(&self, line: ConsoleLine) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == CONSOLE_LINES {
-            lines.pop_front();
-        }
-        lines.push_back(line);
-    }
-
-    /// The newest `count` lines, oldest first.
-    pub fn last(&self, count: usize) -> Vec<ConsoleLine> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 }

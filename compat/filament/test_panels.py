@@ -153,11 +153,11 @@ def test_drying_from_the_panels(h2d):
     """The unit's heater is the dryer: a target starts it, 0 stops it, the truth agrees."""
     machine = h2d.objects("mmu_machine")["mmu_machine"]
     dryers = {number: machine[f"unit_{number}"].get("filament_heater") for number in range(machine["num_units"])}
-    assert dryers[0] is None and dryers[2] == "heater_generic ams_ht_1", dryers
+    assert dryers[0] is None and dryers[2] == "heater_generic ams_ht_1_dryer", dryers
 
     def drying():
         return {unit["unit"]: unit["drying"] for unit in h2d.truth()["units"]}
-    h2d.client.gcode("SET_HEATER_TEMPERATURE HEATER=ams_ht_1 TARGET=60")
+    h2d.client.gcode("SET_HEATER_TEMPERATURE HEATER=ams_ht_1_dryer TARGET=60")
     h2d.until("it dries", lambda: drying()[128] and drying()[128][1] == 60)
     first = machine["unit_2"]["first_gate"]
     h2d.until("shown", lambda: h2d.mmu["drying_state"][first] == "active")
@@ -165,7 +165,7 @@ def test_drying_from_the_panels(h2d):
     h2d.until("power", lambda: h2d.objects(dryers[2])[dryers[2]]["power"] == 1.0)
     h2d.client.gcode("MMU_HEATER UNIT=1 TEMP=50 TIMER=120")
     h2d.until("the other too", lambda: drying()[1] and drying()[1][1] == 50)
-    h2d.client.gcode("SET_HEATER_TEMPERATURE HEATER=ams_ht_1 TARGET=0")
+    h2d.client.gcode("SET_HEATER_TEMPERATURE HEATER=ams_ht_1_dryer TARGET=0")
     h2d.client.gcode("MMU_HEATER UNIT=1 STOP=1")
     h2d.until("stopped", lambda: not any(drying().values()))
     h2d.until("shown", lambda: not any(h2d.mmu["drying_state"]))
@@ -173,7 +173,7 @@ def test_drying_from_the_panels(h2d):
 
 def test_a_dryer_that_takes_no_commands_is_not_offered(p1s):
     objects = p1s.client.call("printer.objects.list")["objects"]
-    assert "temperature_sensor ams_1" in objects and "heater_generic ams_1" not in objects
+    assert "temperature_sensor ams_1" in objects and "heater_generic ams_1_dryer" not in objects
     assert "filament_heater" not in p1s.objects("mmu_machine")["mmu_machine"]["unit_0"]
     assert not {"MMU_HEATER", "DRY_FILAMENT"} & set(p1s.client.call("printer.gcode.help"))
 

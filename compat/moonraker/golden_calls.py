@@ -36,8 +36,6 @@ COMPONENT_OF = {
     "server.spoolman.": "spoolman", "server.job_queue.": "job_queue", "server.history.": "history",
     "server.announcements.": "announcements", "server.webcams.": "webcam", "octoprint.": "octoprint_compat",
 }
-# Parts of the core of the real server that only make sense on a printer's own host; may be left out.
-OPTIONAL = ("machine.peripherals.", "machine.sudo.")
 
 
 def is_left_out(name, components):
@@ -56,7 +54,7 @@ def check_read(name, golden, client, url, components, rules):
         if left_out:
             if not absent:
                 found.append(shape.Finding(name, "$", "error", f"component not advertised, yet answered: {answer}"[:300]))
-        elif not (absent and name.startswith(OPTIONAL)):
+        else:
             found += shape.compare_rpc(name, golden["ws"]["response"], answer, rules)
     if "http" in golden:
         found += _check_http(name, golden["http"], url, left_out, rules)
@@ -73,7 +71,7 @@ def _check_http(name, golden, url, left_out, rules):
         body = response.json() if response.content else {}
     except json.JSONDecodeError:
         body = {"__raw__": response.text[:200]}
-    if response.status_code == 404 and (left_out or name.startswith(OPTIONAL)):
+    if response.status_code == 404 and left_out:
         if isinstance(body, dict) and "error" in body:
             return []
         return [shape.Finding(name, "$http", "error", "404 without a JSON error")]

@@ -105,6 +105,7 @@ pub fn stat(path: &Path) -> io::Result<(u64, UnixSeconds)> {
 }
 
 /// What was read out of a file: its metadata without pictures, and by plate (0: plain G-code) the pictures.
+#[derive(Default)]
 pub struct Extracted {
     pub metadata: FileMetadata,
     pub pictures: BTreeMap<u32, Vec<metadata::Thumbnail>>,

@@ -189,6 +189,8 @@ struct Inner {
     /// Turns true when the first walk over the disk is done.
     ready: watch::Sender<bool>,
     remote: Remote,
+    /// When the gateway began: the date of what has none.
+    started: UnixSeconds,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
@@ -227,6 +229,7 @@ impl Library {
                 extracting: tokio::sync::Mutex::new(()),
                 ready: watch::Sender::new(false),
                 remote: Remote::default(),
+                started: crate::printer::clock::unix_now(),
                 tasks: tasks.clone(),
                 cancel: cancel.clone(),
             }),

@@ -12,6 +12,9 @@ pub const THUMBNAILS: &str = ".thumbs";
 pub const INCOMING: &str = ".incoming";
 /// Unpacked plates, packages and fetched files; can be deleted at any time.
 pub const CACHE: &str = ".cache";
+/// Where OctoPrint 2 puts the files of its own storage before it prints them (octoprint.md section 9); the one hidden
+/// folder that clients may use.
+const OCTOPRINT: &str = ".octoprint";
 /// The folder below which the printer's own storage is shown.
 pub const PRINTER: &str = "printer";
 
@@ -53,7 +56,7 @@ pub fn clean(path: &str) -> Result<String, LibraryError> {
         if name == "." || name == ".." {
             return bad("it may not lead to another folder");
         }
-        if name.starts_with('.') {
+        if name.starts_with('.') && name != OCTOPRINT {
             return bad("names that begin with a dot are hidden");
         }
         if name.len() > MAX_NAME_BYTES {
@@ -199,6 +202,7 @@ mod tests {
             assert!(matches!(clean(bad), Err(LibraryError::BadName(_))), "{bad:?}");
         }
         assert!(clean(&"n".repeat(255)).is_ok());
+        assert!(clean(".octoprint/mine.gcode").is_ok(), "OctoPrint 2 prints its own files from there");
         assert!(clean_local("printer/a.gcode").is_err() && clean_local("printers/a.gcode").is_ok());
     }
 
@@ -220,7 +224,8 @@ mod tests {
                 let joined = Path::new("/root").join(&clean);
                 prop_assert!(joined.starts_with("/root"));
                 prop_assert!(joined.components().skip(1).all(|part| matches!(part, Component::Normal(_))));
-                prop_assert!(clean.split('/').all(|name| !name.starts_with('.') && name.len() <= MAX_NAME_BYTES));
+                let allowed = |name: &str| !name.starts_with('.') || name == OCTOPRINT;
+                prop_assert!(clean.split('/').all(|name| allowed(name) && name.len() <= MAX_NAME_BYTES));
             }
         }
 

@@ -51,6 +51,8 @@ pub(super) struct Listed {
     /// Path on the printer's storage.
     pub stored: String,
     size: u64,
+    /// As the printer tells it.
+    modified: Option<UnixSeconds>,
     pub archive: bool,
 }
 
@@ -150,7 +152,7 @@ impl Library {
 
     fn show(&self, mut files: Vec<RemoteFile>) {
         files.truncate(MAX_ENTRIES);
-        let entries = view(&files, &self.files_caps());
+        let entries = view(&files, &self.files_caps(), self.inner.started);
         let old = {
             let mut view = self.inner.remote.view();
             view.files = files;
@@ -178,8 +180,14 @@ impl Library {
 
     /// The `printer` folder itself, where the printer has files to show.
     pub(super) fn remote_root(&self) -> Option<Entry> {
-        let entry = Entry { on_printer: true, ..directory_entry(names::PRINTER, 0.0) };
-        self.files_caps().list.then_some(entry)
+        if !self.files_caps().list {
+            return None;
+        }
+        // As old as the newest file in it.
+        let view = self.inner.remote.view();
+        let newest = view.entries.values().map(|listed| listed.entry.modified).fold(0.0, f64::max);
+        let modified = if newest > 0.0 { newest } else { self.inner.started };
+        Some(Entry { on_printer: true, ..directory_entry(names::PRINTER, modified) })
     }
 
     /// The folder and everything known below it.
@@ -384,12 +392,14 @@ async fn watched<T>(
 
 /// One name for one content on the printer, as far as a listing tells.
 fn identity(listed: &Listed) -> String {
-    let text = format!("{}\n{}\n{}", listed.stored, listed.size, listed.entry.modified);
+    let text = format!("{}\n{}\n{:?}", listed.stored, listed.size, listed.modified);
     disk::hex(&Md5::digest(text.as_bytes()))
 }
 
 /// The entries of a listing: an archive is listed for download, and beside it as G-code to print.
-fn view(files: &[RemoteFile], caps: &FileCaps) -> BTreeMap<String, Listed> {
+///
+/// What the printer gives no date for is dated `undated`.
+fn view(files: &[RemoteFile], caps: &FileCaps, undated: UnixSeconds) -> BTreeMap<String, Listed> {
     let mut entries = BTreeMap::new();
     let usable =
         files.iter().filter_map(|file| Some((names::clean(file.path.trim_start_matches('/')).ok()?, file)));
@@ -400,6 +410,7 @@ fn view(files: &[RemoteFile], caps: &FileCaps) -> BTreeMap<String, Listed> {
             Content::Gcode if caps.gcode => EntryKind::Printable,
             _ => EntryKind::Other,
         };
+        let file = (file, undated);
         add(&mut entries, names::join(names::PRINTER, &path), kind, file, content == Content::Archive);
     }
     for (path, file) in
@@ -413,7 +424,7 @@ fn view(files: &[RemoteFile], caps: &FileCaps) -> BTreeMap<String, Listed> {
         let candidates =
             names::plate_names(name, 1, true).map(|name| names::join(directory.trim_end_matches('/'), &name));
         if let Some(free) = candidates.into_iter().find(|path| !entries.contains_key(path)) {
-            add(&mut entries, free, EntryKind::Printable, file, true);
+            add(&mut entries, free, EntryKind::Printable, (file, undated), true);
         }
     }
     entries
@@ -423,10 +434,13 @@ fn add(
     entries: &mut BTreeMap<String, Listed>,
     path: String,
     kind: EntryKind,
-    file: &RemoteFile,
+    (file, undated): (&RemoteFile, UnixSeconds),
     archive: bool,
 ) {
-    let modified: UnixSeconds = file.modified.unwrap_or(0.0);
+    let modified = file.modified.unwrap_or(undated);
     let entry = Entry { path: path.clone(), kind, size: file.size, modified, on_printer: true };
-    entries.insert(path, Listed { entry, stored: file.path.clone(), size: file.size, archive });
+    entries.insert(
+        path,
+        Listed { entry, stored: file.path.clone(), size: file.size, modified: file.modified, archive },
+    );
 }

@@ -78,7 +78,6 @@ impl Library {
         if name.contains('/') {
             return Err(LibraryError::BadName(format!("\"{name}\" is a path, not the name of a file.")));
         }
-        let target = names::clean_local(name)?;
         let content = names::content(name);
         if content == Content::Other {
             return Err(LibraryError::BadName(format!(
@@ -86,6 +85,24 @@ impl Library {
                  .3mf) are taken."
             )));
         }
+        self.begin(name, content).await
+    }
+
+    /// Begins to store a `.zip` of files of the library, for download.
+    ///
+    /// # Errors
+    /// As [`Self::begin_upload`].
+    pub async fn begin_collection(&self, directory: &str, name: &str) -> Result<Upload, LibraryError> {
+        if name.contains('/') || !name.to_ascii_lowercase().ends_with(".zip") {
+            return Err(LibraryError::BadName(format!("\"{name}\" is no name of a .zip file.")));
+        }
+        let mut upload = self.begin(name, Content::Other).await?;
+        upload.place_in(directory).await?;
+        Ok(upload)
+    }
+
+    async fn begin(&self, name: &str, content: Content) -> Result<Upload, LibraryError> {
+        let target = names::clean_local(name)?;
         self.ready().await;
         self.check_free(0).await?;
         let root = self.inner.root.clone();
@@ -248,7 +265,11 @@ fn check(
             "The file did not arrive as it was sent: its SHA-256 is {sha256}, not {expected}. Send it again."
         )));
     }
-    Ok((disk::extract(path, content)?, disk::hex(&sink.md5.finalize())))
+    let extracted = match content {
+        Content::Other => disk::Extracted::default(),
+        _ => disk::extract(path, content)?,
+    };
+    Ok((extracted, disk::hex(&sink.md5.finalize())))
 }
 
 struct Placed {

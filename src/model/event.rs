@@ -29,6 +29,9 @@ pub enum Event {
     LinkChanged(LinkPhase),
     /// A job became active; for Gateway jobs when its transfer or start begins.
     JobStarted(Box<Job>),
+    /// The printing stopped for a while, by whomever.
+    JobPaused(Box<Job>),
+    JobResumed(Box<Job>),
     /// A job ended while we watched.
     JobEnded(Box<Job>),
     FaultRaised(Box<Fault>),

@@ -186,6 +186,11 @@ impl FilamentUnit {
         let key = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
         if key.is_empty() { format!("unit_{}", self.id) } else { key }
     }
+
+    /// The unit's dryer as one word, apart from its thermometer: `ams_ht_1_dryer`.
+    pub fn dryer_key(&self) -> String {
+        format!("{}_dryer", self.key())
+    }
 }
 
 /// What the filament system does at the moment.
@@ -279,6 +284,7 @@ mod tests {
             tool: None,
         };
         assert_eq!(unit("AMS HT 1").key(), "ams_ht_1");
+        assert_eq!(unit("AMS HT 1").dryer_key(), "ams_ht_1_dryer");
         assert_eq!(unit("  ").key(), "unit_3");
     }
 

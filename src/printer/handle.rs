@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 
 use super::effect::{self, Progress};
 use super::guard;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
+use super::supervise::Nudge;
 use super::supervise::PrinterSettings;
 use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
 
@@ -33,7 +34,7 @@ struct Inner {
     setting: Mutex<()>,
     files: Arc<dyn PrinterFiles>,
     camera: Option<Arc<dyn CameraSource>>,
-    wake: Arc<Notify>,
+    nudge: Arc<Nudge>,
 }
 
 impl PrinterHandle {
@@ -43,7 +44,7 @@ impl PrinterHandle {
         commands: mpsc::Sender<Request>,
         files: Arc<dyn PrinterFiles>,
         camera: Option<Arc<dyn CameraSource>>,
-        wake: Arc<Notify>,
+        nudge: Arc<Nudge>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -54,7 +55,7 @@ impl PrinterHandle {
                 setting: Mutex::new(()),
                 files,
                 camera,
-                wake,
+                nudge,
             }),
         }
     }
@@ -112,7 +113,12 @@ impl PrinterHandle {
 
     /// Tries a lost link again at once.
     pub fn reconnect(&self) {
-        self.inner.wake.notify_one();
+        self.inner.nudge.retry.notify_one();
+    }
+
+    /// Ends a connection that is up and makes it anew at once; a print goes on meanwhile.
+    pub fn renew(&self) {
+        self.inner.nudge.renew.notify_one();
     }
 
     /// Sends a command and follows it as far as it can be followed (design D6).

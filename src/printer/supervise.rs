@@ -45,6 +45,15 @@ pub struct PrinterSettings {
     pub allow_vendor: bool,
 }
 
+/// What a user can ask of a connection.
+#[derive(Default)]
+pub struct Nudge {
+    /// A lost one is tried again at once.
+    pub retry: Notify,
+    /// One that is up is ended and made anew.
+    pub renew: Notify,
+}
+
 /// Starts the task tree of one printer, which ends with `cancel`.
 pub fn start(
     settings: PrinterSettings,
@@ -57,12 +66,12 @@ pub fn start(
         writer.control(Control::ReadOnly(read_only_text(&settings.name)));
     }
     let (sender, commands) = mpsc::channel(COMMAND_CAPACITY);
-    let wake = Arc::new(Notify::new());
+    let nudge = Arc::new(Nudge::default());
     let handle =
-        PrinterHandle::new(settings, writer.clone(), sender, parts.files, parts.camera, wake.clone());
+        PrinterHandle::new(settings, writer.clone(), sender, parts.files, parts.camera, nudge.clone());
     let span = tracing::info_span!("printer", name = handle.name());
     let io = DriverIo { state: writer, commands };
-    tasks.spawn(keep_running(parts.driver, io, wake, cancel).instrument(span));
+    tasks.spawn(keep_running(parts.driver, io, nudge, cancel).instrument(span));
     handle
 }
 
@@ -73,7 +82,7 @@ fn read_only_text(name: &str) -> String {
 async fn keep_running(
     mut driver: Box<dyn Driver>,
     mut io: DriverIo,
-    wake: Arc<Notify>,
+    nudge: Arc<Nudge>,
     cancel: CancellationToken,
 ) {
     let mut quick = Backoff::new(RETRY.0, RETRY.1, JITTER);
@@ -82,9 +91,14 @@ async fn keep_running(
     while !cancel.is_cancelled() {
         let started = Instant::now();
         io.state.link(LinkPhase::Connecting);
-        let run = AssertUnwindSafe(driver.run(&mut io, cancel.child_token())).catch_unwind().await;
+        let (run, renewed) = run_once(driver.as_mut(), &mut io, &nudge, cancel.child_token()).await;
         if cancel.is_cancelled() {
             break;
+        }
+        if renewed {
+            // Asked for by the user: no fault, and nothing to wait for.
+            refuse_waiting(&mut io);
+            continue;
         }
         let fault = run.unwrap_or_else(|_panic| panicked());
         if started.elapsed() >= GOOD_LINK {
@@ -100,12 +114,36 @@ async fn keep_running(
         refuse_waiting(&mut io);
         tokio::select! {
             () = cancel.cancelled() => break,
-            () = wake.notified() => { quick.reset(); slow.reset(); }
+            () = nudge.retry.notified() => { quick.reset(); slow.reset(); }
             () = refuse_while_down(&mut io, wait) => {}
         }
     }
     io.state.link(LinkPhase::Off);
     refuse_waiting(&mut io);
+}
+
+/// One connection from its making to its end; true where the user had it ended to begin anew.
+async fn run_once(
+    driver: &mut dyn Driver,
+    io: &mut DriverIo,
+    nudge: &Nudge,
+    cancel: CancellationToken,
+) -> (std::thread::Result<LinkFault>, bool) {
+    let state = io.state.clone();
+    let mut run = std::pin::pin!(AssertUnwindSafe(driver.run(io, cancel.clone())).catch_unwind());
+    let mut renewed = false;
+    loop {
+        tokio::select! {
+            ended = &mut run => return (ended, renewed),
+            () = nudge.renew.notified(), if !renewed => {
+                // One that is just being made is not begun once more.
+                if state.state().online() {
+                    renewed = true;
+                    cancel.cancel();
+                }
+            }
+        }
+    }
 }
 
 /// Answers commands that slip in while there is no link: nothing is kept for later (design D7).

@@ -60,7 +60,7 @@ async fn one_printers_panic_is_unseen_by_the_others() {
     for round in 1..=2 {
         until(&mut watch, |state| state.link.phase == LinkPhase::Online).await;
         other.mark_unchanged();
-        let refused = broken.send(Command::Pause).await;
+        let refused = broken.send(Command::Refresh).await;
         assert!(refused.is_err(), "the command is answered all the same");
         until(&mut watch, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == "MG-BUG"))
             .await;
@@ -70,5 +70,26 @@ async fn one_printers_panic_is_unseen_by_the_others() {
     }
     until(&mut watch, |state| state.link.phase == LinkPhase::Online && state.link.fault.is_none()).await;
     assert!(healthy.state().link.fault.is_none());
+    cancel.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_made_anew_when_the_user_wants_it() {
+    let (fake, tasks, cancel) = (Fake::new(), tokio_util::task::TaskTracker::new(), CancellationToken::new());
+    let printer = fake.connect(caps(), &tasks, &cancel);
+    let mut watch = printer.watch();
+    tokio::time::timeout(DEADLINE, watch.wait_for(|state| state.online())).await.unwrap().unwrap();
+    let mut events = printer.events();
+    printer.renew();
+    let mut phases = Vec::new();
+    while phases.last() != Some(&LinkPhase::Online) {
+        let event = tokio::time::timeout(DEADLINE, events.recv()).await;
+        if let crate::model::Event::LinkChanged(phase) = event.expect("in time").expect("an event") {
+            phases.push(phase);
+        }
+    }
+    assert_eq!(phases.first(), Some(&LinkPhase::Connecting), "{phases:?}");
+    assert!(!phases.contains(&LinkPhase::Backoff), "no fault and no wait: {phases:?}");
+    assert!(printer.state().link.fault.is_none());
     cancel.cancel();
 }

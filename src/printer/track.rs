@@ -206,6 +206,13 @@ fn list_events(before: &PrinterState, next: &PrinterState, events: &mut Vec<Even
     if new.phase.active() && (fresh || !old.phase.active()) {
         events.push(Event::JobStarted(Box::new(new.clone())));
     }
+    let paused = |phase: JobPhase| matches!(phase, JobPhase::Paused | JobPhase::Resuming);
+    if !fresh && !paused(old.phase) && new.phase == JobPhase::Paused {
+        events.push(Event::JobPaused(Box::new(new.clone())));
+    }
+    if !fresh && paused(old.phase) && matches!(new.phase, JobPhase::Printing | JobPhase::Preparing) {
+        events.push(Event::JobResumed(Box::new(new.clone())));
+    }
     let known = |faults: &[Fault], code: &str| faults.iter().any(|fault| fault.code == code);
     for fault in &next.device.faults {
         if !known(&before.device.faults, &fault.code) {

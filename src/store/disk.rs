@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
@@ -24,6 +24,8 @@ pub struct Disk {
     /// `None` after a failed write: redb refuses everything then until it is opened anew.
     database: Option<Database>,
     opener: Opener,
+    /// `None` in memory.
+    path: Option<PathBuf>,
 }
 
 type Opener = Box<dyn Fn() -> Result<Database, String> + Send>;
@@ -46,7 +48,8 @@ impl Disk {
             .open(path)
             .map_err(|error| error.to_string())?;
         let path = path.to_owned();
-        Self::with(Box::new(move || open_file(&path)))
+        let file = path.clone();
+        Ok(Self { path: Some(path), ..Self::with(Box::new(move || open_file(&file)))? })
     }
 
     pub fn in_memory() -> Result<Self, String> {
@@ -57,7 +60,7 @@ impl Disk {
     }
 
     pub fn with(opener: Opener) -> Result<Self, String> {
-        Ok(Self { database: Some(opener()?), opener })
+        Ok(Self { database: Some(opener()?), opener, path: None })
     }
 
     /// Reads everything; a value that is no JSON is left out and told in the log.
@@ -66,6 +69,22 @@ impl Disk {
         let read = std::panic::catch_unwind(AssertUnwindSafe(|| read_all(database)));
         read.map_err(|_panic| damaged("its structure is broken"))?
             .map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Gives back the space of what was removed; the size of the file in bytes before and after, 0 in memory.
+    pub fn compact(&mut self) -> Result<(u64, u64), String> {
+        let before = self.size();
+        let mut database = match self.database.take() {
+            Some(database) => database,
+            None => (self.opener)()?,
+        };
+        let compacted = database.compact().map_err(|error| error.to_string());
+        self.database = Some(database);
+        compacted.map(|_anything| (before, self.size()))
+    }
+
+    fn size(&self) -> u64 {
+        self.path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |facts| facts.len())
     }
 
     /// All or nothing; on disk when it returns.

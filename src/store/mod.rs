@@ -169,6 +169,18 @@ impl Store {
             .unwrap_or_else(|error| Err(StoreError::Write(error.to_string())))
     }
 
+    /// Writes everything and gives back the space of what was removed; the size of the file in bytes before and after.
+    ///
+    /// # Errors
+    /// The commit or the compaction failed.
+    pub async fn compact(&self) -> Result<(u64, u64), StoreError> {
+        self.flush().await?;
+        let shared = self.owner.shared.clone();
+        let compact = move || shared.disk.lock().unwrap_or_else(PoisonError::into_inner).compact();
+        let done = tokio::task::spawn_blocking(compact).await;
+        done.unwrap_or_else(|error| Err(error.to_string())).map_err(StoreError::Write)
+    }
+
     /// Why the last commit failed, until one works.
     pub fn trouble(&self) -> Option<StoreError> {
         self.values().trouble.clone()

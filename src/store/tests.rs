@@ -164,3 +164,27 @@ async fn a_full_disk_is_told_memory_serves_on_and_everything_arrives_later() {
     drop(store);
     assert_eq!(Disk::with(Box::new(open)).unwrap().load().unwrap()["s"].len(), 4);
 }
+
+#[tokio::test]
+async fn compaction_gives_back_space_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let store = Store::open(&path).unwrap();
+    let large = json!("x".repeat(4 << 20));
+    for key in ["a", "b", "c"] {
+        store.put("space", key, large.clone()).unwrap();
+    }
+    store.flush().await.unwrap();
+    for key in ["a", "b"] {
+        store.delete("space", key).unwrap();
+    }
+    store.flush().await.unwrap();
+    let (before, after) = store.compact().await.unwrap();
+    assert!(after < before, "{before} to {after}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), after);
+    store.put_durably("space", "d", json!(1)).await.unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    let keys: Vec<String> = store.list("space").unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["c", "d"]);
+}

@@ -105,6 +105,8 @@ fn describe(event: &Event) -> Option<(What, String)> {
     match event {
         Event::LinkChanged(phase) => Some((What::Link, super::word(phase))),
         Event::JobStarted(job) => Some((What::Job, format!("started {}", title(job)))),
+        Event::JobPaused(job) => Some((What::Job, format!("paused {}", title(job)))),
+        Event::JobResumed(job) => Some((What::Job, format!("resumed {}", title(job)))),
         Event::JobEnded(job) => {
             let reason = job.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
             Some((What::Job, format!("{} {}{reason}", super::word(&job.phase), title(job))))

@@ -14,6 +14,7 @@ use tokio_util::io::ReaderStream;
 use super::Endpoint;
 use super::error::RpcError;
 use super::http::{decoded, empty, json_answer};
+use super::logs::{self, LogFile};
 use super::methods::roots::{self, Root};
 use super::{theme, timelapse};
 use crate::library::LibraryError;
@@ -39,6 +40,9 @@ pub async fn answer(endpoint: &Endpoint, parts: &Parts, file: &str) -> Result<Re
     if let Some(Root::Timelapse(file)) = Root::of(&path) {
         return timelapse::send(endpoint, parts, file).await;
     }
+    if let Some(file) = log_file(endpoint, &path) {
+        return send_text(parts, &file).await;
+    }
     let on_disk = match find(endpoint, &path).await {
         Ok(on_disk) => on_disk,
         Err(error) => {
@@ -47,6 +51,29 @@ pub async fn answer(endpoint: &Endpoint, parts: &Parts, file: &str) -> Result<Re
         }
     };
     send(parts, &on_disk, base_name(&path), true).await
+}
+
+/// `logs/NAME`, and the two short names that clients know from early servers (moonraker.md 2.8).
+fn log_file(endpoint: &Endpoint, path: &str) -> Option<LogFile> {
+    let name = match path {
+        "klippy.log" | "moonraker.log" => path,
+        _ => path.strip_prefix("logs/")?,
+    };
+    logs::find(endpoint, name)
+}
+
+/// A file that exists in memory only, with everything that [`send`] does for files.
+async fn send_text(parts: &Parts, file: &LogFile) -> Result<Response<Body>, RpcError> {
+    let failed = |error: std::io::Error| RpcError::new(500, format!("The log cannot be sent: {error}"));
+    let (text, name) = (file.text.clone(), file.name);
+    let written = tokio::task::spawn_blocking(move || {
+        use std::io::Write;
+        let mut copy = tempfile::NamedTempFile::new()?;
+        copy.write_all(text.as_bytes())?;
+        copy.flush().map(|()| copy)
+    });
+    let copy = written.await.map_err(|_| RpcError::new(500, "The download was interrupted."))?;
+    send(parts, copy.map_err(failed)?.path(), name, true).await
 }
 
 async fn find(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError> {

@@ -15,6 +15,7 @@ use crate::model::{ConsoleLine, Event, Speaker};
 /// Runs until the endpoint ends.
 pub async fn run(endpoint: Arc<Endpoint>) {
     let mut printer = endpoint.station.printer.events();
+    let mut console = endpoint.station.console.listen();
     let mut library = endpoint.station.library.events();
     let mut jobs = endpoint.station.jobs.events();
     let mut state = endpoint.station.printer.watch();
@@ -22,8 +23,16 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     loop {
         tokio::select! {
             () = endpoint.cancel.cancelled() => return,
+            line = console.recv() => match line {
+                Ok(line) => on_console(&endpoint, &line),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
             event = printer.recv() => match event {
-                Ok(event) => on_printer(&endpoint, &event),
+                Ok(Event::PrinterFilesChanged) => {
+                    endpoint.hub.notify("notify_filelist_changed", Some(root_update()));
+                }
+                Ok(_) => {}
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -84,22 +93,13 @@ pub async fn follow_spools(endpoint: Arc<Endpoint>) {
     }
 }
 
-fn on_printer(endpoint: &Endpoint, event: &Event) {
-    match event {
-        Event::Console(line) if line.speaker != Speaker::Client => {
-            for text in console_text(line).lines() {
-                endpoint.hub.notify("notify_gcode_response", Some(Value::from(text)));
-            }
-        }
-        Event::FaultRaised(fault) => {
-            endpoint.hub.notify("notify_gcode_response", Some(Value::from(format!("!! {}", fault.line()))));
-        }
-        Event::FaultCleared(fault) => {
-            let text = format!("// No longer reported: {}", fault.line());
-            endpoint.hub.notify("notify_gcode_response", Some(Value::from(text)));
-        }
-        Event::PrinterFilesChanged => endpoint.hub.notify("notify_filelist_changed", Some(root_update())),
-        _ => {}
+/// What a client itself sent is in the store only, as with Klipper.
+fn on_console(endpoint: &Endpoint, line: &ConsoleLine) {
+    if line.speaker == Speaker::Client {
+        return;
+    }
+    for text in console_text(line).lines() {
+        endpoint.hub.notify("notify_gcode_response", Some(Value::from(text)));
     }
 }
 

@@ -12,7 +12,7 @@ use super::Endpoint;
 use super::klippy::{self, Gate, Klippy};
 use super::subscribe::View;
 use super::view::{self, Input, JobFile};
-use crate::model::{JobPhase, LinkPhase};
+use crate::model::{Control, JobPhase, LinkPhase};
 use crate::printer::clock::unix_now;
 use crate::station::Station;
 
@@ -96,11 +96,16 @@ impl Endpoint {
         Klippy::of(&self.station.printer.state(), self.feed.gate())
     }
 
-    /// Takes the printer into service again: clients see a restart and read everything anew.
+    /// Takes the printer into service again: clients see a restart and read everything anew. A connection that works is
+    /// kept; one that is lost is tried, and one over which nothing is obeyed is made anew, as the user may have changed
+    /// that at the printer.
     pub fn restart(self: &Arc<Self>) {
         self.feed.set_gate(Gate::Restarting);
-        if self.station.printer.state().link.phase != LinkPhase::Online {
+        let state = self.station.printer.state();
+        if state.link.phase != LinkPhase::Online {
             self.station.printer.reconnect();
+        } else if matches!(state.control, Control::ReadOnly(_)) {
+            self.station.printer.renew();
         }
         let endpoint = self.clone();
         tokio::spawn(async move {
@@ -176,7 +181,7 @@ fn publish(endpoint: &Endpoint) -> Arc<View> {
 }
 
 fn sample(endpoint: &Endpoint, view: &View) {
-    if !view.klippy.connected || view.klippy.state == "startup" {
+    if !view.klippy.served || view.klippy.state == "startup" {
         return;
     }
     endpoint.stores.lock().unwrap_or_else(PoisonError::into_inner).sample(view);

@@ -30,6 +30,8 @@ pub const COMPONENTS: &[&str] = &[
     "announcements",
     "webcam",
     "extensions",
+    "power",
+    "sensor",
     "octoprint_compat",
 ];
 

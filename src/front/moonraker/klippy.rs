@@ -16,8 +16,10 @@ pub enum Gate {
 /// Klipper's state as `server.info`, `printer.info` and `webhooks` tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Klippy {
-    /// False: `printer.*` answers 503.
+    /// False only while a restart goes on: both UIs then show nothing but that there is no Klipper.
     pub connected: bool,
+    /// False: `printer.*` answers 503, except `printer.info`, from which the UIs take the reason.
+    pub served: bool,
     /// `ready`, `startup`, `shutdown`, `error` or `disconnected`.
     pub state: &'static str,
     pub message: String,
@@ -42,20 +44,25 @@ impl Klippy {
                     Control::ReadOnly(reason) => format!("Printer is ready, read only: {reason}"),
                     _ => "Printer is ready".to_owned(),
                 };
-                Self { connected: true, state: "ready", message }
+                Self { connected: true, served: true, state: "ready", message }
             }
             (LinkPhase::Off, None) => Self::disconnected("The gateway does not run this printer's connection."),
-            // What the user must mend, and a printer that never answered since the gateway began (a wrong address
-            // more likely than a printer that is off), is told in full; one that went away is waited for.
-            (_, Some(fault)) if fault.permanent || never_seen(state) => {
-                Self { connected: true, state: "error", message: fault.sentence() }
+            // `disconnected` has no place for a reason in either UI; a printer that is away is an error with its remedy.
+            (_, Some(fault)) => {
+                let mends_itself = !fault.permanent && !never_seen(state);
+                Self { connected: true, served: !mends_itself, state: "error", message: fault.sentence() }
             }
-            (_, Some(fault)) => Self::disconnected(&fault.sentence()),
-            (LinkPhase::Stale, None) => {
-                Self::disconnected("The printer is connected but has fallen silent; waiting for it.")
-            }
+            (LinkPhase::Stale, None) => Self {
+                connected: true,
+                served: false,
+                state: "error",
+                message: "The printer is connected but has fallen silent; the gateway waits for it. If it stays so, look \
+                          whether the printer is on and in the network."
+                    .to_owned(),
+            },
             (_, None) => Self {
                 connected: true,
+                served: true,
                 state: "startup",
                 message: "Printer is not ready\nThe gateway is connecting to the printer; please retry in a few moments.\n"
                     .to_owned(),
@@ -64,12 +71,13 @@ impl Klippy {
     }
 
     fn disconnected(message: &str) -> Self {
-        Self { connected: false, state: "disconnected", message: message.to_owned() }
+        Self { connected: false, served: false, state: "disconnected", message: message.to_owned() }
     }
 
     fn shutdown() -> Self {
         Self {
             connected: true,
+            served: true,
             state: "shutdown",
             message: "Shutdown due to webhooks request\nThe printer was stopped by the emergency stop. Once the underlying \
                       issue is corrected, use the\n\"FIRMWARE_RESTART\" command to take it into service again.\n\
@@ -128,7 +136,8 @@ mod tests {
         assert_eq!(word(LinkPhase::Online, None), ("ready", true));
         assert_eq!(word(LinkPhase::Connecting, None), ("startup", true));
         assert_eq!(word(LinkPhase::Syncing, None), ("startup", true));
-        assert_eq!(word(LinkPhase::Backoff, Some(false)), ("disconnected", false));
+        assert_eq!(word(LinkPhase::Backoff, Some(false)), ("error", true));
+        assert_eq!(word(LinkPhase::Stale, None), ("error", true));
         assert_eq!(word(LinkPhase::Backoff, Some(true)), ("error", true));
         assert_eq!(
             word(LinkPhase::Connecting, Some(true)),
@@ -137,6 +146,12 @@ mod tests {
         );
         let fault = Klippy::of(&state(LinkPhase::Backoff, Some(true)), Gate::Open);
         assert_eq!(fault.message, "No route. Check the address.");
+    }
+
+    #[test]
+    fn what_mends_itself_answers_nothing_meanwhile() {
+        let served = |permanent| Klippy::of(&state(LinkPhase::Backoff, Some(permanent)), Gate::Open).served;
+        assert_eq!((served(false), served(true)), (false, true));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod host;
 mod http;
 mod identity;
 mod klippy;
+mod logs;
 mod methods;
 mod octoprint;
 mod rpc;
@@ -49,7 +50,8 @@ use crate::station::Station;
 pub struct MoonrakerConfig {
     /// A built Mainsail or Fluidd; a plain status page where there is none.
     pub web_root: Option<PathBuf>,
-    /// Files of the web UIs (themes), listed as root `config`; nothing of the gateway's own configuration.
+    /// Holds a folder for each printer with files of the web UIs (themes, archives for download), listed as root
+    /// `config`; nothing of the gateway's own configuration. Without it the root is empty and read-only.
     pub config_root: Option<PathBuf>,
     /// Bytes.
     pub max_upload: u64,
@@ -73,6 +75,11 @@ pub struct Endpoint {
     host: host::Monitor,
     announcements: Mutex<methods::announcements::Notices>,
     octoprint: octoprint::Selection,
+    rolled: logs::Rolled,
+    /// When the endpoint was made.
+    started: crate::model::UnixSeconds,
+    /// The printer's own folder below [`MoonrakerConfig::config_root`].
+    config_root: Option<PathBuf>,
     /// Taken by scripts that come over HTTP, which has no sessions.
     http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
     /// Keeps write orders of one namespace together (read, change, write).
@@ -109,6 +116,9 @@ impl Endpoint {
             host: host::Monitor::default(),
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
             octoprint: octoprint::Selection::default(),
+            rolled: logs::Rolled::default(),
+            started: crate::printer::clock::unix_now(),
+            config_root: config_folder(&config, station.name()),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
             mounted,
@@ -124,6 +134,18 @@ impl Endpoint {
         tokio::spawn(users::run(endpoint.clone()));
         tokio::spawn(timelapse::run(endpoint.clone()));
         endpoint
+    }
+}
+
+/// The printer's own folder for files of the web UIs, made where it is missing.
+fn config_folder(config: &MoonrakerConfig, printer: &str) -> Option<PathBuf> {
+    let folder = config.config_root.as_ref()?.join(printer);
+    match std::fs::create_dir_all(&folder) {
+        Ok(()) => Some(folder),
+        Err(error) => {
+            tracing::warn!(printer, %error, "The web interfaces have no folder for their files.");
+            None
+        }
     }
 }
 

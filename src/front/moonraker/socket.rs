@@ -184,6 +184,12 @@ impl Hub {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Frames that wait for the client that reads the least.
+    #[cfg(test)]
+    pub fn most_waiting(&self) -> usize {
+        self.all().iter().map(|connection| OUTBOX - connection.outbox.capacity()).max().unwrap_or(0)
+    }
+
     pub fn find(&self, id: u64) -> Option<Arc<Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }

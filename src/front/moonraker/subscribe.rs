@@ -90,9 +90,13 @@ impl Wanted {
                 continue;
             }
             let wanted = |field: &str| fields.as_ref().is_none_or(|fields| fields.iter().any(|f| f == field));
+            // Mainsail takes a state that is not told with the message for lost.
+            let whole = name == "webhooks";
             let changed: Object = new
                 .iter()
-                .filter(|(field, value)| wanted(field) && old.and_then(|old| old.get(*field)) != Some(*value))
+                .filter(|(field, value)| {
+                    wanted(field) && (whole || old.and_then(|old| old.get(*field)) != Some(*value))
+                })
                 .map(|(field, value)| (field.clone(), value.clone()))
                 .collect();
             if !changed.is_empty() {
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     fn view(before: Option<&View>, objects: Value) -> View {
-        let klippy = Klippy { connected: true, state: "ready", message: String::new() };
+        let klippy = Klippy { connected: true, served: true, state: "ready", message: String::new() };
         let objects: BTreeMap<String, Object> = serde_json::from_value(objects).expect("objects");
         let empty = View { eventtime: 0.0, klippy: klippy.clone(), objects: BTreeMap::new() };
         before.unwrap_or(&empty).follow(1.0, klippy, objects)
@@ -150,6 +154,17 @@ mod tests {
         );
         assert!(Arc::ptr_eq(&first.objects["fan"], &second.objects["fan"]), "unchanged objects are shared");
         assert!(temperature.diff(&second, &second).is_empty());
+        let hooks = |before, message: &str| {
+            view(before, json!({"webhooks": {"state": "ready", "state_message": message}}))
+        };
+        let ready = hooks(None, "Printer is ready");
+        let noted = hooks(Some(&ready), "Printer is ready, read only");
+        let wanted = Wanted::parse(&json!({"webhooks": null})).expect("valid");
+        assert_eq!(
+            Value::Object(wanted.diff(&ready, &noted)),
+            json!({"webhooks": {"state": "ready", "state_message": "Printer is ready, read only"}}),
+            "Mainsail needs both"
+        );
         assert!(Wanted::default().diff(&first, &second).is_empty());
     }
 }

@@ -140,6 +140,34 @@ pub async fn send(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Resp
     download::send(parts, &on_disk, base_name(path), true).await
 }
 
+/// What an archive of a file of the root holds, by name: a recording's zip stands for its pictures.
+///
+/// # Errors
+/// As [`send`].
+pub async fn members(endpoint: &Endpoint, path: &str) -> Result<Vec<(String, PathBuf)>, RpcError> {
+    let timelapses = &endpoint.station.timelapses;
+    let on_disk = match find(endpoint, path).await? {
+        File::Zip(recording) => {
+            let frames =
+                timelapses.frames(&recording.id).await.map_err(|_error| RpcError::not_found("Not Found"))?;
+            let title = recording.title();
+            let named = |frame: PathBuf| {
+                let name = frame.file_name().unwrap_or_default().to_string_lossy();
+                (format!("timelapse/{title}/{name}"), frame)
+            };
+            return Ok(frames.into_iter().map(named).collect());
+        }
+        File::Video(recording) => timelapses.own_video(&recording.id).await?,
+        File::Preview(recording) => {
+            let frames =
+                timelapses.frames(&recording.id).await.map_err(|_error| RpcError::not_found("Not Found"))?;
+            frames.last().cloned().ok_or_else(|| RpcError::not_found("Not Found"))?
+        }
+        File::Printer(file) => endpoint.station.library.open(&file).await?,
+    };
+    Ok(vec![(format!("timelapse/{path}"), on_disk)])
+}
+
 /// Where a picture of `timelapse_frames` lies.
 ///
 /// # Errors

@@ -280,7 +280,8 @@ async fn make_folder(
     Ok(created(json!({"done": true, "folder": folder}), &location))
 }
 
-async fn pour(mut file: tokio::fs::File, mut upload: Upload) -> Result<Upload, RpcError> {
+/// Feeds a whole file to an upload.
+pub async fn pour(mut file: tokio::fs::File, mut upload: Upload) -> Result<Upload, RpcError> {
     let disk = |error: std::io::Error| RpcError::new(500, format!("The upload cannot be read back: {error}"));
     file.seek(SeekFrom::Start(0)).await.map_err(disk)?;
     loop {
@@ -305,13 +306,31 @@ async fn into_config(
     file: Received,
     caller: &Caller,
 ) -> Result<Response<Body>, RpcError> {
-    let Received::Staged { mut file, name } = file else {
+    let Received::Staged { file, name } = file else {
         return Err(RpcError::bad_request("The upload names two different roots."));
     };
     let directory = form.path.unwrap_or_default();
     let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-    let on_disk: PathBuf = roots::config_path(endpoint, &path)?;
+    let item = keep_in_config(endpoint, file, &path).await?;
+    let answer = json!({"action": "create_file", "item": item});
+    Ok(created(
+        answer,
+        &format!("{}/server/files/config/{}", caller.base_url, utf8_percent_encode(&path, PATH)),
+    ))
+}
+
+/// Puts a file below `config`, tells all clients, and describes it.
+///
+/// # Errors
+/// 400 for a path that leaves the folder, 507 where the disk is nearly full.
+pub async fn keep_in_config(
+    endpoint: &Endpoint,
+    mut file: tokio::fs::File,
+    path: &str,
+) -> Result<Value, RpcError> {
+    let on_disk: PathBuf = roots::config_path(endpoint, path)?;
     let disk = |error: std::io::Error| RpcError::bad_request(format!("The file cannot be stored: {error}"));
+    roots::check_free(endpoint, file.metadata().await.map_err(disk)?.len()).await?;
     if let Some(folder) = on_disk.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(disk)?;
     }
@@ -319,13 +338,10 @@ async fn into_config(
     let mut target = tokio::fs::File::create(&on_disk).await.map_err(disk)?;
     tokio::io::copy(&mut file, &mut target).await.map_err(disk)?;
     target.flush().await.map_err(disk)?;
-    let item = roots::config_item(endpoint, &path).await?.described("rw");
-    let answer = json!({"action": "create_file", "item": item});
-    endpoint.hub.notify("notify_filelist_changed", Some(answer.clone()));
-    Ok(created(
-        answer,
-        &format!("{}/server/files/config/{}", caller.base_url, utf8_percent_encode(&path, PATH)),
-    ))
+    let item = roots::config_item(endpoint, path).await?.described("rw");
+    let change = json!({"action": "create_file", "item": item});
+    endpoint.hub.notify("notify_filelist_changed", Some(change));
+    Ok(item)
 }
 
 /// The bare object, and a copy under `result`: clients expect the one or the other (moonraker.md 2.8).

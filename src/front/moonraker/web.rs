@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::json;
 
 use super::Endpoint;
 use super::download;
 use super::error::RpcError;
-use super::http::{base_url, decoded, json_answer, respond_text};
+use super::http::{base_url, decoded, empty, json_answer, respond_text};
 
 /// Answers everything that is not the API.
 ///
@@ -43,6 +43,9 @@ async fn from_folder(
     if path == "/config.json" {
         return Ok(json_answer(StatusCode::OK, &page_config(endpoint, parts)));
     }
+    if let Some(own_port) = own_port_for(endpoint, parts, root, path).await {
+        return redirect(&own_port);
+    }
     let path = decoded(path.trim_start_matches('/'));
     let plain = path.split('/').all(|part| part != ".." && !part.contains(['\\', '\0']));
     if !plain {
@@ -63,6 +66,39 @@ async fn from_folder(
         }
         _ => Err(RpcError::not_found("Not Found")),
     }
+}
+
+/// A web interface that was built for the root of a host (Mainsail) finds none of its parts below a prefix: there the
+/// browser is sent to the printer's own port.
+async fn own_port_for(
+    endpoint: &Endpoint,
+    parts: &Parts,
+    root: &std::path::Path,
+    path: &str,
+) -> Option<String> {
+    let full = parts.extensions.get::<axum::extract::OriginalUri>()?.path();
+    let port = endpoint.station.moonraker_port;
+    if path != "/" || full.len() <= path.len() || port == 0 {
+        return None;
+    }
+    let page = tokio::fs::read_to_string(root.join("index.html")).await.ok()?;
+    if !page.contains("src=\"/") {
+        return None;
+    }
+    let base = base_url(parts, path);
+    let (scheme, rest) = base.split_once("://")?;
+    let host = rest.split('/').next()?;
+    // The colons of an IPv6 address are inside its brackets.
+    let name =
+        host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
+    Some(format!("{scheme}://{name}:{port}/"))
+}
+
+fn redirect(to: &str) -> Result<Response<Body>, RpcError> {
+    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    let to = HeaderValue::from_str(to).map_err(|_odd| RpcError::not_found("Not Found"))?;
+    response.headers_mut().insert(header::LOCATION, to);
+    Ok(response)
 }
 
 /// Mainsail takes the page's own host when none is named; Fluidd wants the endpoint in full (moonraker.md 4.1, 4.2).

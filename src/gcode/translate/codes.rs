@@ -80,7 +80,7 @@ pub fn m(code: u32, line: &Line, session: &mut Session, context: Context<'_>) ->
             ),
             None => Intent::Note(speed_text(context)),
         },
-        221 => Intent::Refuse("This printer has no flow control by command.".to_owned()),
+        221 => Intent::Note("This printer has no flow control by command.".to_owned()),
         302 => Intent::Refuse("Cold extrusion stays forbidden.".to_owned()),
         303 => calibrate(Calibration::Pid, "tune its heaters by command", context),
         355 => light(line, context),

@@ -56,25 +56,25 @@ fn control(name: &str, line: &Line, session: &mut Session, context: Context<'_>)
                 None => Intent::Nothing,
             }
         }
+        // The UIs show these controls for every printer: the answer is information, no error (moonraker.md section 5).
         "SET_VELOCITY_LIMIT"
         | "SET_PRESSURE_ADVANCE"
         | "SET_GCODE_OFFSET"
         | "SET_RETRACTION"
-        | "SAVE_CONFIG" => Intent::Refuse(format!("{name}: not adjustable on this printer.")),
+        | "SAVE_CONFIG" => Intent::Note(format!("{name}: not adjustable on this printer.")),
         "SET_FILAMENT_SENSOR" => {
-            Intent::Refuse("The filament sensor cannot be switched by command.".to_owned())
+            Intent::Note("The filament sensor cannot be switched by command.".to_owned())
         }
         "RESTART" | "FIRMWARE_RESTART" => Intent::Do(vec![Command::Refresh]),
         _ => return None,
     })
 }
 
-/// One relative move of X, Y, Z, E at F (mm/s here, as the front ends' own macro has it), `ABSOLUTE=1` apart.
+/// One relative move of X, Y, Z, E at F (mm/min, as the front ends send it: moonraker.md 7.4), `ABSOLUTE=1` apart.
 fn client_move(line: &Line, session: &mut Session, context: Context<'_>) -> Intent {
     let mut words: Vec<crate::gcode::line::Word> = Vec::new();
     for letter in ['X', 'Y', 'Z', 'E', 'F'] {
         if let Some(value) = line.param_value(letter.encode_utf8(&mut [0; 4])) {
-            let value = if letter == 'F' { value * 60.0 } else { value };
             words.push(crate::gcode::line::Word { letter, value: crate::gcode::line::Value::Number(value) });
         }
     }
@@ -132,7 +132,7 @@ fn all_off(context: Context<'_>) -> Vec<Command> {
     commands
 }
 
-/// The names under which fans are published, also used by `SET_FAN_SPEED FAN=`.
+/// The names under which fans are published, also used by `SET_FAN_SPEED FAN=`; the part fan is set by M106.
 pub(crate) fn fan_name(fan: FanId) -> &'static str {
     match fan {
         FanId::Part => "fan",
@@ -145,7 +145,8 @@ pub(crate) fn fan_name(fan: FanId) -> &'static str {
     }
 }
 
-/// The names under which lights are published, also used by `SET_PIN PIN=`.
+/// The names under which lights are published, also used by `SET_PIN PIN=`. OrcaSlicer and OctoEverywhere find the light
+/// by the word in its name (moonraker.md 3.4).
 pub(crate) fn light_name(light: LightId) -> &'static str {
     match light {
         LightId::Chamber => "chamber_light",

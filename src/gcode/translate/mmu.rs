@@ -386,7 +386,7 @@ fn drying(unit: u16, temperature: f64, hours: Option<f64>) -> Result<Intent, Str
 /// A target for a unit's dryer, as the temperature panels set it: `SET_HEATER_TEMPERATURE HEATER=ams_ht_1 TARGET=45`.
 pub fn heater_target(name: &str, target: f64, context: Context<'_>) -> Option<Intent> {
     let units = &context.state.device.filament.units;
-    let unit = units.iter().find(|unit| unit.dryer.is_some() && unit.key() == name)?.id;
+    let unit = units.iter().find(|unit| unit.dryer.is_some() && unit.dryer_key() == name)?.id;
     let done = if target > 0.0 { drying(unit, target, None) } else { send(Command::StopDrying { unit }) };
     Some(done.unwrap_or_else(Intent::Refuse))
 }

@@ -11,6 +11,8 @@ mod motion;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use extended::{fan_name, light_name};
+
 use crate::model::{Capabilities, Celsius, Command, LightId, PrinterState, SlotId};
 
 use super::line::{Command as Head, Line};

@@ -9,6 +9,7 @@ use super::super::args::missing;
 use super::super::error::RpcError;
 use super::super::rpc::Call;
 use super::super::view::lane_data;
+use super::backups;
 
 /// Namespaces of the server itself.
 const READ_ONLY: &[&str] =
@@ -28,7 +29,8 @@ fn space(endpoint: &Endpoint, namespace: &str) -> String {
     format!("{}{namespace}", space_prefix(endpoint))
 }
 
-fn space_prefix(endpoint: &Endpoint) -> String {
+/// What the names of a printer's namespaces begin with in the store.
+pub fn space_prefix(endpoint: &Endpoint) -> String {
     format!("moonraker/{}/", endpoint.station.name())
 }
 
@@ -44,7 +46,7 @@ pub async fn list(call: Call) -> Result<Value, RpcError> {
     if !lanes(&call.endpoint).is_empty() {
         names.push(LANE_DATA);
     }
-    Ok(json!({"namespaces": names, "backups": []}))
+    Ok(json!({"namespaces": names, "backups": backups::names(&call.endpoint)?}))
 }
 
 /// The path of a key, and the key as the client wrote it.

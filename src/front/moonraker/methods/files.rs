@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::error::RpcError;
+use super::super::logs;
 use super::super::rpc::{Call, add_member};
 use super::super::{identity, timelapse};
 use super::printer::library_path;
@@ -13,7 +14,7 @@ use crate::model::text::base_name;
 const SUFFIXES: &[&str] = &[".gcode", ".g", ".gco", ".ufp", ".nc"];
 
 pub async fn roots(call: Call) -> Result<Value, RpcError> {
-    let config = call.endpoint.config.config_root.as_deref();
+    let config = call.endpoint.config_root.as_deref();
     let library = call.endpoint.station.library.root();
     let mut roots = json!([
         {"name": "config", "path": config.map_or("config".into(), |path| path.to_string_lossy()), "permissions": roots::config_permissions(&call.endpoint)},
@@ -51,7 +52,10 @@ pub async fn list(call: Call) -> Result<Value, RpcError> {
             let entries = call.endpoint.station.library.list().await?;
             let printable = |entry: &&Entry| {
                 let name = entry.path.to_lowercase();
-                entry.kind == EntryKind::Printable && SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+                let hidden = name.split('/').any(|part| part.starts_with('.'));
+                !hidden
+                    && entry.kind == EntryKind::Printable
+                    && SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
             };
             entries
                 .iter()
@@ -73,7 +77,11 @@ pub async fn list(call: Call) -> Result<Value, RpcError> {
             let files = items.iter().filter(|item| !item.directory);
             files.map(|i| (i.path.to_lowercase(), plain(&i.path, i.modified, i.size, "rw"))).collect()
         }
-        Some(Root::Logs("") | Root::Frames("")) => Vec::new(),
+        Some(Root::Logs("")) => {
+            let files = logs::files(&call.endpoint).into_iter();
+            files.map(|f| (f.name.to_owned(), plain(f.name, f.modified, f.text.len() as u64, "r"))).collect()
+        }
+        Some(Root::Frames("")) => Vec::new(),
         _ => return Err(bad_root(&root)),
     };
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -118,7 +126,11 @@ pub async fn get_directory(call: Call) -> Result<Value, RpcError> {
             }
             ("timelapse", "rw")
         }
-        Some(Root::Logs("")) => ("logs", "r"),
+        Some(Root::Logs("")) => {
+            let described = |f: &logs::LogFile| listed(f.name, f.modified, f.text.len() as u64, "r", false);
+            files.extend(logs::files(&call.endpoint).iter().map(described));
+            ("logs", "r")
+        }
         Some(Root::Frames("")) => ("timelapse_frames", "r"),
         _ => return Err(roots::no_directory(&path)),
     };
@@ -357,17 +369,25 @@ pub async fn delete_file(call: Call) -> Result<Value, RpcError> {
     Ok(changed(&call, "delete_file", item, None))
 }
 
-/// Source and destination, both in the library.
-fn two_paths(call: &Call) -> Result<(String, String), RpcError> {
-    let inside = |name: &str| {
-        let path = call.args.text(name)?;
-        match Root::of(&path) {
-            Some(Root::Library(file)) => Ok(file.to_owned()),
-            _ => Err(fixed(&path)),
+/// Source and destination of a move or copy, which stay in one root.
+enum Both {
+    Library(String, String),
+    Config(String, String),
+}
+
+fn two_paths(call: &Call) -> Result<Both, RpcError> {
+    let (source, dest) = (call.args.text("source")?, call.args.text("dest")?);
+    match (Root::of(&source), Root::of(&dest)) {
+        (Some(Root::Library("") | Root::Config("")), _) => Err(fixed(&source)),
+        (Some(Root::Library(from)), Some(Root::Library(to))) => {
+            Ok(Both::Library(from.to_owned(), to.to_owned()))
         }
-    };
-    let (source, dest) = (inside("source")?, inside("dest")?);
-    if source.is_empty() { Err(fixed("gcodes")) } else { Ok((source, dest)) }
+        (Some(Root::Config(from)), Some(Root::Config(to))) => {
+            Ok(Both::Config(from.to_owned(), to.to_owned()))
+        }
+        (Some(Root::Library(_) | Root::Config(_)), _) => Err(fixed(&dest)),
+        _ => Err(fixed(&source)),
+    }
 }
 
 fn move_error(error: LibraryError, source: &str) -> RpcError {
@@ -378,20 +398,36 @@ fn move_error(error: LibraryError, source: &str) -> RpcError {
 }
 
 pub async fn rename(call: Call) -> Result<Value, RpcError> {
-    let (source, dest) = two_paths(&call)?;
-    let moved =
-        call.endpoint.station.library.rename(&source, &dest).await.map_err(|e| move_error(e, &source))?;
-    let action = if moved.kind == EntryKind::Directory { "move_dir" } else { "move_file" };
-    let source = json!({"path": source, "root": "gcodes"});
-    Ok(changed(&call, action, item(&moved), Some(source)))
+    let library = &call.endpoint.station.library;
+    match two_paths(&call)? {
+        Both::Library(source, dest) => {
+            let moved = library.rename(&source, &dest).await.map_err(|e| move_error(e, &source))?;
+            let action = if moved.kind == EntryKind::Directory { "move_dir" } else { "move_file" };
+            let source = json!({"path": source, "root": "gcodes"});
+            Ok(changed(&call, action, item(&moved), Some(source)))
+        }
+        Both::Config(source, dest) => {
+            let moved = roots::move_config(&call.endpoint, &source, &dest).await?;
+            let action = if moved.directory { "move_dir" } else { "move_file" };
+            let source = json!({"path": source, "root": "config"});
+            Ok(changed(&call, action, moved.described("rw"), Some(source)))
+        }
+    }
 }
 
 pub async fn copy(call: Call) -> Result<Value, RpcError> {
-    let (source, dest) = two_paths(&call)?;
-    let made =
-        call.endpoint.station.library.copy(&source, &dest).await.map_err(|e| move_error(e, &source))?;
-    let action = if made.kind == EntryKind::Directory { "create_dir" } else { "create_file" };
-    Ok(changed(&call, action, item(&made), None))
+    let library = &call.endpoint.station.library;
+    match two_paths(&call)? {
+        Both::Library(source, dest) => {
+            let made = library.copy(&source, &dest).await.map_err(|e| move_error(e, &source))?;
+            let action = if made.kind == EntryKind::Directory { "create_dir" } else { "create_file" };
+            Ok(changed(&call, action, item(&made), None))
+        }
+        Both::Config(source, dest) => {
+            let made = roots::copy_config(&call.endpoint, &source, &dest).await?;
+            Ok(changed(&call, "create_file", made.described("rw"), None))
+        }
+    }
 }
 
 #[cfg(test)]

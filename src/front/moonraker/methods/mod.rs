@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod announcements;
+pub mod backups;
 pub mod connection;
 pub mod database;
 pub mod files;
@@ -9,12 +10,14 @@ pub mod history;
 pub mod job_queue;
 pub mod machine;
 pub mod objects;
+pub mod peripherals;
 pub mod printer;
 pub mod roots;
 pub mod server;
 pub mod spoolman;
 pub mod timelapse;
 pub mod webcams;
+pub mod zip;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -144,11 +147,16 @@ static TABLE: &[Method] = table! {
     "server.files.move" Post "/server/files/move" OPERATE => files::rename;
     "server.files.copy" Post "/server/files/copy" OPERATE => files::copy;
     "server.files.delete_file" Never "" OPERATE => files::delete_file;
+    "server.files.zip" Post "/server/files/zip" OPERATE => zip::zip;
 
     "server.database.list" Get "/server/database/list" PLAIN => database::list;
     "server.database.get_item" Get "/server/database/item" PLAIN => database::get_item;
     "server.database.post_item" Post "/server/database/item" OPERATE => database::post_item;
     "server.database.delete_item" Delete "/server/database/item" OPERATE => database::delete_item;
+    "server.database.compact" Post "/server/database/compact" OPERATE => backups::compact;
+    "server.database.post_backup" Post "/server/database/backup" OPERATE => backups::post_backup;
+    "server.database.delete_backup" Delete "/server/database/backup" OPERATE => backups::delete_backup;
+    "server.database.restore" Post "/server/database/restore" OPERATE => backups::restore;
 
     "server.history.list" Get "/server/history/list" PLAIN => history::list;
     "server.history.get_job" Get "/server/history/job" PLAIN => history::get_job;
@@ -192,6 +200,21 @@ static TABLE: &[Method] = table! {
     "machine.services.restart" Post "/machine/services/restart" ADMIN => machine::refused;
     "machine.services.start" Post "/machine/services/start" ADMIN => machine::refused;
     "machine.services.stop" Post "/machine/services/stop" ADMIN => machine::refused;
+
+    "machine.peripherals.usb" Get "/machine/peripherals/usb" PLAIN => peripherals::usb;
+    "machine.peripherals.serial" Get "/machine/peripherals/serial" PLAIN => peripherals::serial;
+    "machine.peripherals.video" Get "/machine/peripherals/video" PLAIN => peripherals::video;
+    "machine.peripherals.canbus" Get "/machine/peripherals/canbus" PLAIN => peripherals::canbus;
+    "machine.sudo.info" Get "/machine/sudo/info" PLAIN => peripherals::sudo_info;
+    "machine.device_power.devices" Get "/machine/device_power/devices" PLAIN => peripherals::power_devices;
+    "machine.device_power.get_device" Get "/machine/device_power/device" PLAIN => peripherals::power_device;
+    "machine.device_power.post_device" Post "/machine/device_power/device" OPERATE => peripherals::power_device;
+    "machine.device_power.status" Get "/machine/device_power/status" PLAIN => peripherals::power_states;
+    "machine.device_power.on" Post "/machine/device_power/on" OPERATE => peripherals::power_states;
+    "machine.device_power.off" Post "/machine/device_power/off" OPERATE => peripherals::power_states;
+    "server.sensors.list" Get "/server/sensors/list" PLAIN => peripherals::sensors;
+    "server.sensors.info" Get "/server/sensors/info" PLAIN => peripherals::sensor;
+    "server.sensors.measurements" Get "/server/sensors/measurements" PLAIN => peripherals::measurements;
 
     "access.info" Get "/access/info" ANYONE => access::info;
     "access.login" Post "/access/login" ANYONE => access::login;

@@ -1,5 +1,5 @@
-//! The roots of the file tree: the library is `gcodes`; `config` holds files of the web UIs; `logs` is empty, the
-//! gateway logs to its service manager (moonraker.md 2.8).
+//! The roots of the file tree: the library is `gcodes`; `config` holds files of the web UIs; `logs` what was logged and
+//! said (moonraker.md 2.8).
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::Endpoint;
 use super::super::error::RpcError;
+use crate::model::text::base_name;
 
 /// Entries of a folder that are listed at most, and how deep.
 const LARGEST_LISTING: usize = 5000;
@@ -57,7 +58,7 @@ impl Item {
 
 /// `rw` where there is a folder for it.
 pub fn config_permissions(endpoint: &Endpoint) -> &'static str {
-    if endpoint.config.config_root.is_some() { "rw" } else { "r" }
+    if endpoint.config_root.is_some() { "rw" } else { "r" }
 }
 
 /// Where a path below `config` lies on disk.
@@ -65,7 +66,7 @@ pub fn config_permissions(endpoint: &Endpoint) -> &'static str {
 /// # Errors
 /// 400 for a path that leaves the folder or where there is no such folder.
 pub fn config_path(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError> {
-    let root = endpoint.config.config_root.as_ref();
+    let root = endpoint.config_root.as_ref();
     let root = root.ok_or_else(|| RpcError::bad_request("Invalid root request: config"))?;
     let plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['\\', '\0']);
     if !path.split('/').all(plain) || path.starts_with('/') {
@@ -87,7 +88,7 @@ fn is_inside(root: &Path, path: &Path) -> bool {
 
 /// What lies below a folder of `config`; recursively for a flat list. Links are not followed.
 pub async fn config_items(endpoint: &Endpoint, path: &str, recursive: bool) -> Result<Vec<Item>, RpcError> {
-    if endpoint.config.config_root.is_none() {
+    if endpoint.config_root.is_none() {
         return if path.is_empty() { Ok(Vec::new()) } else { Err(no_directory(path)) };
     }
     let start = config_path(endpoint, path)?;
@@ -100,6 +101,21 @@ pub async fn config_items(endpoint: &Endpoint, path: &str, recursive: bool) -> R
         Ok(Ok(items)) => Ok(items),
         _ => Err(no_directory(&format!("config/{path}"))),
     }
+}
+
+/// Bytes that stay free on the gateway's disk whatever is kept below `config`.
+const RESERVED: u64 = 256 << 20;
+
+/// Refuses what would fill the gateway's disk.
+///
+/// # Errors
+/// 507.
+pub async fn check_free(endpoint: &Endpoint, bytes: u64) -> Result<(), RpcError> {
+    let disk = endpoint.station.library.disk_usage().await;
+    if disk.total > 0 && disk.free < bytes.saturating_add(RESERVED) {
+        return Err(RpcError::new(507, "The gateway's disk is nearly full. Delete files and try again."));
+    }
+    Ok(())
 }
 
 pub fn no_directory(path: &str) -> RpcError {
@@ -138,6 +154,44 @@ pub async fn config_item(endpoint: &Endpoint, path: &str) -> Result<Item, RpcErr
     let missing = |_gone| RpcError::bad_request(format!("Invalid file path: config/{path}"));
     let facts = tokio::fs::symlink_metadata(&on_disk).await.map_err(missing)?;
     Ok(item(path.to_owned(), &facts))
+}
+
+/// Where a move or copy below `config` ends: in an existing folder it keeps its name.
+async fn config_target(endpoint: &Endpoint, source: &str, dest: &str) -> Result<(PathBuf, String), RpcError> {
+    let folder = config_item(endpoint, dest).await.is_ok_and(|item| item.directory);
+    let dest = match folder {
+        true => {
+            format!("{}/{}", dest.trim_end_matches('/'), base_name(source)).trim_start_matches('/').to_owned()
+        }
+        false => dest.to_owned(),
+    };
+    Ok((config_path(endpoint, &dest)?, dest))
+}
+
+/// Moves a file or folder below `config`.
+///
+/// # Errors
+/// 400 for what does not exist or leaves the folder.
+pub async fn move_config(endpoint: &Endpoint, source: &str, dest: &str) -> Result<Item, RpcError> {
+    config_item(endpoint, source).await?;
+    let (on_disk, dest) = config_target(endpoint, source, dest).await?;
+    let refused = |error: std::io::Error| RpcError::bad_request(format!("{source} cannot be moved: {error}"));
+    tokio::fs::rename(config_path(endpoint, source)?, on_disk).await.map_err(refused)?;
+    config_item(endpoint, &dest).await
+}
+
+/// Copies one file below `config`.
+///
+/// # Errors
+/// 400 for what does not exist, is a folder or leaves the root, 507 where the disk is nearly full.
+pub async fn copy_config(endpoint: &Endpoint, source: &str, dest: &str) -> Result<Item, RpcError> {
+    let item = config_item(endpoint, source).await?;
+    check_free(endpoint, item.size).await?;
+    let (on_disk, dest) = config_target(endpoint, source, dest).await?;
+    let refused =
+        |error: std::io::Error| RpcError::bad_request(format!("{source} cannot be copied: {error}"));
+    tokio::fs::copy(config_path(endpoint, source)?, on_disk).await.map_err(refused)?;
+    config_item(endpoint, &dest).await
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::error::RpcError;
 use super::super::events::console_text;
+use super::super::logs::Application;
 use super::super::rpc::{Call, add_member};
 use super::super::{identity, stores};
 use crate::model::Speaker;
@@ -49,7 +50,7 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
         },
         "authorization": {"force_logins": access.force_logins, "cors_domains": access.cors_domains, "enable_api_key": true},
         "data_store": {"temperature_store_size": stores::TEMPERATURE_SAMPLES, "gcode_store_size": GCODE_STORE},
-        "file_manager": {"enable_config_write_access": config.config_root.is_some()},
+        "file_manager": {"enable_config_write_access": call.endpoint.config_root.is_some()},
     });
     if identity::has_timelapse(&call.endpoint) {
         // Mainsail looks into this section before it shows its timelapse page.
@@ -83,9 +84,20 @@ pub async fn restart(call: Call) -> Result<Value, RpcError> {
     Ok(json!("ok"))
 }
 
-/// There are no log files to roll over: the gateway logs to its service manager.
-pub async fn rollover(_call: Call) -> Result<Value, RpcError> {
-    Ok(json!({"rolled_over": [], "failed": {}}))
+/// Begins new log files; without an application all of them.
+pub async fn rollover(call: Call) -> Result<Value, RpcError> {
+    let wanted = call.args.opt_text("application")?.filter(|name| !name.is_empty());
+    let chosen: Vec<Application> = match &wanted {
+        None => Application::ALL.to_vec(),
+        Some(name) => Application::ALL.into_iter().filter(|log| log.name() == name).collect(),
+    };
+    if chosen.is_empty() {
+        let names = Application::ALL.map(Application::name).join(", ");
+        return Err(RpcError::bad_request(format!("Unknown application: there are logs of {names}")));
+    }
+    chosen.iter().for_each(|log| call.endpoint.rolled.roll_over(*log));
+    let names: Vec<&str> = chosen.iter().map(|log| log.name()).collect();
+    Ok(json!({"rolled_over": names, "failed": {}}))
 }
 
 pub async fn gcode_store(call: Call) -> Result<Value, RpcError> {

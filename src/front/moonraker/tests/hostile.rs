@@ -25,18 +25,18 @@ async fn request(room: &Room, verb: &str, path: &str) -> (u16, String) {
 /// A room with a secret next to each of its folders, and a link that leads to it.
 async fn with_secrets() -> (Room, tempfile::TempDir) {
     let outside = tempfile::tempdir().unwrap();
-    for folder in ["config", "web"] {
+    for folder in ["one", "web"] {
         std::fs::create_dir(outside.path().join(folder)).unwrap();
     }
     std::fs::write(outside.path().join("secret.txt"), "TOP-SECRET").unwrap();
     std::fs::write(outside.path().join("web/index.html"), "index").unwrap();
-    for folder in ["config", "web"] {
+    for folder in ["one", "web"] {
         let folder = outside.path().join(folder);
         std::os::unix::fs::symlink(outside.path().join("secret.txt"), folder.join("link.txt")).unwrap();
         std::os::unix::fs::symlink(outside.path(), folder.join("linked")).unwrap();
     }
     let room = Room::with(MoonrakerConfig {
-        config_root: Some(outside.path().join("config")),
+        config_root: Some(outside.path().to_owned()),
         web_root: Some(outside.path().join("web")),
         ..MoonrakerConfig::default()
     })

@@ -236,3 +236,31 @@ async fn the_api_is_found_below_a_prefix() {
     assert_eq!(sent.status(), 201);
     assert_eq!(sent.headers()["location"], format!("http://{base}/server/files/gcodes/a%20b.gcode"));
 }
+
+/// Mainsail is built for the root of a host; Fluidd finds its parts anywhere.
+#[tokio::test]
+async fn a_web_interface_for_the_root_is_shown_at_the_printers_own_port() {
+    for (page, own_port) in [("<script src=\"/assets/a.js\">", true), ("<script src=\"./a.js\">", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("index.html"), page).unwrap();
+        let config = MoonrakerConfig { web_root: Some(folder.path().into()), ..MoonrakerConfig::default() };
+        let room = Room::with(config).await;
+        let mounted = axum::Router::new()
+            .nest_service("/printers/one", crate::front::moonraker::router(room.endpoint.clone()))
+            .into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, mounted).await });
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let answer = client.get(format!("http://{address}/printers/one/")).send().await.unwrap();
+        if own_port {
+            assert_eq!(
+                (answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()),
+                (307, room.url("/").as_str())
+            );
+        } else {
+            assert_eq!(answer.text().await.unwrap(), page);
+        }
+        assert_eq!(client.get(room.url("/")).send().await.unwrap().text().await.unwrap(), page);
+    }
+}

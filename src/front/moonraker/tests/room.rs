@@ -208,7 +208,7 @@ impl Room {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = listener.local_addr().unwrap();
         let console = Console::default();
-        tokio::spawn(keep(printer.clone(), console.clone()));
+        tokio::spawn(console.clone().follow(&printer, cancel.clone()));
         let camera = crate::camera::CameraHub::new(
             None,
             crate::model::CameraKind::None,
@@ -269,15 +269,6 @@ impl Room {
             Ok((stream, _)) => Ok(Socket { stream, notices: Vec::new(), next: 1 }),
             Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
             Err(other) => panic!("{other}"),
-        }
-    }
-}
-
-async fn keep(printer: PrinterHandle, console: Console) {
-    let mut events = printer.events();
-    while let Ok(event) = events.recv().await {
-        if let Event::Console(line) = event {
-            console.push(line);
         }
     }
 }

@@ -86,11 +86,13 @@ async fn an_unreachable_printer_shows_and_comes_back() {
     room.station.printer.writer().link_lost(fault(false), 0.0);
     assert_eq!(socket.notice("notify_klippy_disconnected").await, Value::Null, "no params");
     let info = socket.call("server.info", json!({})).await;
-    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(false), &json!("disconnected")));
+    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(true), &json!("error")));
+    let told = socket.call("printer.info", json!({})).await;
+    assert_eq!((&told["state"], &told["state_message"]), (&json!("error"), &json!("No route. Check it.")));
     let refused = socket.ask("printer.objects.list", json!({})).await;
     assert_eq!(refused["error"]["code"], 503);
     assert!(refused["error"]["message"].as_str().unwrap().contains("No route. Check it."), "{refused}");
-    assert_eq!(reqwest::get(room.url("/printer/info")).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(room.url("/printer/objects/list")).await.unwrap().status(), 503);
     socket.call("server.files.get_directory", json!({"path": "gcodes"})).await;
     room.station.printer.writer().link_lost(fault(true), 0.0);
     let info = socket.call("printer.info", json!({})).await;
@@ -174,4 +176,29 @@ async fn maintenance_is_initialised_once() {
     let missing =
         socket.ask("server.database.get_item", json!({"namespace": "fluidd", "key": "ui.x.y"})).await;
     assert_eq!(missing["error"]["message"], "Key 'ui.x.y' in namespace 'fluidd' not found");
+}
+
+/// A client that reads late gets what matters: no update is sent twice, the last state is complete.
+#[tokio::test]
+async fn a_slow_client_gets_the_differences_together() {
+    let room = Room::open().await;
+    let mut slow = room.socket().await;
+    slow.call("printer.objects.subscribe", json!({"objects": {"heater_bed": ["temperature"]}})).await;
+    let mut quick = room.socket().await;
+    quick.call("printer.objects.subscribe", json!({"objects": {"heater_bed": ["temperature"]}})).await;
+    // Notifications fill the slow client's socket and more than half of its outbox.
+    let big = json!("x".repeat(1_000_000));
+    while room.endpoint.hub.most_waiting() <= 33 {
+        room.endpoint.hub.notify("notify_gcode_response", Some(big.clone()));
+        quick.notice("notify_gcode_response").await;
+    }
+    let changes = [31.0, 32.0, 33.0];
+    for bed in changes {
+        heat(&room, bed);
+        assert_eq!(quick.notice("notify_status_update").await[0]["heater_bed"]["temperature"], bed);
+    }
+    assert_eq!(room.endpoint.hub.count(), 2, "nobody is let go");
+    let update = slow.notice("notify_status_update").await;
+    assert_eq!(update[0], json!({"heater_bed": {"temperature": 33.0}}), "all changes in one");
+    slow.call("server.info", json!({})).await;
 }

@@ -30,7 +30,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
     }
     // What cannot be set is not offered as a heater; the state of drying is shown all the same.
     let Some(dryer) = unit.dryer.as_ref().filter(|_| input.caps.filament.dry) else { return };
-    let name = format!("heater_generic {key}");
+    let name = format!("heater_generic {}", unit.dryer_key());
     let heats = matches!(dryer.phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying);
     let target = dryer.target.filter(|_| heats).unwrap_or(0.0);
     let power = if heats { 1.0 } else { 0.0 };
@@ -50,6 +50,6 @@ pub fn name_sensors(fields: &mut Map<String, Value>, input: &Input<'_>, unit: &F
         fields.insert("environment_sensor".to_owned(), format!("temperature_sensor {key}").into());
     }
     if unit.dryer.is_some() && input.caps.filament.dry {
-        fields.insert("filament_heater".to_owned(), format!("heater_generic {key}").into());
+        fields.insert("filament_heater".to_owned(), format!("heater_generic {}", unit.dryer_key()).into());
     }
 }

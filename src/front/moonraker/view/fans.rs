@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::names::fan_name;
 use super::{Builder, Input};
+use crate::gcode::translate::fan_name;
 use crate::model::FanId;
 
 pub fn add(builder: &mut Builder, input: &Input<'_>) {

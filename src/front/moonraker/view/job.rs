@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Builder, Input};
-use crate::model::{Activity, Job, JobPhase};
+use crate::model::{Activity, Control, Job, JobPhase};
 
 pub fn add(builder: &mut Builder, input: &Input<'_>) {
     let job = &input.state.job;
@@ -87,7 +87,11 @@ fn message(input: &Input<'_>) -> Option<String> {
         (JobPhase::Starting, _) => Some("Waiting for the printer to start".to_owned()),
         (phase, _) if phase.active() => job.detail.clone(),
         (_, Activity::Busy(what)) => Some(what.clone()),
-        _ => None,
+        // A printer that may only be watched looks like any other to the UIs: here they show why nothing is obeyed.
+        _ => match &input.state.control {
+            Control::ReadOnly(reason) => Some(format!("Read only: {reason}")),
+            _ => None,
+        },
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::names::light_name;
 use super::{Builder, Input};
+use crate::gcode::translate::light_name;
 
 pub fn add(builder: &mut Builder, input: &Input<'_>) {
     for light in &input.caps.lights {

@@ -232,6 +232,6 @@ fn a_stuck_change_waits_for_the_user() {
     let objects = of(Device { filament: system, ..Device::default() });
     assert_eq!(objects["mmu"]["print_state"], "pause_locked");
     assert_eq!(objects["mmu"]["operation"], "Waiting for help");
-    assert!(!objects.contains_key("heater_generic ams_1"), "this unit has no dryer");
+    assert!(!objects.contains_key("heater_generic ams_1_dryer"), "this unit has no dryer");
     assert!(!objects.contains_key("htu21d ams_1"), "and no sensor");
 }

@@ -15,7 +15,6 @@ mod lights;
 mod macros;
 mod mmu;
 mod motion;
-mod names;
 mod sensors;
 mod system;
 

@@ -1,0 +1,230 @@
+//! What is said on a printer's console: commands and answers as they were given, and what happens at the printer in
+//! plain words.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{ConsoleLine, Event, Fault, Job, JobPhase, LinkPhase, Severity, Speaker};
+use crate::printer::PrinterHandle;
+use crate::printer::clock::unix_now;
+
+/// Lines kept for clients that connect later (the length of Moonraker's own store).
+const LINES: usize = 1000;
+/// New lines wait for a slow reader up to this many.
+const CAPACITY: usize = 256;
+
+/// The last lines of a printer's console, oldest first. Cheap to clone.
+#[derive(Clone)]
+pub struct Console {
+    lines: Arc<Mutex<VecDeque<ConsoleLine>>>,
+    new: broadcast::Sender<ConsoleLine>,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { lines: Arc::default(), new: broadcast::Sender::new(CAPACITY) }
+    }
+}
+
+impl Console {
+    /// Keeps a line, then tells it to everybody who listens.
+    pub fn push(&self, line: ConsoleLine) {
+        {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() == LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.clone());
+        }
+        let _nobody_listens = self.new.send(line);
+    }
+
+    /// The newest `count` lines, oldest first.
+    pub fn last(&self, count: usize) -> Vec<ConsoleLine> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
+    }
+
+    /// Lines from now on.
+    pub fn listen(&self) -> broadcast::Receiver<ConsoleLine> {
+        self.new.subscribe()
+    }
+
+    /// Writes down what is said and what happens at the printer from this call on, until `cancel`.
+    pub fn follow(
+        self,
+        printer: &PrinterHandle,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let mut events = printer.events();
+        let mut narrator = Narrator::default();
+        async move {
+            loop {
+                let event = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    event = events.recv() => event,
+                };
+                match event {
+                    Ok(event) => narrator.line(event).into_iter().for_each(|line| self.push(line)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                }
+            }
+        }
+    }
+}
+
+/// Puts events into words; remembers what would otherwise be told with every attempt to connect.
+#[derive(Default)]
+struct Narrator {
+    online: bool,
+}
+
+impl Narrator {
+    fn line(&mut self, event: Event) -> Option<ConsoleLine> {
+        let (speaker, text) = match event {
+            Event::Console(line) => return Some(line),
+            Event::LinkChanged(phase) => {
+                let online = phase == LinkPhase::Online;
+                if std::mem::replace(&mut self.online, online) == online {
+                    return None;
+                }
+                match online {
+                    true => (Speaker::Answer, "The printer is connected.".to_owned()),
+                    false => (Speaker::Error, "The connection to the printer is lost.".to_owned()),
+                }
+            }
+            Event::JobStarted(job) => (Speaker::Answer, format!("Print started: {}", name(&job))),
+            Event::JobPaused(job) => {
+                (Speaker::Answer, with_reason("Print paused", &name(&job), job.detail.as_deref()))
+            }
+            Event::JobResumed(job) => (Speaker::Answer, format!("Print resumed: {}", name(&job))),
+            Event::JobEnded(job) => ended(&job),
+            Event::FaultRaised(fault) => (weight(&fault), fault.line()),
+            Event::FaultCleared(fault) => (Speaker::Answer, format!("No longer reported: {}", fault.line())),
+            _ => return None,
+        };
+        Some(ConsoleLine { time: unix_now(), speaker, text })
+    }
+}
+
+/// What the printer only mentions is no error.
+fn weight(fault: &Fault) -> Speaker {
+    if fault.severity == Severity::Info { Speaker::Answer } else { Speaker::Error }
+}
+
+fn name(job: &Job) -> String {
+    job.file.clone().or_else(|| job.title.clone()).unwrap_or_else(|| "a job of the printer's own".to_owned())
+}
+
+fn with_reason(what: &str, name: &str, reason: Option<&str>) -> String {
+    match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{what}: {name} ({reason})"),
+        None => format!("{what}: {name}"),
+    }
+}
+
+fn ended(job: &Job) -> (Speaker, String) {
+    let reason = job.reason.as_deref();
+    match job.phase {
+        JobPhase::Complete => (Speaker::Answer, format!("Print complete: {}", name(job))),
+        JobPhase::Cancelled => (Speaker::Answer, with_reason("Print cancelled", &name(job), reason)),
+        _ => (Speaker::Error, with_reason("Print failed", &name(job), reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FaultSource;
+
+    fn told(events: Vec<Event>) -> Vec<(Speaker, String)> {
+        let mut narrator = Narrator::default();
+        let lines = events.into_iter().filter_map(|event| narrator.line(event));
+        lines.map(|line| (line.speaker, line.text)).collect()
+    }
+
+    #[test]
+    fn faults_are_told_with_their_code_when_they_come_and_go() {
+        let fault = Fault {
+            code: "0700_8011".to_owned(),
+            source: FaultSource::Job,
+            severity: Severity::Serious,
+            module: Some("AMS 1".to_owned()),
+            text: "The filament ran out.".to_owned(),
+            link: None,
+            actions: Vec::new(),
+            since: 0.0,
+        };
+        let hint = Fault { severity: Severity::Info, module: None, ..fault.clone() };
+        assert_eq!(
+            told(vec![
+                Event::FaultRaised(Box::new(fault.clone())),
+                Event::FaultCleared(Box::new(fault)),
+                Event::FaultRaised(Box::new(hint)),
+            ]),
+            [
+                (Speaker::Error, "AMS 1: The filament ran out. (0700_8011)".to_owned()),
+                (Speaker::Answer, "No longer reported: AMS 1: The filament ran out. (0700_8011)".to_owned()),
+                (Speaker::Answer, "The filament ran out. (0700_8011)".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_job_is_told_from_start_to_end() {
+        let job = |phase, reason: Option<&str>| {
+            let title = Some("cube".to_owned());
+            Box::new(Job { phase, title, reason: reason.map(str::to_owned), ..Job::default() })
+        };
+        let texts: Vec<String> = told(vec![
+            Event::JobStarted(job(JobPhase::Printing, None)),
+            Event::JobPaused(job(JobPhase::Paused, None)),
+            Event::JobResumed(job(JobPhase::Printing, None)),
+            Event::JobEnded(job(JobPhase::Complete, None)),
+            Event::JobEnded(job(JobPhase::Failed, Some("Out of filament"))),
+        ])
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+        assert_eq!(
+            texts,
+            [
+                "Print started: cube",
+                "Print paused: cube",
+                "Print resumed: cube",
+                "Print complete: cube",
+                "Print failed: cube (Out of filament)",
+            ]
+        );
+    }
+
+    #[test]
+    fn attempts_to_connect_are_not_told_one_by_one() {
+        let phases = [
+            LinkPhase::Connecting,
+            LinkPhase::Online,
+            LinkPhase::Backoff,
+            LinkPhase::Connecting,
+            LinkPhase::Backoff,
+            LinkPhase::Online,
+        ];
+        let texts = told(phases.into_iter().map(Event::LinkChanged).collect());
+        assert_eq!(texts.len(), 3, "{texts:?}");
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let console = Console::default();
+        for number in 0..LINES + 5 {
+            let line = ConsoleLine { time: 0.0, speaker: Speaker::Answer, text: number.to_string() };
+            console.push(line);
+        }
+        let kept = console.last(usize::MAX);
+        assert_eq!((kept.len(), kept[0].text.as_str()), (LINES, "5"));
+        assert_eq!(console.last(1)[0].text, (LINES + 4).to_string());
+    }
+}

@@ -1,0 +1,59 @@
+//! What a printer's own host would have and a gateway has not: devices at its ports, power switches, sensors of its own,
+//! the right to become root (moonraker.md 2.12, 2.13). Each list is there and empty, so that no dialog waits for it.
+
+use serde_json::{Map, Value, json};
+
+use super::super::error::RpcError;
+use super::super::rpc::Call;
+
+pub async fn usb(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"usb_devices": []}))
+}
+
+pub async fn serial(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"serial_devices": []}))
+}
+
+pub async fn video(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"v4l2_devices": [], "libcamera_devices": []}))
+}
+
+pub async fn canbus(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"can_uuids": []}))
+}
+
+pub async fn sudo_info(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"sudo_access": false, "linux_user": "", "sudo_requested": false, "request_messages": []}))
+}
+
+pub async fn power_devices(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"devices": []}))
+}
+
+pub async fn power_device(call: Call) -> Result<Value, RpcError> {
+    let device = call.args.text("device")?;
+    Err(RpcError::bad_request(format!("No valid device named {device}")))
+}
+
+/// The names of the devices are the arguments.
+pub async fn power_states(call: Call) -> Result<Value, RpcError> {
+    let missing = call.args.0.keys().map(|name| (name.clone(), Value::from("device_not_found")));
+    Ok(missing.collect::<Map<_, _>>().into())
+}
+
+pub async fn sensors(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({"sensors": {}}))
+}
+
+pub async fn sensor(call: Call) -> Result<Value, RpcError> {
+    let sensor = call.args.text("sensor")?;
+    Err(RpcError::not_found(format!("No valid sensor named {sensor}")))
+}
+
+/// Of all sensors, or of one that is named.
+pub async fn measurements(call: Call) -> Result<Value, RpcError> {
+    match call.args.opt_text("sensor")? {
+        Some(_) => sensor(call).await,
+        None => Ok(json!({})),
+    }
+}

@@ -1,0 +1,170 @@
+//! What the gateway keeps beside the prints: logs, archives for download, files of the UIs, backups of their records.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use super::room::Room;
+use crate::front::moonraker::MoonrakerConfig;
+use crate::model::*;
+
+async fn text(room: &Room, path: &str) -> String {
+    let answer = reqwest::get(room.url(path)).await.unwrap();
+    assert_eq!(answer.status(), 200, "{path}");
+    answer.text().await.unwrap()
+}
+
+async fn with_config() -> (Room, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = MoonrakerConfig { config_root: Some(folder.path().into()), ..MoonrakerConfig::default() };
+    (Room::with(config).await, folder)
+}
+
+#[tokio::test]
+async fn the_console_is_a_log_that_can_be_downloaded_and_rolled_over() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    socket.call("printer.gcode.script", json!({"script": "FOOBAR"})).await;
+    socket.notice("notify_gcode_response").await;
+    let listed = socket.call("server.files.get_directory", json!({"path": "logs"})).await;
+    let names: Vec<&str> =
+        listed["files"].as_array().unwrap().iter().map(|f| f["filename"].as_str().unwrap()).collect();
+    assert_eq!(names, ["klippy.log", "moonraker.log"]);
+    assert!(listed["files"][0]["size"].as_u64().unwrap() > 0 && listed["files"][0]["permissions"] == "r");
+    for path in ["/server/files/klippy.log", "/server/files/logs/klippy.log"] {
+        let log = text(&room, path).await;
+        assert!(log.contains(" > FOOBAR\n") && log.contains("Unknown command:\"FOOBAR\""), "{log}");
+    }
+    assert!(text(&room, "/server/files/moonraker.log").await.starts_with("moongate "));
+    let rolled = socket.call("server.logs.rollover", json!({"application": "klipper"})).await;
+    assert_eq!(rolled, json!({"rolled_over": ["klipper"], "failed": {}}));
+    assert!(!text(&room, "/server/files/klippy.log").await.contains("FOOBAR"));
+    assert!(text(&room, "/server/files/logs/klippy.log.1").await.contains("FOOBAR"));
+    let all = socket.call("server.logs.rollover", json!({})).await;
+    assert_eq!(all["rolled_over"], json!(["klipper", "moonraker"]));
+    assert_eq!(socket.ask("server.logs.rollover", json!({"application": "x"})).await["error"]["code"], 400);
+}
+
+#[tokio::test]
+async fn what_happens_at_the_printer_is_on_the_console_and_stays_there() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let fault = Fault {
+        code: "0700_8011".into(),
+        source: FaultSource::Job,
+        severity: Severity::Serious,
+        module: Some("AMS 1".into()),
+        text: "The filament ran out.".into(),
+        link: None,
+        actions: Vec::new(),
+        since: 0.0,
+    };
+    let line = "!! AMS 1: The filament ran out. (0700_8011)";
+    room.station.printer.writer().report(|device| device.faults = vec![fault]);
+    while socket.notice("notify_gcode_response").await != json!([line]) {}
+    room.station.printer.writer().report(|device| device.faults.clear());
+    let gone = "// No longer reported: AMS 1: The filament ran out. (0700_8011)";
+    while socket.notice("notify_gcode_response").await != json!([gone]) {}
+    let store = socket.call("server.gcode_store", json!({})).await;
+    let kept: Vec<&Value> = store["gcode_store"].as_array().unwrap().iter().collect();
+    for text in [line, gone] {
+        let found = kept.iter().filter(|entry| entry["message"] == text).count();
+        assert_eq!(found, 1, "{text}: {store}");
+    }
+    assert!(kept.iter().all(|entry| entry["type"] == "response"));
+}
+
+#[tokio::test]
+async fn several_files_are_downloaded_as_one_archive() {
+    let (room, _folder) = with_config().await;
+    let mut socket = room.socket().await;
+    room.put("a.gcode", b"G28\n").await;
+    room.put("b.gcode", b"G1 X1\n").await;
+    let items = json!(["gcodes/a.gcode", "gcodes/b.gcode", "gcodes/b.gcode", "logs"]);
+    for (dest, root) in [("config/some.zip", "config"), ("gcodes/sub/some.zip", "gcodes")] {
+        let zipped = socket.call("server.files.zip", json!({"dest": dest, "items": items})).await;
+        assert_eq!((&zipped["action"], &zipped["destination"]["root"]), (&json!("zip_files"), &json!(root)));
+        let archive = reqwest::get(room.url(&format!("/server/files/{dest}"))).await.unwrap();
+        let archive = std::io::Cursor::new(archive.bytes().await.unwrap());
+        let mut archive = zip::ZipArchive::new(archive).unwrap();
+        let mut names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["gcodes/a.gcode", "gcodes/b.gcode", "logs/klippy.log", "logs/moonraker.log"]);
+        let mut content = String::new();
+        archive.by_name("gcodes/b.gcode").unwrap().read_to_string(&mut content).unwrap();
+        assert_eq!(content, "G1 X1\n");
+        let change = socket.notice("notify_filelist_changed").await;
+        assert!(change[0]["item"]["root"] == "gcodes" || change[0]["item"]["path"] == "some.zip");
+    }
+    for (dest, items) in [
+        ("gcodes/x.zip", json!(["gcodes/none.gcode"])),
+        ("gcodes/x.zip", json!(["config/../../etc/passwd"])),
+        ("gcodes/x.gcode", json!(["gcodes/a.gcode"])),
+        ("logs/x.zip", json!(["gcodes/a.gcode"])),
+        ("gcodes/x.zip", json!([])),
+    ] {
+        let refused = socket.ask("server.files.zip", json!({"dest": dest, "items": items})).await;
+        assert_eq!(refused["error"]["code"], 400, "{dest} {items}: {refused}");
+    }
+    assert_eq!(reqwest::get(room.url("/server/files/gcodes/x.zip")).await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn files_of_the_uis_are_moved_and_copied_within_their_root() {
+    let (room, folder) = with_config().await;
+    let own = folder.path().join("one");
+    std::fs::write(own.join("a.cfg"), "content").unwrap();
+    std::fs::create_dir(own.join("sub")).unwrap();
+    let mut socket = room.socket().await;
+    let paths = |source: &str, dest: &str| json!({"source": source, "dest": dest});
+    let copied = socket.call("server.files.copy", paths("config/a.cfg", "config/sub")).await;
+    assert_eq!(copied["item"]["path"], "sub/a.cfg");
+    let moved = socket.call("server.files.move", paths("config/sub/a.cfg", "config/b.cfg")).await;
+    assert_eq!((&moved["action"], &moved["item"]["path"]), (&json!("move_file"), &json!("b.cfg")));
+    assert_eq!(moved["source_item"], json!({"path": "sub/a.cfg", "root": "config"}));
+    assert_eq!(std::fs::read_to_string(own.join("b.cfg")).unwrap(), "content");
+    for (source, dest) in [
+        ("config/none", "config/c.cfg"),
+        ("config/b.cfg", "config/../../c.cfg"),
+        ("config/b.cfg", "gcodes/b.gcode"),
+        ("config", "config/sub"),
+    ] {
+        for method in ["server.files.move", "server.files.copy"] {
+            let refused = socket.ask(method, paths(source, dest)).await;
+            assert_eq!(refused["error"]["code"], 400, "{method} {source} {dest}: {refused}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(own.join("b.cfg")).unwrap(), "content");
+}
+
+#[tokio::test]
+async fn a_backup_brings_the_records_of_the_uis_back() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let item = |namespace: &str, value: i64| json!({"namespace": namespace, "key": "k", "value": value});
+    socket.call("server.database.post_item", item("fluidd", 1)).await;
+    let made = socket.call("server.database.post_backup", json!({"filename": "before"})).await;
+    assert!(made["backup_path"].as_str().unwrap().ends_with("/before"), "{made}");
+    assert_eq!(socket.call("server.database.list", json!({})).await["backups"], json!(["before"]));
+    socket.call("server.database.post_item", item("fluidd", 2)).await;
+    socket.call("server.database.post_item", item("mainsail", 3)).await;
+    let restored = socket.call("server.database.restore", json!({"filename": "before"})).await;
+    assert_eq!(restored["restored_namespaces"], json!(["fluidd"]));
+    let mut socket = room.socket().await;
+    let listed = socket.call("server.database.list", json!({})).await;
+    assert_eq!(listed, json!({"namespaces": ["fluidd"], "backups": ["before"]}));
+    let value = socket.call("server.database.get_item", json!({"namespace": "fluidd", "key": "k"})).await;
+    assert_eq!(value["value"], 1);
+    assert_eq!(
+        socket.ask("server.database.restore", json!({"filename": "none"})).await["error"]["code"],
+        -32601
+    );
+    assert_eq!(
+        socket.ask("server.database.post_backup", json!({"filename": "../x"})).await["error"]["code"],
+        400
+    );
+    socket.call("server.database.delete_backup", json!({"filename": "before"})).await;
+    assert_eq!(socket.call("server.database.list", json!({})).await["backups"], json!([]));
+    let sizes = socket.call("server.database.compact", json!({})).await;
+    assert!(sizes["previous_size"].is_number() && sizes["new_size"].is_number(), "{sizes}");
+}
