@@ -60,7 +60,7 @@ async fn one_printers_panic_is_unseen_by_the_others() {
     for round in 1..=2 {
         until(&mut watch, |state| state.link.phase == LinkPhase::Online).await;
         other.mark_unchanged();
-        let refused = broken.send(Command::Pause).await;
+        let refused = broken.send(Command::Refresh).await;
         assert!(refused.is_err(), "the command is answered all the same");
         until(&mut watch, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == "MG-BUG"))
             .await;
