@@ -23,7 +23,7 @@ async fn the_camera_shows_pictures_to_one_viewer() {
     let CameraFeed::Jpeg(mut pictures) = camera.open().await.expect("socket") else { panic!("pictures") };
     assert!(matches!(pictures.next().await, Some(Err(CameraError::Blocked(_)))));
     assert!(pictures.next().await.is_none());
-    let closed = run(simulator("x1c", |_| {}).await, |_| {});
+    let closed = run(simulator("x1c", |_| {}).await, |config| config.ports.rtsp = 1);
     let opened = closed.handle.camera().expect("an RTSP camera").open().await;
     let Err(CameraError::Blocked(remedy)) = opened else { panic!("nothing listens at the RTSP port") };
     assert!(remedy.contains("LAN Only Liveview"), "{remedy}");

@@ -151,7 +151,7 @@ async fn motion_is_wrapped_and_kept_from_a_running_job() {
     bench.until("homed", homed).await;
     bench.done(Command::Jog { delta: [10.0, 0.0, 0.0], feed: Some(50.0) }).await;
     let jog = bench.received("gcode_line")["param"].as_str().unwrap_or_default().to_owned();
-    assert!(jog.contains("G91") && jog.contains("X10") && jog.contains("G90"), "{jog}");
+    assert!(jog.contains("push_ref_mode\nG91\nG1 X10") && jog.contains("pop_ref_mode"), "{jog}");
     let truth = bench.sim.truth();
     assert_eq!((truth.counters.partial_homings, truth.counters.motion_while_printing), (0, 0));
 }
