@@ -245,7 +245,8 @@ impl CameraHub {
             return video.video.size();
         }
         let frame = self.inner.pictures.as_ref()?.frames.borrow().clone()?;
-        let reader = image::ImageReader::with_format(std::io::Cursor::new(&frame.data), image::ImageFormat::Jpeg);
+        let reader =
+            image::ImageReader::with_format(std::io::Cursor::new(&frame.data), image::ImageFormat::Jpeg);
         reader.into_dimensions().ok()
     }
 

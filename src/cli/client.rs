@@ -114,7 +114,8 @@ impl Client {
         let tunnel = match url.scheme() {
             "http" => None,
             "https" => {
-                let pin = known_pin(args, config.as_ref())?.ok_or_else(|| ClientError::NoPin(base.clone()))?;
+                let pin =
+                    known_pin(args, config.as_ref())?.ok_or_else(|| ClientError::NoPin(base.clone()))?;
                 Some(Tunnel::open(host, port, pin).await?)
             }
             _ => return Err(ClientError::BadAddress(base)),

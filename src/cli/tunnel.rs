@@ -70,8 +70,9 @@ async fn reach(
     tls: &PrinterTls,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect((host, port))).await;
-    let stream =
-        connected.map_err(|_| "no answer".to_owned()).and_then(|tcp| tcp.map_err(|error| error.to_string()))?;
+    let stream = connected
+        .map_err(|_| "no answer".to_owned())
+        .and_then(|tcp| tcp.map_err(|error| error.to_string()))?;
     tls.connect(stream, host, CONNECT).await.map_err(|error| {
         if tls.fault().is_some() {
             return "another key than that of --gateway-pin or --gateway-cert answers there".to_owned();

@@ -34,12 +34,7 @@ impl Driver for Fragile {
 }
 
 fn settings(name: &str) -> PrinterSettings {
-    PrinterSettings {
-        name: name.to_owned(),
-        title: name.to_owned(),
-        read_only: false,
-        allow_vendor: false,
-    }
+    PrinterSettings { name: name.to_owned(), title: name.to_owned(), read_only: false, allow_vendor: false }
 }
 
 async fn until(watch: &mut watch::Receiver<Arc<PrinterState>>, fits: impl Fn(&PrinterState) -> bool) {
@@ -67,7 +62,8 @@ async fn one_printers_panic_is_unseen_by_the_others() {
         other.mark_unchanged();
         let refused = broken.send(Command::Pause).await;
         assert!(refused.is_err(), "the command is answered all the same");
-        until(&mut watch, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == "MG-BUG")).await;
+        until(&mut watch, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == "MG-BUG"))
+            .await;
         assert_eq!(panics.load(Ordering::SeqCst), round);
         assert!(!other.has_changed().unwrap(), "the other printer has nothing to tell");
         assert_eq!(healthy.state().link.phase, LinkPhase::Online);

@@ -123,11 +123,7 @@ fn key(colour: impl Fn(usize, usize) -> Colour, idr: u32) -> Bytes {
 }
 
 /// A P slice: what stays is skipped, what changed is raw.
-fn delta(
-    before: impl Fn(usize, usize) -> Colour,
-    now: impl Fn(usize, usize) -> Colour,
-    frame: u32,
-) -> Bytes {
+fn delta(before: impl Fn(usize, usize) -> Colour, now: impl Fn(usize, usize) -> Colour, frame: u32) -> Bytes {
     let mut bits = Bits::default();
     bits.golomb(0);
     bits.golomb(5);

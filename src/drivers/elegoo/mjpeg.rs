@@ -124,7 +124,8 @@ mod tests {
 
     /// With an embedded preview that has marks of its own.
     const PICTURE: [u8; 22] = [
-        0xFF, 0xD8, 0xFF, 0xE1, 0, 8, 0xFF, 0xD8, 1, 0xFF, 0xD9, 0, 0xFF, 0xDA, 0, 2, 5, 0xFF, 0, 2, 0xFF, 0xD9,
+        0xFF, 0xD8, 0xFF, 0xE1, 0, 8, 0xFF, 0xD8, 1, 0xFF, 0xD9, 0, 0xFF, 0xDA, 0, 2, 5, 0xFF, 0, 2, 0xFF,
+        0xD9,
     ];
 
     fn frames(stream: &[u8], piece: usize) -> Vec<Bytes> {
@@ -160,7 +161,10 @@ mod tests {
             }
             for piece in [1, 7, stream.len()] {
                 let found = frames(&stream, piece);
-                assert!(found.len() >= 2 && found.ends_with(&[Bytes::from_static(&PICTURE)]), "{kept} {piece}");
+                assert!(
+                    found.len() >= 2 && found.ends_with(&[Bytes::from_static(&PICTURE)]),
+                    "{kept} {piece}"
+                );
             }
         }
     }

@@ -70,7 +70,8 @@ impl<S> Rig<S> {
     }
 
     pub async fn link_fault(&self, code: &str) -> LinkFault {
-        let has = |state: &Arc<PrinterState>| state.link.fault.as_ref().is_some_and(|fault| fault.code == code);
+        let has =
+            |state: &Arc<PrinterState>| state.link.fault.as_ref().is_some_and(|fault| fault.code == code);
         self.until(code, has).await.link.fault.clone().unwrap()
     }
 

@@ -199,10 +199,8 @@ impl Dialogue {
         let (fresh, changed) = self.catalog.update(entries);
         // While it finishes or cancels a print the host ignores it.
         let digests = self.host.quiet_until.is_some_and(|until| view.now < until);
-        let idle = self.host.stage == Stage::Idle
-            && self.session.listed
-            && !self.session.mode.busy()
-            && !digests;
+        let idle =
+            self.host.stage == Stage::Idle && self.session.listed && !self.session.mode.busy() && !digests;
         if changed && idle && self.session.media == Some(true) {
             self.push("// action:sd_updated".to_owned());
         }

@@ -245,8 +245,10 @@ mod tests {
     #[test]
     fn a_pass_is_not_taken_for_a_change() {
         let appeared = object(json!({"stream_url": "http://a/webcam/?action=stream", "rotation": 0}));
-        let mut webcam = Webcam { fields: appeared.clone(), appeared: Some(appeared.clone()), removed: false };
-        let sent = json!({"stream_url": "http://a/webcam/?action=stream&pass=k.x", "rotation": 90, "uid": "y"});
+        let mut webcam =
+            Webcam { fields: appeared.clone(), appeared: Some(appeared.clone()), removed: false };
+        let sent =
+            json!({"stream_url": "http://a/webcam/?action=stream&pass=k.x", "rotation": 90, "uid": "y"});
         take(&mut webcam, &object(sent)).unwrap();
         assert_eq!(webcam.fields["stream_url"], appeared["stream_url"]);
         assert_eq!(webcam.fields["rotation"], 90);

@@ -51,8 +51,14 @@ struct Form {
 /// The file part. What is no file for printing waits in an unlinked file until the root is known.
 enum Received {
     /// `directory` is `None` where the folder was not known yet.
-    Direct { upload: Box<Upload>, directory: Option<String> },
-    Staged { file: tokio::fs::File, name: String },
+    Direct {
+        upload: Box<Upload>,
+        directory: Option<String>,
+    },
+    Staged {
+        file: tokio::fs::File,
+        name: String,
+    },
 }
 
 /// Takes an upload and starts it if that was asked for.

@@ -69,7 +69,8 @@ async fn feed(core: &Core, stream: &mut TlsStream<TcpStream>) -> io::Result<()> 
         }
         let lit =
             lock(&core.printer).lights.iter().any(|(node, mode)| node == "chamber_light" && mode == "on");
-        let picture = tokio::task::spawn_blocking(move || shown(lit, frame)).await.map_err(io::Error::other)?;
+        let picture =
+            tokio::task::spawn_blocking(move || shown(lit, frame)).await.map_err(io::Error::other)?;
         let Some(picture) = picture else { return Ok(()) };
         let mut head = Vec::with_capacity(16);
         for word in [fault.length(&picture) as u32, 0, 1, 0] {

@@ -153,9 +153,7 @@ impl Session {
                 self.playing = true;
                 ("200 OK", format!("Session: {SESSION}\r\nRange: npt=0.000-\r\n"), String::new())
             }
-            "GET_PARAMETER" | "TEARDOWN" => {
-                ("200 OK", format!("Session: {SESSION}\r\n"), String::new())
-            }
+            "GET_PARAMETER" | "TEARDOWN" => ("200 OK", format!("Session: {SESSION}\r\n"), String::new()),
             _ => ("405 Method Not Allowed", String::new(), String::new()),
         };
         let length =

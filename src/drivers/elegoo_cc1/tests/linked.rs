@@ -303,9 +303,10 @@ async fn pictures_come_and_the_camera_is_switched_off() {
     }
     assert!(camera.open().await.is_err(), "one viewer");
     drop(pictures);
-    bench.until_sim("switched off", |sim| {
-        sim.truth().commands.iter().any(|got| got.number == 386 && got.body["Enable"] == 0)
-    })
-    .await;
+    bench
+        .until_sim("switched off", |sim| {
+            sim.truth().commands.iter().any(|got| got.number == 386 && got.body["Enable"] == 0)
+        })
+        .await;
     bench.unharmed();
 }

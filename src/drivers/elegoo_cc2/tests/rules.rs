@@ -31,11 +31,7 @@ async fn a_start_carries_its_options_and_its_trays() {
         remote_path: "cube.gcode".into(),
         token: 8,
         mapping: vec![Some(tray(2)), None, Some(tray(0))],
-        options: StartOptions {
-            bed_levelling: Some(true),
-            timelapse: Some(true),
-            ..StartOptions::default()
-        },
+        options: StartOptions { bed_levelling: Some(true), timelapse: Some(true), ..StartOptions::default() },
         ..StartJob::default()
     };
     bench.start_job(job).await.unwrap();
@@ -138,10 +134,8 @@ async fn pings_keep_the_registration_and_without_them_it_is_made_anew() {
     let options = || Options { registration_ttl: Duration::from_millis(900), ..fast() };
     let kept = bench(options()).await;
     kept.online().await;
-    kept.until_sim("polls", |sim| {
-        sim.truth().commands.iter().filter(|got| got.number == 1002).count() > 4
-    })
-    .await;
+    kept.until_sim("polls", |sim| sim.truth().commands.iter().filter(|got| got.number == 1002).count() > 4)
+        .await;
     let truth = kept.sim.truth();
     assert_eq!((truth.registrations, truth.muted), (1, 0));
     drop(kept);
@@ -167,7 +161,8 @@ async fn a_forgotten_registration_that_is_told_is_made_anew_at_once() {
 #[tokio::test]
 async fn a_request_lost_in_a_burst_is_told_as_unanswered() {
     let hasty = Timing { spacing: Duration::ZERO, answer: Duration::from_millis(400), ..quick() };
-    let options = Options { burst_window: Duration::from_secs(1), burst_deaf: Duration::from_secs(2), ..fast() };
+    let options =
+        Options { burst_window: Duration::from_secs(1), burst_deaf: Duration::from_secs(2), ..fast() };
     let bench = bench_with(options, hasty, |_| ()).await;
     bench.online().await;
     let many = (0..6).map(|n| bench.printer.send(Command::SetBed { target: 30.0 + f64::from(n) }));
@@ -201,11 +196,12 @@ async fn a_speed_is_snapped_and_said_and_comes_back_after_a_tool_change() {
     assert!(sped.note.unwrap().contains("130 %"));
     assert_eq!(bench.sent(1031), [json!({"mode": 2})]);
     bench.sim.faults().apply(Fault::FilamentSwap { tray: 2 }).unwrap();
-    bench.until_sim("the same mode again", |sim| {
-        let modes = sim.truth().commands.into_iter().filter(|got| got.number == 1031).count();
-        modes == 2 && sim.truth().speed_mode == 2
-    })
-    .await;
+    bench
+        .until_sim("the same mode again", |sim| {
+            let modes = sim.truth().commands.into_iter().filter(|got| got.number == 1031).count();
+            modes == 2 && sim.truth().speed_mode == 2
+        })
+        .await;
     bench.unharmed();
 }
 
