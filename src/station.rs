@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::camera::CameraHub;
+use crate::camera::timelapse::Timelapses;
 use crate::jobs::Jobs;
 use crate::library::Library;
 use crate::model::{ConsoleLine, Speaker};
@@ -19,6 +20,7 @@ pub struct Station {
     pub store: Store,
     pub console: Console,
     pub camera: CameraHub,
+    pub timelapses: Timelapses,
     /// The printer's own Moonraker port, 0 where it has none.
     pub moonraker_port: u16,
 }

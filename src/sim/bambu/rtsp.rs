@@ -75,7 +75,7 @@ impl Session {
                 read = self.reader.read_buf(&mut self.buffer) => if read? == 0 { return Ok(()) },
                 _ = period.tick(), if self.playing => {
                     let fault = lock(&self.core.switches).camera;
-                    if fault == CameraFault::Closed {
+                    if matches!(fault, CameraFault::Closed | CameraFault::Refuse) {
                         return Ok(());
                     }
                     let data = rtp.next(is_lit(&self.core), fault);
@@ -218,7 +218,7 @@ impl Rtp {
     /// The next picture in interleaved packets.
     fn next(&mut self, lit: bool, fault: CameraFault) -> BytesMut {
         // The light takes effect with a key picture.
-        if self.number % h264::GROUP == 0 {
+        if self.number.is_multiple_of(h264::GROUP) {
             self.lit = lit;
         }
         let picture = h264::picture(self.number, self.lit);
