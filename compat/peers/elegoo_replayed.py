@@ -37,8 +37,7 @@ def fixture(name):
 
 def table(**keys):
     """The printer's part of a gateway's configuration."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in {"host": "127.0.0.1", "camera_port": 9, **keys}.items()]
-    return "\n".join(["[[printer]]", *lines]) + "\n"
+    return {"host": "127.0.0.1", "camera_port": 9, **keys}
 
 
 class Web:

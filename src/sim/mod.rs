@@ -11,6 +11,7 @@ pub mod control;
 pub mod elegoo_camera;
 pub mod elegoo_cc1;
 pub mod elegoo_cc2;
+mod elegoo_life;
 pub mod elegoo_sample;
 pub mod elegoo_storage;
 pub mod h264;

@@ -30,6 +30,8 @@ pub struct Memory {
     /// Homing was seen and has not ended.
     homing: bool,
     homed: bool,
+    /// A homing of ours was acknowledged; counts the reports since in which nothing homes.
+    homing_asked: Option<u8>,
     /// The verdict of the history for a job whose end was missed or has no reason yet.
     verdict: Option<Verdict>,
     /// An end is held back until the history was asked.
@@ -55,8 +57,14 @@ impl Memory {
     pub fn reconnected(&mut self) {
         self.homing = false;
         self.homed = false;
+        self.homing_asked = None;
         self.held = false;
         self.verdict = None;
+    }
+
+    /// The printer acknowledged that it homes all axes; it may be done before a report tells of it.
+    pub fn homes(&mut self) {
+        self.homing_asked = Some(0);
     }
 
     /// Ends the wait for the history; `None` where it knew nothing.
@@ -157,6 +165,11 @@ fn motion(status: &Value, device: &mut Device, memory: &mut Memory) {
         memory.homed = true;
     }
     memory.homing = homing;
+    if let Some(calm) = memory.homing_asked {
+        // The first report may have been on its way before the homing began.
+        memory.homing_asked = (!homing && calm == 0).then_some(1);
+        memory.homed |= !homing && calm > 0;
+    }
     device.motion.homed = Some(if memory.homed { Homed::ALL } else { Homed::default() });
 }
 

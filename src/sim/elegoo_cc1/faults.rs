@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Cast, Shared};
 use crate::sim::camera_faults::CameraFault;
+use crate::sim::elegoo_life::{from_now, lasts};
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -107,16 +108,12 @@ pub struct Active {
 
 impl Active {
     pub fn silent(&self) -> bool {
-        self.silent_until.is_some_and(|until| Instant::now() < until)
+        lasts(self.silent_until)
     }
 
     pub fn camera_stalled(&self) -> bool {
-        self.stalled_until.is_some_and(|until| Instant::now() < until)
+        lasts(self.stalled_until)
     }
-}
-
-fn from_now(seconds: f64) -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)))
 }
 
 /// Applies faults to a running simulator.
@@ -128,10 +125,6 @@ pub struct Faults {
 impl Faults {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
-    }
-
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
     }
 
     /// Applies one fault; the error says why it cannot happen now.
@@ -178,9 +171,9 @@ fn paused(done: bool) -> Result<(), String> {
 
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
-        Fault::Silence { seconds } => active.silent_until = from_now(seconds),
+        Fault::Silence { seconds } => active.silent_until = Some(from_now(seconds)),
         Fault::Camera { how } => active.camera = how,
-        Fault::CameraStall { seconds } => active.stalled_until = from_now(seconds),
+        Fault::CameraStall { seconds } => active.stalled_until = Some(from_now(seconds)),
         Fault::LengthPrefix { on } => active.length_prefix = on,
         Fault::Refuse { on } => active.refuse = on,
         Fault::RefuseUpload { on } => active.refuse_upload = on,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::Transfer;
 use super::{Shared, socket};
+use crate::sim::elegoo_life::next_peer;
 use crate::sim::elegoo_storage::{PARTIAL, base_name};
 
 /// Largest request body; chunks are 1 MiB, small files may come in one piece.
@@ -53,12 +54,7 @@ pub fn socket_routes(shared: &Arc<Shared>) -> Router {
 
 /// Serves a port until the process dies, and then drops every connection without a farewell.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener, routes: Router, process: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            () = process.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else { continue };
+    while let Some(stream) = next_peer(&listener, &process).await {
         let Some(open) = shared.web.enter(CONNECTIONS) else { continue };
         let service = TowerToHyperService::new(routes.clone());
         let process = process.clone();

@@ -29,13 +29,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::broadcast;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::control;
+use super::elegoo_life::{self, Power, clock, rebind, tcp, udp};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 
@@ -164,8 +164,7 @@ struct Shared {
     stop: CancellationToken,
     /// Cancelled when the printer's process dies; replaced when it is started again.
     process: Mutex<CancellationToken>,
-    /// Cancelled when the power goes.
-    power: Mutex<CancellationToken>,
+    power: Power,
     cast: broadcast::Sender<Cast>,
     addresses: OnceLock<Addresses>,
 }
@@ -188,14 +187,13 @@ impl Shared {
     fn power_off(&self) {
         self.core().power_cut();
         self.process().cancel();
-        self.power.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+        self.power.off();
     }
 
     /// Starts the services again at the same addresses after a crash or a power cut.
     fn power_on(self: &Arc<Self>) {
         self.power_off();
-        let power = self.stop.child_token();
-        *self.power.lock().unwrap_or_else(PoisonError::into_inner) = power.clone();
+        let power = self.power.on();
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = power.child_token();
         tokio::spawn(boot(Arc::clone(self), power));
     }
@@ -245,7 +243,8 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let (web, socket, camera) = (tcp(at(ports.http))?, tcp(at(ports.websocket))?, tcp(at(ports.camera))?);
     let discovery = udp(at(ports.discovery))?;
     let stop = CancellationToken::new();
-    let power = stop.child_token();
+    let on = Power::new(&stop);
+    let power = on.token();
     let shared = Arc::new(Shared {
         core: Mutex::new(Core::new(&options)),
         storage,
@@ -253,7 +252,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
         viewers: Gauge::default(),
         web: Gauge::default(),
         process: Mutex::new(power.child_token()),
-        power: Mutex::new(power.clone()),
+        power: on,
         stop,
         cast: broadcast::channel(64).0,
         addresses: OnceLock::new(),
@@ -270,76 +269,40 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     shared.addresses.get_or_init(|| addresses);
     spawn_discovery(&shared, discovery, power);
     shared.spawn_process(web, socket, camera);
-    tokio::spawn(clock(Arc::clone(&shared)));
+    spawn_clock(&shared);
     Ok(Simulator { shared, addresses })
 }
 
 fn handler(shared: &Arc<Shared>) -> control::Handler {
-    let faults = Faults::new(Arc::clone(shared));
-    Arc::new(move |request: Value| {
-        if request.get("truth").is_some() {
-            return serde_json::to_value(Truth::of(faults.shared())).unwrap_or(Value::Null);
-        }
-        let done = serde_json::from_value::<Fault>(request)
-            .map_err(|error| error.to_string())
-            .and_then(|fault| faults.apply(fault));
-        match done {
-            Ok(()) => json!({"ok": true}),
-            Err(error) => json!({"ok": false, "error": error}),
-        }
-    })
+    let (faults, shared) = (Faults::new(Arc::clone(shared)), Arc::clone(shared));
+    elegoo_life::handler(
+        move |fault: Fault| faults.apply(fault),
+        move || serde_json::to_value(Truth::of(&shared)).unwrap_or(Value::Null),
+    )
 }
 
-/// Binds again; the old listeners close a moment after their token, hence the retries.
 async fn boot(shared: Arc<Shared>, power: CancellationToken) {
     let Some(at) = shared.addresses.get().copied() else { return };
-    for _ in 0..200 {
-        let bound = udp(at.discovery)
-            .and_then(|discovery| Ok((discovery, tcp(at.http)?, tcp(at.websocket)?, tcp(at.camera)?)));
-        if let Ok((discovery, web, socket, camera)) = bound {
+    let bind = || Ok((udp(at.discovery)?, tcp(at.http)?, tcp(at.websocket)?, tcp(at.camera)?));
+    match rebind(bind).await {
+        Some((discovery, web, socket, camera)) => {
             shared.core().powered_on();
             spawn_discovery(&shared, discovery, power);
             shared.spawn_process(web, socket, camera);
-            return;
         }
-        sleep(Duration::from_millis(25)).await;
+        None => shared.core().violation("the simulator could not take its ports again"),
     }
-    shared.core().violation("the simulator could not take its ports again");
 }
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
-}
-
-/// Lets simulated time go by, in steps of at most a quarter of a simulated second.
-async fn clock(shared: Arc<Shared>) {
-    let mut ticks = interval(Duration::from_millis(25));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut before = Instant::now();
-    loop {
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            _ = ticks.tick() => {}
+fn spawn_clock(shared: &Arc<Shared>) {
+    let (machine, sender) = (Arc::clone(shared), Arc::clone(shared));
+    let tick = move |step: f64| machine.core().tick(step, &machine.storage);
+    let send = move || {
+        for frame in sender.core().take_outbox() {
+            let _ = sender.cast.send(Cast::Frame(frame));
         }
-        let now = Instant::now();
-        let mut left = (now - before).as_secs_f64() * shared.options.speed;
-        before = now;
-        while left > 0.0 {
-            shared.core().tick(left.min(0.25), &shared.storage);
-            left -= 0.25;
-        }
-        for frame in shared.core().take_outbox() {
-            let _ = shared.cast.send(Cast::Frame(frame));
-        }
-    }
+    };
+    tokio::spawn(clock(shared.stop.clone(), shared.options.speed, tick, send));
 }
 
 /// Answers `M99999` (dossier 2.2), also after the process has died.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, methods};
+use crate::sim::elegoo_life::next_peer;
 
 /// Largest packet in either direction, in bytes.
 const MAX_PACKET: usize = 1 << 20;
@@ -107,12 +108,7 @@ fn encode(packet: &Packet) -> Option<Bytes> {
 
 /// Serves the port until the power goes.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener, power: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            () = power.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else { continue };
+    while let Some(stream) = next_peer(&listener, &power).await {
         let refusing = shared.core().faults.refuse || !shared.options.lan_only;
         if refusing {
             shared.sessions.refuse();

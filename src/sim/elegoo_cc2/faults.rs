@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::canvas::Tray;
-use super::machine::after;
 use crate::sim::camera_faults::CameraFault;
+use crate::sim::elegoo_life::{from_now, lasts};
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -123,11 +123,11 @@ pub struct Active {
 
 impl Active {
     pub fn silent(&self) -> bool {
-        self.silent_until.is_some_and(|until| Instant::now() < until)
+        lasts(self.silent_until)
     }
 
     pub fn camera_stalled(&self) -> bool {
-        self.stalled_until.is_some_and(|until| Instant::now() < until)
+        lasts(self.stalled_until)
     }
 }
 
@@ -140,10 +140,6 @@ pub struct Faults {
 impl Faults {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
-    }
-
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
     }
 
     /// Applies one fault; the error says why it cannot happen now.
@@ -211,9 +207,9 @@ fn printing(done: bool) -> Result<(), String> {
 
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
-        Fault::Silence { seconds } => active.silent_until = Some(after(seconds)),
+        Fault::Silence { seconds } => active.silent_until = Some(from_now(seconds)),
         Fault::Camera { how } => active.camera = how,
-        Fault::CameraStall { seconds } => active.stalled_until = Some(after(seconds)),
+        Fault::CameraStall { seconds } => active.stalled_until = Some(from_now(seconds)),
         Fault::Refuse { on } => active.refuse = on,
         Fault::RefuseRegistration { on } => active.refuse_registration = on,
         Fault::RefuseUpload { on } => active.refuse_upload = on,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::machine::Transfer;
+use crate::sim::elegoo_life::next_peer;
 use crate::sim::elegoo_storage::{PARTIAL, base_name, file_md5};
 
 /// Largest head and body of a request, in bytes.
@@ -45,12 +46,7 @@ impl Request {
 
 /// Serves the port until the power goes.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener, power: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            () = power.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else { continue };
+    while let Some(stream) = next_peer(&listener, &power).await {
         if !shared.options.lan_only {
             continue;
         }

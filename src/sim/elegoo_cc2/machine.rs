@@ -1,9 +1,8 @@
 //! What the simulated CC2 does: its machine, sub-states, operations, late answers and deltas.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::canvas::{Canvas, Swap, SwapView};
@@ -479,9 +478,4 @@ impl Core {
 /// Unix seconds.
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Seconds from now, capped at a day.
-pub fn after(seconds: f64) -> Instant {
-    Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
 }

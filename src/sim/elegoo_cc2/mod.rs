@@ -36,10 +36,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::control;
+use super::elegoo_life::{self, Power, clock, rebind, tcp, udp};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 use broker::Broker;
@@ -160,8 +160,7 @@ struct Shared {
     viewers: Gauge,
     web: Gauge,
     stop: CancellationToken,
-    /// Cancelled when the power goes; replaced when it returns.
-    power: Mutex<CancellationToken>,
+    power: Power,
     addresses: OnceLock<Addresses>,
 }
 
@@ -170,20 +169,15 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn power(&self) -> CancellationToken {
-        self.power.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn power_off(&self) {
         self.core().power_cut();
-        self.power().cancel();
+        self.power.off();
     }
 
     /// Starts all services again at the same addresses.
     fn power_on(self: &Arc<Self>) {
         self.power_off();
-        let power = self.stop.child_token();
-        *self.power.lock().unwrap_or_else(PoisonError::into_inner) = power.clone();
+        let power = self.power.on();
         tokio::spawn(boot(Arc::clone(self), power));
     }
 
@@ -250,7 +244,8 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let services = Services::bind(at(ports.discovery), at(ports.mqtt), at(ports.http), at(ports.camera))?;
     let control_at = at(ports.control);
     let stop = CancellationToken::new();
-    let power = stop.child_token();
+    let on = Power::new(&stop);
+    let power = on.token();
     let shared = Arc::new(Shared {
         core: Mutex::new(Core::new(&options)),
         storage,
@@ -258,7 +253,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
         sessions: Gauge::default(),
         viewers: Gauge::default(),
         web: Gauge::default(),
-        power: Mutex::new(power.clone()),
+        power: on,
         stop,
         addresses: OnceLock::new(),
         options,
@@ -272,74 +267,39 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     };
     shared.addresses.get_or_init(|| addresses);
     shared.spawn_services(services, power);
-    tokio::spawn(clock(Arc::clone(&shared)));
+    spawn_clock(&shared);
     Ok(Simulator { shared, addresses })
 }
 
 fn handler(shared: &Arc<Shared>) -> control::Handler {
-    let faults = Faults::new(Arc::clone(shared));
-    Arc::new(move |request: Value| {
-        if request.get("truth").is_some() {
-            return serde_json::to_value(Truth::of(faults.shared())).unwrap_or(Value::Null);
-        }
-        let done = serde_json::from_value::<Fault>(request)
-            .map_err(|error| error.to_string())
-            .and_then(|fault| faults.apply(fault));
-        match done {
-            Ok(()) => json!({"ok": true}),
-            Err(error) => json!({"ok": false, "error": error}),
-        }
-    })
+    let (faults, shared) = (Faults::new(Arc::clone(shared)), Arc::clone(shared));
+    elegoo_life::handler(
+        move |fault: Fault| faults.apply(fault),
+        move || serde_json::to_value(Truth::of(&shared)).unwrap_or(Value::Null),
+    )
 }
 
-/// Binds again; the old listeners close a moment after their token, hence the retries.
 async fn boot(shared: Arc<Shared>, power: CancellationToken) {
     let Some(at) = shared.addresses.get().copied() else { return };
-    for _ in 0..200 {
-        if let Ok(services) = Services::bind(at.discovery, at.mqtt, at.http, at.camera) {
+    match rebind(|| Services::bind(at.discovery, at.mqtt, at.http, at.camera)).await {
+        Some(services) => {
             shared.core().powered_on();
             shared.spawn_services(services, power);
-            return;
         }
-        sleep(Duration::from_millis(25)).await;
+        None => shared.core().violation("the simulator could not take its ports again"),
     }
-    shared.core().violation("the simulator could not take its ports again");
 }
 
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
-}
-
-/// Lets simulated time go by in steps of at most a quarter of a simulated second, and sends what fell due.
-async fn clock(shared: Arc<Shared>) {
-    let mut ticks = interval(Duration::from_millis(25));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut before = Instant::now();
-    loop {
-        tokio::select! {
-            () = shared.stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let now = Instant::now();
-        let mut left = (now - before).as_secs_f64() * shared.options.speed;
-        before = now;
-        while left > 0.0 {
-            shared.core().tick(left.min(0.25));
-            left -= 0.25;
-        }
-        let due = shared.core().take_due();
+fn spawn_clock(shared: &Arc<Shared>) {
+    let (machine, sender) = (Arc::clone(shared), Arc::clone(shared));
+    let send = move || {
+        let due = sender.core().take_due();
         for message in due {
-            shared.broker.publish(&message.topic, message.payload.as_bytes());
+            sender.broker.publish(&message.topic, message.payload.as_bytes());
         }
-    }
+    };
+    let tick = move |step: f64| machine.core().tick(step);
+    tokio::spawn(clock(shared.stop.clone(), shared.options.speed, tick, send));
 }
 
 /// Answers method 7000 (dossier 3.2).

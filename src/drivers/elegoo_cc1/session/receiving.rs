@@ -8,7 +8,7 @@ use super::{Batch, Outstanding, Session, StopWatch, Work};
 use crate::drivers::elegoo::door::AskError;
 use crate::drivers::elegoo::work::Answer;
 use crate::drivers::elegoo::{canvas, field};
-use crate::drivers::elegoo_cc1::sdcp::Sdcp;
+use crate::drivers::elegoo_cc1::sdcp::{HomeAxes, Sdcp};
 use crate::drivers::elegoo_cc1::wire::{self, Frame};
 use crate::drivers::elegoo_cc1::{codes, models, reduce};
 use crate::model::text::base_name;
@@ -164,6 +164,7 @@ impl Session<'_> {
                 let run = self.state.as_ref().and_then(|state| state.state().device.job.token.clone());
                 self.stop = Some(StopWatch { since: Instant::now(), repeated: false, run });
             }
+            (Ok(_), Sdcp::Home(HomeAxes::Xyz)) => self.driver.memory.homes(),
             (Err(AskError::Refused(_)), Sdcp::Start(_)) => self.driver.memory.runs.forget(),
             _ => {}
         }

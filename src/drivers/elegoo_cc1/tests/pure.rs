@@ -166,6 +166,22 @@ fn homing_inside_a_stop_is_still_the_stop() {
 }
 
 #[test]
+fn a_homing_that_no_report_showed_counts_once_it_was_acknowledged() {
+    let idle = fixture("captured/cc1-status-stopped-8")["Status"].clone();
+    let (mut memory, mut device) = (Memory::default(), Device::default());
+    let mut homed = |memory: &mut Memory| {
+        reduce::status(&idle, &mut device, memory, 0.0);
+        device.motion.homed == Some(Homed::ALL)
+    };
+    assert!(!homed(&mut memory));
+    memory.homes();
+    assert!(!homed(&mut memory), "this report may be older than the homing");
+    assert!(homed(&mut memory));
+    memory.reconnected();
+    assert!(!homed(&mut memory), "a new link knows nothing");
+}
+
+#[test]
 fn a_transfer_or_filament_change_beside_a_job_does_not_end_it() {
     use DeviceStage::*;
     let frames = [(vec![1], 13), (vec![2, 1], 13), (vec![2], 13), (vec![10], 25), (vec![1], 13)];
