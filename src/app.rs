@@ -242,7 +242,7 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode, ..JobsConfig::default() },
+            JobsConfig { wrap_gcode: printer.wrap_gcode },
         )
         .map_err(|error| failed(error.to_string()))?;
         let camera = CameraHub::new(
@@ -277,8 +277,10 @@ impl App {
         let port = marlin::open(marlin::MarlinConfig {
             link: link.clone(),
             mode: printer.pty.mode,
+            owner: printer.pty.owner.clone(),
             group: printer.pty.group.clone(),
             streamed_prints: printer.streamed_prints,
+            emergency_stop: printer.pty.emergency_stop,
         })
         .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
@@ -397,7 +399,7 @@ fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupErro
             if !gateway.listen.is_unspecified() {
                 names.push(gateway.listen.to_string());
             }
-            Some(server::self_signed(&gateway.state_dir.join("tls"), &names)?)
+            Some(server::self_signed(&gateway.state_dir, &names)?)
         }
     })
 }

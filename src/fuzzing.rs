@@ -119,30 +119,30 @@ mod tests {
     const COPIES: usize = 40;
     const LARGEST: usize = 64 << 10;
 
-    /// The seeds of a door, as `fuzz/run` lays them out: fixtures as they are.
+    /// The seeds of a door, the same folders as in `fuzz/run`: written for it, and recorded.
     fn seeds(name: &str) -> Vec<Vec<u8>> {
-        let folders: &[&str] = match name {
+        let recorded: &[&str] = match name {
             "gcode_line" | "gcode_metadata" => &["fixtures/gcode"],
             "bambu_json" => &["fixtures/bambu"],
             "sdcp" | "cc2_json" => &["fixtures/elegoo"],
             "json_rpc" => &["fixtures/moonraker/klippy_ready"],
-            "config" => &["docs"],
             _ => &[],
         };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut files = Vec::new();
-        for folder in folders {
-            collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+        for folder in [format!("fuzz/seeds/{name}").as_str()].iter().chain(recorded) {
+            if root.join(folder).is_dir() {
+                collect(&root.join(folder), &mut files);
+            }
         }
         files.sort();
+        assert!(files.len() > 1, "{name} has seeds");
         let mut seeds: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
-        seeds.push(match name {
-            "three_mf" => crate::sim::sample::cube_3mf("C12").unwrap(),
-            "multipart" => b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"../a.gcode\"\r\n\r\nG28\r\n--b--\r\n".to_vec(),
-            "camera" => [&[0xFF, 0xD8, 1, 2, 3, 0xFF, 0xD9][..]; 5].concat(),
-            "ftps" => b"-rw-r--r-- 1 u g 12 Nov 20 10:00 a b.3mf\r\ndrwxr-xr-x 1 u g 0 Jan  1  2024 cache\r\n522 x\r\n".to_vec(),
-            "rtsp" => b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 3\r\n\r\nabc$\x00\x00\x10\x80\x60\x00\x01\x00\x00\x00\x01\x00\x00\x00\x02\x7c\x85\xff\xff".to_vec(),
-            _ => b"N1 G1 X10 S5*9\n{\"a\":[1]}\x1e{}".to_vec(),
-        });
+        match name {
+            "three_mf" => seeds.push(crate::sim::sample::cube_3mf("C12").unwrap()),
+            "config" => seeds.push(std::fs::read(root.join("docs/config.example.toml")).unwrap()),
+            _ => {}
+        }
         seeds.retain(|seed| seed.len() <= LARGEST);
         seeds
     }
@@ -193,7 +193,6 @@ mod tests {
         for (name, door) in DOORS {
             let mut random = StdRng::seed_from_u64(7);
             let seeds = seeds(name);
-            assert!(!seeds.is_empty(), "{name} has seeds");
             for seed in &seeds {
                 door(seed);
                 for _ in 0..COPIES.min(20_000 / seeds.len()).max(4) {
@@ -206,8 +205,11 @@ mod tests {
     #[test]
     fn every_door_has_a_fuzz_target() {
         for (name, _) in DOORS {
-            let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/targets/{name}.rs"));
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let target = root.join(format!("fuzz/targets/{name}.rs"));
             assert!(target.is_file(), "{} is missing", target.display());
+            let listed = std::fs::read_to_string(root.join("fuzz/Cargo.toml")).unwrap();
+            assert!(listed.contains(&format!("name = \"{name}\"")), "fuzz/Cargo.toml builds {name}");
         }
     }
 }

@@ -81,7 +81,7 @@ discovery_port = {}
         a.mqtt.port(),
         a.ftps.port(),
         a.detect.port(),
-        a.camera.unwrap().port(),
+        a.camera.port(),
         b.websocket.port(),
         b.http.port(),
         b.camera.port(),

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import sliced
-from harness.farm import farm
+from harness.gateway import farm
 from harness.waiting import wait_for
 
 

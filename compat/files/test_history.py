@@ -8,7 +8,7 @@ import pytest
 import websocket
 
 from harness import sliced
-from harness.farm import farm
+from harness.gateway import farm
 from harness.waiting import wait_for
 
 GOLDEN = Path(__file__).resolve().parents[2] / "fixtures" / "moonraker" / "klippy_ready"

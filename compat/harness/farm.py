@@ -1,13 +1,14 @@
-"""One simulated printer in a process of its own, and a gateway in front of it that can be killed and started again."""
+"""The real gateway (`moongate run`) with simulated printers in processes of their own, each behind wires of its own."""
 
 import json
 import os
+import pty as _pty  # noqa: F401 - fails early where there are no terminals
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
-from contextlib import contextmanager
+import time
 from pathlib import Path
 
 from harness import process
@@ -15,199 +16,339 @@ from harness.demo import binary
 from harness.moonraker import Moonraker, http
 from harness.simulator import Simulator
 from harness.waiting import wait_for
+from harness.wire import Wires
 
-# A farm nobody stops ends by itself after this many seconds.
-LIFETIME = 1500
-START_SECONDS = 60
+LIFETIME = 3600
 KINDS = {"cc1": "elegoo_cc1", "cc2": "elegoo_cc2"}
+# Port key of the configuration by service of the simulator; and whether it is UDP.
+SERVICES = {
+    "bambu": {"mqtt": "mqtt_port", "ftps": "ftps_port", "detect": "detect_port", "camera": "camera_port"},
+    "elegoo_cc1": {"websocket": "websocket_port", "http": "http_port", "camera": "camera_port",
+                   "discovery": "discovery_port"},
+    "elegoo_cc2": {"mqtt": "mqtt_port", "http": "http_port", "camera": "camera_port", "discovery": "discovery_port"},
+}
 
 
-def port_of(address):
-    return int(address.rsplit(":", 1)[1])
+def address(text):
+    host, port = text.rsplit(":", 1)
+    return host.strip("[]"), int(port)
 
 
 class SimulatedPrinter:
-    """`moongate simulate MODEL`: it lives on when the gateway is killed."""
+    """One simulator process, the wires to it, and what the gateway shows of it."""
 
-    def __init__(self, model, speed=20, label="simulated"):
-        self.model = model
-        self.kind = KINDS.get(model, "bambu")
-        command = [binary(), "simulate", model, "--speed", speed, "--seconds", LIFETIME]
-        self._process = process.start(command, f"{label}-{model}.log", stdout=subprocess.PIPE)
-        self.told = json.loads(self._process.stdout.readline())
-        threading.Thread(target=self._process.stdout.read, daemon=True).start()
-        host, port = self.told["addresses"]["control"].rsplit(":", 1)
-        self.control = Simulator(host, int(port))
+    def __init__(self, name, speed, label):
+        self.name = name
+        self.kind = KINDS.get(name, "bambu")
+        self.speed = speed
+        self.label = label
+        self.wires = Wires()
+        self.port = process.free_port()
+        self.link = None
+        self._process = None
+        self.start()
 
-    def config(self):
-        """Its part of a gateway's configuration."""
-        lines = [f'[[printer]]\nname = "{self.model}"\nkind = "{self.kind}"\nhost = "127.0.0.1"']
-        names = {"mqtt": "mqtt_port", "ftps": "ftps_port", "detect": "detect_port", "camera": "camera_port",
-                 "websocket": "websocket_port", "http": "http_port", "discovery": "discovery_port"}
-        for name, address in self.told["addresses"].items():
-            if name in names and address:
-                lines.append(f"{names[name]} = {port_of(address)}")
-        for name in ("serial", "access_code"):
-            if name in self.told:
-                lines.append(f'{name} = "{self.told[name]}"')
-        return "\n".join(lines) + "\n"
+    def start(self, *extra):
+        command = [binary(), "simulate", self.name, "--speed", self.speed, "--seconds", LIFETIME, *extra]
+        self._process = process.start(command, f"{self.label}-{self.name}.log", stdout=subprocess.PIPE)
+        line = json.loads(self._process.stdout.readline())
+        self.told = line
+        self.lead()
+
+    def lead(self):
+        """Wires to each service, those that exist keep their ports."""
+        places = self.told["addresses"]
+        self.control = Simulator(*address(places["control"]))
+        self.ports = {
+            key: self.wires.lead(service, address(places[service]), datagrams=service == "discovery")
+            for service, key in SERVICES[self.kind].items() if places.get(service)
+        }
+
+    def stop(self):
+        process.stop(self._process)
+        self._process.stdout.close()
+        self.wires.close()
+
+    def configuration(self):
+        lines = ["[[printer]]", f'name = "{self.name}"', f'kind = "{self.kind}"', 'host = "127.0.0.1"',
+                 f"moonraker_port = {self.port}"]
+        if self.kind != "elegoo_cc1":
+            lines.append(f'access_code = "{self.told["access_code"]}"')
+        if self.kind == "bambu":
+            lines.append(f'serial = "{self.told["serial"]}"')
+        return "\n".join(lines + [f"{key} = {port}" for key, port in self.ports.items()]) + "\n"
+
+    # What a test does to it, in the words of each simulator.
+
+    def power_off(self):
+        if self.kind == "bambu":
+            self.control.fault("power_cut", seconds=3600)
+        else:
+            self.control.fault("power_cut")
+
+    def power_on(self):
+        if self.kind == "bambu":
+            self.control.fault("power_cut", seconds=0.1)
+        else:
+            self.control.fault("power_on")
+
+    def drop(self):
+        self.control.fault("drop_link" if self.kind == "bambu" else "drop")
+
+    def publish(self, text):
+        self.control.fault("publish", text=text)
+
+    def slow_files(self, slow):
+        """Transfers to the printer take long, or the usual time again."""
+        if self.kind == "bambu":
+            self.control.fault("slow_ftp", bytes_per_second=20000 if slow else 0)
+        else:
+            self.control.fault("slow", millis=3000 if slow else 0)
 
     def truth(self):
         return self.control.truth()
 
     def starts(self):
-        """Start commands it received, whatever became of them."""
+        """Prints that this printer really began."""
         truth = self.truth()
-        return truth["counters"]["project_files"] if self.kind == "bambu" else truth["starts_received"]
+        return truth["counters"]["jobs_started"] if self.kind == "bambu" else truth["starts_accepted"]
 
-    def busy(self):
-        """A job of any kind is under way at the printer."""
-        truth = self.truth()
-        if self.kind == "bambu":
-            return truth["gcode_state"] in ("PREPARE", "SLICING", "RUNNING", "PAUSE")
-        return truth["stage"] not in ("Idle", "Finished", "Cancelled", "Failed", "Stopped")
-
-    def stop(self):
-        process.stop(self._process)
-        self._process.stdout.close()
-
-
-class Gateway:
-    """`moongate run` with a configuration of its own; state and files outlive `kill`."""
-
-    def __init__(self, printer, label="gateway", folder=None, settings="", printer_settings=""):
-        self.printer = printer
-        self.label = label
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="moongate-files-"))
-        self.state = self.folder / "state"
-        self.runtime = self.folder / "run"
-        self.runtime.mkdir(parents=True, exist_ok=True)
-        self.port, self.moonraker_port = process.free_port(), process.free_port()
-        self.config = self.folder / "moongate.toml"
-        self.config.write_text(
-            f'[gateway]\nport = {self.port}\nstate_dir = "{self.state}"\nruntime_dir = "{self.runtime}"\n{settings}\n'
-            f"{printer.config()}moonraker_port = {self.moonraker_port}\n{printer_settings}\n"
-        )
-        self.config.chmod(0o600)
-        self._process = None
+    # What the front ends show.
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.moonraker_port}"
+        return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def library(self):
-        return self.state / "library" / self.printer.model / "gcodes"
+    def moonraker(self, **options):
+        return Moonraker(self.url, **options)
 
-    def start(self, online=True):
-        self._process = process.start([binary(), "run", "--config", self.config, "--log", "info"],
-                                      f"{self.label}-{self.printer.model}.log",
-                                      env={"XDG_RUNTIME_DIR": str(self.runtime), "RUST_BACKTRACE": "1"})
-        wait_for(lambda: http("GET", f"{self.url}/server/info").ok, "gateway answers", START_SECONDS)
-        if online:
-            self.wait_online()
+    def info(self):
+        return http("GET", f"{self.url}/server/info").json()["result"]
+
+    def ready(self):
+        return self.info()["klippy_state"] == "ready"
+
+    def stats(self):
+        answer = http("GET", f"{self.url}/printer/objects/query?print_stats&virtual_sdcard&webhooks").json()
+        return answer["result"]["status"] if "result" in answer else {}
+
+    def print_state(self):
+        return self.stats()["print_stats"]["state"]
+
+    def octoprint(self, path):
+        return http("GET", f"{self.url}/api/{path}")
+
+    def history(self):
+        with self.moonraker() as client:
+            return client.call("server.history.list", {"limit": 1000})["jobs"]
+
+    def files(self):
+        with self.moonraker() as client:
+            paths = {f["path"] for f in client.call("server.files.list", {"root": "gcodes"})}
+            # What lies on the printer itself appears below this folder as it is listed.
+            return {path for path in paths if not path.startswith("printer/")}
+
+    def cube(self):
+        """The file that every library of a farm begins with."""
+        return "cube.gcode"
+
+    def start_print(self, file="cube.gcode", seconds=60):
+        with self.moonraker() as client:
+            client.call("printer.print.start", {"filename": file}, seconds)
+
+    def until_printing(self, seconds=90):
+        """Until the machine itself is at the print, whose file has arrived."""
+        def printing():
+            truth = self.truth()
+            machine = truth["gcode_state"] if self.kind == "bambu" else truth["stage"]
+            return machine in ("RUNNING", "Printing") and self.print_state() == "printing"
+        wait_for(printing, f"{self.name} prints", seconds)
+
+
+class Serial:
+    """The virtual serial port as a terminal program sees it."""
+
+    def __init__(self, path):
+        self._file = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+
+    def send(self, line):
+        os.write(self._file, line.encode() + b"\n")
+
+    def read_until(self, ends, seconds=10.0):
+        """Lines up to one for which `ends` holds."""
+        deadline, text = time.monotonic() + seconds, ""
+        while time.monotonic() < deadline:
+            ready, _, _ = select.select([self._file], [], [], 0.2)
+            if ready:
+                try:
+                    text += os.read(self._file, 65536).decode(errors="replace")
+                except BlockingIOError:
+                    continue
+            lines = text.splitlines()
+            if any(ends(line) for line in lines):
+                return lines
+        return text.splitlines()
+
+    def ask(self, line, seconds=10.0):
+        self.send(line)
+        return self.read_until(lambda answer: answer.startswith(("ok", "Error", "!!")), seconds)
+
+    def close(self):
+        os.close(self._file)
+
+    def __enter__(self):
         return self
 
-    def wait_online(self, seconds=START_SECONDS):
-        wait_for(lambda: self.get("/server/info")["klippy_state"] == "ready", "printer online", seconds)
+    def __exit__(self, *_):
+        self.close()
 
-    def kill(self):
-        """Pulls the plug: nothing of the process runs on."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+
+class Farm:
+    """Simulators, wires and one gateway on free ports; the gateway can be stopped, killed and started anew."""
+
+    def __init__(self, names=("p1s", "cc1", "cc2"), speed=20, label="farm", gateway="", access="", printer="",
+                 environment=None, state=None, wrapper=()):
+        self.label = label
+        self.folder = Path(tempfile.mkdtemp(prefix="moongate-trust-"))
+        self.state = Path(state) if state else self.folder / "state"
+        self.runtime = self.folder / "run"
+        self.gateway_port = process.free_port()
+        self.extra = (gateway, access, printer)
+        self.environment = environment or {}
+        self.wrapper = list(wrapper)
+        self.printers = [SimulatedPrinter(name, speed, label) for name in names]
+        self.config = self.folder / "moongate.toml"
         self._process = None
+        self._seed()
 
-    def stop(self):
-        if self._process is not None:
-            process.stop(self._process, first=signal.SIGINT)
-            self._process = None
+    def __getitem__(self, name):
+        return next(p for p in self.printers if p.name == name)
 
-    def remove(self):
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    def _seed(self):
+        """The sample of the demo, for each printer in its own form."""
+        for printer in self.printers:
+            folder = self.state / "library" / printer.name / "gcodes"
+            folder.mkdir(parents=True, exist_ok=True)
+            name, content = samples()[printer.name]
+            (folder / name).write_bytes(content)
+
+    def write_configuration(self):
+        gateway, access, printer = self.extra
+        text = (f'[gateway]\nport = {self.gateway_port}\nstate_dir = "{self.state}"\nruntime_dir = "{self.runtime}"\n'
+                f"{gateway}\n[access]\n{access}\n")
+        self.config.write_text(text + "".join(p.configuration() + printer + "\n" for p in self.printers))
+        self.config.chmod(0o600)
+
+    def start(self, online=True):
+        self.write_configuration()
+        self._process = process.start(
+            [*self.wrapper, binary(), "run", "--config", self.config], f"{self.label}.log",
+            env={"XDG_RUNTIME_DIR": str(self.folder), "RUST_BACKTRACE": "1", **self.environment},
+        )
+        if online:
+            wait_for(self._up, "the gateway is up", 30)
+            wait_for(lambda: all(p.ready() for p in self.printers), "all printers are online", 60)
+        for printer in self.printers:
+            printer.link = self.runtime / printer.name
+        return self
+
+    def _up(self):
+        assert self._process.poll() is None, f"the gateway ended with {self._process.poll()}; see {self.log}"
+        return http("GET", f"{self.url}/readyz").ok
+
+    @property
+    def log(self):
+        return process.LOGS / f"{self.label}.log"
 
     @property
     def pid(self):
         return self._process.pid
 
+    def alive(self):
+        return self._process.poll() is None
+
     def memory(self):
-        """(resident, highest resident) in MiB."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
-        values = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Vm")}
-        return values["VmRSS"], values["VmHWM"]
+        """Resident bytes of the gateway."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def forget_peak(self):
-        """Begins to measure the highest resident memory anew."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def get(self, path):
-        answer = http("GET", self.url + path)
-        assert answer.ok, f"{path}: {answer.status_code} {answer.text[:300]}"
-        return answer.json()["result"]
+    def status(self, name):
+        printers = http("GET", f"{self.url}/status").json()["printers"]
+        return next(p for p in printers if p["name"] == name)
 
-    def post(self, path, **options):
-        return http("POST", self.url + path, seconds=150, **options)
+    def kill(self):
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
 
-    def upload(self, name, content, **fields):
-        """As Mainsail does it; the answer is the caller's to look at."""
-        return self.post("/server/files/upload", data={"root": "gcodes", **fields}, files={"file": (name, content)})
+    def terminate(self, patience=15.0):
+        """The exit code and the seconds it took."""
+        began = time.monotonic()
+        code = process.stop(self._process, patience)
+        return code, time.monotonic() - began
 
-    def query(self, *objects):
-        return self.get("/printer/objects/query?" + "&".join(objects))["status"]
-
-    def print_state(self):
-        return self.query("print_stats")["print_stats"]["state"]
-
-    def until_state(self, *wanted, seconds=90):
-        return wait_for(lambda: (state := self.print_state()) in wanted and state, f"one of {wanted}", seconds)
-
-    def history(self):
-        return self.get("/server/history/list?limit=50&order=desc")["jobs"]
-
-    def status(self):
-        """The gateway's own view of the printer."""
-        answer = http("GET", f"http://127.0.0.1:{self.port}/status")
-        return next(p for p in answer.json()["printers"] if p["name"] == self.printer.model)
-
-    def phase(self):
-        return self.status()["job"]["phase"]
-
-    def until_phase(self, *wanted, seconds=90, every=0.02):
-        return wait_for(lambda: (phase := self.phase()) in wanted and phase, f"one of {wanted}", seconds, every)
-
-    def printer_files(self):
-        """Names on the printer's own storage, asked of the printer now."""
-        listed = http("GET", f"{self.url}/server/files/directory?path=gcodes/printer")
-        if not listed.ok:
-            return None
-        return sorted(f["filename"] for f in listed.json()["result"]["files"])
-
-    def cli(self, *arguments, seconds=120):
-        """The program's own command line against this gateway: (exit code, what it printed)."""
-        done = subprocess.run(
-            [str(binary()), *map(str, arguments), "--gateway", f"http://127.0.0.1:{self.port}"],
-            capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)},
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    def moonraker(self):
-        return Moonraker(self.url)
-
-    def __enter__(self):
+    def restart(self):
+        self.terminate()
         return self.start()
 
+    def shown(self, name, serial=True):
+        """What each front end shows of a printer, side by side."""
+        printer, status = self[name], self.status(name)
+        info = printer.info()
+        view = {
+            "klippy": info["klippy_state"],
+            "message": http("GET", f"{printer.url}/printer/info").text,
+            "octoprint": printer.octoprint("connection").json()["current"]["state"],
+            "octoprint_printer": printer.octoprint("printer").status_code,
+            "link": status["link"],
+            "fault": (status["link_fault"] or {}).get("code"),
+            "remedy": (status["link_fault"] or {}).get("remedy"),
+            "phase": status["job"]["phase"],
+            "camera": http("GET", f"{printer.url}/webcam/?action=snapshot", 20).status_code,
+        }
+        if serial:
+            with Serial(printer.link) as port:
+                view["serial"] = port.ask("M105")
+        return view
+
+    def stop(self):
+        if self._process is not None and self._process.poll() is None:
+            process.stop(self._process)
+        for printer in self.printers:
+            printer.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
     def __exit__(self, *_):
-        self.remove()
+        self.stop()
 
 
-@contextmanager
-def farm(model, label, **options):
-    """A printer of this model with a gateway in front of it."""
-    printer = SimulatedPrinter(model, speed=40, label=label)
-    gateway = Gateway(printer, label=f"{label}-gateway", **options)
-    try:
-        yield gateway.start()
-    finally:
-        gateway.remove()
-        printer.stop()
+_SAMPLES = {}
+
+
+def samples():
+    """The files of the demo's libraries, by printer: (name, content)."""
+    if not _SAMPLES:
+        from harness.demo import Demo
+        with Demo(100, "samples", printers=["p1s", "h2d", "cc1", "cc2"], lifetime=120) as demo:
+            for printer in demo.printers:
+                with Moonraker(printer.url) as client:
+                    names = [f["path"] for f in client.call("server.files.list", {"root": "gcodes"})]
+                name = next((n for n in names if n.endswith(".3mf")), "cube.gcode")
+                if printer.kind == "bambu":
+                    name = "cube.gcode.3mf"
+                content = http("GET", f"{printer.url}/server/files/gcodes/{name}").content
+                _SAMPLES[printer.name] = (name, content)
+    return _SAMPLES

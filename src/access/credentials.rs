@@ -69,6 +69,9 @@ impl Access {
         if equal {
             return Ok(Identity::ApiKey);
         }
+        if let Some(app) = self.apps.identify(shown) {
+            return Ok(app);
+        }
         if let Some(wait) = self.key_failures.wait(address) {
             return Err(AccessError::TooMany(wait));
         }
@@ -174,7 +177,7 @@ impl Access {
 }
 
 /// The first value of a key of a query string, decoded.
-fn query_value(query: &str, wanted: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, wanted: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == wanted).then(|| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())

@@ -6,11 +6,13 @@
 //! ```
 //! [`Access`] is made once and shared: a key renewed or a user logged out is so for every printer at once.
 
+mod apps;
 mod credentials;
 mod gate;
 mod limits;
 mod network;
 mod origin;
+mod passes;
 mod password;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ use crate::store::Store;
 #[cfg(any(test, fuzzing))]
 pub(crate) use tokens::Parsed as ParsedToken;
 
+pub use apps::{AppAnswer, AppKey, AppQuestion};
 pub use gate::{Gate, gate};
 pub use network::{Cidr, private_networks};
 pub use origin::DEFAULT_DOMAINS;
@@ -79,6 +82,11 @@ pub enum Identity {
     /// By the address alone.
     Trusted,
     ApiKey,
+    /// One application, by a key of its own that can be taken back.
+    App {
+        id: Arc<str>,
+        name: Arc<str>,
+    },
     /// A person, by a login that can be revoked.
     User {
         name: Arc<str>,
@@ -92,7 +100,7 @@ impl Identity {
         match self {
             Identity::Trusted => "_TRUSTED_USER_",
             Identity::ApiKey => "_API_KEY_USER_",
-            Identity::User { name, .. } => name,
+            Identity::App { name, .. } | Identity::User { name, .. } => name,
         }
     }
 }
@@ -169,6 +177,14 @@ pub enum AccessEvent {
     UserLoggedOut(String),
     /// All logins of the user ended, e.g. by a new password.
     LoginsRevoked(String),
+    /// An application would like a key; somebody must decide.
+    AppAsked {
+        app: String,
+        address: Option<IpAddr>,
+    },
+    AppAdmitted(String),
+    /// The key of this id is worth nothing any more.
+    AppRevoked(String),
 }
 
 /// The judge. Shared by all front ends.
@@ -177,6 +193,7 @@ pub struct Access {
     store: Store,
     key: Mutex<Secret>,
     users: Mutex<HashMap<String, users::Record>>,
+    apps: apps::Apps,
     oneshots: Mutex<HashMap<String, OneShot>>,
     login_failures: limits::Failures,
     key_failures: limits::Failures,
@@ -204,6 +221,7 @@ impl Access {
         Arc::new(Self {
             key: Mutex::new(key),
             users: Mutex::new(users::load(store)),
+            apps: apps::Apps::load(store),
             store: store.clone(),
             oneshots: Mutex::default(),
             login_failures: limits::Failures::default(),
@@ -233,6 +251,7 @@ impl Access {
         match identity {
             Identity::Trusted => (!self.login_required()).then_some(self.settings.trusted_role),
             Identity::ApiKey => Some(Role::Admin),
+            Identity::App { id, .. } => self.apps.knows(id).then_some(Role::Operate),
             Identity::User { name, login } => self.user_role(name, login),
         }
     }

@@ -102,6 +102,13 @@ impl Access {
         Some(self.settings.roles.get(name).copied().unwrap_or(record.role))
     }
 
+    /// The secret of a login that has not ended.
+    pub(super) fn login_seed(&self, name: &str, login: &str) -> Option<Vec<u8>> {
+        let records = self.records();
+        let key = records.get(name)?.login.as_ref().filter(|key| key.id == login)?;
+        Some(key.seed()).filter(|seed| !seed.is_empty())
+    }
+
     /// All users, by name.
     pub fn users(&self) -> Vec<UserInfo> {
         let mut users: Vec<UserInfo> = self
@@ -323,8 +330,8 @@ impl Access {
         kept.map_err(|error| AccessError::Failed(error.to_string()))
     }
 
-    fn tell(&self, event: AccessEvent) {
-        tracing::info!(?event, "The users changed.");
+    pub(super) fn tell(&self, event: AccessEvent) {
+        tracing::info!(?event, "Who has access changes.");
         let _nobody_listens = self.events.send(event);
     }
 

@@ -84,6 +84,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Instants kept: enough for 30 pictures a second.
 const WINDOW_LENGTH: usize = 300;
 
+/// Intervals from which a rate is believed.
+const ENOUGH: usize = 5;
+
 /// Counts pictures.
 #[derive(Default)]
 pub(super) struct Meter(Mutex<Counts>);
@@ -91,8 +94,24 @@ pub(super) struct Meter(Mutex<Counts>);
 #[derive(Default, Clone)]
 struct Counts {
     recent: VecDeque<Instant>,
+    /// The last rate that was measured over enough pictures, also while the camera is closed.
+    usual: Option<f64>,
     frames: u64,
     discarded: u64,
+}
+
+impl Counts {
+    fn forget_old(&mut self) {
+        while self.recent.len() > 1 && self.recent.front().is_some_and(|first| first.elapsed() > WINDOW) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Pictures per second over what is kept.
+    fn rate(&self) -> Option<f64> {
+        let span = self.recent.back()?.duration_since(*self.recent.front()?).as_secs_f64();
+        (span > 0.0).then(|| self.recent.len().saturating_sub(1) as f64 / span)
+    }
 }
 
 /// What a [`Meter`] has seen.
@@ -112,9 +131,18 @@ impl Meter {
                 counts.recent.pop_front();
             }
             counts.recent.push_back(Instant::now());
+            counts.forget_old();
+            if let Some(rate) = counts.rate().filter(|_| counts.recent.len() > ENOUGH) {
+                counts.usual = Some(rate);
+            }
             counts.frames += 1;
             counts.frames
         })
+    }
+
+    /// Pictures per second as last measured.
+    pub fn usual_rate(&self) -> Option<f64> {
+        self.change(|counts| counts.usual)
     }
 
     pub fn discard(&self) {
@@ -124,19 +152,10 @@ impl Meter {
     pub fn read(&self) -> Reading {
         self.change(|counts| {
             let last = counts.recent.back().copied();
-            while counts.recent.len() > 1
-                && counts.recent.front().is_some_and(|first| first.elapsed() > WINDOW)
-            {
-                counts.recent.pop_front();
-            }
-            let span = match (counts.recent.front(), last) {
-                (Some(first), Some(last)) => last.duration_since(*first).as_secs_f64(),
-                _ => 0.0,
-            };
-            let intervals = counts.recent.len().saturating_sub(1);
+            counts.forget_old();
             Reading {
                 last_frame_age: last.map(|last| last.elapsed().as_secs_f64()),
-                fps: if span > 0.0 { intervals as f64 / span } else { 0.0 },
+                fps: counts.rate().unwrap_or(0.0),
                 frames: counts.frames,
                 discarded: counts.discarded,
             }

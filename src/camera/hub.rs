@@ -239,6 +239,23 @@ impl CameraHub {
         })
     }
 
+    /// Width and height of the last picture in pixels; `None` before the first.
+    pub fn size(&self) -> Option<(u32, u32)> {
+        if let Some(video) = &self.inner.video {
+            return video.video.size();
+        }
+        let frame = self.inner.pictures.as_ref()?.frames.borrow().clone()?;
+        let reader = image::ImageReader::with_format(std::io::Cursor::new(&frame.data), image::ImageFormat::Jpeg);
+        reader.into_dimensions().ok()
+    }
+
+    /// Pictures per second that the camera gives when it is open, as last measured; whole, at least 1.
+    pub fn usual_rate(&self) -> Option<u32> {
+        let video = self.inner.video.as_ref().map(|channel| &channel.upstream);
+        let upstream = video.or(self.inner.pictures.as_ref().map(|channel| &channel.upstream))?;
+        upstream.meter.usual_rate().map(|rate| rate.round().clamp(1.0, 60.0) as u32)
+    }
+
     /// The state of the camera now. For an H.264 camera these are the figures of the video; a reason of the JPEG
     /// conversion is told where the video has none.
     pub fn health(&self) -> Health {

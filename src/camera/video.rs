@@ -118,6 +118,14 @@ impl Video {
         })
     }
 
+    /// Pixels of the present format.
+    pub fn size(&self) -> Option<(u32, u32)> {
+        self.change(|state| {
+            let (_, format) = state.formats.back()?;
+            Some((format.width.into(), format.height.into()))
+        })
+    }
+
     pub fn playlist(&self) -> Option<String> {
         self.change(|state| state.segmenter.playlist())
     }

@@ -1,6 +1,7 @@
-//! The running gateway as the commands see it: HTTP on loopback, with errors that say what to do.
+//! The running gateway as the commands see it: HTTP or HTTPS, with errors that say what to do.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::tunnel::{Tunnel, pin_of_file};
 use super::{ConfigArgs, EXIT_FAILED, EXIT_TRY_LATER, EXIT_UNAVAILABLE};
-use crate::config::{Environment, GATEWAY_PORT};
+use crate::config::{Config, Environment, GATEWAY_PORT, Tls};
+use crate::net::server;
+use crate::net::tls::Pin;
 use crate::secret::Secret;
 
 /// Longer than the gateway may take for the slowest command (`printer::handle`: 310 s).
@@ -27,6 +31,12 @@ pub struct GatewayArgs {
     /// Address of the running gateway; else that of the configuration, else http://127.0.0.1:7100.
     #[arg(long, value_name = "URL")]
     pub gateway: Option<String>,
+    /// HTTPS: the gateway's certificate (PEM); else that of the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub gateway_cert: Option<PathBuf>,
+    /// HTTPS: SHA-256 of the gateway's public key, as it logs it at its start.
+    #[arg(long, value_name = "HEX", conflicts_with = "gateway_cert")]
+    pub gateway_pin: Option<Pin>,
     #[command(flatten)]
     pub config: ConfigArgs,
 }
@@ -39,9 +49,13 @@ pub enum ClientError {
     )]
     NoGateway { url: String, reason: String },
     #[error(
-        "--gateway \"{0}\" must be an address such as http://127.0.0.1:7100; for https use the gateway's own port."
+        "--gateway \"{0}\" must be an address such as http://127.0.0.1:7100 or https://printers.lan:7100."
     )]
     BadAddress(String),
+    #[error(
+        "nothing says which key {0} must have: give --gateway-cert FILE (its certificate) or --gateway-pin HEX (as it logs it at its start)."
+    )]
+    NoPin(String),
     #[error("the gateway does not let this caller in: set MOONGATE_API_KEY, or call from a trusted address.")]
     NotPermitted,
     /// The gateway or the printer refused.
@@ -64,7 +78,7 @@ impl ClientError {
     pub fn exit(&self) -> ExitCode {
         ExitCode::from(match self {
             ClientError::NoGateway { .. } => EXIT_UNAVAILABLE,
-            ClientError::BadAddress(_) => 2,
+            ClientError::BadAddress(_) | ClientError::NoPin(_) => 2,
             ClientError::Refused { code, .. } if matches!(code.as_str(), "offline" | "busy" | "timeout") => {
                 EXIT_TRY_LATER
             }
@@ -76,25 +90,45 @@ impl ClientError {
 /// A connection to the running gateway.
 pub struct Client {
     http: reqwest::Client,
+    /// As people write it.
     base: String,
+    /// As requests are sent: within the tunnel there is no TLS.
+    sent_to: String,
     key: Option<Secret>,
+    _tunnel: Option<Tunnel>,
 }
 
 impl Client {
     /// # Errors
-    /// An address that cannot be one.
-    pub fn new(args: &GatewayArgs, environment: &Environment) -> Result<Self, ClientError> {
+    /// An address that cannot be one; for HTTPS also no gateway there, or another one than expected.
+    pub async fn new(args: &GatewayArgs, environment: &Environment) -> Result<Self, ClientError> {
+        let config = args.config.load(environment).ok().map(|(_, config)| config);
         let base = match &args.gateway {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => configured(&args.config, environment),
+            None => configured(config.as_ref()),
         };
-        if !base.starts_with("http://") || reqwest::Url::parse(&base).is_err() {
+        let Ok(url) = reqwest::Url::parse(&base) else { return Err(ClientError::BadAddress(base)) };
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(ClientError::BadAddress(base));
-        }
+        };
+        let tunnel = match url.scheme() {
+            "http" => None,
+            "https" => {
+                let pin = known_pin(args, config.as_ref())?.ok_or_else(|| ClientError::NoPin(base.clone()))?;
+                Some(Tunnel::open(host, port, pin).await?)
+            }
+            _ => return Err(ClientError::BadAddress(base)),
+        };
         // The gateway is near: proxies of the environment would only be in the way.
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT).build();
-        let http = http.map_err(|error| ClientError::Failed(format!("no HTTP client: {error}")))?;
-        Ok(Self { http, base, key: environment.get("MOONGATE_API_KEY").map(Secret::new) })
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT);
+        let http = match &tunnel {
+            Some(tunnel) => http.unix_socket(tunnel.socket()),
+            None => http,
+        };
+        let http = http.build().map_err(|error| ClientError::Failed(format!("no HTTP client: {error}")))?;
+        let sent_to = base.replacen("https://", "http://", 1);
+        let key = environment.get("MOONGATE_API_KEY").map(Secret::new);
+        Ok(Self { http, base, sent_to, key, _tunnel: tunnel })
     }
 
     /// The address of the gateway, without a slash at the end.
@@ -108,7 +142,7 @@ impl Client {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let request = self.http.request(method, format!("{}{path}", self.sent_to));
         match &self.key {
             Some(key) => request.header("X-Api-Key", key.expose()),
             None => request,
@@ -202,11 +236,28 @@ fn refusal(body: &str) -> Option<(String, String)> {
     Some((code, text))
 }
 
+/// The key that the gateway must show, where anything says so.
+fn known_pin(args: &GatewayArgs, config: Option<&Config>) -> Result<Option<Pin>, ClientError> {
+    if let Some(pin) = args.gateway_pin {
+        return Ok(Some(pin));
+    }
+    if let Some(file) = &args.gateway_cert {
+        return pin_of_file(file).map(Some);
+    }
+    match config.map(|config| (&config.gateway.tls, &config.gateway.state_dir)) {
+        Some((Tls::Files { certificate, .. }, _)) => pin_of_file(certificate).map(Some),
+        Some((Tls::SelfSigned, state)) => pin_of_file(&server::self_signed_certificate(state)).map(Some),
+        Some((Tls::Off, _)) | None => Ok(None),
+    }
+}
+
 /// The address that the configuration gives the gateway; a configuration that cannot be read leaves the usual one.
-fn configured(args: &ConfigArgs, environment: &Environment) -> String {
-    let (listen, port) = match args.load(environment) {
-        Ok((_, config)) => (config.gateway.listen, config.gateway.port),
-        Err(_) => (IpAddr::from([127, 0, 0, 1]), GATEWAY_PORT),
+fn configured(config: Option<&Config>) -> String {
+    let (listen, port, scheme) = match config.map(|config| &config.gateway) {
+        Some(gateway) => {
+            (gateway.listen, gateway.port, if matches!(gateway.tls, Tls::Off) { "http" } else { "https" })
+        }
+        None => (IpAddr::from([127, 0, 0, 1]), GATEWAY_PORT, "http"),
     };
     let host = match listen {
         IpAddr::V4(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
@@ -214,7 +265,7 @@ fn configured(args: &ConfigArgs, environment: &Environment) -> String {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     };
-    format!("http://{host}:{port}")
+    format!("{scheme}://{host}:{port}")
 }
 
 #[cfg(test)]
@@ -230,23 +281,50 @@ mod tests {
         assert_eq!(refusal("<html>"), None);
     }
 
-    #[test]
-    fn the_address_comes_from_the_configuration() {
+    fn args(gateway: Option<&str>, config: PathBuf) -> GatewayArgs {
+        GatewayArgs {
+            gateway: gateway.map(str::to_owned),
+            gateway_cert: None,
+            gateway_pin: None,
+            config: ConfigArgs { config: Some(config) },
+        }
+    }
+
+    #[tokio::test]
+    async fn the_address_comes_from_the_configuration() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("moongate.toml");
         let printer = "[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n";
         let environment = Environment::of(&[]);
-        let args = GatewayArgs { gateway: None, config: ConfigArgs { config: Some(file.clone()) } };
         for (text, base) in [
             ("[gateway]\nlisten=\"0.0.0.0\"\nport=7200\n", "http://127.0.0.1:7200"),
             ("[gateway]\nlisten=\"::\"\n", "http://[::1]:7100"),
             ("", "http://127.0.0.1:7100"),
         ] {
             std::fs::write(&file, format!("{text}{printer}")).expect("written");
-            assert_eq!(Client::new(&args, &environment).expect("a client").base(), base);
+            let client = Client::new(&args(None, file.clone()), &environment).await;
+            assert_eq!(client.expect("a client").base(), base);
         }
-        let https = GatewayArgs { gateway: Some("https://x/".to_owned()), ..args };
-        assert!(matches!(Client::new(&https, &environment), Err(ClientError::BadAddress(_))));
+        for wrong in ["ftp://x", "x", "unix:/tmp/a"] {
+            let made = Client::new(&args(Some(wrong), file.clone()), &environment).await;
+            assert!(matches!(made, Err(ClientError::BadAddress(_))), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn https_wants_to_know_the_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let environment = Environment::of(&[]);
+        let nothing = folder.path().join("missing.toml");
+        let made = Client::new(&args(Some("https://127.0.0.1:9/"), nothing), &environment).await;
+        assert!(matches!(made, Err(ClientError::NoPin(_))));
+        let file = folder.path().join("moongate.toml");
+        let text = format!("[gateway]\ntls=\"self-signed\"\nstate_dir={:?}\n", folder.path());
+        let printer = "[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n";
+        std::fs::write(&file, format!("{text}{printer}")).expect("written");
+        let made = Client::new(&args(None, file), &environment).await;
+        let told = made.err().expect("no certificate yet").to_string();
+        assert!(told.contains("cert.pem") && told.contains("--gateway-pin"), "{told}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
-use crate::app::{App, AppOptions};
+use crate::app::{App, AppOptions, StartupError};
 use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT};
 use crate::sim::{bambu, elegoo_cc1, elegoo_cc2, elegoo_sample, sample};
 
@@ -80,7 +80,12 @@ async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     for printer in &farm {
         seed(state.path(), printer)?;
     }
-    let app = App::start(config, AppOptions { any_port: args.any_port }).await?;
+    let app = match App::start(config, AppOptions { any_port: args.any_port }).await {
+        Err(taken @ StartupError::PortTaken { .. }) => {
+            anyhow::bail!("{taken} Or let the demo take free ports: moongate demo --any-port")
+        }
+        other => other?,
+    };
     let all_online = tokio::time::timeout(ONLINE, app.all_online()).await.is_ok();
     if !all_online {
         let missing: Vec<String> =
@@ -165,9 +170,11 @@ async fn simulate_bambu(key: &str, speed: f64) -> anyhow::Result<Simulated> {
         at.ftps.port(),
         at.detect.port()
     );
-    if let Some(camera) = at.camera {
-        config.push_str(&format!("camera_port = {}\n", camera.port()));
-    }
+    let camera = match model.camera {
+        bambu::models::Camera::Jpeg => "camera_port",
+        bambu::models::Camera::Rtsp => "rtsp_port",
+    };
+    config.push_str(&format!("{camera} = {}\n", at.camera.port()));
     let control = at.control.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let sample = ("cube.gcode.3mf", sample::cube_3mf(model.code)?);
     Ok(Simulated {

@@ -86,7 +86,7 @@ fn write(args: &DumpArgs, text: &str) -> ExitCode {
 
 /// Everything the running gateway tells of itself.
 async fn gateway(args: &DumpArgs, environment: &Environment) -> Value {
-    let client = match Client::new(&args.gateway, environment) {
+    let client = match Client::new(&args.gateway, environment).await {
         Ok(client) => client,
         Err(error) => return json!({"error": error.to_string()}),
     };

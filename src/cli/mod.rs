@@ -19,6 +19,7 @@ pub mod probe;
 pub mod run;
 pub mod simulate;
 pub mod status;
+mod tunnel;
 mod words;
 
 use std::path::PathBuf;
@@ -130,7 +131,7 @@ pub fn main(cli: Cli) -> ExitCode {
 /// The commands that are clients of a running gateway.
 async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
     let Some(gateway) = verb.gateway() else { return ExitCode::from(EXIT_FAILED) };
-    let client = match client::Client::new(gateway, environment) {
+    let client = match client::Client::new(gateway, environment).await {
         Ok(client) => client,
         Err(error) => return client_failed(&error),
     };

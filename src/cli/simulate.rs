@@ -89,8 +89,12 @@ async fn simulate_bambu(key: &str, args: &SimulateArgs) -> anyhow::Result<(Value
         ..bambu::Options::new(model)
     };
     if args.real_ports {
+        let camera = match model.camera {
+            bambu::models::Camera::Jpeg => 6000,
+            bambu::models::Camera::Rtsp => 322,
+        };
         (options.mqtt_port, options.ftps_port, options.detect_port, options.camera_port) =
-            (8883, 990, 3000, 6000);
+            (8883, 990, 3000, camera);
     }
     if let Some(code) = &args.code {
         options.access_code.clone_from(code);

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Mistakes, Section};
 use super::{
     AccessConfig, Config, ConfigError, Environment, GATEWAY_PORT, GatewayConfig, Kind, MOONRAKER_PORT,
-    PortConfig, PrinterConfig, PtyConfig, StreamedPrints, Tls,
+    PortConfig, PrinterConfig, PtyConfig, SerialStop, StreamedPrints, Tls,
 };
 use crate::access::Role;
 use crate::model::text::nearest;
@@ -426,7 +426,25 @@ fn pty(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> PtyConfig {
     PtyConfig {
         enabled: table.flag(mistakes, "pty", true),
         mode: parsed.and_then(Result::ok),
+        owner: table.text(mistakes, "pty_owner", false),
         group: table.text(mistakes, "pty_group", false),
+        emergency_stop: serial_stop(table, mistakes),
+    }
+}
+
+fn serial_stop(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> SerialStop {
+    match table.text(mistakes, "pty_m112", false).as_deref() {
+        None | Some("stop") => SerialStop::Stop,
+        Some("cancel") => SerialStop::Cancel,
+        Some("disconnect") => SerialStop::Disconnect,
+        Some(other) => {
+            let place = table.place("pty_m112");
+            mistakes.at(
+                place,
+                format!("pty_m112 must be \"stop\", \"cancel\" or \"disconnect\", not \"{other}\"."),
+            );
+            SerialStop::Stop
+        }
     }
 }
 

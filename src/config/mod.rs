@@ -117,6 +117,18 @@ pub enum StreamedPrints {
     Refuse,
 }
 
+/// What an emergency stop (M112) over the serial port does. OctoPrint also sends one when it gives a connection up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SerialStop {
+    /// The printer's own emergency stop.
+    #[default]
+    Stop,
+    /// The print is cancelled in the ordinary way.
+    Cancel,
+    /// Nothing at the printer: the host disconnects, and the print goes on.
+    Disconnect,
+}
+
 #[derive(Debug, Clone)]
 pub struct PrinterConfig {
     pub name: String,
@@ -146,8 +158,11 @@ pub struct PtyConfig {
     pub enabled: bool,
     /// Permission bits of the device, e.g. 0o660.
     pub mode: Option<u32>,
+    /// User that owns it; the gateway's own where it is not set.
+    pub owner: Option<String>,
     /// Group that may open it.
     pub group: Option<String>,
+    pub emergency_stop: SerialStop,
 }
 
 /// Ports of the printer where they differ from the vendor's, e.g. behind a port forward.
@@ -166,6 +181,8 @@ pub struct PortConfig {
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
+    /// The file, or just "config" where the text came from elsewhere.
+    pub file: String,
     /// From 1; 0 where no line can be named.
     pub line: usize,
     pub text: String,
@@ -174,15 +191,31 @@ pub struct Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            0 => write!(f, "config: {}", self.text),
-            line => write!(f, "config line {line}: {}", self.text),
+            0 => write!(f, "{}: {}", self.file, self.text),
+            line => write!(f, "{} line {line}: {}", self.file, self.text),
         }
+    }
+}
+
+impl Mistake {
+    pub(crate) fn new(line: usize, text: String) -> Self {
+        Self { file: "config".to_owned(), line, text }
     }
 }
 
 /// Everything that is wrong, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(pub Vec<Mistake>);
+
+impl ConfigError {
+    /// The same, said of a file.
+    fn of(mut self, path: &Path) -> Self {
+        for mistake in &mut self.0 {
+            mistake.file = path.display().to_string();
+        }
+        self
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,15 +236,12 @@ impl Config {
     /// Every mistake of the file at once.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(vec![Mistake {
-                line: 0,
-                text: format!(
-                    "{} cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config.",
-                    path.display()
-                ),
-            }])
+            let text = format!(
+                "cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config."
+            );
+            ConfigError(vec![Mistake::new(0, text)]).of(path)
         })?;
-        let mut config = Self::parse(&text, environment)?;
+        let mut config = Self::parse(&text, environment).map_err(|error| error.of(path))?;
         config.warnings.extend(source::readable_secrets(path, &text));
         Ok(config)
     }

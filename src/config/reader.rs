@@ -22,7 +22,7 @@ impl<'t> Mistakes<'t> {
     /// Notes a mistake at a place of the file.
     pub fn at(&mut self, span: Range<usize>, text: impl Into<String>) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
-        self.found.push(Mistake { line: before.matches('\n').count() + 1, text: text.into() });
+        self.found.push(Mistake::new(before.matches('\n').count() + 1, text.into()));
     }
 
     /// All mistakes in the order of the file.

@@ -120,3 +120,45 @@ fn the_example_file_is_valid() {
     let config = parse(example).expect("the documented example must parse");
     assert_eq!(config.printers.len(), 3, "one of each kind");
 }
+
+/// Keys of [gateway] and [access]: what is written, and what is said of it.
+#[test]
+fn mistakes_in_gateway_and_access_are_told() {
+    let printer = "[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n";
+    for (text, told) in [
+        ("[gateway]\ntls=\"maybe\"", "tls in [gateway] must be \"self-signed\" or \"off\""),
+        ("[gateway]\ntls=true", "tls in [gateway] must be"),
+        ("[gateway]\ntls_cert=\"/c.pem\"", "tls_cert and tls_key in [gateway] go together"),
+        ("[gateway]\ntls_key=\"/k.pem\"", "tls_cert and tls_key in [gateway] go together"),
+        ("[gateway]\ntls=\"self-signed\"\ntls_cert=\"/c\"\ntls_key=\"/k\"", "is named by tls_cert and tls_key instead"),
+        ("[gateway]\nmax_upload_mb=0", "max_upload_mb in [gateway] must be a whole number from 1"),
+        ("[gateway]\nmin_free_mb=-1", "min_free_mb in [gateway] must be a whole number from 0"),
+        ("[gateway]\nannounce=\"yes\"", "announce in [gateway] must be true or false"),
+        ("[gateway]\nspoolman=\"192.168.1.5\"", "must be the server's address"),
+        ("[access]\ntrusted_clients=[\"10.0.0.0/33\"]", "\"10.0.0.0/33\" in trusted_clients is no address or network"),
+        ("[access]\ntrusted_clients=\"10.0.0.0/8\"", "trusted_clients in [access] must be"),
+        ("[access]\ntrusted_proxies=[\"proxy.lan\"]", "\"proxy.lan\" in trusted_proxies is no address or network"),
+        ("[access]\ntrusted_role=\"king\"", "trusted_role must be \"view\", \"operate\" or \"admin\", not \"king\""),
+        ("[access]\nforce_logins=1", "force_logins in [access] must be true or false"),
+        ("[access]\nviewers=\"vera\"", "viewers in [access] must be"),
+        ("[access]\noperators=[1]", "operators in [access] must be"),
+        ("[access]\ncors_domains=\"*\"", "cors_domains in [access] must be"),
+        ("[access]\ntrusted_client=[]", "did you mean \"trusted_clients\"?"),
+        ("[acces]\nviewers=[]", "did you mean \"access\"?"),
+        ("access=1", "access must be a table"),
+    ] {
+        let all = complaints(&format!("{text}\n{printer}"));
+        assert!(all.iter().any(|line| line.contains(told)), "{text:?}: {told:?} is missing from {all:#?}");
+        assert!(all.iter().all(|line| line.starts_with("config line ")), "{all:#?}");
+    }
+}
+
+/// Opening to everybody is allowed, and said.
+#[test]
+fn trusting_everybody_is_a_warning() {
+    let printer = "[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n";
+    let open = "[gateway]\nlisten=\"0.0.0.0\"\n[access]\ntrusted_clients=[\"0.0.0.0/0\"]\n";
+    let config = parse(&format!("{open}{printer}")).expect("allowed");
+    assert!(config.warnings.iter().any(|text| text.contains("without credentials")), "{:?}", config.warnings);
+    assert!(parse(printer).expect("good").warnings.is_empty());
+}

@@ -247,7 +247,7 @@ impl Inner {
             choices.running.clear();
             // A map is for one print; a start that failed before it printed can be repeated with it.
             if printed {
-                choices.tools.clear();
+                choices.reset_map();
             }
         });
         self.reports_due.notify_one();
@@ -304,4 +304,78 @@ fn told(run: &Run) -> String {
     };
     let parts: Vec<String> = run.used.iter().map(part).collect();
     format!("Filament used by \"{}\", by the sliced weights: {}.", run.file, parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One job: grams of each filament with its slot, how far it came, and after which part the gateway is killed.
+    type Played = (Vec<(u8, f64)>, f64, Option<f64>);
+
+    fn jobs() -> impl Strategy<Value = Vec<Played>> {
+        let job = (
+            prop::collection::vec((0u8..4, 0.0f64..100.0), 1..5),
+            0.0f64..=1.0,
+            prop::option::of(0.0f64..=1.0),
+        );
+        prop::collection::vec(job, 1..12)
+    }
+
+    fn restarted(ledger: &Ledger) -> Ledger {
+        let disk = serde_json::to_string(ledger).unwrap();
+        let mut ledger: Ledger = serde_json::from_str(&disk).unwrap();
+        ledger.restored = ledger.run.is_some();
+        ledger
+    }
+
+    proptest! {
+        /// What the slots fed, what waits for its report and what was printed are the same, over any number of jobs
+        /// and restarts; each report has a number of its own.
+        #[test]
+        fn no_gram_is_lost_or_counted_twice(jobs in jobs(), joined in any::<bool>()) {
+            let spool = |slot: SlotId| match slot {
+                SlotId::Unit { slot: 0, .. } => None,
+                SlotId::Unit { slot, .. } => Some(u32::from(slot)),
+                SlotId::External(_) => None,
+            };
+            let mut ledger = Ledger::default();
+            let (mut printed, mut with_spool) = (0.0, 0.0);
+            for (filaments, progress, killed) in jobs {
+                let planned = |(index, (slot, grams)): (usize, &(u8, f64))| Planned {
+                    index,
+                    slot: Some(SlotId::Unit { unit: 0, slot: *slot }),
+                    grams: *grams,
+                };
+                let planned: Vec<Planned> = filaments.iter().enumerate().map(planned).collect();
+                printed += filaments.iter().map(|(_, grams)| grams * progress).sum::<f64>();
+                with_spool +=
+                    filaments.iter().filter(|(slot, _)| *slot > 0).map(|(_, grams)| grams * progress).sum::<f64>();
+                ledger.run = Some(Run { filaments: planned, ..Run::default() });
+                if let (Some(killed), Some(run)) = (killed, &mut ledger.run) {
+                    run.advance(killed * progress, spool);
+                    ledger = restarted(&ledger);
+                }
+                if let Some(run) = &mut ledger.run {
+                    run.advance(progress, spool);
+                }
+                prop_assert!(ledger.close().is_some());
+                prop_assert!(ledger.close().is_none(), "closed once");
+                if joined {
+                    ledger.join_reports();
+                }
+                ledger = restarted(&ledger);
+                let totals: f64 = ledger.totals.values().sum();
+                let pending: f64 = ledger.pending.iter().map(|report| report.grams).sum();
+                prop_assert!((totals - printed).abs() < 1e-6, "{totals} of {printed}");
+                prop_assert!((pending - with_spool).abs() < 1e-6, "{pending} of {with_spool}");
+            }
+            let mut ids: Vec<u64> = ledger.pending.iter().map(|report| report.id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            prop_assert_eq!(ids.len(), ledger.pending.len());
+        }
+    }
 }

@@ -29,6 +29,9 @@ pub struct Choices {
     pub loose_spool: Option<u32>,
     /// Slot for each tool of the next print, where the user chose one.
     pub tools: BTreeMap<usize, SlotId>,
+    /// Whether the tools that nobody chose a slot for are matched at the start (`true`, also where nobody said), or
+    /// print from the slots that the map shows for them. For one print, as the map.
+    pub automap: Option<bool>,
     /// The slot that the next load means; forgotten at a restart.
     #[serde(skip)]
     pub selected: Option<SlotId>,
@@ -81,9 +84,30 @@ impl Choices {
         gone
     }
 
-    /// For the start of a job: a slot for each tool up to the highest that the user chose; `None` where nothing was
-    /// chosen at all.
-    pub fn mapping(&self) -> Option<Vec<Option<SlotId>>> {
+    /// Takes a whole map, as dialogs send it that show every tool. Where the rest is left to the match, only what
+    /// differs from the shown map was chosen.
+    pub fn choose_map(&mut self, slots: &[SlotId], system: &FilamentSystem) {
+        let matched = self.automap.take_if(|automap| *automap).is_some();
+        for (tool, slot) in slots.iter().copied().enumerate().take(MAX_TOOLS) {
+            if !matched || self.slot_of_tool(tool, system) != Some(slot) {
+                self.tools.insert(tool, slot);
+            }
+        }
+    }
+
+    /// Leaves everything to the match again.
+    pub fn reset_map(&mut self) {
+        self.tools.clear();
+        self.automap = None;
+    }
+
+    /// For the start of a job: a slot for each tool up to the highest that the user chose, for all that the map shows
+    /// where nothing is to be matched; `None` where nothing was chosen at all.
+    pub fn mapping(&self, system: &FilamentSystem) -> Option<Vec<Option<SlotId>>> {
+        if self.automap == Some(false) {
+            let tools = system.slots().count().max(self.tools.keys().next_back().map_or(0, |last| last + 1));
+            return Some((0..tools.min(MAX_TOOLS)).map(|tool| self.slot_of_tool(tool, system)).collect());
+        }
         let last = *self.tools.keys().next_back()?;
         Some((0..=last.min(MAX_TOOLS)).map(|tool| self.tools.get(&tool).copied()).collect())
     }
@@ -129,11 +153,35 @@ mod tests {
         let mut choices = Choices::default();
         let system =
             FilamentSystem { external: vec![external(0, None), external(1, None)], ..Default::default() };
-        assert_eq!(choices.mapping(), None);
+        assert_eq!(choices.mapping(&system), None);
         assert_eq!(choices.slot_of_tool(1, &system), Some(SlotId::External(1)));
         choices.tools.insert(1, SlotId::External(0));
-        assert_eq!(choices.mapping(), Some(vec![None, Some(SlotId::External(0))]));
+        assert_eq!(choices.mapping(&system), Some(vec![None, Some(SlotId::External(0))]));
         assert_eq!(choices.slot_of_tool(1, &system), Some(SlotId::External(0)));
         assert_eq!(choices.slot_of_tool(2, &system), None);
+    }
+
+    #[test]
+    fn a_dialogs_map_is_what_it_shows_or_what_was_changed_in_it() {
+        let three = (0..3).map(|number| external(number, None)).collect();
+        let system = FilamentSystem { external: three, ..Default::default() };
+        let slots = |numbers: [u8; 3]| numbers.map(SlotId::External);
+        let some = |number: u8| Some(SlotId::External(number));
+        // From a macro: all of it.
+        let mut choices = Choices::default();
+        choices.choose_map(&slots([0, 2, 1]), &system);
+        assert_eq!(choices.mapping(&system), Some(vec![some(0), some(2), some(1)]));
+        // From a dialog that leaves the rest to the match: the difference.
+        let mut choices = Choices { automap: Some(true), ..Choices::default() };
+        choices.choose_map(&slots([0, 1, 2]), &system);
+        assert_eq!(choices.mapping(&system), None);
+        choices.automap = Some(true);
+        choices.choose_map(&slots([0, 2, 2]), &system);
+        assert_eq!(choices.mapping(&system), Some(vec![None, some(2)]));
+        // Without a match the map is printed as it is shown, for every tool.
+        choices.automap = Some(false);
+        assert_eq!(choices.mapping(&system), Some(vec![some(0), some(2), some(2)]));
+        choices.reset_map();
+        assert_eq!(choices.mapping(&system), None);
     }
 }

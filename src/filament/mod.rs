@@ -136,7 +136,18 @@ impl FilamentBook {
 
     /// Leaves the slots of the next print to the match again.
     pub fn reset_tools(&self) {
-        self.inner.choose(|choices| choices.tools.clear());
+        self.inner.choose(Choices::reset_map);
+    }
+
+    /// The whole map of the next print, by tool.
+    pub fn map_all(&self, slots: &[SlotId]) {
+        let state = self.inner.printer.state();
+        self.inner.choose(|choices| choices.choose_map(slots, &state.device.filament));
+    }
+
+    /// Whether tools that nobody chose a slot for are matched at the start of the next print.
+    pub fn automap(&self, on: bool) {
+        self.inner.choose(|choices| choices.automap = Some(on));
     }
 
     /// The slot that the next load means.

@@ -305,6 +305,9 @@ impl Inner {
                     Ok(()) => continue,
                     Err(error) => {
                         tracing::warn!(printer = self.printer.name(), %error, "A use of filament waits for Spoolman.");
+                        if matches!(error, SpoolmanError::Refused { .. }) {
+                            self.let_others_pass(report.id);
+                        }
                         RETRY
                     }
                 },
@@ -346,6 +349,14 @@ impl Inner {
         }
         self.reported(report.id).await;
         Ok(())
+    }
+
+    /// A report that the server refuses does not hold up the others.
+    fn let_others_pass(&self, id: u64) {
+        let pending = &mut self.ledger().pending;
+        if pending.first().is_some_and(|first| first.id == id) {
+            pending.rotate_left(1);
+        }
     }
 
     async fn reported(&self, id: u64) {

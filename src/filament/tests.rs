@@ -177,7 +177,8 @@ async fn a_start_takes_the_tool_map_and_a_killed_gateway_counts_on() {
     assert!(close(totals["0.1"], 0.6) && close(totals["0.2"], 0.9), "{totals:?}");
     let pending = life.book().pending_reports();
     assert_eq!(pending.iter().map(|(spool, _)| *spool).collect::<Vec<_>>(), [11, 12]);
-    life.until("the map was for one print", |book| book.choices().mapping().is_none()).await;
+    life.until("the map was for one print", |book| book.choices().mapping(&Default::default()).is_none())
+        .await;
     life.stop().await;
     let life = Life::begin(dir.path(), &fake);
     assert_eq!(life.book().pending_reports(), pending, "reports wait on disk");

@@ -41,17 +41,36 @@ fn apply(
         FilamentWord::Send(command) => return Ok(Some(command)),
         FilamentWord::LoadSelected => return Ok(Some(Command::LoadFilament(selected()?))),
         FilamentWord::CheckSelected => return Ok(Some(Command::ReadTag(selected()?))),
-        FilamentWord::ChangeTool(tool) => return Ok(Some(Command::LoadFilament(of_tool(tool)?))),
+        FilamentWord::ChangeTool(tool) => {
+            let slot = of_tool(tool)?;
+            let there = station.printer.state().device.filament.active == Some(slot);
+            return Ok((!there).then_some(Command::LoadFilament(slot)));
+        }
         FilamentWord::SelectTool(tool) => book.select(of_tool(tool)?),
         FilamentWord::Select(slot) => book.select(slot),
         FilamentWord::MapTools(tools) => book.map_tools(tools),
+        FilamentWord::Map(slots) => book.map_all(&slots),
         FilamentWord::ResetMap => book.reset_tools(),
+        FilamentWord::Automap(on) => book.automap(on),
+        FilamentWord::Stats => stats(station, reply),
+        FilamentWord::Tell(text) => reply(Reply::Info(text)),
         FilamentWord::Spool { slot, spool } => book.assign_spool(slot, spool),
         FilamentWord::RefreshSpools if book.inventory().is_some() => book.refresh_inventory(),
         FilamentWord::RefreshSpools => reply(Reply::Info("No Spoolman server is configured.".to_owned())),
         FilamentWord::CreateSpool(slot) => book.create_spool(slot).map_err(invalid)?,
     }
     Ok(None)
+}
+
+/// What each slot has fed, by the account of finished jobs.
+fn stats(station: &Station, reply: &mut (dyn FnMut(Reply) + Send)) {
+    let totals = station.jobs.filament().totals();
+    if totals.is_empty() {
+        reply(Reply::Info("No job has been accounted for yet.".to_owned()));
+    }
+    for (slot, grams) in totals {
+        reply(Reply::Info(format!("Slot {slot}: {grams:.1} g, by the sliced weights.")));
+    }
 }
 
 /// The gate that was selected, else the one that feeds.

@@ -133,8 +133,11 @@ pub fn assign(
     let taken: Vec<SlotId> = used.iter().filter_map(chosen_for).collect();
     let open: Vec<&Used> = used.iter().filter(|used| chosen_for(used).is_none()).collect();
     let free: Vec<&Slot> = system.slots().filter(|slot| !taken.contains(&slot.id)).collect();
-    let matched =
-        if system.units.is_empty() { only_external(&open, &taken, system) } else { best(&open, &free, system) };
+    let matched = if system.units.is_empty() {
+        only_external(&open, &taken, system)
+    } else {
+        best(&open, &free, system)
+    };
     mapping.slots = vec![None; count];
     for filament in used {
         let slot = chosen_for(filament)

@@ -160,7 +160,10 @@ fn a_filament_comes_from_a_slot_of_its_own_nozzle() {
         assert_eq!(other.objections[0].0, "slots");
         assert!(other.objections[0].1.contains("nozzle"), "{}", other.objections[0].1);
         let spool = SlotId::External(1 - unit as u8);
-        assert_eq!(assign(&printed_by(tool), 1, Some(&[Some(spool)]), &system, true).objections[0].0, "slots");
+        assert_eq!(
+            assign(&printed_by(tool), 1, Some(&[Some(spool)]), &system, true).objections[0].0,
+            "slots"
+        );
     }
     assert!(assign(&printed_by(None), 1, None, &system, true).objections.is_empty(), "either will do");
     let bare = FilamentSystem { units: Vec::new(), ..two_nozzles() };

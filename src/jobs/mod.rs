@@ -58,13 +58,11 @@ pub use types::{
 pub struct JobsConfig {
     /// Plain G-code is wrapped for printers that take archives only (design D12; unverified on hardware).
     pub wrap_gcode: bool,
-    /// Header comments are added to plain G-code that lacks them, for printers that read them (elegoo.md 2.12).
-    pub header_comments: bool,
 }
 
 impl Default for JobsConfig {
     fn default() -> Self {
-        Self { wrap_gcode: true, header_comments: false }
+        Self { wrap_gcode: true }
     }
 }
 

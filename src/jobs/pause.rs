@@ -10,9 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Jobs};
-use crate::model::{
-    Command, CommandError, DeviceStage, Job, JobPhase, Outcome, PrinterState, Seen, Speaker,
-};
+use crate::model::{Command, CommandError, DeviceStage, Job, JobPhase, Outcome, PrinterState, Seen, Speaker};
 
 /// How long a client that waits for an answer is kept waiting; the pause itself is kept on.
 const PATIENCE: Duration = Duration::from_secs(30);

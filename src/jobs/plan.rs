@@ -20,8 +20,6 @@ pub enum Way {
     Packaged,
     /// The G-code out of an archive.
     Unpacked,
-    /// Plain G-code with the header comments that the printer reads (elegoo.md 2.12).
-    Commented,
 }
 
 #[derive(Debug, Clone)]
@@ -146,7 +144,6 @@ impl Inner {
             (None, _) => Ok(Way::OnPrinter),
             (_, true) if files.archives => Ok(Way::AsItIs),
             (_, true) if files.gcode => Ok(Way::Unpacked),
-            (_, false) if files.gcode && self.config.header_comments => Ok(Way::Commented),
             (_, false) if files.gcode => Ok(Way::AsItIs),
             (_, false) if files.archives && self.config.wrap_gcode => Ok(Way::Packaged),
             (_, false) if files.archives => Err("This printer takes sliced archives only, and wrapping plain G-code is \
@@ -160,7 +157,7 @@ impl Inner {
         let system = &state.device.filament;
         let can_map = self.printer.capabilities().filament.map;
         // Without a mapping of its own a start takes the one that was chosen for the next print.
-        let next = self.filament.choices().mapping().filter(|_| can_map);
+        let next = self.filament.choices().mapping(system).filter(|_| can_map);
         let chosen = request.mapping.as_deref().or(next.as_deref());
         let unknown = file.local.is_none() && file.metadata.plates.is_empty();
         if !unknown || !can_map {
@@ -192,11 +189,10 @@ impl Inner {
 
     pub async fn holds(&self, remote_path: &str, size: u64, md5: &str) -> bool {
         let sent = self.store.get(&self.spaces.sent, remote_path).ok().flatten();
-        let same = sent.is_some_and(|sent| {
-            sent.get("md5").and_then(serde_json::Value::as_str) == Some(md5)
-                && sent.get("size").and_then(serde_json::Value::as_u64) == Some(size)
-        });
-        same && self.library.printer_holds(remote_path, size).await
+        let number = |key| sent.as_ref().and_then(|sent| sent.get(key)).and_then(serde_json::Value::as_u64);
+        let known = sent.as_ref().and_then(|sent| sent.get("md5")).and_then(serde_json::Value::as_str);
+        let same = known == Some(md5) && number("size") == Some(size);
+        same && self.library.printer_holds(remote_path, number("held").unwrap_or(size)).await
     }
 }
 

@@ -57,7 +57,6 @@ impl Inner {
         match plan.way {
             Way::Packaged => self.library.packaged(&plan.file).await,
             Way::Unpacked => self.library.plate_gcode(&plan.file, plan.plate).await,
-            Way::Commented => self.library.with_header_comments(&plan.file).await,
             Way::AsItIs | Way::OnPrinter => Ok(plan.file.local.clone().unwrap_or_default()),
         }
     }
@@ -116,7 +115,9 @@ impl Inner {
         match result {
             Ok(()) => {
                 self.tell_transfer(serial, total, total);
-                let sent = json!({"size": total, "md5": md5});
+                // A driver may add comments that its printer reads: what it holds is what went through.
+                let held = sent.load(Ordering::Relaxed).max(total);
+                let sent = json!({"size": total, "held": held, "md5": md5});
                 drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
                 Ok(())
             }

@@ -38,8 +38,8 @@ use crate::model::UnixSeconds;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
 use index::{FileRow, Index};
-use remote::Remote;
 pub use of_job::JobTraces;
+use remote::Remote;
 pub use serve::JobFile;
 pub use upload::{Upload, Uploaded};
 

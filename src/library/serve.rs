@@ -362,25 +362,6 @@ impl Library {
         .await?
     }
 
-    /// The plain G-code of a job with the header comments that its printer reads, as a file of the cache.
-    ///
-    /// # Errors
-    /// The file cannot be read, or the disk is full.
-    pub async fn with_header_comments(&self, job: &JobFile) -> Result<PathBuf, LibraryError> {
-        let (root, name) = (self.inner.root.clone(), format!("{}.commented.gcode", job.uuid));
-        let (local, metadata) = (job.local.clone().unwrap_or_default(), job.metadata.clone());
-        self.check_free(job.size).await?;
-        self.run(move || {
-            disk::cached(&root, &name, |writer| {
-                let mut file =
-                    std::fs::File::open(&local).map_err(|error| disk::failed("read the file", &error))?;
-                metadata::inject::copy(&mut file, &metadata, writer).map_err(disk::metadata_error)?;
-                Ok(())
-            })
-        })
-        .await?
-    }
-
     /// The G-code of one plate of a job's archive, as a file of the cache.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ pub struct FilamentCaps {
     pub auto_refill: bool,
     /// A stuck change can be retried or given up.
     pub recover: bool,
+    /// Units that can dry take commands for it; without it they dry from the printer's own screen only.
+    pub dry: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,6 +54,13 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A spool ran empty, by what its text says.
+    pub fn filament_ran_out(&self) -> bool {
+        let text = self.text.to_lowercase();
+        text.contains("filament")
+            && ["ran out", "run out", "runs out", "runout"].iter().any(|word| text.contains(word))
+    }
+
     /// One line for consoles and dialogs: text and code.
     pub fn line(&self) -> String {
         match &self.module {

@@ -105,6 +105,16 @@ pub struct Filament {
     pub spool_uid: Option<String>,
 }
 
+impl Filament {
+    /// The middle of the nozzle's range, or the one end of it that is known.
+    pub fn nozzle_middle(&self) -> Option<Celsius> {
+        match (self.nozzle_min, self.nozzle_max) {
+            (Some(low), Some(high)) => Some((low + high) / 2.0),
+            (low, high) => low.or(high),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
     pub id: SlotId,
@@ -222,6 +232,15 @@ impl FilamentSystem {
     /// Place of a slot in [`Self::slots`], counted from 0.
     pub fn number(&self, id: SlotId) -> Option<usize> {
         self.slots().position(|slot| slot.id == id)
+    }
+
+    /// For each slot in order the first slot of its backup group, or its own number.
+    pub fn backup_numbers(&self) -> Vec<usize> {
+        let first = |(number, slot): (usize, &Slot)| {
+            let group = self.backup_groups.iter().find(|group| group.contains(&slot.id));
+            group.into_iter().flatten().filter_map(|other| self.number(*other)).min().unwrap_or(number)
+        };
+        self.slots().enumerate().map(first).collect()
     }
 
     /// The unit that a slot is part of.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-pub use certificate::{CertificateError, from_files, self_signed};
+pub use certificate::{CertificateError, from_files, self_signed, self_signed_certificate};
 
 /// What a port allows.
 #[derive(Clone)]

@@ -9,9 +9,7 @@ use super::effect::{self, Progress};
 use super::guard;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
 use super::supervise::PrinterSettings;
-use crate::model::{
-    Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen,
-};
+use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
 
 /// How long a driver may take to deliver a command and hear the printer's acknowledgement. Motion on some printers is
 /// acknowledged only when it ends (elegoo.md 3.5: up to 300 s for filament and calibration).

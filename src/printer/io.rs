@@ -1,8 +1,8 @@
 //! The side of a printer that its driver sees.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -132,7 +132,14 @@ impl StateWriter {
     pub fn link(&self, phase: LinkPhase) {
         self.change(|state| {
             if state.link.phase != phase {
-                let fault = if phase == LinkPhase::Online { None } else { state.link.fault.take() };
+                if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
+                    tracing::info!("Connected.");
+                }
+                let fault = if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
+                    None
+                } else {
+                    state.link.fault.take()
+                };
                 state.link = Link { phase, since: unix_now(), retry_at: None, fault };
             }
         });

@@ -17,7 +17,7 @@ pub mod track;
 
 pub use handle::PrinterHandle;
 pub use io::{
-    CameraError, CameraFeed, CameraSource, Driver, DriverIo, DriverParts, ExpectedRun, FileError, PrinterFiles,
-    ProgressFn, RemoteFile, Request, StateWriter,
+    CameraError, CameraFeed, CameraSource, Driver, DriverIo, DriverParts, ExpectedRun, FileError,
+    PrinterFiles, ProgressFn, RemoteFile, Request, StateWriter,
 };
 pub use supervise::{PrinterSettings, start};

@@ -1,5 +1,9 @@
 //! Keeps one printer's driver running: calls it, catches what it dies of, waits, calls it again.
 
+#[cfg(test)]
+#[path = "supervise_tests.rs"]
+mod tests;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,19 @@
 //! Pictures of the simulated Elegoo cameras: 640x360 JPEG frames in which a bar wanders across the bed.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use super::camera_faults::CameraFault;
+
+/// A viewer that takes nothing for this long is given up.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Frames in the loop.
 const FRAMES: u32 = 8;
 
@@ -14,6 +22,23 @@ pub fn frame(n: usize) -> Bytes {
     static LOOP: OnceLock<Vec<Bytes>> = OnceLock::new();
     let frames = LOOP.get_or_init(|| (0..FRAMES).filter_map(draw).collect());
     frames.get(n % frames.len().max(1)).cloned().unwrap_or_default()
+}
+
+/// Writes picture `n` as a part between lines of `boundary`, as `fault` has it.
+pub async fn send(stream: &mut TcpStream, boundary: &str, n: usize, fault: CameraFault) -> io::Result<()> {
+    let picture = frame(n);
+    let length = fault.length(&picture);
+    let head = format!("--{boundary}\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n");
+    let mut part = head.into_bytes();
+    part.extend_from_slice(fault.cut(&picture));
+    part.extend_from_slice(b"\r\n");
+    timeout(WRITE_LIMIT, fault.write(stream, &part)).await?
+}
+
+/// Answers a viewer that is refused.
+pub async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.0 503 Service Unavailable\r\nConnection: close\r\n\r\n").await?;
+    stream.shutdown().await
 }
 
 fn draw(step: u32) -> Option<Bytes> {

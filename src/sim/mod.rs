@@ -6,12 +6,14 @@
 //! their storage, sample file and camera picture.
 
 pub mod bambu;
+pub mod camera_faults;
 pub mod control;
 pub mod elegoo_camera;
 pub mod elegoo_cc1;
 pub mod elegoo_cc2;
 pub mod elegoo_sample;
 pub mod elegoo_storage;
+pub mod h264;
 pub mod physics;
 pub mod sample;
 pub mod traffic;

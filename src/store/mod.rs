@@ -298,3 +298,5 @@ impl Values {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod torn_tests;

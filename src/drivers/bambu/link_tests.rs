@@ -40,8 +40,8 @@ fn config(sim: &Simulator) -> BambuConfig {
         mqtt: addresses.mqtt.port(),
         ftps: addresses.ftps.port(),
         detect: addresses.detect.port(),
-        camera: addresses.camera.map_or(0, |address| address.port()),
-        rtsp: 0,
+        camera: addresses.camera.port(),
+        rtsp: addresses.camera.port(),
     };
     // Short enough for tests, long enough for a loaded machine.
     config.timing = BambuTiming {

@@ -188,6 +188,7 @@ impl ModelRow {
                 map: true,
                 auto_refill: true,
                 recover: true,
+                dry: self.remote_drying,
             },
             files: file_caps(),
             control: ControlCaps {

@@ -16,6 +16,9 @@ const PATH: &str = "streaming/live/1";
 const SWITCHED_OFF: &str = "The printer's camera port is closed. On its screen, switch on LAN Only Liveview \
      (Settings > General or Network).";
 
+const CLOSED_AT_ONCE: &str = "The printer closed the camera's connection at once. If it stays so, switch on LAN Only \
+     Liveview on its screen (Settings > General or Network).";
+
 pub(super) struct RtspsCamera {
     shared: Arc<Shared>,
 }
@@ -31,7 +34,7 @@ impl RtspsCamera {
         let camera = RtspCamera::new(self.shared.host(), config.ports.rtsp, PATH)
             .login(USER, config.access_code.clone())
             .tls(tls);
-        let pictures = camera.open().await.map_err(told)?;
+        let pictures = camera.open().await.map_err(not_opened)?;
         let units = pictures.map(|picture| {
             picture.map(|unit| AccessUnit { data: unit.data, pts: unit.pts, key: unit.key }).map_err(told)
         });
@@ -45,10 +48,21 @@ impl CameraSource for RtspsCamera {
     }
 }
 
+/// Why the stream did not begin: a port that refuses or closes at once is what a switched-off live view looks like.
+fn not_opened(error: RtspError) -> CameraError {
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    match error {
+        RtspError::Connect(error) if refused(&error) => CameraError::Blocked(SWITCHED_OFF.to_owned()),
+        RtspError::Closed | RtspError::Io(_) | RtspError::Tls(TlsConnectError::Io(_)) => {
+            CameraError::Lost(CLOSED_AT_ONCE.to_owned())
+        }
+        other => told(other),
+    }
+}
+
 /// What only the user can mend blocks; everything else is tried again.
 fn told(error: RtspError) -> CameraError {
     match error {
-        RtspError::Connect(_) => CameraError::Blocked(SWITCHED_OFF.to_owned()),
         RtspError::Login => CameraError::Blocked(
             "The camera refused the access code: read it again on the printer's screen and put it into the configuration."
                 .to_owned(),

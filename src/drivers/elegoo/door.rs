@@ -15,7 +15,21 @@ const WAITING: usize = 8;
 /// A request on its way to the link.
 pub struct Ask<C> {
     pub call: C,
-    pub reply: oneshot::Sender<Result<Value, AskError>>,
+    /// `None` where the result was never wanted.
+    reply: Option<oneshot::Sender<Result<Value, AskError>>>,
+}
+
+impl<C> Ask<C> {
+    /// Whoever asked has given up.
+    pub fn forgotten(&self) -> bool {
+        self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
+    pub fn answer(self, result: Result<Value, AskError>) {
+        if let Some(reply) = self.reply {
+            let _gone = reply.send(result);
+        }
+    }
 }
 
 /// Why a request has no result.
@@ -110,7 +124,7 @@ impl<C> Door<C> {
         let sender = self.sender()?;
         let (reply, answer) = oneshot::channel();
         let talk = async {
-            sender.send(Ask { call, reply }).await.map_err(|_closed| AskError::Offline)?;
+            sender.send(Ask { call, reply: Some(reply) }).await.map_err(|_closed| AskError::Offline)?;
             answer.await.map_err(|_dropped| AskError::Offline)?
         };
         tokio::time::timeout(limit, talk).await.unwrap_or(Err(AskError::Timeout))
@@ -119,8 +133,7 @@ impl<C> Door<C> {
     /// Hands over a request whose result nobody awaits; lost if the link is down or busy.
     pub fn tell(&self, call: C) {
         if let Ok(sender) = self.sender() {
-            let (reply, _nobody) = oneshot::channel();
-            let _full = sender.try_send(Ask { call, reply });
+            let _full = sender.try_send(Ask { call, reply: None });
         }
     }
 

@@ -16,6 +16,8 @@ const MAX_HEAD: usize = 16 << 10;
 /// Longest chunk-size line.
 const MAX_LINE: usize = 64;
 const READ: usize = 64 << 10;
+/// Longest answer of an upload handler that is looked at.
+const MAX_SHORT: usize = 16 << 10;
 
 /// `host:port` for a URL or a Host header.
 pub fn authority(host: &str, port: u16) -> String {
@@ -30,6 +32,21 @@ pub fn authority(host: &str, port: u16) -> String {
 pub fn upload_client() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     builder.connect_timeout(CONNECT).build().unwrap_or_default()
+}
+
+/// Status and body of a short reply, as long as it is at most `MAX_SHORT`.
+///
+/// # Errors
+/// The connection broke.
+pub async fn short(mut reply: reqwest::Response) -> reqwest::Result<(u16, Vec<u8>)> {
+    let mut body = Vec::new();
+    while let Some(piece) = reply.chunk().await? {
+        body.extend_from_slice(&piece);
+        if body.len() > MAX_SHORT {
+            break;
+        }
+    }
+    Ok((reply.status().as_u16(), body))
 }
 
 /// Where the body ends.

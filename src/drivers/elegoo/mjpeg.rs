@@ -5,15 +5,29 @@ use bytes::{Buf, Bytes, BytesMut};
 /// A larger picture is no picture of these cameras (640x360): what was gathered is dropped.
 const MAX_FRAME: usize = 4 << 20;
 const START: [u8; 2] = [0xFF, 0xD8];
-const END: [u8; 2] = [0xFF, 0xD9];
+const END: u8 = 0xD9;
 
-/// Finds whole pictures between their start and end marks, whatever lies around them.
+/// Finds whole pictures by their own marks, whatever lies around them: lengths and boundaries are not looked at.
+///
+/// Segments are stepped over by their length, so the marks of an embedded preview end nothing; a picture that breaks
+/// off is dropped where the next one begins (ITU-T T.81 section B.1).
 #[derive(Debug, Default)]
 pub struct JpegScanner {
     buffer: BytesMut,
-    /// Bytes of the buffer that were searched already.
-    searched: usize,
-    inside: bool,
+    /// Where to go on inside the picture that begins the buffer; `None` between pictures.
+    at: Option<usize>,
+}
+
+/// What the bytes from a place on are.
+enum Found {
+    /// Go on here.
+    Next(usize),
+    /// The picture ends before this place.
+    End(usize),
+    /// No picture after all: the search goes on from here.
+    Broken(usize),
+    /// More bytes are needed to tell; nothing before this place need be looked at again.
+    More(usize),
 }
 
 impl JpegScanner {
@@ -25,64 +39,116 @@ impl JpegScanner {
     /// The next whole picture.
     pub fn frame(&mut self) -> Option<Bytes> {
         loop {
-            let mark = if self.inside { END } else { START };
-            match find(&self.buffer, self.searched, mark) {
-                Some(at) if self.inside => {
-                    self.inside = false;
-                    self.searched = 0;
-                    return Some(self.buffer.split_to(at + 2).freeze());
+            let Some(at) = self.at else {
+                if !self.begin() {
+                    return None;
                 }
-                Some(at) => {
-                    self.buffer.advance(at);
-                    self.inside = true;
-                    self.searched = 2;
+                continue;
+            };
+            match step(&self.buffer, at) {
+                Found::Next(next) => self.at = Some(next),
+                Found::End(end) => {
+                    self.at = None;
+                    return Some(self.buffer.split_to(end).freeze());
                 }
-                None => {
-                    self.keep_rest();
+                Found::Broken(place) => {
+                    self.buffer.advance(place);
+                    self.at = None;
+                }
+                Found::More(next) if self.buffer.len() <= MAX_FRAME => {
+                    self.at = Some(next);
+                    return None;
+                }
+                Found::More(_) => {
+                    self.buffer.clear();
+                    self.at = None;
                     return None;
                 }
             }
         }
     }
 
-    /// Nothing was found: keep the picture begun, or the one byte that may begin a mark.
-    fn keep_rest(&mut self) {
-        if self.inside && self.buffer.len() <= MAX_FRAME {
-            self.searched = self.buffer.len().saturating_sub(1).max(2);
-            return;
+    /// Drops what lies before the next picture; false where there is none yet.
+    fn begin(&mut self) -> bool {
+        if let Some(at) = self.buffer.windows(2).position(|pair| pair == START) {
+            self.buffer.advance(at);
+            self.at = Some(2);
+            return true;
         }
-        self.inside = false;
-        self.searched = 0;
+        // The last byte may begin a mark.
         let keep = usize::from(self.buffer.last() == Some(&0xFF));
         self.buffer.advance(self.buffer.len() - keep);
+        false
     }
 }
 
-fn find(data: &[u8], from: usize, mark: [u8; 2]) -> Option<usize> {
-    data.get(from..)?.windows(2).position(|pair| pair == mark).map(|at| from + at)
+/// Looks at the marker at `at`, or for the next one in coded data.
+fn step(data: &[u8], at: usize) -> Found {
+    let rest = data.get(at..).unwrap_or_default();
+    let Some(offset) = rest.iter().position(|byte| *byte == 0xFF) else {
+        return Found::More(data.len());
+    };
+    let marker = at + offset;
+    match data.get(marker + 1..) {
+        None | Some([]) => Found::More(marker),
+        // Fill bytes, stuffed data, restarts and marks without a segment.
+        Some([0xFF, ..]) => Found::Next(marker + 1),
+        Some([0x00 | 0x01 | 0xD0..=0xD7, ..]) => Found::Next(marker + 2),
+        Some([END, ..]) => Found::End(marker + 2),
+        Some([0xD8, ..]) => Found::Broken(marker),
+        Some([_, high, low, ..]) => match usize::from(u16::from_be_bytes([*high, *low])) {
+            0 | 1 => Found::Broken(marker + 2),
+            length if data.len() < marker + 2 + length => Found::More(marker),
+            length => Found::Next(marker + 2 + length),
+        },
+        Some(_) => Found::More(marker),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// With an embedded preview that has marks of its own.
+    const PICTURE: [u8; 22] = [
+        0xFF, 0xD8, 0xFF, 0xE1, 0, 8, 0xFF, 0xD8, 1, 0xFF, 0xD9, 0, 0xFF, 0xDA, 0, 2, 5, 0xFF, 0, 2, 0xFF, 0xD9,
+    ];
+
+    fn frames(stream: &[u8], piece: usize) -> Vec<Bytes> {
+        let mut scanner = JpegScanner::default();
+        let mut frames = Vec::new();
+        for part in stream.chunks(piece) {
+            scanner.push(part);
+            while let Some(frame) = scanner.frame() {
+                frames.push(frame);
+            }
+        }
+        frames
+    }
+
     #[test]
     fn pictures_are_found_however_the_stream_is_cut() {
-        let one = [0xFF, 0xD8, 1, 0xFF, 0, 2, 0xFF, 0xD9];
         let mut stream = b"--foo\r\nContent-Type: x\r\n\r\n".to_vec();
-        stream.extend_from_slice(&one);
+        stream.extend_from_slice(&PICTURE);
         stream.extend_from_slice(b"\r\n----foo\r\nExpires: %s\r\n\r\n\xFF");
-        stream.extend_from_slice(&one);
+        stream.extend_from_slice(&PICTURE);
         for piece in 1..stream.len() {
-            let mut scanner = JpegScanner::default();
-            let mut frames = Vec::new();
-            for part in stream.chunks(piece) {
-                scanner.push(part);
-                while let Some(frame) = scanner.frame() {
-                    frames.push(frame);
-                }
+            assert_eq!(frames(&stream, piece), [&PICTURE[..], &PICTURE[..]], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_picture_that_breaks_off_does_not_spoil_the_next() {
+        for kept in 2..PICTURE.len() - 1 {
+            let mut stream = PICTURE[..kept].to_vec();
+            stream.extend_from_slice(b"\r\n--foo\r\nContent-Length: 999\r\n\r\n");
+            for _ in 0..3 {
+                stream.extend_from_slice(&PICTURE);
             }
-            assert_eq!(frames, [&one[..], &one[..]], "pieces of {piece}");
+            for piece in [1, 7, stream.len()] {
+                let found = frames(&stream, piece);
+                assert!(found.len() >= 2 && found.ends_with(&[Bytes::from_static(&PICTURE)]), "{kept} {piece}");
+            }
         }
     }
 

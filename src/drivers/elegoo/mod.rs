@@ -1,10 +1,15 @@
-//! What both Elegoo protocols share: the Canvas filament unit, file names, MJPEG without trustworthy headers, HTTP
-//! replies that strict readers refuse, and the door through which file room and camera use the one connection.
+//! What both Elegoo protocols share: the Canvas filament unit, file names and the file room around the requests, MJPEG
+//! without trustworthy headers, HTTP replies that strict readers refuse, discovery over UDP, the queue of a link, and the
+//! door through which file room and camera use the one connection.
 
 pub mod canvas;
 pub mod door;
 pub mod field;
+pub mod files;
 pub mod http;
 pub mod mjpeg;
 pub mod names;
+pub mod pictures;
+pub mod probe;
 pub mod runs;
+pub mod work;

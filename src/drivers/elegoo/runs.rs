@@ -11,14 +11,17 @@ pub struct Runs {
     awaited: Option<(String, String)>,
     /// The printer's id of our run, and the token of our start.
     bound: Option<(String, String)>,
+    /// The binding before the start that is awaited; it comes back where that start is refused.
+    before: Option<(String, String)>,
     /// The token reported last, kept for the end figures: printers clear theirs (elegoo.md 2.4).
     shown: Option<String>,
 }
 
 impl Runs {
-    /// A start of `file` is about to be sent.
+    /// A start of `file` is about to be sent. Not every printer gives the next run another id.
     pub fn expect(&mut self, file: &str, token: u32) {
         self.awaited = Some((file.to_owned(), token.to_string()));
+        self.before = self.bound.take();
     }
 
     /// An earlier gateway started this run; where it saw it running, an end without an id is the end of it.
@@ -31,7 +34,9 @@ impl Runs {
 
     /// The printer refused the start.
     pub fn forget(&mut self) {
-        self.awaited = None;
+        if self.awaited.take().is_some() {
+            self.bound = self.before.take();
+        }
     }
 
     /// The token to report for a run that the printer calls `id` and that prints `file`.
@@ -81,6 +86,23 @@ mod tests {
         assert_eq!(runs.token(None, None, false).as_deref(), Some("77"), "kept for the end");
         let again = runs.token(Some("id2"), Some("b.gcode"), true);
         assert_eq!(again.as_deref(), Some("id2"), "the same file printed anew at the screen is not ours");
+    }
+
+    #[test]
+    fn a_run_that_keeps_the_id_of_the_last_is_ours_by_its_file() {
+        let mut runs = Runs::default();
+        for token in [77, 78] {
+            runs.expect("b.gcode", token);
+            let shown = runs.token(Some("same"), Some("b.gcode"), true);
+            assert_eq!(shown.as_deref(), Some(token.to_string().as_str()));
+        }
+        runs.expect("b.gcode", 79);
+        runs.forget();
+        assert_eq!(
+            runs.token(Some("same"), Some("b.gcode"), true).as_deref(),
+            Some("78"),
+            "refused: it goes on"
+        );
     }
 
     #[test]

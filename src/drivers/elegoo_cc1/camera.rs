@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::sdcp::Sdcp;
 use super::{Cc1Config, Timing};
 use crate::drivers::elegoo::door::{AskError, Door};
-use crate::drivers::elegoo::http::{self, Reply};
-use crate::drivers::elegoo::mjpeg::JpegScanner;
+use crate::drivers::elegoo::{http, pictures};
 use crate::printer::{CameraError, CameraFeed, CameraSource};
 
 /// Wait for the answer to Cmd 386, other requests before it included.
@@ -60,15 +58,7 @@ impl Cc1Camera {
         if reply.status != 200 {
             return Err(CameraError::Lost(format!("The camera answers with HTTP status {}.", reply.status)));
         }
-        let open = Open { reply, scanner: JpegScanner::default(), idle: self.idle, _guard: guard };
-        let pictures = stream::unfold(Some(open), |open| async {
-            let mut open = open?;
-            match open.next().await {
-                Ok(picture) => Some((Ok(picture), Some(open))),
-                Err(error) => Some((Err(error), None)),
-            }
-        });
-        Ok(CameraFeed::Jpeg(pictures.boxed()))
+        Ok(pictures::feed(reply, self.idle, guard))
     }
 }
 
@@ -81,33 +71,6 @@ struct SwitchOff {
 impl Drop for SwitchOff {
     fn drop(&mut self) {
         self.door.tell(Sdcp::Video(false));
-    }
-}
-
-struct Open {
-    reply: Reply,
-    scanner: JpegScanner,
-    idle: Duration,
-    _guard: SwitchOff,
-}
-
-impl Open {
-    async fn next(&mut self) -> Result<bytes::Bytes, CameraError> {
-        let picture = async {
-            loop {
-                if let Some(picture) = self.scanner.frame() {
-                    return Ok(picture);
-                }
-                match self.reply.piece(self.idle).await {
-                    Ok(Some(piece)) => self.scanner.push(&piece),
-                    Ok(None) => return Err(CameraError::Lost("The camera ended its stream.".to_owned())),
-                    Err(error) => return Err(CameraError::Lost(format!("The camera stopped: {error}."))),
-                }
-            }
-        };
-        tokio::time::timeout(self.idle, picture).await.unwrap_or_else(|_late| {
-            Err(CameraError::Lost(format!("No picture came for {} s.", self.idle.as_secs())))
-        })
     }
 }
 

@@ -18,15 +18,12 @@ pub fn activity(code: i64) -> Option<&'static str> {
     })
 }
 
-/// `PrintInfo.Status` as a step of the job; FW1's meaning for 23 to 26.
+/// `PrintInfo.Status` as a step of the job, where it tells more than the stage does; FW1's meaning for 23 to 26.
 pub fn step(code: i64) -> Option<&'static str> {
     Some(match code {
         1 => "homing",
-        5 => "pausing",
-        7 => "stopping",
         10 => "checking the file",
         11 => "checking the machine",
-        12 => "resuming",
         15 => "levelling the bed",
         16 => "heating",
         17 => "testing resonances",
@@ -48,40 +45,47 @@ pub fn error_number(code: i64) -> String {
     match code {
         1 => "The file arrived damaged (its checksum differs). Send it again.".to_owned(),
         2 => "The printer could not read the file. Send it again.".to_owned(),
-        3 => "The file was made for another resolution.".to_owned(),
-        4 => "The printer does not understand the format of the file.".to_owned(),
-        5 => "The file was sliced for another printer model.".to_owned(),
-        other => format!("The printer reports error {other}."),
+        3 => "The file was made for another resolution. Slice it for this printer.".to_owned(),
+        4 => "The printer does not understand the format of the file. Send plain G-code.".to_owned(),
+        5 => "The file was sliced for another printer model. Slice it for this printer.".to_owned(),
+        other => format!("The printer reports error {other}. Look at its screen."),
     }
 }
 
-/// `ErrorStatusReason` of a history entry.
+/// `ErrorStatusReason` of a history entry (elegoo.md 2.7): code, what happened, what to do. The words are our own; the
+/// remedies are not the maker's.
+pub const REASONS: [(i64, &str, &str); 20] = [
+    (1, "a temperature was out of range", "Look at the heaters and their cables."),
+    (3, "the filament ran out", "Insert filament and print again."),
+    (6, "the filament is jammed", "Free the filament and clean the nozzle."),
+    (7, "bed levelling failed", "Clean nozzle and plate."),
+    (12, "the USB stick was removed", "Leave it inserted, or print from the internal storage."),
+    (13, "the X axis could not be homed", "Clear its way."),
+    (14, "the Z axis could not be homed", "Clear plate and nozzle of plastic."),
+    (17, "homing failed", "Clear the ways of all axes."),
+    (18, "the print came off the bed", "Clean the plate, and take it off before the next print."),
+    (19, "it stopped with a general error", "Look at its screen."),
+    (20, "the motion system misbehaved", "Clear the ways of all axes; look whether something is loose."),
+    (23, "the Y axis could not be homed", "Clear its way."),
+    (24, "the file is faulty", "Slice it again for this printer."),
+    (25, "the camera failed", "Switch the printer off and on."),
+    (26, "the network failed", "Check its connection."),
+    (27, "the server could not be reached", "Check its connection to the internet."),
+    (28, "the app was disconnected", "Print again."),
+    (33, "the nozzle's temperature sensor failed", "Check the sensor's cable in the tool head."),
+    (34, "the bed's temperature sensor failed", "Check the sensor's cable."),
+    (45, "the filament is nearly used up", "Have the next spool ready."),
+];
+
+/// Why a job ended, with what to do; `None` for code 0, which is no reason.
 pub fn reason(code: i64) -> Option<String> {
-    let text = match code {
-        0 => return None,
-        1 => "a temperature was out of range",
-        3 => "the filament ran out",
-        6 => "the filament is jammed",
-        7 => "bed levelling failed",
-        12 => "the USB stick was removed",
-        13 => "the X axis could not be homed",
-        14 => "the Z axis could not be homed",
-        17 => "homing failed",
-        18 => "the print came off the bed",
-        19 => "the printer stopped with a general error",
-        20 => "the motion system misbehaved",
-        23 => "the Y axis could not be homed",
-        24 => "the file is faulty",
-        25 => "the camera failed",
-        26 => "the network failed",
-        27 => "the server could not be reached",
-        28 => "the app was disconnected",
-        33 => "the nozzle's temperature sensor failed",
-        34 => "the bed's temperature sensor failed",
-        45 => "the filament is nearly used up",
-        other => return Some(format!("The printer gives reason {other}.")),
-    };
-    Some(format!("The printer says that {text} (reason {code})."))
+    if code == 0 {
+        return None;
+    }
+    Some(match REASONS.iter().find(|(known, ..)| *known == code) {
+        Some((_, text, remedy)) => format!("The printer says that {text} (reason {code}). {remedy}"),
+        None => format!("The printer gives reason {code}; look at its screen."),
+    })
 }
 
 /// `Ack` of a start (elegoo.md 2.9).

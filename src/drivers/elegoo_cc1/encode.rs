@@ -3,24 +3,12 @@
 use super::models::nearest_speed;
 use super::sdcp::{Axis, HomeAxes, Parameter, Sdcp, StartPrint};
 use crate::drivers::elegoo::canvas::slot_map;
+use crate::drivers::elegoo::work;
 use crate::model::text::base_name;
 use crate::model::{Axes, Command, CommandError, DeviceStage, FanId, LightId, PrinterState, StartJob};
 
-/// The requests of one command, sent one after the other.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    pub steps: Vec<Sdcp>,
-    /// What the user should know although it works.
-    pub note: Option<&'static str>,
-    /// Go on after a refused step: every one of them makes the machine safer.
-    pub all_steps: bool,
-}
-
-impl Plan {
-    fn one(step: Sdcp) -> Result<Self, CommandError> {
-        Ok(Self { steps: vec![step], note: None, all_steps: false })
-    }
-}
+/// The requests of one command.
+pub type Plan = work::Plan<Sdcp>;
 
 const NO_EMERGENCY_STOP: &str = "This printer has no emergency stop over the network: the print is being stopped and the heaters are off, which takes tens of seconds. In danger, cut the power.";
 
@@ -54,9 +42,7 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         Command::SetSpeed { factor } => Plan::one(Sdcp::Set(Parameter::Speed(nearest_speed(*factor)))),
         Command::Home(axes) => home(*axes),
         Command::Jog { delta, .. } => jog(*delta),
-        Command::Refresh => {
-            Ok(Plan { steps: vec![Sdcp::Attributes, Sdcp::Status], note: None, all_steps: false })
-        }
+        Command::Refresh => Ok(Plan::of(vec![Sdcp::Attributes, Sdcp::Status])),
         Command::SkipObjects(_)
         | Command::SetChamber { .. }
         | Command::SetLight { .. }
@@ -144,7 +130,7 @@ fn jog(delta: [f64; 3]) -> Result<Plan, CommandError> {
     if steps.is_empty() {
         return Err(CommandError::Invalid("The move has no length.".to_owned()));
     }
-    Ok(Plan { steps, note: None, all_steps: false })
+    Ok(Plan::of(steps))
 }
 
 fn degrees(target: f64) -> u16 {

@@ -5,49 +5,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use bytes::Bytes;
 use md5::{Digest, Md5};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, SeekFrom};
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::codes;
 use super::sdcp::Sdcp;
 use super::{Cc1Config, Timing};
-use crate::drivers::elegoo::door::Door;
+use crate::drivers::elegoo::door::{AskError, Door, Seen};
 use crate::drivers::elegoo::field::{as_int, int, list, num, text};
-use crate::drivers::elegoo::http::{self, authority};
-use crate::drivers::elegoo::names::{safe_name, same_file};
+use crate::drivers::elegoo::files::{
+    CHECK, CHUNK_LIMIT, Chunks, DOWNLOAD_IDLE, Storage, Upload, check_room, listed_name, unreadable,
+    unsettled,
+};
+use crate::drivers::elegoo::http::{self, Reply, authority};
+use crate::drivers::elegoo::names::same_file;
 use crate::metadata;
-use crate::model::text::base_name;
-use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
+use crate::printer::{FileError, RemoteFile};
 
-/// Bytes of one request (elegoo.md 2.10).
-const CHUNK: usize = 1 << 20;
-/// One chunk with its answer: the printer computes and prints at the same time.
-const CHUNK_LIMIT: Duration = Duration::from_secs(60);
 /// Other requests of the link may come first.
 const ASK: Duration = Duration::from_secs(25);
-/// The check after an upload (elegoo.md 2.10).
-const CHECK: Duration = Duration::from_secs(60);
-const DOWNLOAD_IDLE: Duration = Duration::from_secs(20);
-/// Unfinished uploads on the printer's disk.
-const PARTIAL: &str = ".cbdtmp";
-/// Longest answer of the upload handler.
-const MAX_REPLY: usize = 16 << 10;
 
-/// The file room of one printer.
-pub struct Cc1Files {
+/// The storage of one printer.
+pub struct Cc1Storage {
     config: Cc1Config,
     timing: Timing,
     door: Arc<Door<Sdcp>>,
     client: reqwest::Client,
-    /// One operation at a time.
-    turn: Mutex<()>,
 }
 
 /// Why one chunk did not arrive.
@@ -59,30 +45,15 @@ enum ChunkError {
     Final(FileError),
 }
 
-impl Cc1Files {
+impl From<FileError> for ChunkError {
+    fn from(error: FileError) -> Self {
+        ChunkError::Final(error)
+    }
+}
+
+impl Cc1Storage {
     pub(super) fn new(config: Cc1Config, timing: Timing, door: Arc<Door<Sdcp>>) -> Self {
-        Self { config, timing, door, client: http::upload_client(), turn: Mutex::new(()) }
-    }
-
-    async fn list_files(&self) -> Result<Vec<RemoteFile>, FileError> {
-        let data = self.door.ask(Sdcp::ListFiles, ASK).await?;
-        Ok(list(&data, "FileList").iter().filter_map(remote_file).collect())
-    }
-
-    async fn send_file(&self, job: &Upload<'_>) -> Result<(), FileError> {
-        let prepared = self.prepare(job).await?;
-        let size = prepared.size;
-        self.check_room(size)?;
-        let errors_before = self.door.seen().file_errors.0;
-        let mut tries = 0;
-        loop {
-            match self.send_chunks(job, &prepared).await {
-                Ok(()) => break,
-                Err(ChunkError::Restart(_) | ChunkError::Again(_)) if tries == 0 => tries += 1,
-                Err(ChunkError::Restart(e) | ChunkError::Again(e) | ChunkError::Final(e)) => return Err(e),
-            }
-        }
-        self.verify(job.name, size, errors_before, job.cancel).await
+        Self { config, timing, door, client: http::upload_client() }
     }
 
     /// The file as it goes to the printer: with the header comments added, where they are wanted and missing.
@@ -94,44 +65,20 @@ impl Cc1Files {
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_panic| FileError::Failed("Reading the file failed.".to_owned()))?
-            .map_err(|error| FileError::Failed(format!("The file cannot be read: {error}.")))
-    }
-
-    fn check_room(&self, size: u64) -> Result<(), FileError> {
-        match self.door.seen().free {
-            Some(free) if free < size => Err(FileError::Full(format!(
-                "The printer has {} MB free and the file has {} MB; delete files at the printer.",
-                free >> 20,
-                size.div_ceil(1 << 20)
-            ))),
-            _ => Ok(()),
-        }
+            .map_err(unreadable)
     }
 
     async fn send_chunks(&self, job: &Upload<'_>, prepared: &Prepared) -> Result<(), ChunkError> {
-        let broken = |error: io::Error| {
-            ChunkError::Final(FileError::Failed(format!("The file cannot be read: {error}.")))
-        };
-        let mut file = tokio::fs::File::open(prepared.path()).await.map_err(broken)?;
+        let mut chunks = Chunks::open(prepared.path(), prepared.size).await?;
         let transfer = uuid::Uuid::new_v4().simple().to_string();
-        let mut offset = 0;
-        while offset < prepared.size {
-            file.seek(SeekFrom::Start(offset)).await.map_err(broken)?;
-            let mut chunk = Vec::with_capacity(CHUNK);
-            (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await.map_err(broken)?;
-            if chunk.is_empty() {
-                return Err(ChunkError::Final(FileError::Failed(
-                    "The file became shorter while it was sent.".to_owned(),
-                )));
-            }
-            let length = chunk.len() as u64;
+        while let Some((offset, chunk)) = chunks.next().await? {
+            let end = offset + chunk.len() as u64;
             let first = self.send_chunk(job, prepared, &transfer, offset, chunk.clone()).await;
             match first {
                 Err(ChunkError::Again(_)) => self.send_chunk(job, prepared, &transfer, offset, chunk).await?,
                 other => other?,
             }
-            offset += length;
-            (job.progress)(offset);
+            (job.progress)(end);
         }
         Ok(())
     }
@@ -142,11 +89,12 @@ impl Cc1Files {
         prepared: &Prepared,
         transfer: &str,
         offset: u64,
-        chunk: Vec<u8>,
+        chunk: Bytes,
     ) -> Result<(), ChunkError> {
         let url =
             format!("http://{}/uploadFile/upload", authority(&self.config.host, self.config.ports.http));
-        let part = Part::bytes(chunk)
+        let length = chunk.len() as u64;
+        let part = Part::stream_with_length(chunk, length)
             .file_name(job.name.to_owned())
             .mime_str("application/octet-stream")
             .map_err(|error| ChunkError::Final(FileError::Failed(error.to_string())))?;
@@ -159,21 +107,9 @@ impl Cc1Files {
             .text("TotalSize", prepared.size.to_string())
             .part("File", part);
         let talk = async {
-            let mut reply = self.client.post(url).multipart(form).timeout(CHUNK_LIMIT).send().await?;
-            let mut body = Vec::new();
-            while let Some(piece) = reply.chunk().await? {
-                body.extend_from_slice(&piece);
-                if body.len() > MAX_REPLY {
-                    break;
-                }
-            }
-            Ok::<_, reqwest::Error>((reply.status().as_u16(), body))
+            http::short(self.client.post(url).multipart(form).timeout(CHUNK_LIMIT).send().await?).await
         };
-        let answer = tokio::select! {
-            () = job.cancel.cancelled() => return Err(ChunkError::Final(FileError::Cancelled)),
-            answer = talk => answer,
-        };
-        match answer {
+        match talk.await {
             Ok((status, body)) => judge_chunk(status, &body),
             Err(error) => Err(ChunkError::Again(FileError::Failed(format!(
                 "The printer did not take the file: {}.",
@@ -183,24 +119,11 @@ impl Cc1Files {
     }
 
     /// The printer checks the file after the last answer (elegoo.md 2.10): wait until it shows neither, then look.
-    async fn verify(
-        &self,
-        name: &str,
-        size: u64,
-        errors_before: u64,
-        cancel: &CancellationToken,
-    ) -> Result<(), FileError> {
-        let settle = async {
-            tokio::time::sleep(self.timing.after_upload).await;
-            let now = self.door.seen().reports;
-            self.door.settled(now, CHECK).await?;
-            tokio::time::sleep(self.timing.after_upload).await;
-            Ok::<_, FileError>(())
-        };
-        tokio::select! {
-            () = cancel.cancelled() => return Err(FileError::Cancelled),
-            settled = settle => settled?,
-        }
+    async fn verify(&self, name: &str, size: u64, errors_before: u64) -> Result<(), FileError> {
+        tokio::time::sleep(self.timing.after_upload).await;
+        let now = self.door.seen().reports;
+        self.door.settled(now, CHECK).await.map_err(unsettled)?;
+        tokio::time::sleep(self.timing.after_upload).await;
         let (errors, code) = self.door.seen().file_errors;
         if errors > errors_before {
             let why = if code == 1 { "its checksum differs" } else { "its format is not accepted" };
@@ -208,7 +131,12 @@ impl Cc1Files {
                 "The printer rejects the file after the transfer: {why}."
             )));
         }
-        let files = self.list_files().await?;
+        let files = match self.listed().await {
+            Ok(files) => files,
+            // Every chunk was confirmed and the check is over: firmware that does not list undoes neither.
+            Err(AskError::Refused(_) | AskError::Timeout) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         match files.iter().find(|file| same_file(&file.path, name)) {
             Some(file) if file.size == size => Ok(()),
             Some(file) => Err(FileError::Failed(format!(
@@ -221,11 +149,56 @@ impl Cc1Files {
         }
     }
 
-    async fn delete_file(&self, name: &str) -> Result<(), FileError> {
-        self.not_printing(name, "deleted")?;
+    async fn listed(&self) -> Result<Vec<RemoteFile>, AskError> {
+        let data = self.door.ask(Sdcp::ListFiles, ASK).await?;
+        Ok(list(&data, "FileList").iter().filter_map(remote_file).collect())
+    }
+}
+
+impl Storage for Cc1Storage {
+    fn check(&self) -> Result<(), AskError> {
+        self.door.check()
+    }
+
+    fn seen(&self) -> Seen {
+        self.door.seen()
+    }
+
+    async fn list(&self) -> Result<Vec<RemoteFile>, FileError> {
+        Ok(self.listed().await?)
+    }
+
+    async fn send(&self, job: &Upload<'_>) -> Result<(), FileError> {
+        let prepared = self.prepare(job).await?;
+        check_room(&self.door.seen(), prepared.size)?;
+        let errors_before = self.door.seen().file_errors.0;
+        let mut tries = 0;
+        loop {
+            match self.send_chunks(job, &prepared).await {
+                Ok(()) => break,
+                Err(ChunkError::Restart(_) | ChunkError::Again(_)) if tries == 0 => tries += 1,
+                Err(ChunkError::Restart(e) | ChunkError::Again(e) | ChunkError::Final(e)) => return Err(e),
+            }
+        }
+        self.verify(job.name, prepared.size, errors_before).await
+    }
+
+    async fn fetch(&self, name: &str) -> Result<Reply, FileError> {
+        let target = format!("/downloadFile/local/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
+        let reply = http::get(&self.config.host, self.config.ports.http, &target, DOWNLOAD_IDLE)
+            .await
+            .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
+        match reply.status {
+            200 => Ok(reply),
+            404 => Err(FileError::NotFound(format!("The printer does not hand out \"{name}\"."))),
+            status => Err(FileError::Failed(format!("The printer answers with HTTP status {status}."))),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), FileError> {
         let data =
             self.door.ask(Sdcp::Delete(vec![name.to_owned()]), ASK).await.map_err(|error| match error {
-                crate::drivers::elegoo::door::AskError::Refused(_) => {
+                AskError::Refused(_) => {
                     FileError::NotFound(format!("The printer did not delete \"{name}\"; it may not exist."))
                 }
                 other => other.into(),
@@ -235,48 +208,6 @@ impl Cc1Files {
         }
         Err(FileError::Failed(format!("The printer did not delete \"{name}\".")))
     }
-
-    /// The firmware reads the file while it prints.
-    fn not_printing(&self, name: &str, what: &str) -> Result<(), FileError> {
-        match self.door.seen().printing {
-            Some(file) if same_file(&file, name) => {
-                Err(FileError::Busy(format!("\"{name}\" is being printed and cannot be {what}.")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn fetch(&self, name: &str, local: &Path, progress: &ProgressFn) -> Result<(), FileError> {
-        let failed = |error: io::Error| FileError::Failed(format!("The download failed: {error}."));
-        let target = format!("/downloadFile/local/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
-        let mut reply = http::get(&self.config.host, self.config.ports.http, &target, DOWNLOAD_IDLE)
-            .await
-            .map_err(failed)?;
-        match reply.status {
-            200 => {}
-            404 => return Err(FileError::NotFound(format!("The printer does not hand out \"{name}\"."))),
-            status => {
-                return Err(FileError::Failed(format!("The printer answers with HTTP status {status}.")));
-            }
-        }
-        let mut file = tokio::fs::File::create(local).await.map_err(failed)?;
-        let mut received = 0;
-        while let Some(piece) = reply.piece(DOWNLOAD_IDLE).await.map_err(failed)? {
-            file.write_all(&piece).await.map_err(failed)?;
-            received += piece.len() as u64;
-            progress(received);
-        }
-        file.flush().await.map_err(failed)
-    }
-}
-
-/// What one upload needs on its way.
-struct Upload<'a> {
-    local: &'a Path,
-    name: &'a str,
-    md5: &'a str,
-    progress: &'a ProgressFn,
-    cancel: &'a CancellationToken,
 }
 
 /// A file ready to be sent; a rewritten one is removed when this is dropped.
@@ -338,79 +269,10 @@ fn judge_chunk(status: u16, body: &[u8]) -> Result<(), ChunkError> {
 
 fn remote_file(item: &Value) -> Option<RemoteFile> {
     let path = text(item, "name")?;
-    let name = path.strip_prefix("/local/").unwrap_or(path).trim_start_matches('/');
-    if name.is_empty() || name.ends_with(PARTIAL) {
-        return None;
-    }
     Some(RemoteFile {
-        path: name.to_owned(),
+        path: listed_name(path.strip_prefix("/local/").unwrap_or(path))?,
         size: int(item, "FileSize").and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         directory: int(item, "type") == Some(0),
         modified: num(item, "CreateTime").filter(|time| *time > 0.0),
     })
-}
-
-impl PrinterFiles for Cc1Files {
-    fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
-        self.list_files().boxed()
-    }
-
-    fn upload(
-        &self,
-        local: PathBuf,
-        remote: String,
-        md5: String,
-        progress: ProgressFn,
-        cancel: CancellationToken,
-    ) -> BoxFuture<'_, Result<(), FileError>> {
-        async move {
-            let name = safe_name(&remote);
-            self.door.check()?;
-            self.not_printing(&name, "replaced")?;
-            let _turn = tokio::select! {
-                () = cancel.cancelled() => return Err(FileError::Cancelled),
-                turn = self.turn.lock() => turn,
-            };
-            let job = Upload { local: &local, name: &name, md5: &md5, progress: &progress, cancel: &cancel };
-            self.send_file(&job).await
-        }
-        .boxed()
-    }
-
-    fn download(
-        &self,
-        remote: String,
-        local: PathBuf,
-        progress: ProgressFn,
-        cancel: CancellationToken,
-    ) -> BoxFuture<'_, Result<(), FileError>> {
-        async move {
-            let _turn = self.turn.lock().await;
-            let name = base_name(&remote).to_owned();
-            let result = tokio::select! {
-                () = cancel.cancelled() => Err(FileError::Cancelled),
-                result = self.fetch(&name, &local, &progress) => result,
-            };
-            if result.is_err() {
-                let _absent = tokio::fs::remove_file(&local).await;
-            }
-            result
-        }
-        .boxed()
-    }
-
-    fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
-        async move {
-            let name = base_name(&remote).to_owned();
-            if name.is_empty() {
-                return Err(FileError::BadName("No file was named.".to_owned()));
-            }
-            self.delete_file(&name).await
-        }
-        .boxed()
-    }
-
-    fn job_path(&self, name: &str) -> String {
-        safe_name(name)
-    }
 }

@@ -32,6 +32,7 @@ use std::time::Duration;
 pub use discovery::{Found, discover};
 
 use crate::drivers::elegoo::door::Door;
+use crate::drivers::elegoo::files::Files;
 use crate::printer::DriverParts;
 
 /// TCP and UDP ports of the printer.
@@ -123,7 +124,7 @@ fn assemble(config: Cc1Config, timing: Timing) -> DriverParts {
     let door = Arc::new(Door::default());
     DriverParts {
         capabilities: models::capabilities(&models::CENTAURI_CARBON, false),
-        files: Arc::new(files::Cc1Files::new(config.clone(), timing, Arc::clone(&door))),
+        files: Arc::new(Files::new(files::Cc1Storage::new(config.clone(), timing, Arc::clone(&door)))),
         camera: Some(Arc::new(camera::Cc1Camera::new(&config, timing, Arc::clone(&door)))),
         driver: Box::new(link::Cc1Driver::new(config, timing, door)),
     }

@@ -280,7 +280,7 @@ fn figures(info: &Value, sub: i64, stage: DeviceStage) -> DeviceJob {
             .filter(|_| stage.active() && stage != DeviceStage::Printing)
             .map(|text| StageDetail { code: sub, text: text.to_owned() }),
         // The figures of a job that ended are stale or cleared (elegoo.md 2.4): the job keeps its own.
-        progress: percent(info, "Progress").filter(|_| stage.active()),
+        progress: percent(info, "Progress").or_else(|| by_layers(info)).filter(|_| stage.active()),
         remaining_s: remaining,
         print_s: elapsed.filter(|_| stage.active()),
         layer: count(info, "CurrentLayer").filter(|_| stage.active()),
@@ -288,6 +288,12 @@ fn figures(info: &Value, sub: i64, stage: DeviceStage) -> DeviceJob {
         filament_used_mm: extruded(TOTAL_EXTRUSION).or_else(|| extruded(CURRENT_EXTRUSION)),
         ..DeviceJob::default()
     }
+}
+
+/// Some who speak for the printer (proxies, simulators) leave `Progress` out.
+fn by_layers(info: &Value) -> Option<f64> {
+    let total = count(info, "TotalLayer").filter(|total| *total > 0)?;
+    Some((f64::from(count(info, "CurrentLayer")?) / f64::from(total)).clamp(0.0, 1.0))
 }
 
 fn activity(codes: &[i64], device: &mut Device) {

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::{Cc2Config, Timing};
-use crate::drivers::elegoo::http::{self, Reply};
-use crate::drivers::elegoo::mjpeg::JpegScanner;
+use crate::drivers::elegoo::{http, pictures};
 use crate::printer::{CameraError, CameraFeed, CameraSource};
 
 /// The server can start late: it is tried for this long (elegoo.md 3.14).
@@ -54,42 +52,7 @@ impl Cc2Camera {
                 Err(_not_yet) => sleep(RETRY).await,
             }
         };
-        let open = Open { reply, scanner: JpegScanner::default(), idle: self.idle, _permit: permit };
-        let pictures = stream::unfold(Some(open), |open| async {
-            let mut open = open?;
-            match open.next().await {
-                Ok(picture) => Some((Ok(picture), Some(open))),
-                Err(error) => Some((Err(error), None)),
-            }
-        });
-        Ok(CameraFeed::Jpeg(pictures.boxed()))
-    }
-}
-
-struct Open {
-    reply: Reply,
-    scanner: JpegScanner,
-    idle: Duration,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Open {
-    async fn next(&mut self) -> Result<bytes::Bytes, CameraError> {
-        let picture = async {
-            loop {
-                if let Some(picture) = self.scanner.frame() {
-                    return Ok(picture);
-                }
-                match self.reply.piece(self.idle).await {
-                    Ok(Some(piece)) => self.scanner.push(&piece),
-                    Ok(None) => return Err(CameraError::Lost("The camera ended its stream.".to_owned())),
-                    Err(error) => return Err(CameraError::Lost(format!("The camera stopped: {error}."))),
-                }
-            }
-        };
-        tokio::time::timeout(self.idle, picture).await.unwrap_or_else(|_late| {
-            Err(CameraError::Lost(format!("No picture came for {} s.", self.idle.as_secs())))
-        })
+        Ok(pictures::feed(reply, self.idle, permit))
     }
 }
 

@@ -1,24 +1,19 @@
 //! Who answers method 7000 on UDP 52700, and the serial number over HTTP (elegoo.md 3.2).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use tokio::net::UdpSocket;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::drivers::elegoo::field::{flag, text};
 use crate::drivers::elegoo::http;
+use crate::drivers::elegoo::probe::Probe;
 use crate::secret::Secret;
 
-const PROBE: &[u8] = br#"{"id":0,"method":7000}"#;
-const REPEAT: Duration = Duration::from_millis(900);
-const MAX_REPLY: usize = 4096;
-/// More machines than anybody has on one network are not listed.
-const MAX_FOUND: usize = 64;
 const HTTP: Duration = Duration::from_secs(5);
+const MAX_REPLY: usize = 4096;
 
 /// One machine that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,54 +48,24 @@ pub fn sane_serial(serial: &str) -> bool {
     !serial.is_empty() && serial.len() <= 64 && serial.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+const PROBE: Probe<Found> = Probe {
+    datagram: br#"{"id":0,"method":7000}"#,
+    repeat: Duration::from_millis(900),
+    parse,
+    same: |a, b| a.serial == b.serial,
+};
+
 /// Printers that answer a broadcast to `port` (52700) within `window`; answers take seconds.
 ///
 /// # Errors
 /// Only if no socket can be opened.
 pub async fn discover(port: u16, window: Duration) -> io::Result<Vec<Found>> {
-    probe(SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), port), window, MAX_FOUND).await
+    PROBE.broadcast(port, window).await
 }
 
 /// What is at one address; `None` if nothing answers within `window`.
 pub async fn identify(host: &str, port: u16, window: Duration) -> Option<Found> {
-    let target = tokio::net::lookup_host((host, port)).await.ok()?.next()?;
-    probe(target, window, 1).await.ok()?.into_iter().next()
-}
-
-async fn probe(target: SocketAddr, window: Duration, enough: usize) -> io::Result<Vec<Found>> {
-    let any: IpAddr =
-        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.set_broadcast(true)?;
-    let until = Instant::now() + window;
-    let mut repeat = interval(REPEAT);
-    repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut found: Vec<Found> = Vec::new();
-    let mut buffer = vec![0; MAX_REPLY];
-    let gather = async {
-        loop {
-            tokio::select! {
-                _ = repeat.tick() => {
-                    // A network that is down refuses the datagram; the next one may get through.
-                    let _unsent = socket.send_to(PROBE, target).await;
-                }
-                received = socket.recv_from(&mut buffer) => {
-                    let Ok((length, from)) = received else { continue };
-                    let reply = buffer.get(..length).and_then(|bytes| parse(bytes, from.ip()));
-                    if let Some(machine) = reply
-                        && !found.iter().any(|known| known.serial == machine.serial)
-                    {
-                        found.push(machine);
-                        if found.len() >= enough {
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    };
-    let _window_over = timeout_at(until, gather).await;
-    Ok(found)
+    PROBE.identify(host, port, window).await
 }
 
 /// The answer of `/system/info`.

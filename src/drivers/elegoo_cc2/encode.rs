@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::models::nearest_mode;
 use crate::drivers::elegoo::canvas::{SlotMapEntry, slot_map};
+use crate::drivers::elegoo::work;
 use crate::model::text::base_name;
 use crate::model::{
     Calibration, Command, CommandError, DeviceStage, FanId, Filament, LightId, PrinterState, SlotEdit,
@@ -224,12 +225,8 @@ pub fn payload(id: i64, call: &Call) -> serde_json::Result<String> {
     serde_json::to_string(&Envelope { id, method: call.method(), params: call.params() })
 }
 
-/// The requests of a command, sent one after the other, and what the user should know although it works.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    pub steps: Vec<Call>,
-    pub note: Option<&'static str>,
-}
+/// The requests of one command.
+pub type Plan = work::Plan<Call>;
 
 const AFTER_EMERGENCY_STOP: &str =
     "The printer halts at once. It must be switched off and on before it prints again.";
@@ -239,7 +236,7 @@ const AFTER_EMERGENCY_STOP: &str =
 /// # Errors
 /// Unsupported by this protocol, or invalid now.
 pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandError> {
-    let one = |call| Ok(Plan { steps: vec![call], note: None });
+    let one = Plan::one;
     let stage = state.device.job.stage;
     match command {
         Command::StartJob(job) => one(Call::Start(start(job)?)),
@@ -247,7 +244,7 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         Command::Resume => one(Call::Resume),
         Command::Cancel => one(Call::Cancel),
         Command::EmergencyStop => {
-            Ok(Plan { steps: vec![Call::EmergencyStop], note: Some(AFTER_EMERGENCY_STOP) })
+            Ok(Plan { note: Some(AFTER_EMERGENCY_STOP), ..Plan::of(vec![Call::EmergencyStop]) })
         }
         Command::SetNozzle { target, .. } => one(Call::Nozzle(whole(*target, 320.0) as u16)),
         Command::SetBed { target } => one(Call::Bed(whole(*target, 125.0) as u16)),
@@ -320,7 +317,7 @@ fn jog(delta: [f64; 3]) -> Result<Plan, CommandError> {
     if steps.is_empty() {
         return Err(CommandError::Invalid("The move has no length.".to_owned()));
     }
-    Ok(Plan { steps, note: None })
+    Ok(Plan::of(steps))
 }
 
 fn calibration(wanted: &std::collections::BTreeSet<Calibration>) -> Result<Call, CommandError> {

@@ -16,6 +16,7 @@ mod faults;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_doors;
+mod job;
 mod link;
 mod models;
 mod reduce;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use discovery::{Found, discover};
 
 use crate::drivers::elegoo::door::Door;
+use crate::drivers::elegoo::files::Files;
 use crate::printer::DriverParts;
 use crate::secret::Secret;
 
@@ -127,7 +129,7 @@ fn assemble(config: Cc2Config, timing: Timing) -> DriverParts {
     let door = Arc::new(Door::default());
     DriverParts {
         capabilities: models::capabilities(&models::CENTAURI_CARBON_2, false),
-        files: Arc::new(files::Cc2Files::new(config.clone(), timing, Arc::clone(&door))),
+        files: Arc::new(Files::new(files::Cc2Storage::new(config.clone(), timing, Arc::clone(&door)))),
         camera: Some(Arc::new(camera::Cc2Camera::new(&config, timing))),
         driver: Box::new(link::Cc2Driver::new(config, timing, door)),
     }

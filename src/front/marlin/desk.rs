@@ -59,9 +59,9 @@ impl Desk for Station {
     }
 
     fn pause(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async move {
-            self.jobs.pause_however_late().await.map(drop).map_err(|error| error.to_string())
-        })
+        Box::pin(
+            async move { self.jobs.pause_however_late().await.map(drop).map_err(|error| error.to_string()) },
+        )
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>> {

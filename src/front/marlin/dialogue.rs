@@ -15,7 +15,7 @@ use super::host::Host;
 use super::lines::{RawLine, Splitter};
 use super::prompt::Prompt;
 use super::session::Session;
-use crate::config::StreamedPrints;
+use crate::config::{SerialStop, StreamedPrints};
 use crate::gcode::{Line, ParseError, parse};
 use crate::model::{Capabilities, Command, PrinterState};
 
@@ -98,6 +98,8 @@ struct Held {
 /// One serial port's dialogue, over all sessions of its clients.
 pub struct Dialogue {
     pub(super) streamed: StreamedPrints,
+    /// What M112 does.
+    pub(super) stop: SerialStop,
     pub(super) session: Session,
     pub(super) host: Host,
     pub(super) catalog: Catalog,
@@ -115,6 +117,7 @@ impl Dialogue {
     pub fn new(streamed: StreamedPrints, catalog: Catalog) -> Self {
         Self {
             streamed,
+            stop: SerialStop::default(),
             session: Session::default(),
             host: Host::default(),
             catalog,
@@ -229,8 +232,14 @@ impl Dialogue {
     fn pump(&mut self, view: &View) {
         while self.held.is_none() {
             let Some(raw) = self.waiting.pop_front() else { break };
+            let greet = self.session.identified && !self.session.greeted;
             let reply = self.raw_line(&raw, view);
             self.settle(reply);
+            if greet {
+                // The first line after the handshake: whoever looks at a printer that is away learns why.
+                self.session.greeted = true;
+                self.follow_faults(view);
+            }
         }
     }
 

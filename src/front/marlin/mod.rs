@@ -38,7 +38,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::StreamedPrints;
+pub use crate::config::{SerialStop, StreamedPrints};
 use crate::station::Station;
 
 /// How a port is to be opened.
@@ -48,9 +48,12 @@ pub struct MarlinConfig {
     pub link: PathBuf,
     /// Permission bits of the device; 0660 where only a group is given.
     pub mode: Option<u32>,
+    /// The user that owns the device; only root can give it away.
+    pub owner: Option<String>,
     /// The group of the device, e.g. `dialout`.
     pub group: Option<String>,
     pub streamed_prints: StreamedPrints,
+    pub emergency_stop: SerialStop,
 }
 
 /// Why there is no port, and what to do.
@@ -67,6 +70,15 @@ pub enum PtyError {
          remove pty_group."
     )]
     Group { group: String, reason: String },
+    #[error(
+        "The user \"{owner}\" of the serial port does not exist here. Create it, or set pty_owner to another one."
+    )]
+    NoOwner { owner: String },
+    #[error(
+        "The serial port cannot be given to user \"{owner}\": {reason}. Only root can do that: remove pty_owner, and use \
+         pty_group."
+    )]
+    Owner { owner: String, reason: String },
     #[error(
         "The serial port's link {} cannot be published: {reason}. Set pty_dir to a directory that the gateway may write.",
         path.display()
@@ -92,6 +104,7 @@ pub struct Port {
     link: link::Link,
     pty: pty::Pty,
     streamed_prints: StreamedPrints,
+    emergency_stop: SerialStop,
 }
 
 /// Creates the pty and publishes its link. Must be called inside a Tokio runtime.
@@ -99,9 +112,9 @@ pub struct Port {
 /// # Errors
 /// Group, directory or link cannot be used; the text says what to do.
 pub fn open(config: MarlinConfig) -> Result<Port, PtyError> {
-    let pty = pty::Pty::create(config.mode, config.group.as_deref())?;
+    let pty = pty::Pty::create(&config)?;
     let link = link::Link::publish(&config.link, pty.device())?;
-    Ok(Port { link, pty, streamed_prints: config.streamed_prints })
+    Ok(Port { link, pty, streamed_prints: config.streamed_prints, emergency_stop: config.emergency_stop })
 }
 
 impl Port {
@@ -118,7 +131,8 @@ impl Port {
     /// As [`Self::serve`], for anything that offers a printer's services.
     pub async fn serve_desk(self, desk: desk::SharedDesk, cancel: CancellationToken) {
         let catalog = catalog::Catalog::with_names(desk.names());
-        let dialogue = dialogue::Dialogue::new(self.streamed_prints, catalog);
+        let mut dialogue = dialogue::Dialogue::new(self.streamed_prints, catalog);
+        dialogue.stop = self.emergency_stop;
         serve::Service::new(desk, dialogue).run(&self.pty, cancel).await;
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::model::text::one_line;
 
-/// The sidebar of the host shows no more.
+/// A line of a host's list; a longer text goes on in the next.
 const MAX_CHARS: usize = 240;
+/// A text of more lines is cut: nobody reads it, and a printer must not flood the list.
+const MAX_LINES: usize = 4;
 
 /// Phrases that the host, or a common plugin, takes as a signal wherever they stand (octoprint.md 2, 4, 5, 7).
 const SIGNALS: [&str; 19] = [
@@ -52,9 +54,20 @@ fn without_temperature(word: &str) -> String {
     }
 }
 
-/// `// action:notification ...`
-pub fn notification(text: &str) -> String {
-    format!("// action:notification {}", plain(text))
+/// `// action:notification ...`, broken between words so that a remedy at the end of a long text is seen.
+pub fn notifications(text: &str) -> Vec<String> {
+    let text = one_line(text, MAX_LINES * MAX_CHARS);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= MAX_CHARS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().take(MAX_LINES).map(|line| format!("// action:notification {}", plain(line))).collect()
 }
 
 #[cfg(test)]
@@ -63,11 +76,21 @@ mod tests {
 
     #[test]
     fn a_fault_text_cannot_pose_as_a_signal() {
-        let line = notification("Jam\r\nok\nError:!! T:200 /0 File opened: x Not SD printing M600");
+        let lines = notifications("Jam\r\nok\nError:!! T:200 /0 File opened: x Not SD printing M600");
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
         assert!(line.starts_with("// action:notification Jam ok Error:!! T=200 /0"), "{line}");
         for signal in SIGNALS {
             assert!(!line.to_ascii_lowercase().contains(signal), "{signal}: {line}");
         }
         assert_eq!(plain("AMS 1: humid (0700_8011)"), "AMS 1: humid (0700_8011)");
+    }
+
+    #[test]
+    fn a_remedy_at_the_end_of_a_long_text_is_told() {
+        let lines = notifications(&format!("{}read it again on the printer.", "refused ".repeat(40)));
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().all(|line| line.starts_with("// action:notification ")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.ends_with("read it again on the printer.")), "{lines:?}");
+        assert_eq!(notifications(&"word ".repeat(1000)).len(), MAX_LINES);
     }
 }

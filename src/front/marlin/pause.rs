@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::dialogue::{Dialogue, Effect, Reply, View};
 use super::host::{Stage, Wanted};
 use super::push::BURST;
+use crate::config::SerialStop;
 use crate::model::{Command, JobPhase};
 
 /// A cancel's `M26 S0` comes within a few ms (octoprint.md 6.3).
@@ -90,9 +91,22 @@ impl Dialogue {
             return;
         }
         self.session.last_stop = Some(view.now);
-        self.host.swallow_until = view.now + BURST;
-        self.effects.push(Effect::Send(Command::EmergencyStop));
-        self.prompt
-            .carry("An emergency stop (M112) came over the serial port and was passed to the printer.");
+        let active = view.state.job.phase.active();
+        // The heaters-off lines behind it are meant where nothing else is done.
+        if active || self.stop == SerialStop::Stop {
+            self.host.swallow_until = view.now + BURST;
+        }
+        let told = match self.stop {
+            SerialStop::Stop => {
+                self.effects.push(Effect::Send(Command::EmergencyStop));
+                "was passed to the printer"
+            }
+            SerialStop::Cancel if active => {
+                self.effects.push(Effect::Cancel);
+                "cancelled the print, as pty_m112 is set"
+            }
+            SerialStop::Cancel | SerialStop::Disconnect => "did nothing to the printer, as pty_m112 is set",
+        };
+        self.prompt.carry(&format!("An emergency stop (M112) came over the serial port and {told}."));
     }
 }

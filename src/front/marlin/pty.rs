@@ -12,10 +12,10 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::termios::{self, ControlFlags, FlushArg, SetArg};
-use nix::unistd::{Group, ttyname};
+use nix::unistd::{Group, User, ttyname};
 use tokio::io::unix::AsyncFd;
 
-use super::PtyError;
+use super::{MarlinConfig, PtyError};
 
 /// Both ends, and the watch on who opens the client's end.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl AsRawFd for Watch {
 
 impl Pty {
     /// Creates the pair in raw mode, with the wished permissions. Must be called inside a Tokio runtime.
-    pub fn create(mode: Option<u32>, group: Option<&str>) -> Result<Self, PtyError> {
+    pub fn create(config: &MarlinConfig) -> Result<Self, PtyError> {
         let failed = |what: &str, error: io::Error| PtyError::Create(format!("{what}: {error}"));
         let OpenptyResult { master, slave } =
             openpty(None, None).map_err(|error| failed("no pseudo terminal can be opened", error.into()))?;
@@ -53,7 +53,7 @@ impl Pty {
             set_flags(end).map_err(|error| failed("it cannot be made non-blocking", error))?;
         }
         let device = ttyname(&slave).map_err(|error| failed("its name is unknown", error.into()))?;
-        permit(&device, mode, group)?;
+        permit(&device, config)?;
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
             .map_err(|error| failed("inotify is not available", error.into()))?;
         let events = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
@@ -169,7 +169,14 @@ fn set_flags(fd: &OwnedFd) -> io::Result<()> {
 }
 
 /// The group's members may use the port where a group is named; else `mode` decides, else the system's default.
-fn permit(device: &Path, mode: Option<u32>, group: Option<&str>) -> Result<(), PtyError> {
+fn permit(device: &Path, config: &MarlinConfig) -> Result<(), PtyError> {
+    let (mode, group) = (config.mode, config.group.as_deref());
+    if let Some(name) = &config.owner {
+        let found = User::from_name(name).ok().flatten();
+        let uid = found.ok_or_else(|| PtyError::NoOwner { owner: name.clone() })?.uid;
+        nix::unistd::chown(device, Some(uid), None)
+            .map_err(|error| PtyError::Owner { owner: name.clone(), reason: error.to_string() })?;
+    }
     if let Some(name) = group {
         let found = Group::from_name(name).ok().flatten();
         let gid = found.ok_or_else(|| PtyError::NoGroup { group: name.to_owned() })?.gid;

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use super::dialogue::{Dialogue, Done, Effect, View};
 use super::host::{Stage, Wanted, part_done};
-use super::notice::notification;
+use super::notice::notifications;
 use crate::model::{Job, JobOrigin, JobPhase, LinkPhase};
 
 /// For so long the commands that OctoPrint sends after every cancel are swallowed (rule 13).
 pub(super) const BURST: Duration = Duration::from_secs(5);
 /// The host needs this long to digest an end before it takes a new start.
 const DIGEST: Duration = Duration::from_millis(1500);
+/// OctoPrint lists the files at the end of its handshake, unless a print was begun in the middle of it.
+pub(super) const LISTS_BY_ITSELF: Duration = Duration::from_secs(3);
+const LIST_AGAIN: Duration = Duration::from_secs(10);
+const LIST_TRIES: u32 = 3;
 /// A start that was taken, but that no snapshot shows.
 const START_SHOWN: Duration = Duration::from_secs(30);
 
@@ -27,10 +31,24 @@ impl Dialogue {
         if self.host.refused_at.is_some_and(|at| view.now >= at) {
             self.tell_stopped(view);
         }
-        if !self.session.listed || self.host.quiet_until.is_some() {
+        if !self.session.listed {
+            return self.ask_for_list(view);
+        }
+        if self.host.quiet_until.is_none() {
+            self.follow_job(view);
+        }
+    }
+
+    /// A job could be shown, but the host knows no file yet.
+    fn ask_for_list(&mut self, view: &View) {
+        let (at, tries) = self.session.list_wanted;
+        if view.now < at || tries == LIST_TRIES || !view.state.job.phase.active() || !view.state.online() {
             return;
         }
-        self.follow_job(view);
+        self.session.list_wanted = (view.now + LIST_AGAIN, tries + 1);
+        let known = self.session.media == Some(true);
+        self.session.media = Some(true);
+        self.push(if known { "// action:sd_updated" } else { "// action:sd_inserted" }.to_owned());
     }
 
     fn follow_job(&mut self, view: &View) {
@@ -179,7 +197,10 @@ impl Dialogue {
     /// The library's files are known anew; `changed` if they differ.
     pub fn files(&mut self, entries: &[crate::library::Entry], view: &View) -> Vec<(String, String)> {
         let (fresh, changed) = self.catalog.update(entries);
-        let idle = self.host.stage == Stage::Idle && self.session.listed && !self.session.mode.busy();
+        // While it finishes or cancels a print the host ignores it.
+        let digests = self.host.quiet_until.is_some_and(|until| view.now < until);
+        let idle =
+            self.host.stage == Stage::Idle && self.session.listed && !self.session.mode.busy() && !digests;
         if changed && idle && self.session.media == Some(true) {
             self.push("// action:sd_updated".to_owned());
         }
@@ -250,10 +271,12 @@ impl Dialogue {
         self.effect_done(view);
     }
 
-    /// A line in the host's list of notifications, once.
+    /// A text in the host's list of notifications, once.
     pub(super) fn notify(&mut self, text: &str, view: &View) {
         if self.session.open && self.prompt.fresh(text, view.now) {
-            self.push(notification(text));
+            for line in notifications(text) {
+                self.push(line);
+            }
         }
     }
 }

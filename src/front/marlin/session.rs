@@ -14,6 +14,8 @@ pub(super) struct Session {
     pub last_number: Option<i64>,
     /// M115 was answered: the handshake is over.
     pub identified: bool,
+    /// A line came after the handshake, and what is wrong was told.
+    pub greeted: bool,
     /// M110 came after the handshake: the next numbered line is one of a file.
     pub armed: bool,
     /// A line without a number came after the handshake.
@@ -22,6 +24,8 @@ pub(super) struct Session {
     pub numbers_all: bool,
     /// The first file list went out; nothing of jobs is pushed before.
     pub listed: bool,
+    /// When the host is asked to list, because a job waits to be shown and it has not; and how often it was.
+    pub list_wanted: (Duration, u32),
     /// What M21 or a push said of the card.
     pub media: Option<bool>,
     /// The files changed while the host could not list them.

@@ -72,14 +72,23 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
     }
     if path == "/webcam" || path.starts_with("/webcam/") {
-        allow(endpoint, judged?.as_ref(), Role::View, &parts)?;
+        let pass = || access.check_picture_pass(&query).filter(|_| reads);
+        let user = match judged {
+            Ok(Some(user)) => Some(user),
+            other => pass().map_or(other, |user| Ok(Some(user)))?,
+        };
+        allow(endpoint, user.as_ref(), Role::View, &parts)?;
         let answered = endpoint.mounted.clone().oneshot(Request::from_parts(parts, body)).await;
         return answered.map_err(|never| match never {});
     }
-    if path.starts_with("/plugin/appkeys/") {
-        let trusted = matches!(judged, Ok(Some(_)));
-        let answer = octoprint::application_key(endpoint, &parts, &path, trusted);
-        return answer.ok_or_else(|| RpcError::not_found("Not Found"));
+    if path == octoprint::KEYS || path.starts_with("/plugin/appkeys/") {
+        let user = judged.unwrap_or(None);
+        let caller = Caller { user: user.clone(), address, base_url, socket: None };
+        return octoprint::keys(endpoint, &parts, body, &path, user, &caller).await;
+    }
+    if path.starts_with("/sockjs/") {
+        let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
+        return octoprint::push(endpoint, &mut parts, &path, caller).await;
     }
     if !path.starts_with("/server/")
         && !path.starts_with("/api/")

@@ -9,6 +9,7 @@
 //! port and below `/printers/<name>/` on the gateway's port.
 
 mod args;
+mod cameras;
 mod cors;
 mod download;
 mod error;
@@ -56,7 +57,7 @@ pub struct MoonrakerConfig {
 
 impl Default for MoonrakerConfig {
     fn default() -> Self {
-        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 50 }
+        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 768 }
     }
 }
 

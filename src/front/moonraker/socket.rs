@@ -45,6 +45,8 @@ pub struct Client {
 /// One open socket, as the rest of the endpoint sees it.
 pub struct Connection {
     pub id: u64,
+    /// Where the client reaches us.
+    base_url: String,
     outbox: mpsc::Sender<Utf8Bytes>,
     closed: CancellationToken,
     close_code: AtomicU16,
@@ -203,6 +205,15 @@ impl Hub {
         self.notify_others(method, params, None);
     }
 
+    /// Tells each client what is made for its address and user.
+    pub fn notify_each(&self, method: &str, params: impl Fn(&str, Identity) -> Option<Value>) {
+        for connection in self.all() {
+            if let Some(params) = connection.user().and_then(|user| params(&connection.base_url, user)) {
+                connection.push(notification(method, Some(json!([params]))));
+            }
+        }
+    }
+
     pub fn notify_others(&self, method: &str, params: Option<Value>, except: Option<u64>) {
         let frame = notification(method, params.map(|params| json!([params])));
         for connection in self.all().iter().filter(|connection| Some(connection.id) != except) {
@@ -231,6 +242,7 @@ pub async fn run(
     let (outbox, frames) = mpsc::channel(OUTBOX);
     let connection = Arc::new(Connection {
         id: (u64::from(std::process::id()) << 24) + NEXT.fetch_add(1, Ordering::Relaxed),
+        base_url: caller.base_url.clone(),
         outbox,
         closed: endpoint.cancel.child_token(),
         close_code: AtomicU16::new(GOING_AWAY),

@@ -30,7 +30,8 @@ const PIECE: usize = 256 << 10;
 /// Files of other roots are short too.
 const LARGEST_OTHER: u64 = 16 << 20;
 /// What stays readable in a path of a URL.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+pub const PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// The fields of the form; they may come in any order.
 #[derive(Default)]
@@ -38,6 +39,10 @@ struct Form {
     root: Option<String>,
     path: Option<String>,
     print: bool,
+    /// OctoPrint: the file is chosen for a later start.
+    select: bool,
+    /// OctoPrint: a folder is wanted instead of a file.
+    folder: Option<String>,
     checksum: Option<String>,
     plate: Option<u32>,
     file: Option<Received>,
@@ -46,8 +51,14 @@ struct Form {
 /// The file part. What is no file for printing waits in an unlinked file until the root is known.
 enum Received {
     /// `directory` is `None` where the folder was not known yet.
-    Direct { upload: Box<Upload>, directory: Option<String> },
-    Staged { file: tokio::fs::File, name: String },
+    Direct {
+        upload: Box<Upload>,
+        directory: Option<String>,
+    },
+    Staged {
+        file: tokio::fs::File,
+        name: String,
+    },
 }
 
 /// Takes an upload and starts it if that was asked for.
@@ -79,6 +90,12 @@ pub async fn receive(
         let field = multipart.next_field().await.map_err(|error| broken(&error))?;
         let Some(field) = field else { break };
         take_field(endpoint, &mut form, field).await?;
+    }
+    if octoprint
+        && form.file.is_none()
+        && let Some(name) = form.folder.take()
+    {
+        return make_folder(endpoint, form.path.as_deref().unwrap_or_default(), &name, caller).await;
     }
     let file = form.file.take().ok_or_else(|| RpcError::bad_request("Multipart filename omitted"))?;
     match form.root.as_deref().unwrap_or("gcodes") {
@@ -125,6 +142,8 @@ async fn take_field(endpoint: &Endpoint, form: &mut Form, field: Field<'_>) -> R
     match name.as_str() {
         "root" => form.root = Some(text.trim().to_owned()).filter(|root| !root.is_empty()),
         "path" => form.path = Some(text.trim().trim_matches('/').to_owned()),
+        "select" => form.select = text.trim().eq_ignore_ascii_case("true"),
+        "foldername" => form.folder = Some(text.trim().to_owned()).filter(|name| !name.is_empty()),
         "print" => form.print = text.trim().eq_ignore_ascii_case("true"),
         "checksum" => form.checksum = Some(text.trim().to_ascii_lowercase()).filter(|sum| !sum.is_empty()),
         // Plates count from 1; OrcaSlicer sends its index for archives only (moonraker.md 4.5).
@@ -216,7 +235,49 @@ async fn into_library(
         add_member(&mut answer, "print_queued", Value::from(false));
     }
     let route = if octoprint { "/api/files/moonraker/gcodes/" } else { "/server/files/gcodes/" };
-    Ok(created(answer, &format!("{}{route}{}", caller.base_url, utf8_percent_encode(&entry.path, PATH))))
+    let location = format!("{}{route}{}", caller.base_url, utf8_percent_encode(&entry.path, PATH));
+    if octoprint {
+        octoprint_members(endpoint, &mut answer, &uploaded, form.select, started, caller);
+    }
+    Ok(created(answer, &location))
+}
+
+/// What OctoPrint's own answer has beside Moonraker's (octoprint.md section 10).
+fn octoprint_members(
+    endpoint: &Endpoint,
+    answer: &mut Value,
+    uploaded: &Uploaded,
+    select: bool,
+    started: bool,
+    caller: &Caller,
+) {
+    let shown = uploaded.printable.first().unwrap_or(&uploaded.entry);
+    if select {
+        endpoint.octoprint.select(shown.path.clone());
+    }
+    for (name, value) in [
+        ("done", Value::from(true)),
+        ("effectiveSelect", Value::from(select || started)),
+        ("effectivePrint", Value::from(started)),
+        ("files", json!({"local": super::octoprint::file(shown, caller)})),
+    ] {
+        add_member(answer, name, value);
+    }
+}
+
+async fn make_folder(
+    endpoint: &Endpoint,
+    below: &str,
+    name: &str,
+    caller: &Caller,
+) -> Result<Response<Body>, RpcError> {
+    let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+    let entry = endpoint.station.library.make_directory(&path).await?;
+    let location = format!("{}/api/files/local/{}", caller.base_url, utf8_percent_encode(&entry.path, PATH));
+    let folder = json!({
+        "name": base_name(&entry.path), "path": entry.path, "origin": "local", "refs": {"resource": location},
+    });
+    Ok(created(json!({"done": true, "folder": folder}), &location))
 }
 
 async fn pour(mut file: tokio::fs::File, mut upload: Upload) -> Result<Upload, RpcError> {

@@ -20,7 +20,12 @@ pub async fn run(endpoint: Arc<Endpoint>) {
             Ok(AccessEvent::UserCreated(name)) => Some(("notify_user_created", name)),
             Ok(AccessEvent::UserDeleted(name)) => Some(("notify_user_deleted", name)),
             Ok(AccessEvent::UserLoggedOut(name)) => Some(("notify_user_logged_out", name)),
-            Ok(AccessEvent::LoginsRevoked(_)) | Err(RecvError::Lagged(_)) => None,
+            Ok(AccessEvent::AppAsked { app, address }) => {
+                super::octoprint::tell_question(&endpoint, &app, address);
+                None
+            }
+            Ok(AccessEvent::LoginsRevoked(_) | AccessEvent::AppAdmitted(_) | AccessEvent::AppRevoked(_))
+            | Err(RecvError::Lagged(_)) => None,
             Err(RecvError::Closed) => return,
         };
         if let Some((method, name)) = told {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,7 +17,11 @@ use crate::printer::io::CameraError;
 /// The type that hls.js, Safari and ffmpeg expect.
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
-pub(super) async fn playlist(State(webcam): State<Webcam>, method: Method) -> Response {
+pub(super) async fn playlist(
+    State(webcam): State<Webcam>,
+    method: Method,
+    RawQuery(query): RawQuery,
+) -> Response {
     let headers = [(header::CONTENT_TYPE, PLAYLIST), (header::CACHE_CONTROL, "no-store")];
     if method == Method::HEAD {
         return headers.into_response();
@@ -27,8 +31,20 @@ pub(super) async fn playlist(State(webcam): State<Webcam>, method: Method) -> Re
         playlist = webcam.hub.playlist() => playlist,
     };
     match playlist {
-        Ok(text) => (headers, text).into_response(),
+        Ok(text) => (headers, with_pass(text, query.as_deref())).into_response(),
         Err(error) => dark(&error),
+    }
+}
+
+/// Players ask for the segments as the playlist names them, so it carries on the pass with which it was asked for.
+fn with_pass(playlist: String, query: Option<&str>) -> String {
+    let clean = |c: char| c.is_ascii_alphanumeric() || "._-=".contains(c);
+    let pass = query.unwrap_or_default().split('&').find(|part| part.starts_with("pass="));
+    match pass.filter(|pass| pass.chars().all(clean)) {
+        Some(pass) => {
+            playlist.replace(".m4s\n", &format!(".m4s?{pass}\n")).replace(".mp4\"", &format!(".mp4?{pass}\""))
+        }
+        None => playlist,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The classic codes: G, M and T.
 
-use super::{Context, Intent, JobWord, Query, Session, Wait, able, main_light, motion, pass_on};
+use super::{
+    Context, FilamentWord, Intent, JobWord, Query, Session, Wait, able, main_light, motion, pass_on,
+};
 use crate::gcode::line::Line;
 use crate::model::{Calibration, Celsius, Command, FanId, SlotId};
 
@@ -207,7 +209,7 @@ pub(super) fn numbered_slot(number: usize, context: Context<'_>) -> Option<SlotI
     context.state.device.filament.units.iter().flat_map(|unit| &unit.slots).nth(number).map(|slot| slot.id)
 }
 
-/// T<n>: the tool where there are several, else the filament slot of that number.
+/// T<n>: the nozzle where there are several, else the filament slot that the tool map names for it.
 pub fn tool(tool: i32, context: Context<'_>) -> Intent {
     let Ok(number) = usize::try_from(tool) else { return Intent::Nothing };
     if context.caps.nozzles.len() > 1 {
@@ -231,13 +233,13 @@ pub fn tool(tool: i32, context: Context<'_>) -> Intent {
             Intent::Refuse(format!("This printer has no tool T{number}."))
         };
     }
-    match numbered_slot(number, context) {
-        Some(slot) if filament.active == Some(slot) => Intent::Nothing,
-        Some(slot) => {
-            able(context.caps.filament.load, || Command::LoadFilament(slot), "change filament by command")
-        }
-        None => Intent::Refuse(format!("There is no filament slot {number}.")),
+    if number >= filament.slots().count() {
+        return Intent::Refuse(format!("There is no filament slot {number}."));
     }
+    if !context.caps.filament.load {
+        return Intent::Refuse("This printer cannot change filament by command.".to_owned());
+    }
+    Intent::Filament(vec![FilamentWord::ChangeTool(number)])
 }
 
 fn speed_text(context: Context<'_>) -> String {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::codes::{calibrate, numbered_slot};
 use super::{Context, Intent, JobWord, Query, Session, able, main_light, mmu, motion};
 use crate::gcode::line::Line;
-use crate::model::{Calibration, Command, DryRequest, FanId, FilamentAction, LightId, PrintOption, SlotId};
+use crate::model::{
+    Calibration, Command, DryRequest, FanId, FilamentAction, FilamentUnit, LightId, PrintOption, SlotId,
+};
 
 /// Longest drying time in hours any known dryer takes.
 const DRYING_HOURS: std::ops::RangeInclusive<f64> = 1.0..=48.0;
@@ -254,10 +256,16 @@ fn slot(line: &Line, context: Context<'_>) -> Result<SlotId, String> {
 
 fn unit(line: &Line, context: Context<'_>) -> Result<u16, String> {
     let units = &context.state.device.filament.units;
-    let wanted = line.param("UNIT").unwrap_or("0");
+    let wanted = line.param("UNIT").map(str::trim).filter(|text| !text.is_empty());
+    let Some(wanted) = wanted else {
+        let first = units.iter().find(|unit| unit.dryer.is_some());
+        return first.map(|unit| unit.id).ok_or_else(|| "This printer has no unit that can dry.".to_owned());
+    };
     let by_id = wanted.parse().ok().and_then(|id: u16| units.iter().find(|unit| unit.id == id));
-    let unit = by_id.or_else(|| units.iter().find(|unit| unit.name.eq_ignore_ascii_case(wanted)));
-    match unit {
+    let named = |unit: &&FilamentUnit| {
+        unit.name.eq_ignore_ascii_case(wanted) || unit.key().eq_ignore_ascii_case(wanted)
+    };
+    match by_id.or_else(|| units.iter().find(named)) {
         Some(unit) if unit.dryer.is_some() => Ok(unit.id),
         Some(unit) => Err(format!("{} cannot dry.", unit.name)),
         None => Err(format!("There is no filament unit {wanted}.")),

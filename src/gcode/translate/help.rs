@@ -42,11 +42,14 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(caps.filament.unload, "UNLOAD_FILAMENT", "Unload the filament", true);
     add(caps.filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", true);
     add(caps.filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", true);
-    let dryer = state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
-    add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] TEMP= HOURS=", true);
+    let dryer = caps.filament.dry && state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
+    add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", true);
     add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
     let mmu = !state.device.filament.units.is_empty();
     let filament = caps.filament;
+    for name in tools(caps, state) {
+        add(true, *name, "Change to the filament or nozzle of this number", false);
+    }
     add(mmu, "MMU_SELECT", "Select a gate: GATE=, TOOL= or BYPASS=1", false);
     add(mmu && filament.load, "MMU_LOAD", "Load the selected filament: [GATE=]", false);
     add(
@@ -58,7 +61,7 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(mmu && filament.unload, "MMU_UNLOAD", "Unload the filament", false);
     add(mmu && filament.unload, "MMU_EJECT", "Unload the filament if it is this gate's: [GATE=]", false);
     add(mmu, "MMU_GATE_MAP", "Say what a gate holds: GATE= MATERIAL= COLOR= NAME= SPOOLID=", false);
-    add(mmu && filament.map, "MMU_TTG_MAP", "Gates of the next print by tool: MAP= or RESET=1", false);
+    add(mmu && filament.map, "MMU_TTG_MAP", "Gates of the next print by tool: MAP=0,2,1 or RESET=1", false);
     add(mmu && filament.map, "MMU_REMAP_TTG", "Gate of one tool of the next print: TOOL= GATE=", false);
     add(mmu && filament.auto_refill, "MMU_ENDLESS_SPOOL", "Go on with an equal spool: ENABLE=0 or 1", false);
     add(mmu && dryer, "MMU_HEATER", "Dry: [UNIT=] TEMP= TIMER= (minutes), or STOP=1", false);
@@ -66,7 +69,13 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(mmu && filament.read_tag, "MMU_CHECK_GATES", "Read the tags of all gates", false);
     add(mmu, "MMU_RECOVER", "Try a stuck filament again, else read the state anew", false);
     add(mmu && filament.recover, "MMU_UNLOCK", "Go on after a stuck filament", false);
-    add(mmu, "MMU_SLICER_TOOL_MAP", "Read from the file; nothing to set", false);
+    add(
+        mmu && filament.map,
+        "MMU_SLICER_TOOL_MAP",
+        "Match tools to gates at the start (SKIP_AUTOMAP=0), or print with the map as it is (1)",
+        false,
+    );
+    add(mmu, "MMU_STATS", "What each gate has fed so far", false);
     add(mmu, "MMU_SPOOLMAN", "Find spools by their tags: REFRESH=1, or make one: CREATE=<gate>", false);
     add(!caps.calibrations.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", true);
     add(!caps.options.is_empty(), "PRINT_OPTION", &options, true);
@@ -76,14 +85,29 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     words
 }
 
+/// The tools that can be changed to: nozzles where there are several, else one for each slot.
+fn tools(caps: &Capabilities, state: &PrinterState) -> &'static [&'static str] {
+    const NAMES: [&str; 24] = [
+        "T0", "T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10", "T11", "T12", "T13", "T14", "T15",
+        "T16", "T17", "T18", "T19", "T20", "T21", "T22", "T23",
+    ];
+    let system = &state.device.filament;
+    let count = match caps.nozzles.len() {
+        several @ 2.. if caps.control.select_tool => several,
+        0 | 1 if caps.filament.load && !system.units.is_empty() => system.slots().count(),
+        _ => 0,
+    };
+    NAMES.get(..count).unwrap_or(&NAMES)
+}
+
 /// What the device features take; the defaults are those of the translator.
 fn parameters(name: &str, caps: &Capabilities) -> Vec<(String, &'static str)> {
     let fixed: &[(&str, &'static str)] = match name {
         "LIGHT" => &[("ON", "")],
         "SPEED_PROFILE" => &[("LEVEL", "")],
         "LOAD_FILAMENT" | "READ_SPOOL_TAG" => &[("SLOT", "")],
-        "DRY_FILAMENT" => &[("UNIT", "0"), ("TEMP", "45"), ("HOURS", "8")],
-        "STOP_DRYING" => &[("UNIT", "0")],
+        "DRY_FILAMENT" => &[("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")],
+        "STOP_DRYING" => &[("UNIT", "")],
         "PRINT_OPTION" => &[("OPTION", ""), ("ON", "")],
         "CLEAR_FAULT" => &[("CODE", "")],
         "CALIBRATE" => return caps.calibrations.iter().map(|what| (word_of(what), "0")).collect(),

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::{Context, FilamentWord, Intent};
 use crate::gcode::line::Line;
 use crate::model::{
-    Color, Command, DryRequest, FilamentAction, FilamentOperation, FilamentUnit, Slot, SlotEdit, SlotId,
+    Color, Command, DryRequest, FaultAction, Filament, FilamentAction, FilamentOperation, FilamentUnit,
+    JobPhase, Slot, SlotEdit, SlotId,
 };
 
 /// Where a dryer is started without naming them: gentle to every material.
@@ -39,10 +40,11 @@ pub fn named(name: &str, line: &Line, context: Context<'_>) -> Option<Intent> {
         "CHECK_GATE" | "CHECK_GATES" => check(word, line, context),
         "RECOVER" | "UNLOCK" => recover(word, context),
         "SPOOLMAN" => spoolman(line, context),
+        "STATS" => one(FilamentWord::Stats),
+        "SLICER_TOOL_MAP" => slicer_map(line),
         "PRELOAD" => {
             Ok(note("This printer takes the filament in by itself when it is pushed into the slot."))
         }
-        "SLICER_TOOL_MAP" => Ok(note("The tools of a file are read from the file.")),
         _ => Ok(unsupported()),
     };
     Some(done.unwrap_or_else(Intent::Refuse))
@@ -155,10 +157,11 @@ fn gate_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
         for (gate, details) in read_map(map)? {
             let slot = gate_slot(&gate, context)?;
             let text = |key: &str| details.get(key).and_then(Value::as_str);
-            words.extend(edit(slot, text("material"), text("color"), text("name"), context)?);
             words.extend(
                 details.get("spool_id").and_then(Value::as_i64).map(|spool| spool_word(slot.id, spool)),
             );
+            words.extend(edit(slot, text("material"), text("color"), text("name"), context)?);
+            words.extend(unkept(slot, &details));
         }
         return Ok(Intent::Filament(words));
     }
@@ -167,15 +170,36 @@ fn gate_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
         return Ok(Intent::Filament(slots.map(|slot| spool_word(slot.id, -1)).collect()));
     }
     let Some(slot) = gate(line, context)? else { return Ok(Intent::Nothing) };
-    let edited = edit(slot, line.param("MATERIAL"), line.param("COLOR"), line.param("NAME"), context)?;
-    let mut words: Vec<FilamentWord> = edited.into_iter().collect();
-    words.extend(line.param_value("SPOOLID").map(|spool| spool_word(slot.id, spool as i64)));
+    let spool = line.param_value("SPOOLID").map(|spool| spool_word(slot.id, spool as i64));
+    let mut words: Vec<FilamentWord> = spool.into_iter().collect();
+    match edit(slot, line.param("MATERIAL"), line.param("COLOR"), line.param("NAME"), context) {
+        // A spool of the inventory comes with its description: what is in the slot is known all the same.
+        Err(reason) if !words.is_empty() => words.push(FilamentWord::Tell(reason)),
+        edited => words.extend(edited?),
+    }
     if words.is_empty() {
         return Ok(note(
             "The printer keeps neither availability nor single temperature nor speed of a slot.",
         ));
     }
     Ok(Intent::Filament(words))
+}
+
+/// What the printer keeps of no slot, where it was changed.
+fn unkept(slot: &Slot, details: &Value) -> Option<FilamentWord> {
+    let number = |key: &str| details.get(key).and_then(Value::as_f64);
+    let shown = slot.filament.as_ref().and_then(Filament::nozzle_middle).unwrap_or(0.0);
+    let hot = number("temp").is_some_and(|temp| temp > 0.0 && (temp - shown).abs() > 0.5);
+    let speed = number("speed_override").is_some_and(|speed| speed != 100.0);
+    let what = match (hot, speed) {
+        (true, _) => "single temperature",
+        (_, true) => "speed",
+        _ => return None,
+    };
+    Some(FilamentWord::Tell(format!(
+        "The printer keeps no {what} of a slot: that of slot {} stays.",
+        slot.id
+    )))
 }
 
 fn spool_word(slot: SlotId, spool: i64) -> FilamentWord {
@@ -270,8 +294,8 @@ fn tool_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     }
     let Some(map) = line.param("MAP") else { return remap(line, context) };
     idle(context)?;
-    let slots = map.split(',').enumerate().map(|(tool, gate)| Ok((tool, gate_slot(gate, context)?.id)));
-    one(FilamentWord::MapTools(slots.collect::<Result<_, String>>()?))
+    let slots = map.split(',').map(|gate| gate_slot(gate, context).map(|slot| slot.id));
+    one(FilamentWord::Map(slots.collect::<Result<_, String>>()?))
 }
 
 fn remap(line: &Line, context: Context<'_>) -> Result<Intent, String> {
@@ -285,14 +309,43 @@ fn remap(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     }
 }
 
+/// The tools themselves are read from the file; what the panels' dialogs set is whether the map is matched.
+fn slicer_map(line: &Line) -> Result<Intent, String> {
+    match line.param("SKIP_AUTOMAP") {
+        Some(_) => one(FilamentWord::Automap(!on(line, "SKIP_AUTOMAP"))),
+        None => Ok(note("The tools of a file are read from the file.")),
+    }
+}
+
 fn endless_spool(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     match line.param("ENABLE") {
         Some(enable) if context.caps.filament.auto_refill => {
             send(Command::SetAutoRefill(enable.trim() != "0"))
         }
         Some(_) => Ok(unsupported()),
-        None => Ok(note("The printer itself decides which equal spools stand in for each other.")),
+        None => match line.param("GROUPS") {
+            Some(text) if groups(text, context)? => Ok(Intent::Nothing),
+            Some(_) => {
+                Err("The printer itself decides which equal spools stand in for each other.".to_owned())
+            }
+            None => Ok(note("The printer itself decides which equal spools stand in for each other.")),
+        },
     }
+}
+
+/// Whether these are the groups of gates as they are; only which gates belong together counts, not the numbers.
+fn groups(text: &str, context: Context<'_>) -> Result<bool, String> {
+    let system = &context.state.device.filament;
+    let wrong = || "GROUPS= takes one number for each gate.".to_owned();
+    let asked: Vec<i64> =
+        text.split(',').map(|part| part.trim().parse().map_err(|_| wrong())).collect::<Result<_, _>>()?;
+    let now = system.backup_numbers();
+    if asked.len() != now.len() {
+        return Err(wrong());
+    }
+    let together = |a: usize, b: usize| asked.get(a) == asked.get(b);
+    let pairs = (0..now.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+    Ok(pairs.into_iter().all(|(a, b)| together(a, b) == (now.get(a) == now.get(b))))
 }
 
 /// The unit named by `UNIT=` (number in the panel's order, or its name), by `GATE=`, or the only one that can dry.
@@ -362,11 +415,20 @@ fn check(word: &str, line: &Line, context: Context<'_>) -> Result<Intent, String
 fn recover(word: &str, context: Context<'_>) -> Result<Intent, String> {
     let stuck = context.state.device.filament.operation == FilamentOperation::Stuck;
     match (stuck, context.caps.filament.recover) {
+        (true, true) if waits_for_spool(context) => send(Command::Resume),
         (true, true) => send(Command::FilamentAction(FilamentAction::Resume)),
         (true, false) => Err("A stuck filament of this printer is recovered at its own screen.".to_owned()),
         (false, _) if word == "RECOVER" => send(Command::Refresh),
         (false, _) => Ok(note("Nothing is locked.")),
     }
+}
+
+/// A print paused for want of filament goes on by itself being resumed; a stuck change is tried again.
+fn waits_for_spool(context: Context<'_>) -> bool {
+    let offers = |action| context.state.faults().any(|fault| fault.actions.contains(&action));
+    context.state.job.phase == JobPhase::Paused
+        && offers(FaultAction::Resume)
+        && !offers(FaultAction::RetryFilament)
 }
 
 fn spoolman(line: &Line, context: Context<'_>) -> Result<Intent, String> {

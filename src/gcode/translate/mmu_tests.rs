@@ -38,6 +38,7 @@ fn able() -> Capabilities {
         map: true,
         auto_refill: true,
         recover: true,
+        dry: true,
     };
     Capabilities { nozzles: vec![HeaterCaps { max: Some(300.0) }], filament, ..Capabilities::default() }
 }
@@ -73,7 +74,11 @@ fn what_the_panels_send_is_understood() {
         ("MMU_CHANGE_TOOL TOOL=3", vec![ChangeTool(3)]),
         ("MMU_CHANGE_TOOL GATE=1", vec![Send(Command::LoadFilament(GATE(1)))]),
         ("MMU_REMAP_TTG TOOL=2 GATE=0 QUIET=1", vec![MapTools(vec![(2, GATE(0))])]),
-        ("MMU_TTG_MAP MAP=\"1,0\" QUIET=1", vec![MapTools(vec![(0, GATE(1)), (1, GATE(0))])]),
+        ("MMU_TTG_MAP MAP=\"1,0\" QUIET=1", vec![Map(vec![GATE(1), GATE(0)])]),
+        ("MMU_SLICER_TOOL_MAP SKIP_AUTOMAP=0", vec![Automap(true)]),
+        ("MMU_SLICER_TOOL_MAP SKIP_AUTOMAP=1", vec![Automap(false)]),
+        ("MMU_STATS SHOWCOUNTS=1", vec![Stats]),
+        ("T3", vec![ChangeTool(3)]),
         ("MMU_TTG_MAP RESET=1", vec![ResetMap]),
         ("MMU_ENDLESS_SPOOL ENABLE=1", vec![Send(Command::SetAutoRefill(true))]),
         ("MMU_HEATER UNIT=0 TEMP=55 TIMER=240", vec![dry(55.0, 4)]),
@@ -105,8 +110,93 @@ fn only_what_differs_is_edited() {
     let petg =
         SlotEdit { material: Some("PETG".into()), name: Some("It, 2: x".into()), ..SlotEdit::default() };
     let spool = |slot, spool| FilamentWord::Spool { slot: GATE(slot), spool };
-    assert_eq!(words(map), [spool(0, None), edit(1, petg), spool(1, Some(4))]);
+    assert_eq!(words(map), [spool(0, None), spool(1, Some(4)), edit(1, petg)]);
     assert!(matches!(said("MMU_GATE_MAP MAP=\"{0: \"", &state(), &able()), Intent::Refuse(_)));
+}
+
+#[test]
+fn what_the_printer_does_not_keep_is_said_and_nothing_else_is_lost() {
+    let tell = |text: &str| FilamentWord::Tell(text.to_owned());
+    let spool = FilamentWord::Spool { slot: GATE(0), spool: Some(4) };
+    let map = |more: &str| {
+        format!(
+            "MMU_GATE_MAP MAP=\"{{0: {{'spool_id':4,'material':'PLA','color':'FF0000','name':'',{more}}}}}\" QUIET=1"
+        )
+    };
+    assert_eq!(words(&map("'temp':0,'speed_override':100")), [spool.clone()]);
+    let hot = tell("The printer keeps no single temperature of a slot: that of slot 0.0 stays.");
+    assert_eq!(words(&map("'temp':230,'speed_override':100")), [spool.clone(), hot]);
+    let slow = tell("The printer keeps no speed of a slot: that of slot 0.0 stays.");
+    assert_eq!(words(&map("'temp':0,'speed_override':50")), [spool.clone(), slow]);
+    // The spool of the inventory is noted also where the printer takes no description of it.
+    let caps = Capabilities::default();
+    let line = "MMU_GATE_MAP GATE=0 SPOOLID=4 NAME=\"x\" MATERIAL=\"PETG\" COLOR=\"00FF00\" TEMP=240 QUIET=1";
+    match said(line, &state(), &caps) {
+        Intent::Filament(words) => {
+            assert!(words[0] == spool && matches!(words[1], FilamentWord::Tell(_)), "{words:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn backup_groups_are_the_printers_own() {
+    let mut state = state();
+    state.device.filament.backup_groups = vec![vec![GATE(1), GATE(2)]];
+    let done = |text: &str| said(text, &state, &able());
+    // As Fluidd's dialog sends them at each print: nothing was changed, whatever the numbers are.
+    assert_eq!(done("MMU_ENDLESS_SPOOL GROUPS=\"0,1,1,3,4\" QUIET=1"), Intent::Nothing);
+    assert_eq!(done("MMU_ENDLESS_SPOOL GROUPS=\"7,2,2,0,9\" QUIET=1"), Intent::Nothing);
+    for other in ["0,1,2,3,4", "0,0,1,3,4", "0,1", "a"] {
+        let text = format!("MMU_ENDLESS_SPOOL GROUPS=\"{other}\" QUIET=1");
+        assert!(matches!(done(&text), Intent::Refuse(_)), "{text}");
+    }
+    assert!(matches!(done("MMU_ENDLESS_SPOOL RESET=1"), Intent::Note(_)));
+}
+
+#[test]
+fn a_print_that_waits_for_a_spool_is_resumed() {
+    let mut state = state();
+    state.device.filament.operation = FilamentOperation::Stuck;
+    state.job.phase = JobPhase::Paused;
+    state.device.faults.push(Fault {
+        code: "0700_8011".into(),
+        source: FaultSource::Job,
+        severity: Severity::Serious,
+        module: None,
+        text: "The filament ran out.".into(),
+        link: None,
+        actions: vec![FaultAction::Resume, FaultAction::Cancel],
+        since: 0.0,
+    });
+    let resume = Intent::Filament(vec![FilamentWord::Send(Command::Resume)]);
+    assert_eq!(said("MMU_UNLOCK", &state, &able()), resume);
+    state.device.faults[0].actions.push(FaultAction::RetryFilament);
+    let again = Intent::Filament(vec![FilamentWord::Send(Command::FilamentAction(FilamentAction::Resume))]);
+    assert_eq!(said("MMU_UNLOCK", &state, &able()), again);
+}
+
+#[test]
+fn the_first_unit_that_can_dry_is_meant_without_a_name() {
+    let mut state = state();
+    let mut ht = state.device.filament.units[0].clone();
+    (ht.id, ht.name) = (128, "AMS HT 1".into());
+    state.device.filament.units[0].dryer = None;
+    state.device.filament.units.push(ht);
+    let dry = |text: &str| said(text, &state, &able());
+    let started = Intent::Do(vec![Command::StartDrying {
+        unit: 128,
+        request: DryRequest { temperature: 45.0, hours: 8 },
+    }]);
+    for text in [
+        "DRY_FILAMENT",
+        "DRY_FILAMENT UNIT= TEMP=45 HOURS=8",
+        "DRY_FILAMENT UNIT=ams_ht_1",
+        "DRY_FILAMENT UNIT=128",
+    ] {
+        assert_eq!(dry(text), started, "{text}");
+    }
+    assert!(matches!(dry("DRY_FILAMENT UNIT=0"), Intent::Refuse(_)));
 }
 
 #[test]
@@ -121,14 +211,7 @@ fn what_cannot_be_done_is_said() {
     ] {
         assert!(matches!(said(text, &state, &none), Intent::Refuse(_)), "{text}");
     }
-    for text in [
-        "MMU_HOME",
-        "MMU_SERVO POS=up",
-        "MMU_STATS SHOWCOUNTS=1",
-        "MMU_LED QUIET=1",
-        "MMU_GRIP",
-        "MMU_LOAD EXTRUDER_ONLY=1",
-    ] {
+    for text in ["MMU_HOME", "MMU_SERVO POS=up", "MMU_LED QUIET=1", "MMU_GRIP", "MMU_LOAD EXTRUDER_ONLY=1"] {
         assert_eq!(
             said(text, &state, &able()),
             Intent::Note("not supported on this printer".into()),

@@ -117,7 +117,15 @@ pub enum FilamentWord {
     ChangeTool(usize),
     /// For the next print.
     MapTools(Vec<(usize, SlotId)>),
+    /// The whole map of the next print, by tool.
+    Map(Vec<SlotId>),
     ResetMap,
+    /// Whether tools that nobody mapped are matched at the start, or printed as the map shows them.
+    Automap(bool),
+    /// What each slot has fed.
+    Stats,
+    /// Something to tell beside the rest.
+    Tell(String),
     /// The spool of the inventory that is in a slot.
     Spool {
         slot: SlotId,

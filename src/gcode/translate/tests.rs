@@ -146,7 +146,7 @@ fn unknown_codes_go_to_printers_that_take_them() {
 
 #[test]
 fn tools_are_slots_where_there_is_one_nozzle() {
-    assert_eq!(run("T2"), one(Command::LoadFilament(SlotId::Unit { unit: 0, slot: 2 })));
+    assert_eq!(run("T2"), vec![Intent::Filament(vec![FilamentWord::ChangeTool(2)])]);
     assert!(matches!(run("T9")[..], [Intent::Refuse(_)]));
     assert_eq!(run("LOAD_FILAMENT SLOT=0.3"), one(Command::LoadFilament(SlotId::Unit { unit: 0, slot: 3 })));
     assert!(matches!(run("LOAD_FILAMENT SLOT=7")[..], [Intent::Refuse(_)]));

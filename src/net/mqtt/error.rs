@@ -84,6 +84,10 @@ impl MqttError {
         let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
         match tls {
             Some(tls) => Self::Tls(tls.to_string()),
+            // The library's text for a printer that is switched off talks of close_notify.
+            None if established && error.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::Closed("the printer closed it".into())
+            }
             None if established => Self::Closed(error.to_string()),
             None => Self::Unreachable(error),
         }

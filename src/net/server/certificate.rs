@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +13,14 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use crate::net::tls::Pin;
+
 /// Browsers refuse certificates that are good for much longer.
 const LIFE: Duration = Duration::from_secs(800 * 24 * 3600);
 /// A start with less than this left makes a new one.
 const RENEW: Duration = Duration::from_secs(60 * 24 * 3600);
+/// Folder of the state directory.
+const FOLDER: &str = "tls";
 const CERTIFICATE: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
@@ -44,21 +48,34 @@ pub fn from_files(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Certifi
     if chain.is_empty() {
         return Err(file_error(certificate, "it holds no certificate"));
     }
+    let pin = chain.first().and_then(|der| {
+        let (_, leaf) = x509_parser::parse_x509_certificate(der).ok()?;
+        Some(Pin::of_spki(leaf.public_key().raw))
+    });
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| file_error(key, error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
     let mut config = config.map_err(|error| CertificateError::Pair(error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if let Some(pin) = pin {
+        tracing::info!(%pin, certificate = %certificate.display(), "HTTPS with this key (`--gateway-pin`).");
+    }
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Takes the certificate kept in `folder`, or makes one for `names` (host names and addresses) where there is none or
+/// Where [`self_signed`] keeps its certificate.
+pub fn self_signed_certificate(state_dir: &Path) -> PathBuf {
+    state_dir.join(FOLDER).join(CERTIFICATE)
+}
+
+/// Takes the certificate kept below `state_dir`, or makes one for `names` (host names and addresses) where there is none or
 /// it ends soon. The key is readable for its owner only.
 ///
 /// # Errors
 /// The folder cannot be written, or what is kept there is damaged.
-pub fn self_signed(folder: &Path, names: &[String]) -> Result<TlsAcceptor, CertificateError> {
+pub fn self_signed(state_dir: &Path, names: &[String]) -> Result<TlsAcceptor, CertificateError> {
+    let folder = &state_dir.join(FOLDER);
     let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
     if !is_good(&certificate) || !key.exists() {
         make(folder, names)?;

@@ -162,13 +162,14 @@ async fn it_stops_within_its_grace() {
 async fn https_with_a_certificate_of_our_own() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("tls");
+    let made = self_signed_certificate(folder.path());
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let tls = self_signed(&state, &names).unwrap();
+    let tls = self_signed(folder.path(), &names).unwrap();
     let mode = std::fs::metadata(state.join("key.pem")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let kept = std::fs::read(state.join("cert.pem")).unwrap();
-    self_signed(&state, &names).unwrap();
-    assert_eq!(std::fs::read(state.join("cert.pem")).unwrap(), kept, "it stays the same");
+    let kept = std::fs::read(&made).unwrap();
+    self_signed(folder.path(), &names).unwrap();
+    assert_eq!(std::fs::read(&made).unwrap(), kept, "it stays the same");
     let server = run(ServerOptions { tls: Some(tls), ..hasty() }).await;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls_pki_types::CertificateDer::from_pem_slice(&kept).unwrap()).unwrap();
@@ -195,14 +196,15 @@ async fn https_with_a_certificate_of_our_own() {
 #[test]
 fn wrong_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name).join("tls"));
     let names = ["localhost".to_owned()];
-    self_signed(&a, &names).unwrap();
-    self_signed(&b, &names).unwrap();
+    for name in ["a", "b"] {
+        self_signed(&folder.path().join(name), &names).unwrap();
+    }
     assert!(from_files(&a.join("cert.pem"), &b.join("key.pem")).is_err(), "another's key");
     let missing = from_files(&a.join("none.pem"), &b.join("key.pem")).map(drop).unwrap_err();
     assert!(missing.to_string().contains("none.pem"), "{missing}");
     std::fs::write(a.join("cert.pem"), "no pem").unwrap();
     assert!(from_files(&a.join("cert.pem"), &a.join("key.pem")).is_err());
-    self_signed(&a, &names).expect("a damaged one is made anew");
+    self_signed(&folder.path().join("a"), &names).expect("a damaged one is made anew");
 }

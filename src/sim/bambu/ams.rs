@@ -86,6 +86,8 @@ struct Change {
 #[derive(Debug, Clone)]
 pub(super) struct Ams {
     pub units: Vec<Unit>,
+    /// Units whose plug was pulled.
+    pub unplugged: Vec<Unit>,
     /// Scalars of the `ams` object.
     pub shape: Map<String, Value>,
     pub now: u32,
@@ -116,6 +118,7 @@ impl Ams {
         let external = print.get("vt_tray").or_else(|| print.get("vir_slot").and_then(|v| v.get(0)));
         Self {
             units,
+            unplugged: Vec::new(),
             shape,
             now: NOTHING,
             previous: NOTHING,

@@ -10,9 +10,11 @@ use image::{Rgb, RgbImage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use super::core::{Core, lock};
 use super::listen::PATIENCE;
+use crate::sim::camera_faults::CameraFault;
 
 /// Pictures of the moving test image.
 const FRAMES: u32 = 8;
@@ -20,11 +22,15 @@ const SIZE: (u32, u32) = (1280, 720);
 /// TLS record size of the real camera.
 const PIECE: usize = 4096;
 
-static LIT: OnceLock<Vec<Bytes>> = OnceLock::new();
-static DARK: OnceLock<Vec<Bytes>> = OnceLock::new();
+type Reel = [OnceLock<Bytes>; FRAMES as usize];
+static LIT: Reel = [const { OnceLock::new() }; FRAMES as usize];
+static DARK: Reel = [const { OnceLock::new() }; FRAMES as usize];
 
 /// Serves one TCP connection. Only the first client is fed; a second one gets nothing.
 pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()> {
+    if lock(&core.switches).camera == CameraFault::Closed {
+        return Ok(());
+    }
     let mut stream = timeout(PATIENCE, core.acceptor().accept(stream)).await??;
     let mut login = [0u8; 80];
     timeout(PATIENCE, stream.read_exact(&mut login)).await??;
@@ -33,36 +39,60 @@ pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()>
         String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
     };
     let head_fits = login.starts_with(&[0x40, 0, 0, 0, 0, 0x30, 0, 0]);
-    if !head_fits || !core.login_accepted(&field(16..48), &field(48..80)) {
+    let refused = lock(&core.switches).camera == CameraFault::Refuse;
+    if !head_fits || !core.login_accepted(&field(16..48), &field(48..80)) || refused {
         return stream.shutdown().await;
     }
     if lock(&core.connections).get("camera").is_some_and(|c| c.open > 1) {
         core.link().cancelled().await;
         return Ok(());
     }
-    let mut at = 0usize;
+    feed(&core, &mut stream).await
+}
+
+/// Sends pictures until the client is gone.
+async fn feed(core: &Core, stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    let mut frame = 0;
     loop {
+        let changed = core.camera_changed.notified();
+        let fault = lock(&core.switches).camera;
+        match fault {
+            CameraFault::Closed | CameraFault::Refuse => return stream.shutdown().await,
+            CameraFault::Stall => {
+                let mut sink = [0u8; 16];
+                tokio::select! {
+                    () = changed => continue,
+                    read = stream.read(&mut sink) => if read? == 0 { return Ok(()) } else { continue },
+                }
+            }
+            _ => {}
+        }
         let lit =
             lock(&core.printer).lights.iter().any(|(node, mode)| node == "chamber_light" && mode == "on");
-        let pictures = tokio::task::spawn_blocking(move || pictures(lit)).await.map_err(io::Error::other)?;
-        let Some(picture) = pictures.get(at % pictures.len().max(1)) else { return Ok(()) };
+        let picture = tokio::task::spawn_blocking(move || shown(lit, frame)).await.map_err(io::Error::other)?;
+        let Some(picture) = picture else { return Ok(()) };
         let mut head = Vec::with_capacity(16);
-        for word in [picture.len() as u32, 0, 1, 0] {
+        for word in [fault.length(&picture) as u32, 0, 1, 0] {
             head.extend(word.to_le_bytes());
         }
-        stream.write_all(&head).await?;
-        for piece in picture.chunks(PIECE) {
-            stream.write_all(piece).await?;
+        fault.write(stream, &head).await?;
+        for piece in fault.cut(&picture).chunks(PIECE) {
+            fault.write(stream, piece).await?;
         }
         stream.flush().await?;
-        at += 1;
+        frame = (frame + 1) % FRAMES;
         tokio::time::sleep(core.options.camera_interval.max(Duration::from_millis(20))).await;
     }
 }
 
-fn pictures(lit: bool) -> &'static [Bytes] {
-    let cell = if lit { &LIT } else { &DARK };
-    cell.get_or_init(|| (0..FRAMES).filter_map(|frame| picture(frame, lit)).collect())
+/// Each picture is drawn when it is first shown: all of them at once would keep a first viewer waiting.
+fn shown(lit: bool, frame: u32) -> Option<Bytes> {
+    let cell = if lit { &LIT } else { &DARK }.get(frame as usize)?;
+    if let Some(drawn) = cell.get() {
+        return Some(drawn.clone());
+    }
+    let drawn = picture(frame, lit)?;
+    Some(cell.get_or_init(|| drawn).clone())
 }
 
 /// A grey bed with a square that wanders from left to right; nearly black without light.

@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub transfers: Arc<Semaphore>,
     /// Wakes the reporter.
     pub changed: Notify,
+    /// Another fault of the camera.
+    pub camera_changed: Notify,
 }
 
 /// Locks, also when a test panicked inside.
@@ -61,7 +63,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Core {
     pub fn new(options: Options, root: PathBuf) -> io::Result<Self> {
         let shutdown = CancellationToken::new();
-        let printer = Printer::new(options.model, &options.serial, options.gated);
+        let mut printer = Printer::new(options.model, &options.serial, options.gated);
+        // Some reports were captured with the live view off.
+        printer.show_rtsp(true);
         let switches = Switches { access_code: options.access_code.clone(), ..Switches::default() };
         let tls = acceptors(&options, 0)?;
         Ok(Self {
@@ -76,6 +80,7 @@ impl Core {
             power: watch::Sender::new(true),
             transfers: Arc::new(Semaphore::new(1)),
             changed: Notify::new(),
+            camera_changed: Notify::new(),
             options,
         })
     }
@@ -158,6 +163,29 @@ impl Core {
         }
     }
 
+    /// Publishes as fast as the subscribers read.
+    pub async fn flood(self: Arc<Self>, messages: u64) {
+        for number in 0..messages {
+            let payload = format!(
+                r#"{{"print":{{"bed_temper":{}.{},"command":"push_status","msg":1,"sequence_id":"{number}"}}}}"#,
+                20 + number % 80,
+                number % 10
+            );
+            let outboxes: Vec<_> = lock(&self.clients)
+                .iter()
+                .filter(|client| client.subscribed.is_some())
+                .map(|client| client.outbox.clone())
+                .collect();
+            if outboxes.is_empty() {
+                tokio::time::sleep(TICK).await;
+            }
+            for outbox in outboxes {
+                let _gone = outbox.send(Bytes::from(payload.clone())).await;
+            }
+            lock(&self.printer).counters.flooded += 1;
+        }
+    }
+
     /// Counts a connection of `service` until the guard goes.
     pub fn count(self: &Arc<Self>, service: &'static str) -> Counted {
         let mut all = lock(&self.connections);
@@ -194,6 +222,10 @@ impl Core {
             position: p.queue.position,
             homed: p.machine.homed,
             tray_now: p.ams.now,
+            mapping: p.job.mapping.clone(),
+            slots: super::feed::slots(&p.ams.units),
+            units: super::feed::units(&p.ams.units),
+            auto_refill: p.auto_refill(),
             gated: p.gated,
             connections,
             counters: p.counters.clone(),

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::core::{Core, lock};
-use super::printer::{Hms, error, stage};
+use super::feed::SpoolIn;
+use super::printer::{Hms, stage};
+use crate::sim::camera_faults::CameraFault;
 
 /// One fault. In JSON: `{"fault":"power_cut","seconds":3}`; every field has the default named here.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -34,6 +36,10 @@ pub enum Fault {
     /// Publishes exactly this text on the report topic.
     Publish {
         text: String,
+    },
+    /// So many small reports as fast as they are taken, each with another temperature.
+    Flood {
+        messages: u64,
     },
     /// Every login is refused, as while the printer restarts its services.
     RefuseLogin {
@@ -66,8 +72,25 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
-    /// Filament of the running job is used up: PAUSE, error and HMS.
+    /// The spool that feeds is used up: an equal one takes over, else PAUSE, error and HMS.
     Runout,
+    /// A spool is put into a slot; without `spool` it is taken out.
+    Spool {
+        unit: u32,
+        slot: usize,
+        #[serde(default)]
+        spool: Option<SpoolIn>,
+    },
+    /// A filament unit is plugged in or pulled out.
+    Unit {
+        unit: u32,
+        on: bool,
+    },
+    /// What happens when a spool runs empty, as set at the screen.
+    AutoRefill {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// A spool is put into the empty slots again.
     Refill,
     Door {
@@ -108,6 +131,10 @@ pub enum Fault {
     ClearHms,
     /// Another key and certificate from the next handshake on.
     CertificateChange,
+    /// What the camera does from now on; `closed` also switches the RTSP address of the reports off.
+    Camera {
+        how: CameraFault,
+    },
 }
 
 fn yes() -> bool {
@@ -128,6 +155,7 @@ pub(super) struct Switches {
     pub bytes_per_second: u64,
     /// Which certificate is shown.
     pub generation: usize,
+    pub camera: CameraFault,
 }
 
 /// Handle that applies faults.
@@ -137,7 +165,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Applies one fault. Fails only when a changed certificate cannot be made.
+    /// Applies one fault. Fails when a changed certificate cannot be made, and for slots and units that are not there.
     pub fn apply(&self, fault: Fault) -> io::Result<()> {
         let core = &self.core;
         match fault {
@@ -148,9 +176,16 @@ impl Faults {
                 core.publish_bytes(Bytes::from_static(b"{\"print\":{\"nozzle_temper\":\xff\xfe,,"))
             }
             Fault::Publish { text } => core.publish_bytes(Bytes::from(text)),
+            Fault::Flood { messages } => drop(tokio::spawn(core.clone().flood(messages))),
             Fault::Oversized { bytes } => {
                 let filler = "x".repeat(bytes.min(64 << 20));
                 core.publish(&serde_json::json!({"print": {"command": "push_status", "filler": filler}}));
+            }
+            Fault::Camera { how } => {
+                lock(&core.switches).camera = how;
+                lock(&core.printer).show_rtsp(how != CameraFault::Closed);
+                // What is connected notices too.
+                core.camera_changed.notify_waiters();
             }
             Fault::Zombie { on } => lock(&core.switches).zombie = on,
             Fault::Dead { on } => lock(&core.switches).dead = on,
@@ -160,6 +195,10 @@ impl Faults {
             Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
             Fault::Late426 { on } => lock(&core.switches).late_426 = on,
             Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
+            Fault::Spool { unit, slot, spool } => {
+                told(lock(&core.printer).put_spool(unit, slot, spool.as_ref()), "no such slot")?;
+            }
+            Fault::Unit { unit, on } => told(lock(&core.printer).plug(unit, on), "no such unit")?,
             other => self.physical(other),
         }
         core.changed.notify_one();
@@ -192,29 +231,21 @@ impl Faults {
                 }
             }
             Fault::Runout => p.runout(),
+            Fault::AutoRefill { on } => p.set_auto_refill(on),
             _ => {}
         }
     }
 }
 
 impl super::printer::Printer {
-    /// The loaded slot is empty: HMS 07nn_2s00_0002_0001 and `print_error` 07nn_8011; 0300_8015 for the external one.
-    fn runout(&mut self) {
-        if !self.pause(stage::RUNOUT) {
-            return;
+    /// LAN live view on or off, in the reports of models that tell it.
+    pub(super) fn show_rtsp(&mut self, on: bool) {
+        if let Some(url) = self.ipcam.get_mut("rtsp_url") {
+            *url = if on { "rtsps://192.168.1.50:322/streaming/live/1" } else { "disable" }.into();
         }
-        let tray = self.job.tray.unwrap_or(self.ams.now);
-        let Some((unit, slot)) = self.ams.locate(tray) else {
-            self.print_error = error::EXTERNAL_RUNOUT;
-            self.raise(Hms { attr: 0x07FF_2000, code: 0x0002_0001 });
-            return;
-        };
-        if let Some(slot) = self.ams.slot(tray) {
-            slot.spool = None;
-        }
-        let instance = self.ams.units.get(unit).map_or(0, |unit| unit.id & 0x7F);
-        self.print_error = 0x0700_8011 | instance << 16;
-        self.raise(Hms { attr: 0x0700_2000 | instance << 16 | (slot as u32) << 8, code: 0x0002_0001 });
-        self.error_clears_at = None;
     }
+}
+
+fn told(done: bool, error: &str) -> io::Result<()> {
+    if done { Ok(()) } else { Err(io::Error::other(error)) }
 }

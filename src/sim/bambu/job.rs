@@ -35,8 +35,10 @@ pub(super) struct Job {
     pub skipped: Vec<i64>,
     /// Global tray numbers by filament; -1 unmapped.
     pub mapping: Vec<i64>,
-    /// First tray used.
+    /// Tray that feeds, or is to.
     pub tray: Option<u32>,
+    /// Tool changes to come: progress, tray.
+    pub changes_due: Vec<(f64, u32)>,
 }
 
 /// A job that was accepted and has not started.
@@ -196,6 +198,7 @@ impl Printer {
                 plate,
                 print_type: "local",
                 tray: if use_ams { first } else { Some(EXTERNAL) },
+                changes_due: if use_ams { super::feed::changes(&mapping) } else { Vec::new() },
                 mapping,
                 ..Job::default()
             },

@@ -7,7 +7,7 @@
 //! From outside the process, `control` takes one JSON object per line: `{"fault":"runout"}`,
 //! `{"fault":"power_cut","seconds":2}` or `{"truth":true}`; see [`faults`] for every fault.
 //!
-//! Not simulated: RTSPS on 322, the file tunnel on 6000, TLS 3002, cloud, signed commands.
+//! Not simulated: the file tunnel on 6000, TLS 3002, cloud, signed commands.
 
 mod ams;
 mod broker;
@@ -18,6 +18,7 @@ mod core;
 mod delta;
 mod detect;
 pub mod faults;
+pub mod feed;
 mod ftps;
 mod gcode;
 mod job;
@@ -26,6 +27,7 @@ pub mod models;
 mod printer;
 mod report;
 mod requests;
+mod rtsp;
 mod ssdp;
 #[cfg(test)]
 mod tests;
@@ -64,7 +66,7 @@ pub struct Options {
     pub mqtt_port: u16,
     pub ftps_port: u16,
     pub detect_port: u16,
-    /// Ignored for models without the JPEG camera.
+    /// Of whichever camera the model has: JPEG or RTSPS.
     pub camera_port: u16,
     /// `None`: no control port.
     pub control_port: Option<u16>,
@@ -137,7 +139,7 @@ pub struct Addresses {
     pub mqtt: SocketAddr,
     pub ftps: SocketAddr,
     pub detect: SocketAddr,
-    pub camera: Option<SocketAddr>,
+    pub camera: SocketAddr,
     pub control: Option<SocketAddr>,
     pub ssdp: Option<SocketAddr>,
 }
@@ -164,10 +166,8 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let mqtt = bind(options.mqtt_port).await?;
     let ftps = bind(options.ftps_port).await?;
     let detect = bind(options.detect_port).await?;
-    let camera = match options.model.camera {
-        models::Camera::Jpeg => Some(bind(options.camera_port).await?),
-        models::Camera::Rtsp => None,
-    };
+    let kind = options.model.camera;
+    let camera = bind(options.camera_port).await?;
     let ssdp = match options.ssdp_port {
         Some(port) => Some(UdpSocket::bind((address, port)).await?),
         None => None,
@@ -176,7 +176,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
         mqtt: mqtt.local_addr()?,
         ftps: ftps.local_addr()?,
         detect: detect.local_addr()?,
-        camera: camera.as_ref().map(TcpListener::local_addr).transpose()?,
+        camera: camera.local_addr()?,
         control: None,
         ssdp: ssdp.as_ref().map(UdpSocket::local_addr).transpose()?,
     };
@@ -192,9 +192,10 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     listen::serve(core.clone(), "mqtt", mqtt, broker::handle)?;
     listen::serve(core.clone(), "ftps", ftps, ftps::handle)?;
     listen::serve(core.clone(), "detect", detect, detect::handle)?;
-    if let Some(camera) = camera {
-        listen::serve(core.clone(), "camera", camera, camera::handle)?;
-    }
+    match kind {
+        models::Camera::Jpeg => listen::serve(core.clone(), "camera", camera, camera::handle)?,
+        models::Camera::Rtsp => listen::serve(core.clone(), "camera", camera, rtsp::handle)?,
+    };
     if let Some(socket) = ssdp {
         tokio::spawn(ssdp::answer(core.clone(), socket));
     }

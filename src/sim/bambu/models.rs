@@ -60,7 +60,7 @@ pub enum DataChannel {
 pub enum Camera {
     /// JPEG stream on port 6000.
     Jpeg,
-    /// RTSPS on port 322, which is not simulated.
+    /// RTSPS on port 322.
     Rtsp,
 }
 

@@ -214,6 +214,7 @@ impl Printer {
             let before = self.machine.stage;
             self.machine.tick(dt);
             self.ams_tick(dt);
+            self.feed();
             self.run_queue();
             self.follow(before);
         }

@@ -240,6 +240,7 @@ fn extruders(extruder: &mut Object, p: &Printer) {
                 p.ams.units.get(unit).map_or(none, |unit| i64::from(unit.id) << 8 | slot as i64)
             }),
         };
+        put(entry, "filam_bak", if mine { super::feed::backups(&p.ams.units) } else { Vec::new() });
         put(entry, "snow", slot(p.ams.now));
         put(entry, "spre", slot(p.ams.previous));
         put(entry, "star", slot(p.ams.target));
@@ -260,6 +261,7 @@ fn status(p: &Printer) -> i64 {
 fn ams(map: &mut Object, p: &Printer) {
     put(map, "ams_status", status(p));
     put(map, "ams_rfid_status", if p.ams.reading.is_some() { 2 } else { 0 });
+    put(map, "filam_bak", super::feed::backups(&p.ams.units));
     put(map, "vt_tray", p.ams.external.clone());
     let id = p.ams.external.get("id");
     for slot in map.get_mut("vir_slot").and_then(Value::as_array_mut).into_iter().flatten() {

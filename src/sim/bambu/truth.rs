@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::feed::{SlotTruth, UnitTruth};
+
 /// Commands kept in the log; older ones are dropped.
 const LOG: usize = 4096;
 
@@ -44,6 +46,8 @@ pub struct Counters {
     /// Logins refused by any service.
     pub failed_logins: u64,
     pub uploads: u64,
+    /// Reports of a [`super::faults::Fault::Flood`] that are on their way.
+    pub flooded: u64,
     pub downloads: u64,
     /// FTPS data connections refused for not resuming the TLS session.
     pub unresumed_data: u64,
@@ -96,6 +100,11 @@ pub struct Truth {
     pub homed: bool,
     /// 255 nothing, 254 external.
     pub tray_now: u32,
+    /// Trays of the job by filament; -1 unmapped.
+    pub mapping: Vec<i64>,
+    pub slots: Vec<SlotTruth>,
+    pub units: Vec<UnitTruth>,
+    pub auto_refill: bool,
     pub gated: bool,
     /// By service: mqtt, ftps, detect, camera.
     pub connections: BTreeMap<String, Connections>,

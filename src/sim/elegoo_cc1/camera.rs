@@ -9,12 +9,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::sim::elegoo_camera::frame;
+use crate::sim::camera_faults::CameraFault;
+use crate::sim::elegoo_camera;
 
 /// About 10 frames a second.
 const PERIOD: Duration = Duration::from_millis(100);
-/// A viewer that takes nothing for this long is given up.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// A viewer that asks for nothing for this long is given up.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// The dashes belong to the declared boundary, and the date was never filled in.
 const HEAD: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: no-cache\r\n\
 Expires: %a, %d %b %Y %H:%M:%S GMT\r\nContent-Type: multipart/x-mixed-replace; boundary=--foo\r\n\r\n";
@@ -39,7 +40,13 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, process: Cancella
 
 /// A viewer beyond the limit gets its headers and then no byte, as the real server does.
 async fn stream_to(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
+    if shared.core().faults.camera == CameraFault::Closed {
+        return Ok(());
+    }
     read_request(&mut stream).await?;
+    if shared.core().faults.camera == CameraFault::Refuse {
+        return elegoo_camera::refuse(&mut stream).await;
+    }
     let leaked = shared.core().faults.leaked_viewers;
     let slot = shared.viewers.enter(shared.options.camera_limit.saturating_sub(leaked));
     stream.write_all(HEAD.as_bytes()).await?;
@@ -49,18 +56,16 @@ async fn stream_to(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()
         return Ok(());
     }
     for n in 0.. {
-        let flowing = {
+        let (flowing, fault) = {
             let core = shared.core();
-            core.video && !core.faults.camera_stalled() && !core.faults.no_camera
+            let faults = &core.faults;
+            (core.video && !faults.camera_stalled() && !faults.no_camera, faults.camera)
         };
-        if flowing {
-            let picture = frame(n);
-            let mut part =
-                format!("--foo\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", picture.len())
-                    .into_bytes();
-            part.extend_from_slice(&picture);
-            part.extend_from_slice(b"\r\n");
-            timeout(WRITE_LIMIT, stream.write_all(&part)).await??;
+        if fault == CameraFault::Closed {
+            return Ok(());
+        }
+        if flowing && fault != CameraFault::Stall {
+            elegoo_camera::send(&mut stream, "foo", n, fault).await?;
         }
         tokio::select! {
             () = sleep(PERIOD) => {}
@@ -74,7 +79,7 @@ async fn stream_to(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()
 async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < 8192 {
-        let byte = timeout(WRITE_LIMIT, stream.read_u8()).await??;
+        let byte = timeout(REQUEST_LIMIT, stream.read_u8()).await??;
         request.push(byte);
     }
     Ok(())

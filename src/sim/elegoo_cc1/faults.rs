@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Cast, Shared};
+use crate::sim::camera_faults::CameraFault;
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -23,6 +24,16 @@ pub enum Fault {
     },
     /// One frame that is not JSON to every connection.
     Garbage,
+    /// Exactly this text to every connection, so many times.
+    Publish {
+        text: String,
+        #[serde(default = "once")]
+        times: u32,
+    },
+    /// A status frame with a list of about this many bytes.
+    Oversized {
+        bytes: usize,
+    },
     /// Frames carry their length in front of the first brace.
     LengthPrefix {
         on: bool,
@@ -62,6 +73,10 @@ pub enum Fault {
     CameraStall {
         seconds: f64,
     },
+    /// What the camera does from now on.
+    Camera {
+        how: CameraFault,
+    },
     /// Camera slots taken by clients that are gone, until Cmd 386 with 0.
     CameraLeak {
         slots: usize,
@@ -79,6 +94,7 @@ pub enum Fault {
 pub struct Active {
     pub silent_until: Option<Instant>,
     pub stalled_until: Option<Instant>,
+    pub camera: CameraFault,
     pub length_prefix: bool,
     pub refuse: bool,
     pub refuse_upload: bool,
@@ -124,6 +140,11 @@ impl Faults {
         match fault {
             Fault::Drop => cast(shared, Cast::Close),
             Fault::Garbage => cast(shared, Cast::Frame("\u{fffd}{\"Topic\":\"sdcp/sta".to_owned())),
+            Fault::Publish { text, times } => (0..times).for_each(|_| cast(shared, Cast::Frame(text.clone()))),
+            Fault::Oversized { bytes } => {
+                let filler = "1,".repeat(bytes.min(64 << 20) / 2);
+                cast(shared, Cast::Frame(format!("{{\"Topic\":\"sdcp/status/x\",\"Status\":[{filler}1]}}")));
+            }
             Fault::PowerCut => shared.power_off(),
             Fault::PowerOn => shared.power_on(),
             Fault::Crash => shared.crash("(fault)"),
@@ -141,6 +162,10 @@ impl Faults {
     }
 }
 
+fn once() -> u32 {
+    1
+}
+
 fn cast(shared: &Shared, what: Cast) {
     let _ = shared.cast.send(what);
 }
@@ -152,6 +177,7 @@ fn paused(done: bool) -> Result<(), String> {
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
         Fault::Silence { seconds } => active.silent_until = from_now(seconds),
+        Fault::Camera { how } => active.camera = how,
         Fault::CameraStall { seconds } => active.stalled_until = from_now(seconds),
         Fault::LengthPrefix { on } => active.length_prefix = on,
         Fault::Refuse { on } => active.refuse = on,

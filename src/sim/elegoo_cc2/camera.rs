@@ -10,12 +10,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::sim::elegoo_camera::frame;
+use crate::sim::camera_faults::CameraFault;
+use crate::sim::elegoo_camera;
 
 /// About 10 frames a second.
 const PERIOD: Duration = Duration::from_millis(100);
-/// A viewer that takes nothing for this long is given up.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// A viewer that asks for nothing for this long is given up.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const HEAD: &str = "HTTP/1.0 200 OK\r\nConnection: close\r\nCache-Control: no-store\r\n\
 Content-Type: multipart/x-mixed-replace;boundary=frame\r\n\r\n";
 
@@ -40,21 +41,28 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, power: Cancellati
 }
 
 async fn stream_to(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
+    if shared.core().faults.camera == CameraFault::Closed {
+        return Ok(());
+    }
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < 8192 {
-        request.push(timeout(WRITE_LIMIT, stream.read_u8()).await??);
+        request.push(timeout(REQUEST_LIMIT, stream.read_u8()).await??);
+    }
+    if shared.core().faults.camera == CameraFault::Refuse {
+        return elegoo_camera::refuse(&mut stream).await;
     }
     stream.write_all(HEAD.as_bytes()).await?;
     let mut sink = [0_u8; 64];
     for n in 0.. {
-        if !shared.core().faults.camera_stalled() {
-            let picture = frame(n);
-            let head =
-                format!("--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", picture.len());
-            let mut part = head.into_bytes();
-            part.extend_from_slice(&picture);
-            part.extend_from_slice(b"\r\n");
-            timeout(WRITE_LIMIT, stream.write_all(&part)).await??;
+        let (stalled, fault) = {
+            let core = shared.core();
+            (core.faults.camera_stalled(), core.faults.camera)
+        };
+        if fault == CameraFault::Closed {
+            return Ok(());
+        }
+        if !stalled && fault != CameraFault::Stall {
+            elegoo_camera::send(&mut stream, "frame", n, fault).await?;
         }
         tokio::select! {
             () = sleep(PERIOD) => {}

@@ -1,9 +1,10 @@
 //! The Canvas of the simulated CC2: four trays, and the alarming but normal tool change in mid-print (dossier 3.9).
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// One tray, in the words of method 2005.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Tray {
     pub brand: String,
     pub kind: String,
@@ -19,6 +20,8 @@ pub struct Tray {
 /// The unit.
 #[derive(Debug, Clone)]
 pub struct Canvas {
+    /// Its plug is in.
+    pub connected: bool,
     /// -1 when none feeds.
     pub active: i64,
     pub auto_refill: bool,
@@ -38,6 +41,7 @@ impl Default for Canvas {
             status,
         };
         Self {
+            connected: true,
             active: -1,
             auto_refill: false,
             trays: vec![
@@ -60,7 +64,7 @@ impl Canvas {
                 "max_nozzle_temp": tray.max_temp, "status": if feeding { 2 } else { tray.status }})
         }).collect();
         json!({"active_canvas_id": 0, "active_tray_id": self.active, "auto_refill": self.auto_refill,
-            "canvas_list": [{"canvas_id": 0, "connected": 1, "tray_list": trays}]})
+            "canvas_list": [{"canvas_id": 0, "connected": i64::from(self.connected), "tray_list": trays}]})
     }
 
     /// The tray with this number, when it exists.

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::canvas::Tray;
 use super::machine::after;
+use crate::sim::camera_faults::CameraFault;
 use crate::sim::physics::Stage;
 use crate::sim::traffic::{Connections, Received};
 
@@ -27,6 +29,16 @@ pub enum Fault {
     },
     /// A status message that is no JSON, on `api_status`.
     Garbage,
+    /// Exactly this text on `api_status`, so many times.
+    Publish {
+        text: String,
+        #[serde(default = "once")]
+        times: u32,
+    },
+    /// A message of about this many bytes on `api_status`.
+    Oversized {
+        bytes: usize,
+    },
     /// Bytes that are no MQTT, to every session.
     GarbageBytes,
     /// New TCP connections to the broker are closed at once.
@@ -67,6 +79,18 @@ pub enum Fault {
     FilamentLoaded,
     /// The Canvas jams (2506, exception 1243).
     CanvasJam,
+    /// A spool of this material and colour (`#RRGGBB`) is put into a tray; without them it is taken out.
+    Spool {
+        tray: i64,
+        #[serde(default)]
+        material: Option<String>,
+        #[serde(default)]
+        color: Option<String>,
+    },
+    /// The Canvas is plugged in or pulled out.
+    Canvas {
+        on: bool,
+    },
     /// The print fails with exception 103.
     Fail,
     /// A Canvas tool change in mid-print: looks alarming and is normal.
@@ -77,6 +101,10 @@ pub enum Fault {
     CameraStall {
         seconds: f64,
     },
+    /// What the camera does from now on.
+    Camera {
+        how: CameraFault,
+    },
 }
 
 /// Faults that last.
@@ -84,6 +112,7 @@ pub enum Fault {
 pub struct Active {
     pub silent_until: Option<Instant>,
     pub stalled_until: Option<Instant>,
+    pub camera: CameraFault,
     pub refuse: bool,
     pub refuse_registration: bool,
     pub refuse_upload: bool,
@@ -123,8 +152,15 @@ impl Faults {
         match fault {
             Fault::Drop => shared.broker.drop_all(),
             Fault::Garbage => {
-                let topic = format!("elegoo/{}/api_status", shared.options.serial);
-                shared.broker.publish(&topic, b"\xff{\"id\":1,\"method\":60");
+                shared.broker.publish(&status_topic(shared), b"\xff{\"id\":1,\"method\":60");
+            }
+            Fault::Publish { text, times } => {
+                (0..times).for_each(|_| shared.broker.publish(&status_topic(shared), text.as_bytes()));
+            }
+            Fault::Oversized { bytes } => {
+                let filler = "1,".repeat(bytes.min(64 << 20) / 2);
+                let text = format!("{{\"id\":1,\"method\":6000,\"result\":[{filler}1]}}");
+                shared.broker.publish(&status_topic(shared), text.as_bytes());
             }
             Fault::GarbageBytes => shared.broker.inject(NOT_MQTT),
             Fault::PowerCut => shared.power_off(),
@@ -139,6 +175,16 @@ impl Faults {
             Fault::FilamentLoaded => shared.core().detected = true,
             Fault::CanvasJam => printing(shared.core().interrupt(2506, 1243))?,
             Fault::FilamentSwap { tray } => printing(shared.core().swap(tray))?,
+            Fault::Spool { tray, material, color } => {
+                let mut core = shared.core();
+                let held = core.canvas.tray(tray).ok_or("no such tray")?;
+                held.status = i64::from(material.is_some());
+                if let (Some(material), Some(color)) = (material, color) {
+                    held.name.clone_from(&material);
+                    (held.kind, held.colour) = (material, color);
+                }
+            }
+            Fault::Canvas { on } => shared.core().canvas.connected = on,
             Fault::Fail => {
                 let mut core = shared.core();
                 printing(core.machine.stage.busy())?;
@@ -151,6 +197,14 @@ impl Faults {
     }
 }
 
+fn once() -> u32 {
+    1
+}
+
+fn status_topic(shared: &Shared) -> String {
+    format!("elegoo/{}/api_status", shared.options.serial)
+}
+
 fn printing(done: bool) -> Result<(), String> {
     if done { Ok(()) } else { Err("nothing is being printed".to_owned()) }
 }
@@ -158,6 +212,7 @@ fn printing(done: bool) -> Result<(), String> {
 fn lasting_fault(active: &mut Active, fault: Fault) {
     match fault {
         Fault::Silence { seconds } => active.silent_until = Some(after(seconds)),
+        Fault::Camera { how } => active.camera = how,
         Fault::CameraStall { seconds } => active.stalled_until = Some(after(seconds)),
         Fault::Refuse { on } => active.refuse = on,
         Fault::RefuseRegistration { on } => active.refuse_registration = on,
@@ -193,6 +248,10 @@ pub struct Truth {
     pub position: [f64; 3],
     pub homed: bool,
     pub active_tray: i64,
+    /// Trays of the job by tool; empty without a map.
+    pub mapping: Vec<i64>,
+    pub trays: Vec<Tray>,
+    pub auto_refill: bool,
     pub emergency_stopped: bool,
     pub starts_received: u32,
     pub starts_accepted: u32,
@@ -241,6 +300,9 @@ impl Truth {
             position: core.position,
             homed: core.homed,
             active_tray: core.canvas.active,
+            mapping: core.mapping.clone(),
+            trays: core.canvas.trays.clone(),
+            auto_refill: core.canvas.auto_refill,
             emergency_stopped: core.stopped,
             starts_received: counters.starts_received,
             starts_accepted: counters.starts_accepted,

@@ -106,6 +106,8 @@ pub struct Core {
     pub canvas: Canvas,
     pub swap: Option<Swap>,
     pub swaps_due: Vec<(f64, i64)>,
+    /// Trays of the job by tool.
+    pub mapping: Vec<i64>,
     pub operation: Option<Operation>,
     pub transfer: Option<Transfer>,
     pub history: Vec<Task>,
@@ -143,6 +145,7 @@ impl Core {
             canvas: Canvas::default(),
             swap: None,
             swaps_due: Vec::new(),
+            mapping: Vec::new(),
             operation: None,
             transfer: None,
             history: Vec::new(),

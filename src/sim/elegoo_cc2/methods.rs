@@ -230,6 +230,7 @@ fn start(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply
     core.canvas.active = slots.first().copied().unwrap_or(core.canvas.active);
     let count = slots.len() as f64;
     core.swaps_due = slots.iter().enumerate().skip(1).map(|(n, tray)| (n as f64 / count, *tray)).collect();
+    core.mapping = slots;
     Reply::Later(Wait::Started)
 }
 
@@ -250,6 +251,7 @@ fn lifecycle(shared: &Shared, core: &mut Core, method: i64) -> Reply {
             1023 if core.recover(&shared.storage) => Reply::Later(Wait::Running),
             1022 => {
                 core.recovery = None;
+                core.file.clear();
                 code(0)
             }
             _ => code(1010),

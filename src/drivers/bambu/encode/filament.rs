@@ -75,7 +75,10 @@ pub(super) fn edit(slot: SlotId, edit: &SlotEdit, context: &Context<'_>) -> Enco
         "tray_info_idx": details.profile, "setting_id": "", "tray_type": details.material,
         "tray_color": details.color, "nozzle_temp_min": details.min, "nozzle_temp_max": details.max,
     });
-    Ok(Message::print("ams_filament_setting", fields).into())
+    let note = edit.name.is_some().then(|| {
+        "The printer takes a filament's name from its own profiles or the spool's tag: no other name was set.".to_owned()
+    });
+    Ok(Plan { note, ..Plan::from(Message::print("ams_filament_setting", fields)) })
 }
 
 /// What is written into a slot; the default clears it.

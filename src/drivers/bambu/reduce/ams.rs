@@ -22,8 +22,12 @@ pub(super) fn filament(source: Source<'_>, active_tool: usize) -> FilamentSystem
         Some(extruder) => (slot_code(at(extruder, "/snow")), slot_code(at(extruder, "/star"))),
         None => (tray_number(source.at("/ams/tray_now")), tray_number(source.at("/ams/tray_tar"))),
     };
+    let listed = list(source.at("/ams/ams")).iter().filter_map(|unit| self::unit(source, unit));
+    let mut units: Vec<FilamentUnit> = listed.filter(|unit| plugged(source, unit.id)).collect();
+    // A unit that comes back is merged behind the others.
+    units.sort_by_key(|unit| unit.id);
     FilamentSystem {
-        units: list(source.at("/ams/ams")).iter().filter_map(|unit| self::unit(source, unit)).collect(),
+        units,
         external: external(source),
         active: now,
         target,
@@ -76,6 +80,17 @@ fn tray_bit(unit: u16, slot: u8) -> Option<u32> {
         128..=135 => Some(16 + u32::from(unit - FIRST_HT)),
         _ => None,
     }
+}
+
+/// A delta lists the units that are there and names none that is gone: only the bits tell (bambu.md 3.12).
+fn plugged(source: Source<'_>, unit: u16) -> bool {
+    let index = match unit {
+        0..=3 => u32::from(unit),
+        A2L_LITE => 12,
+        128..=135 => 4 + u32::from(unit - FIRST_HT),
+        _ => return true,
+    };
+    hex(source.at("/ams/ams_exist_bits")).is_none_or(|bits| bit(bits, index))
 }
 
 fn slot_of_bit(bit: u32) -> Option<SlotId> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::drivers::bambu::control;
 use crate::drivers::bambu::field::{at, int, num, text};
 use crate::drivers::bambu::testing::{Printer, names, state};
+use crate::drivers::bambu::wire::{Incoming, parse};
 use crate::model::*;
 
 /// The rows of the decode table by suffix, cells in order.
@@ -303,6 +304,33 @@ fn ams_deltas_keep_what_they_do_not_name() {
     let mut rack = Printer::load("h2d-01.01.02.07-running");
     rack.reports.merge(&state("delta-ams-ht-poweron-state9"));
     assert_eq!(rack.device().filament.units[1].slots[0].present, Some(true));
+}
+
+/// Constructed after the shape of captured deltas: a unit is pulled out, and put in again.
+#[test]
+fn a_unit_comes_and_goes_by_its_bit() {
+    let mut printer = Printer::load("h2d-01.01.02.00-idle-mixed-ams");
+    let before = printer.device().filament.units;
+    let bits = printer.reports.tree()["ams"]["ams_exist_bits"].as_str().expect("bits").to_owned();
+    let all = u32::from_str_radix(&bits, 16).expect("hex");
+    let gone = before.iter().find(|unit| unit.id < 4).expect("a unit");
+    let first = printer.reports.tree()["ams"]["ams"][0].clone();
+    let delta = |bits: u32, ams: serde_json::Value| {
+        let text = serde_json::json!({"print": {"command": "push_status", "msg": 1, "ams": {
+            "ams_exist_bits": format!("{bits:x}"), "tray_exist_bits": "10", "power_on_flag": true, "ams": ams,
+        }}});
+        match parse(text.to_string().as_bytes()).expect("json").remove(0) {
+            Incoming::State(state) => state,
+            other => panic!("{other:?}"),
+        }
+    };
+    printer.reports.merge(&delta(all & !(1 << gone.id), serde_json::json!([])));
+    let left: Vec<u16> = printer.device().filament.units.iter().map(|unit| unit.id).collect();
+    let expected: Vec<u16> = before.iter().map(|unit| unit.id).filter(|id| *id != gone.id).collect();
+    assert_eq!(left, expected);
+    printer.reports.merge(&delta(all, serde_json::json!([first])));
+    let back: Vec<u16> = printer.device().filament.units.iter().map(|unit| unit.id).collect();
+    assert_eq!(back, before.iter().map(|unit| unit.id).collect::<Vec<_>>());
 }
 
 #[test]

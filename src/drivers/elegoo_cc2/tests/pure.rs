@@ -176,15 +176,70 @@ fn exceptions_become_faults_with_severity_and_first_time() {
     reduce::status(&with(2505, json!([109])), &mut device, &mut memory, 30.0);
     assert_eq!(device.job.stage, DeviceStage::Paused);
     assert!(device.faults[0].actions.contains(&FaultAction::Resume));
+}
+
+#[test]
+fn every_code_has_a_text_and_a_remedy() {
     let listed = [
         101, 102, 103, 104, 105, 106, 107, 108, 109, 205, 206, 304, 401, 605, 701, 702, 703, 704, 705, 706,
         707, 801, 802, 803, 901, 902, 903, 904, 905, 906, 1101, 1102, 1103, 1104, 1105, 1106, 1210, 1211,
         1220, 1231, 1232, 1241, 1242, 1243, 1244, 1251, 1252, 1260, 1261, 1262, 1263, 1264, 1300, 1301, 1302,
     ];
-    let unknown = codes::exception(4).1;
-    for code in listed {
-        assert_ne!(codes::exception(code).1, unknown, "{code}");
+    assert_eq!(codes::EXCEPTIONS.map(|(code, ..)| code), listed);
+    for (code, text, remedy) in codes::EXCEPTIONS {
+        let told = codes::exception(code).1;
+        assert!(told.starts_with(text) && told.ends_with(remedy), "{code}: {told}");
+        assert!(text.ends_with('.') && remedy.ends_with('.') && remedy.len() > 15, "{code}");
     }
+    let fatal = |code: i64| codes::exception(code).0 == Severity::Fatal;
+    let told: Vec<i64> = listed.into_iter().filter(|code| fatal(*code)).collect();
+    assert_eq!(
+        told,
+        [101, 102, 103, 104, 105, 106, 107, 108, 801, 803, 902, 903, 1103, 1104, 1105, 1106, 1210]
+    );
+    assert!(codes::exception(4).1.contains("screen"), "an unknown one says where to look");
+    let refused = [
+        109, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015,
+        1016, 1017, 1018, 1019, 1020, 1021, 1026, 9000, 9001, 9002, 9003, 9004, 9005, 9006, 9007, 9008, 9009,
+        9999,
+    ];
+    for code in refused {
+        assert!(!codes::error(code).contains(&code.to_string()), "{code} has words");
+    }
+    assert!(codes::error(1100).contains("1100"), "undocumented: the number is told");
+}
+
+#[test]
+fn a_run_that_ends_by_a_fatal_exception_has_failed() {
+    let with = |status: i64, sub: i64, codes: Value| {
+        let mut status = job(status, sub, json!({"print_duration": 5}));
+        status["machine_status"]["exception_status"] = codes;
+        status
+    };
+    let ended = |asked: bool, reports: &[Value]| {
+        let (mut memory, mut device) = (Memory::default(), Device::default());
+        reduce::status(&with(2, 2075, json!([])), &mut device, &mut memory, 0.0);
+        memory.asked_to_stop = asked;
+        for report in reports {
+            reduce::status(report, &mut device, &mut memory, 1.0);
+            if asked || device.job.stage.ended() {
+                continue;
+            }
+            assert_eq!(device.job.stage, DeviceStage::Printing, "its own stop is nobody's cancel");
+        }
+        (device.job.stage, device.job.reason)
+    };
+    let stops = [with(2, 2075, json!([103])), with(2, 2503, json!([103])), with(2, 2504, json!([]))];
+    let (stage, reason) = ended(false, &stops);
+    assert_eq!(stage, DeviceStage::Failed);
+    assert!(reason.unwrap().contains("nozzle does not heat"));
+    assert_eq!(ended(false, &[with(1, 0, json!([103]))]).0, DeviceStage::Failed, "idle at once");
+    assert_eq!(ended(true, &stops).0, DeviceStage::Cancelled, "the user had cancelled");
+    assert_eq!(
+        ended(false, &[with(2, 2504, json!([1211]))]).0,
+        DeviceStage::Cancelled,
+        "a warning is no end"
+    );
 }
 
 #[test]

@@ -110,9 +110,11 @@ impl Dialogue {
                 self.effects.push(Effect::Resume);
             }
             _ => {
-                self.push_after(super::super::notice::notification(
+                for line in super::super::notice::notifications(
                     "No file is selected, so nothing was started. Choose a file of the list first.",
-                ));
+                ) {
+                    self.push_after(line);
+                }
                 self.host.refused_at = Some(view.now + REFUSE_START);
             }
         }

@@ -120,7 +120,8 @@ impl Dialogue {
             (self.session.listed, self.session.media) = (false, None);
             (self.session.seen_plain, self.session.numbers_all) = (false, false);
         }
-        self.session.identified = true;
+        (self.session.identified, self.session.greeted) = (true, false);
+        self.session.list_wanted = (view.now + super::push::LISTS_BY_ITSELF, 0);
         self.session.armed = false;
         for text in answers::firmware(view) {
             self.push(text);

@@ -26,6 +26,15 @@ fn a_changed_list_is_told_when_the_host_can_take_it() {
 }
 
 #[test]
+fn a_list_that_changes_with_the_end_of_a_print_is_told_when_the_host_is_done_with_it() {
+    let mut rig = Rig::printing();
+    rig.phase(JobPhase::Complete);
+    rig.dialogue.files(&[entry("new.gcode", 5)], &rig.view);
+    assert!(rig.lines().is_empty(), "OctoPrint finishes the print and would ignore it");
+    assert_eq!(rig.wait(2000), ["// action:sd_updated"]);
+}
+
+#[test]
 fn an_empty_list_and_a_long_one() {
     let mut rig = Rig::connected();
     rig.dialogue.files(&[], &rig.view);

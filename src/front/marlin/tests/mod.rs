@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::catalog::Catalog;
 use super::dialogue::{Dialogue, Done, Effect, View};
-use crate::config::StreamedPrints;
+use crate::config::{SerialStop, StreamedPrints};
 use crate::library::{Entry, EntryKind};
 use crate::model::*;
 

@@ -58,6 +58,8 @@ async fn mode_and_group_are_set_or_refused_with_a_word() {
     drop(port);
     let wrong = open(MarlinConfig { group: Some("no-such-group".into()), ..config(&directory) });
     assert!(matches!(wrong, Err(PtyError::NoGroup { .. })));
+    let wrong = open(MarlinConfig { owner: Some("no-such-user".into()), ..config(&directory) });
+    assert!(matches!(wrong, Err(PtyError::NoOwner { .. })));
 }
 
 #[tokio::test]

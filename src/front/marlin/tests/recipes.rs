@@ -33,6 +33,27 @@ fn a_running_print_is_shown_after_the_first_list() {
     assert_eq!(told[ok + 1..], [&OPENED[..], &["// action:paused"]].concat());
 }
 
+/// OctoPrint 1.11 forgets its M20 when a print is begun in the middle of the handshake.
+#[test]
+fn a_host_that_never_lists_is_asked_to() {
+    let mut rig = Rig::new();
+    for line in ["N0 M110 N0*125", "N1 M115*39", "M21"] {
+        rig.send(line);
+    }
+    assert!(rig.printer(|state| state.job = job(1, JobOrigin::Gateway)).is_empty());
+    rig.wait(3000);
+    assert_eq!(rig.printer(|state| state.job.progress = 0.5), ["// action:sd_updated"]);
+    assert!(rig.printer(|state| state.job.progress = 0.5).is_empty(), "not at every change");
+    assert_eq!(rig.send("M20 L T")[4..], [&["ok"], &OPENED[..]].concat());
+    let mut silent = Rig::new();
+    silent.send("M115");
+    silent.wait(60_000);
+    assert!(
+        silent.printer(|state| state.device.bed.actual = Some(30.0)).is_empty(),
+        "without a job it need not"
+    );
+}
+
 #[test]
 fn pause_and_resume_at_the_printer() {
     let mut rig = Rig::printing();

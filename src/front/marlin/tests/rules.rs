@@ -340,6 +340,23 @@ fn an_emergency_stop_passes_a_held_reply_and_acts_once() {
 }
 
 #[test]
+fn m112_can_be_a_cancel_or_nothing() {
+    for (stop, printing, effects) in [
+        (SerialStop::Cancel, true, vec![Effect::Cancel]),
+        (SerialStop::Disconnect, true, vec![]),
+        (SerialStop::Cancel, false, vec![Effect::Send(Command::SetBed { target: 0.0 })]),
+        (SerialStop::Disconnect, false, vec![Effect::Send(Command::SetBed { target: 0.0 })]),
+    ] {
+        let mut rig = if printing { Rig::printing() } else { Rig::connected() };
+        rig.dialogue.stop = stop;
+        for line in ["M112", "M112", "M140 S0"] {
+            rig.send(line);
+        }
+        assert_eq!(rig.effects(), effects, "{stop:?}, printing: {printing}");
+    }
+}
+
+#[test]
 fn waits_for_temperatures_are_acknowledged_at_once() {
     let mut rig = Rig::connected();
     assert_eq!(rig.send("M109 S215"), ["ok"]);

@@ -121,8 +121,15 @@ pub async fn get_item(call: Call) -> Result<Value, RpcError> {
     Ok(json!({"namespace": name, "key": key.written, "value": value}))
 }
 
+/// On disk when it is answered: a setting is not lost, and a disk that takes nothing is told.
 pub async fn post_item(call: Call) -> Result<Value, RpcError> {
-    let name = namespace(&call, true)?;
+    let answer = write_item(&call)?;
+    call.endpoint.station.store.flush().await?;
+    Ok(answer)
+}
+
+fn write_item(call: &Call) -> Result<Value, RpcError> {
+    let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let value = call.args.0.get("value").cloned().ok_or_else(|| missing("value"))?;
     let space = space(&call.endpoint, &name);
@@ -133,7 +140,7 @@ pub async fn post_item(call: Call) -> Result<Value, RpcError> {
         for (other, _) in
             others.iter().filter(|(other, value)| other != key.first() && is_maintenance_init(value))
         {
-            store.delete(&space, other)?;
+            let _told_by_the_flush = store.delete(&space, other);
         }
     }
     let record = match key.rest() {
@@ -144,12 +151,18 @@ pub async fn post_item(call: Call) -> Result<Value, RpcError> {
             record
         }
     };
-    store.put(&space, key.first(), record)?;
+    let _told_by_the_flush = store.put(&space, key.first(), record);
     Ok(json!({"namespace": name, "key": key.written, "value": value}))
 }
 
 pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
-    let name = namespace(&call, true)?;
+    let answer = remove_item(&call)?;
+    call.endpoint.station.store.flush().await?;
+    Ok(answer)
+}
+
+fn remove_item(call: &Call) -> Result<Value, RpcError> {
+    let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
@@ -159,7 +172,7 @@ pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
         rest => {
             let mut record = store.get(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
             let old = remove(&mut record, rest).ok_or_else(|| key.not_found(&name, true))?;
-            store.put(&space, key.first(), record)?;
+            let _told_by_the_flush = store.put(&space, key.first(), record);
             old
         }
     };

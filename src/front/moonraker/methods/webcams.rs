@@ -1,153 +1,110 @@
 //! `server.webcams.*` (moonraker.md 2.11): the printer's camera, and those that users enter in a UI.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::Endpoint;
+use super::super::cameras::{self, Asker, Webcam};
 use super::super::error::RpcError;
 use super::super::rpc::Call;
-use crate::model::CameraKind;
 
-const NAME: &str = "camera";
+/// A picture for a test may be this old.
+const FRESH: Duration = Duration::from_secs(5);
 
-fn space(endpoint: &Endpoint) -> String {
-    format!("moonraker_webcams/{}", endpoint.station.name())
-}
-
-/// Fields of an entry and what they are when nobody says otherwise.
-fn defaults() -> Map<String, Value> {
-    let fields = json!({
-        "name": "", "enabled": true, "icon": "mdiWebcam", "aspect_ratio": "16:9", "target_fps": 15,
-        "target_fps_idle": 5, "location": "printer", "service": "mjpegstreamer-adaptive", "stream_url": "",
-        "snapshot_url": "", "flip_horizontal": false, "flip_vertical": false, "rotation": 0,
-        "source": "database", "extra_data": {}, "uid": ""
-    });
-    if let Value::Object(fields) = fields { fields } else { Map::new() }
-}
-
-/// The printer's own camera. The URLs are absolute: every client resolves relative ones in its own way.
-fn own(endpoint: &Endpoint, base_url: &str) -> Option<Value> {
-    let caps = endpoint.station.printer.capabilities();
-    if caps.camera == CameraKind::None {
-        return None;
-    }
-    let mut fields = defaults();
-    let known = json!({
-        "name": NAME,
-        "stream_url": format!("{base_url}/webcam/?action=stream"),
-        "snapshot_url": format!("{base_url}/webcam/?action=snapshot"),
-        "source": "config",
-        "uid": own_uid(endpoint.station.name()),
-    });
-    if let Value::Object(known) = known {
-        fields.extend(known);
-    }
-    Some(Value::Object(fields))
-}
-
-/// The same in every run: clients store it.
-fn own_uid(printer: &str) -> String {
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(format!("moongate camera {printer}"));
-    let mut bytes = [0u8; 16];
-    for (byte, digest) in bytes.iter_mut().zip(digest) {
-        *byte = digest;
-    }
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-}
-
-fn all(endpoint: &Endpoint, base_url: &str) -> Result<Vec<Value>, RpcError> {
-    let stored = endpoint.station.store.list(&space(endpoint))?;
-    Ok(own(endpoint, base_url).into_iter().chain(stored.into_iter().map(|(_, value)| value)).collect())
+fn asker(call: &Call) -> Asker<'_> {
+    Asker { base_url: &call.caller.base_url, user: call.caller.current_user() }
 }
 
 pub async fn list(call: Call) -> Result<Value, RpcError> {
-    Ok(json!({"webcams": all(&call.endpoint, &call.caller.base_url)?}))
+    Ok(json!({"webcams": cameras::listed(&call.endpoint, &asker(&call))?}))
 }
 
-fn find(call: &Call) -> Result<Value, RpcError> {
+/// The entry that a call names, by `uid` or `name`.
+fn find(call: &Call) -> Result<Webcam, RpcError> {
     let (field, wanted) = match call.args.opt_text("uid")? {
         Some(uid) => ("uid", uid),
         None => ("name", call.args.text("name")?),
     };
-    let known = all(&call.endpoint, &call.caller.base_url)?;
-    let found = known.into_iter().find(|cam| cam.get(field).and_then(Value::as_str) == Some(&wanted));
+    let known = cameras::all(&call.endpoint, &asker(call))?;
+    let found = known.into_iter().find(|webcam| !webcam.removed && webcam.text(field) == wanted);
     found.ok_or_else(|| RpcError::not_found(format!("Webcam {wanted} not found")))
 }
 
-fn text<'a>(webcam: &'a Value, field: &str) -> &'a str {
-    webcam.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
 pub async fn get_item(call: Call) -> Result<Value, RpcError> {
-    Ok(json!({"webcam": find(&call)?}))
+    Ok(json!({"webcam": find(&call)?.fields}))
 }
 
 pub async fn post_item(call: Call) -> Result<Value, RpcError> {
-    let known = match find(&call) {
-        Ok(webcam) if text(&webcam, "source") == "config" => {
-            let name = text(&webcam, "name");
-            return Err(RpcError::bad_request(format!(
-                "Cannot overwrite webcam '{name}' sourced from Moonraker configuration"
-            )));
-        }
-        Ok(Value::Object(webcam)) => Some(webcam),
-        _ => None,
-    };
-    let fresh = known.is_none();
-    let mut fields = known.unwrap_or_else(defaults);
-    if fresh {
-        call.args.text("name")?;
-        fields.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
-    }
-    for (name, value) in &call.args.0 {
-        let fixed = matches!(name.as_str(), "uid" | "source");
-        let right_type = fields.get(name).is_some_and(|old| same_type(old, value));
-        if right_type && !fixed {
-            fields.insert(name.clone(), value.clone());
-        }
-    }
-    let webcam = Value::Object(fields);
-    {
+    let webcam = {
         let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
-        call.endpoint.station.store.put(&space(&call.endpoint), text(&webcam, "uid"), webcam.clone())?;
+        let mut webcam = changed(&call)?;
+        cameras::take(&mut webcam, &call.args.0)?;
+        let (name, uid) = (webcam.text("name"), webcam.text("uid"));
+        let known = cameras::all(&call.endpoint, &asker(&call))?;
+        let taken = |other: &Webcam| !other.removed && other.text("name") == name && other.text("uid") != uid;
+        if known.iter().any(taken) {
+            return Err(RpcError::bad_request(format!("Webcam with name '{name}' already exists")));
+        }
+        cameras::keep(&call.endpoint, &webcam)?;
+        webcam
+    };
+    tell(&call.endpoint);
+    Ok(json!({"webcam": webcam.fields}))
+}
+
+/// The entry that a post changes: a known one, one that was removed, or a new one.
+fn changed(call: &Call) -> Result<Webcam, RpcError> {
+    let uid = call.args.opt_text("uid")?;
+    let name = call.args.opt_text("name")?;
+    let known = cameras::all(&call.endpoint, &asker(call))?;
+    let is_meant = |webcam: &Webcam| match (&uid, &name) {
+        (Some(uid), _) => webcam.text("uid") == uid,
+        (None, Some(name)) => webcam.text("name") == name,
+        (None, None) => false,
+    };
+    if let Some(mut webcam) = known.into_iter().find(is_meant) {
+        webcam.removed = false;
+        return Ok(webcam);
     }
-    tell(&call)?;
-    Ok(json!({"webcam": webcam}))
+    if let Some(uid) = uid {
+        return Err(RpcError::not_found(format!("Webcam {uid} not found")));
+    }
+    if call.args.text("name")?.is_empty() {
+        return Err(RpcError::bad_request("Webcam name cannot be empty"));
+    }
+    let mut fields = cameras::defaults();
+    fields.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
+    Ok(Webcam { fields, appeared: None, removed: false })
 }
 
-fn same_type(a: &Value, b: &Value) -> bool {
-    std::mem::discriminant(a) == std::mem::discriminant(b)
-}
-
-fn tell(call: &Call) -> Result<(), RpcError> {
-    let webcams = all(&call.endpoint, &call.caller.base_url)?;
-    call.endpoint.hub.notify("notify_webcams_changed", Some(json!({"webcams": webcams})));
-    Ok(())
+/// Each client gets URLs for the address and the login it came with.
+fn tell(endpoint: &Endpoint) {
+    endpoint.hub.notify_each("notify_webcams_changed", |base_url, user| {
+        let webcams = cameras::listed(endpoint, &Asker { base_url, user: Some(user) }).ok()?;
+        Some(json!({"webcams": webcams}))
+    });
 }
 
 pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
     let webcam = find(&call)?;
-    if text(&webcam, "source") == "config" {
-        let name = text(&webcam, "name");
-        return Err(RpcError::bad_request(format!(
-            "Cannot delete webcam '{name}' sourced from Moonraker configuration"
-        )));
-    }
-    call.endpoint.station.store.delete(&space(&call.endpoint), text(&webcam, "uid"))?;
-    tell(&call)?;
-    Ok(json!({"webcam": webcam}))
+    cameras::remove(&call.endpoint, &webcam)?;
+    tell(&call.endpoint);
+    Ok(json!({"webcam": webcam.fields}))
 }
 
-/// The gateway fetches no foreign addresses for its clients: only its own camera can be said to be reachable.
+/// The gateway fetches no foreign addresses for its clients: only its own camera is looked at.
 pub async fn test(call: Call) -> Result<Value, RpcError> {
     let webcam = find(&call)?;
-    let reachable = text(&webcam, "source") == "config" && call.endpoint.station.printer.state().online();
+    let own = webcam.appeared.as_ref().is_some_and(|appeared| {
+        appeared.get("snapshot_url").and_then(Value::as_str) == Some(webcam.text("snapshot_url"))
+    });
+    let reachable = own && call.endpoint.station.camera.snapshot(FRESH).await.is_ok();
     Ok(json!({
-        "name": text(&webcam, "name"),
+        "name": webcam.text("name"),
         "snapshot_reachable": reachable,
-        "snapshot_url": text(&webcam, "snapshot_url"),
-        "stream_url": text(&webcam, "stream_url"),
+        "snapshot_url": webcam.text("snapshot_url"),
+        "stream_url": webcam.text("stream_url"),
     }))
 }

@@ -1,5 +1,7 @@
 //! The OctoPrint REST twin that slicers and apps know (moonraker.md 2.14, octoprint.md section 10).
 
+mod appkeys;
+mod push;
 mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +11,18 @@ use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::args::{Args, query_pairs};
 use super::error::RpcError;
 use super::http::{decoded, empty, json_answer, read_body};
 use super::methods::printer as control;
 use super::methods::printer::{library_path, start_job};
 use super::rpc::{Call, Caller};
-use super::{Endpoint, args::Args, identity};
+use super::{Endpoint, identity};
 use crate::jobs::StartRequest;
 use crate::model::{Axes, Command, CommandError, JobPhase};
+pub use appkeys::{PREFIX as KEYS, answer as keys, tell_question};
+pub use push::answer as push;
+pub use view::file;
 use view::{connection_state, file_facts, files, heater, job, login, printer, profile, settings};
 
 /// The file that `select` chose for a later `start`.
@@ -28,8 +34,8 @@ impl Selection {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn select(&self, file: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    pub fn select(&self, file: impl Into<Option<String>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file.into();
     }
 }
 
@@ -45,19 +51,28 @@ pub async fn answer(
     caller: &Caller,
 ) -> Result<Response<Body>, RpcError> {
     let get = parts.method == Method::GET || parts.method == Method::HEAD;
-    if get && let Some(value) = read(endpoint, path, caller).await? {
+    if get && path == appkeys::LIST {
+        return Ok(json_answer(StatusCode::OK, &appkeys::list(endpoint, parts, caller.user.as_ref())?));
+    }
+    if get && let Some(value) = read(endpoint, path, parts.uri.query().unwrap_or_default(), caller).await? {
         return Ok(json_answer(StatusCode::OK, &value));
     }
-    let known = matches!(path, "/api/login" | "/api/job" | "/api/connection" | "/api/printer/command")
-        || matches!(
-            path,
-            "/api/printer/tool"
-                | "/api/printer/bed"
-                | "/api/printer/chamber"
-                | "/api/printer/printhead"
-                | "/api/printer/sd"
-        )
-        || path.starts_with("/api/files/");
+    let known = matches!(
+        path,
+        "/api/login"
+            | "/api/logout"
+            | "/api/job"
+            | "/api/connection"
+            | "/api/printer/command"
+            | appkeys::LIST
+    ) || matches!(
+        path,
+        "/api/printer/tool"
+            | "/api/printer/bed"
+            | "/api/printer/chamber"
+            | "/api/printer/printhead"
+            | "/api/printer/sd"
+    ) || path.starts_with("/api/files/");
     match parts.method {
         Method::POST if known => {}
         Method::DELETE if path.starts_with("/api/files/") => return delete(endpoint, path).await,
@@ -68,14 +83,17 @@ pub async fn answer(
     let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let call = Call { endpoint: endpoint.clone(), args: Args::default(), caller: caller.clone() };
     match path {
-        "/api/login" => Ok(json_answer(StatusCode::OK, &login())),
+        "/api/login" => Ok(json_answer(StatusCode::OK, &login(endpoint, caller, true))),
+        // A login here is the caller's key or address: there is nothing to end.
+        "/api/logout" => Ok(empty(StatusCode::NO_CONTENT)),
+        appkeys::LIST => appkeys::change(endpoint, parts, &body, caller.user.as_ref()).await,
         "/api/printer/command" => {
             commands(&call, &body).await;
             Ok(json_answer(StatusCode::OK, &json!({})))
         }
         "/api/job" => done(job_command(&call, &body).await),
         "/api/connection" => done(connection(endpoint, &body)),
-        _ if path.starts_with("/api/files/") => done(select(endpoint, path, &body).await),
+        _ if path.starts_with("/api/files/") => file_command(endpoint, path, &body, caller).await,
         _ => done(device_command(endpoint, path, &body).await),
     }
 }
@@ -94,12 +112,24 @@ fn is_read(path: &str) -> bool {
             | "/api/printer"
             | "/api/printerprofiles"
             | "/api/printerprofiles/_default"
+            | "/api/system/commands"
+            | "/api/timelapse"
+            | "/api/slicing"
+            | "/api/printer/error"
     )
 }
 
-async fn read(endpoint: &Endpoint, path: &str, caller: &Caller) -> Result<Option<Value>, RpcError> {
+async fn read(
+    endpoint: &Endpoint,
+    path: &str,
+    query: &str,
+    caller: &Caller,
+) -> Result<Option<Value>, RpcError> {
     let state = endpoint.station.printer.state();
     let ready = endpoint.klippy().ready();
+    let asked =
+        |name: &str| query_pairs(query).into_iter().find(|(key, _)| key == name).map(|(_, value)| value);
+    let deep = asked("recursive").is_some_and(|value| matches!(value.as_str(), "true" | "1" | "yes"));
     Ok(Some(match path {
         "/api/version" => json!({
             "server": identity::API_VERSION_STRING,
@@ -110,23 +140,36 @@ async fn read(endpoint: &Endpoint, path: &str, caller: &Caller) -> Result<Option
         "/api/server" => {
             json!({"server": identity::API_VERSION_STRING, "safemode": if ready { Value::Null } else { json!("settings") }})
         }
-        "/api/login" | "/api/currentuser" => login(),
+        "/api/login" | "/api/currentuser" => login(endpoint, caller, false),
         "/api/settings" => settings(endpoint, caller),
-        "/api/job" => job(endpoint, &state),
-        "/api/printer" => printer(endpoint, &state),
+        "/api/job" => job(endpoint, &state).await,
+        "/api/printer" => {
+            let mut shown = printer(endpoint, &state);
+            let excluded = asked("exclude").unwrap_or_default();
+            if let Some(members) = shown.as_object_mut() {
+                members.retain(|name, _| !excluded.split(',').any(|wanted| wanted == name));
+            }
+            shown
+        }
         "/api/printerprofiles" => json!({"profiles": {"_default": profile(endpoint)}}),
         "/api/connection" => connection_state(&state, endpoint),
-        "/api/files" | "/api/files/local" => files(endpoint, caller).await?,
         "/api/printer/tool" => heater(&state, "tool"),
         "/api/printer/bed" => heater(&state, "bed"),
         "/api/printer/chamber" => heater(&state, "chamber"),
         "/api/printer/sd" => json!({"ready": false}),
         "/api/printerprofiles/_default" => profile(endpoint),
+        // What a gateway has none of; apps ask for it all the same.
+        "/api/system/commands" => json!({"core": [], "custom": [], "plugin": []}),
+        "/api/system/commands/core" | "/api/system/commands/custom" => json!([]),
+        "/api/timelapse" => {
+            json!({"config": {"type": "off"}, "enabled": false, "files": [], "unrendered": []})
+        }
+        "/api/slicing" => json!({}),
+        "/api/printer/error" => json!({}),
+        "/api/files" | "/api/files/local" => files(endpoint, "", deep, caller).await?.unwrap_or_default(),
         _ if path.starts_with("/api/files/") => {
-            match file_facts(endpoint, &file_path(path)?, caller).await? {
-                Some(facts) => facts,
-                None => return Err(RpcError::not_found("Not Found")),
-            }
+            let facts = file_facts(endpoint, &file_path(path)?, deep, caller).await?;
+            facts.ok_or_else(|| RpcError::not_found("Not Found"))?
         }
         _ => return Ok(None),
     }))
@@ -156,7 +199,16 @@ fn file_path(path: &str) -> Result<String, RpcError> {
 }
 
 async fn delete(endpoint: &Endpoint, path: &str) -> Result<Response<Body>, RpcError> {
-    endpoint.station.library.delete(&file_path(path)?).await.map_err(|error| match error {
+    let (path, library) = (file_path(path)?, &endpoint.station.library);
+    let is_folder = |entry: &crate::library::Entry| {
+        entry.kind == crate::library::EntryKind::Directory && entry.path == path
+    };
+    let deleted = if library.list().await?.iter().any(is_folder) {
+        library.remove_directory(&path, true).await
+    } else {
+        library.delete(&path).await
+    };
+    deleted.map_err(|error| match error {
         crate::library::LibraryError::NotFound(_) => RpcError::not_found("Not Found"),
         crate::library::LibraryError::InUse(reason) => RpcError::new(409, reason),
         other => other.into(),
@@ -164,17 +216,40 @@ async fn delete(endpoint: &Endpoint, path: &str) -> Result<Response<Body>, RpcEr
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn select(endpoint: &Endpoint, path: &str, body: &Value) -> Result<(), RpcError> {
-    let file = file_path(path)?;
-    if body.get("command").and_then(Value::as_str) != Some("select") {
+/// `select`, `unselect`, `copy`, `move` of one file.
+async fn file_command(
+    endpoint: &Endpoint,
+    path: &str,
+    body: &Value,
+    caller: &Caller,
+) -> Result<Response<Body>, RpcError> {
+    let (file, library) = (file_path(path)?, &endpoint.station.library);
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let command = text("command").unwrap_or_default();
+    if command == "unselect" {
+        endpoint.octoprint.select(None);
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    if matches!(command, "copy" | "move") {
+        let below = text("destination").ok_or_else(|| RpcError::bad_request("destination is invalid"))?;
+        let below = library_path(below.trim_matches('/'));
+        let name = crate::model::text::base_name(&file);
+        let target = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+        let entry = match command {
+            "copy" => library.copy(&file, &target).await?,
+            _ => library.rename(&file, &target).await?,
+        };
+        return Ok(json_answer(StatusCode::CREATED, &view::file(&entry, caller)));
+    }
+    if command != "select" {
         return Err(RpcError::bad_request("command is invalid"));
     }
-    endpoint.station.library.record(&file).await.map_err(|_unknown| RpcError::not_found("Not Found"))?;
+    library.record(&file).await.map_err(|_unknown| RpcError::not_found("Not Found"))?;
     endpoint.octoprint.select(file.clone());
     if body.get("print").and_then(Value::as_bool) == Some(true) {
         start(endpoint, file).await?;
     }
-    Ok(())
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Refusals go to the console; the caller is not told, as with Moonraker.
@@ -224,32 +299,6 @@ async fn start(endpoint: &Endpoint, file: String) -> Result<(), RpcError> {
     start_job(&endpoint.station, StartRequest { file, ..StartRequest::default() }).await
 }
 
-/// OctoPrint's way for an application to get a key, where nobody needs to be asked: a client that is let in without one
-/// may have it, as over Moonraker's own `/access/api_key`. Others are told 404, and their user copies the key.
-pub fn application_key(
-    endpoint: &Endpoint,
-    parts: &Parts,
-    path: &str,
-    trusted: bool,
-) -> Option<Response<Body>> {
-    if !trusted {
-        return None;
-    }
-    match (&parts.method, path) {
-        (&Method::GET | &Method::HEAD, "/plugin/appkeys/probe") => Some(empty(StatusCode::NO_CONTENT)),
-        (&Method::POST, "/plugin/appkeys/request") => {
-            let mut response = json_answer(StatusCode::CREATED, &json!({"app_token": "granted"}));
-            let place = axum::http::HeaderValue::from_static("/plugin/appkeys/request/granted");
-            response.headers_mut().insert(axum::http::header::LOCATION, place);
-            Some(response)
-        }
-        (&Method::GET, "/plugin/appkeys/request/granted") => {
-            Some(json_answer(StatusCode::OK, &json!({"api_key": endpoint.access.api_key().expose()})))
-        }
-        _ => None,
-    }
-}
-
 async fn device_command(endpoint: &Endpoint, path: &str, body: &Value) -> Result<(), RpcError> {
     let printer = &endpoint.station.printer;
     let command = body.get("command").and_then(Value::as_str).unwrap_or_default();
@@ -266,6 +315,11 @@ async fn device_command(endpoint: &Endpoint, path: &str, body: &Value) -> Result
                 printer.send(Command::SetNozzle { tool, target }).await.map_err(conflict)?;
             }
             return Ok(());
+        }
+        ("/api/printer/tool", "select") => {
+            let tool = body.get("tool").and_then(Value::as_str).and_then(|tool| tool.strip_prefix("tool"));
+            let tool = tool.and_then(|tool| tool.parse().ok());
+            Command::SelectTool(tool.ok_or_else(|| RpcError::bad_request("tool is invalid"))?)
         }
         ("/api/printer/tool", "extrude") => {
             let length = number("amount").ok_or_else(|| RpcError::bad_request("amount is invalid"))?;

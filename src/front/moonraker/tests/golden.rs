@@ -123,14 +123,10 @@ async fn refusals_have_the_captured_codes() {
         "server.history.get_job_missing",
         "server.job_queue.post_job_missing",
         "server.webcams.get_item_missing",
-        "server.webcams.delete_item_config_sourced",
     ] {
         let golden = fixture(&format!("klippy_ready/{name}.json"));
         let request = &golden["ws"]["request"];
-        let mut params = request["params"].clone();
-        if name.ends_with("config_sourced") {
-            params["name"] = json!("camera");
-        }
+        let params = request["params"].clone();
         let answer = socket.ask(request["method"].as_str().unwrap(), params).await;
         let theirs = &golden["ws"]["response"]["error"];
         assert_eq!(answer["error"]["code"], theirs["code"], "{name}: {answer}");

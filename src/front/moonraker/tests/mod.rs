@@ -4,6 +4,7 @@ mod golden;
 mod hostile;
 mod http;
 mod logins;
+mod octoprint;
 mod protocol;
 mod replay;
 mod room;

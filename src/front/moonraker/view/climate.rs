@@ -28,7 +28,8 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
         }
         builder.object(format!("{} {key}", SENSOR_TYPE.to_lowercase()), fields.into());
     }
-    let Some(dryer) = &unit.dryer else { return };
+    // What cannot be set is not offered as a heater; the state of drying is shown all the same.
+    let Some(dryer) = unit.dryer.as_ref().filter(|_| input.caps.filament.dry) else { return };
     let name = format!("heater_generic {key}");
     let heats = matches!(dryer.phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying);
     let target = dryer.target.filter(|_| heats).unwrap_or(0.0);
@@ -43,12 +44,12 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
 }
 
 /// How the unit says which sensors are its own.
-pub fn name_sensors(fields: &mut Map<String, Value>, unit: &FilamentUnit) {
+pub fn name_sensors(fields: &mut Map<String, Value>, input: &Input<'_>, unit: &FilamentUnit) {
     let key = unit.key();
     if measures(unit) {
         fields.insert("environment_sensor".to_owned(), format!("temperature_sensor {key}").into());
     }
-    if unit.dryer.is_some() {
+    if unit.dryer.is_some() && input.caps.filament.dry {
         fields.insert("filament_heater".to_owned(), format!("heater_generic {key}").into());
     }
 }

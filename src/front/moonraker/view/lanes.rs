@@ -15,6 +15,7 @@ pub fn lane_data(system: &FilamentSystem, choices: &Choices) -> Map<String, Valu
     }
     let lane = |(number, slot): (usize, &crate::model::Slot)| {
         let filament = slot.filament.clone().filter(|_| slot.present != Some(false)).unwrap_or_default();
+        let nozzle = filament.nozzle_middle();
         let fields = json!({
             "lane": number.to_string(),
             "color": filament.color.map(|color: Color| format!("#{}", color.rgb_hex())).unwrap_or_default(),
@@ -24,10 +25,6 @@ pub fn lane_data(system: &FilamentSystem, choices: &Choices) -> Map<String, Valu
             "scan_time": "",
             "td": "",
         });
-        let nozzle = match (filament.nozzle_min, filament.nozzle_max) {
-            (Some(low), Some(high)) => Some((low + high) / 2.0),
-            (low, high) => low.or(high),
-        };
         let numbers = [
             ("nozzle_temp", nozzle),
             ("bed_temp", filament.bed),

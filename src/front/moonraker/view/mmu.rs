@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::climate;
 use super::{Builder, Input};
-use crate::model::{Color, DryerPhase, Filament, FilamentOperation, FilamentSystem, JobPhase, Slot, SlotId};
+use crate::model::{
+    Color, DryerPhase, Fault, Filament, FilamentOperation, FilamentSystem, JobPhase, Slot, SlotId,
+};
 
 /// No gate or tool is known.
 const UNKNOWN: i64 = -1;
@@ -16,6 +18,8 @@ const UNKNOWN: i64 = -1;
 const PARKED: i64 = 0;
 const UNDER_WAY: i64 = 3;
 const IN_NOZZLE: i64 = 10;
+/// How tools that nobody mapped find their gate: the same material, the nearest colour.
+const AUTOMAP: &str = "closest_color";
 /// Name of the unit of spools outside any unit.
 const EXTERNAL_UNIT: &str = "External";
 
@@ -27,7 +31,8 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     builder.object("mmu", mmu(input, system));
     builder.object("mmu_machine", machine(input, system));
     // Without it Mainsail throws at every drawing of the panel (moonraker.md 3.5).
-    builder.object("gcode_macro _MMU_SOFTWARE_VARS", json!({}));
+    let variables = if input.caps.filament.map { json!({"automap_strategy": AUTOMAP}) } else { json!({}) };
+    builder.object("gcode_macro _MMU_SOFTWARE_VARS", variables);
     for unit in &system.units {
         climate::add(builder, input, unit);
     }
@@ -76,7 +81,7 @@ fn status(input: &Input<'_>, system: &FilamentSystem) -> Value {
         "filament_position": 0.0,
         "filament_direction": direction(system.operation),
         "bowden_progress": UNKNOWN,
-        "runout": false,
+        "runout": input.state.faults().any(Fault::filament_ran_out),
         "has_bypass": false,
         "sync_drive": false,
         "sensors": sensors,
@@ -117,16 +122,10 @@ fn maps(input: &Input<'_>, system: &FilamentSystem, gates: &[&Slot]) -> Value {
         slot.and_then(|slot| system.number(slot)).unwrap_or(tool)
     };
     let tools: Vec<usize> = (0..gates.len()).map(gate_of).collect();
-    let group = |gate: usize, id: SlotId| {
-        let own = system.backup_groups.iter().find(|group| group.contains(&id));
-        let first = own.into_iter().flatten().filter_map(|slot| system.number(*slot)).min();
-        first.unwrap_or(gate)
-    };
-    let groups: Vec<usize> = gates.iter().enumerate().map(|(gate, slot)| group(gate, slot.id)).collect();
     let ones: Vec<f64> = vec![1.0; gates.len()];
     json!({
         "ttg_map": tools,
-        "endless_spool_groups": groups,
+        "endless_spool_groups": system.backup_numbers(),
         "tool_extrusion_multipliers": ones,
         "tool_speed_multipliers": ones,
         "slicer_tool_map": slicer_tools(input),
@@ -155,7 +154,7 @@ fn slicer_tools(input: &Input<'_>) -> Value {
             (index.to_string(), tool)
         })
         .collect();
-    json!({"tools": tools, "referenced_tools": used, "purge_volumes": [], "skip_automap": false})
+    json!({"tools": tools, "referenced_tools": used, "purge_volumes": [], "skip_automap": input.filament.automap == Some(false)})
 }
 
 fn machine(input: &Input<'_>, system: &FilamentSystem) -> Value {
@@ -165,7 +164,7 @@ fn machine(input: &Input<'_>, system: &FilamentSystem) -> Value {
     for (index, unit) in system.units.iter().enumerate() {
         let product = unit.product.as_deref().unwrap_or_default();
         let mut fields = unit_fields(&unit.name, vendor, product, unit.slots.len(), first);
-        climate::name_sensors(&mut fields, unit);
+        climate::name_sensors(&mut fields, input, unit);
         machine.insert(format!("unit_{index}"), fields.into());
         first += unit.slots.len();
     }
@@ -232,12 +231,7 @@ fn rgb(color: Option<Color>) -> Value {
 
 /// The middle of the filament's range, 0 where it is not known.
 fn temperature(filament: &Filament) -> i64 {
-    let middle = match (filament.nozzle_min, filament.nozzle_max) {
-        (Some(low), Some(high)) => (low + high) / 2.0,
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => 0.0,
-    };
-    middle.round() as i64
+    filament.nozzle_middle().unwrap_or(0.0).round() as i64
 }
 
 fn active_filament(input: &Input<'_>, system: &FilamentSystem, selected: Option<SlotId>) -> Value {
@@ -324,7 +318,7 @@ fn reason(input: &Input<'_>, stuck: bool) -> String {
     if !waits {
         return String::new();
     }
-    let fault = input.state.faults().next().map(crate::model::Fault::line);
+    let fault = input.state.faults().next().map(Fault::line);
     fault.or_else(|| input.state.job.detail.clone()).unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ fn seen(state: &PrinterState, choices: &Choices) -> BTreeMap<String, Object> {
     let caps = Capabilities {
         vendor: "Acme".into(),
         nozzles: vec![HeaterCaps { max: Some(300.0) }],
-        filament: FilamentCaps { recover: true, ..FilamentCaps::default() },
+        filament: FilamentCaps { recover: true, dry: true, map: true, ..FilamentCaps::default() },
         ..Capabilities::default()
     };
     objects(&Input {

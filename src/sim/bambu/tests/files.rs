@@ -122,7 +122,7 @@ async fn the_camera_feeds_one_client() {
         serde_json::from_str(include_str!("../../../../fixtures/bambu/camera6000-auth.json")).unwrap();
     let login = data_encoding::HEXLOWER.decode(captured["frame_hex"].as_str().unwrap().as_bytes()).unwrap();
     let open = || async {
-        let stream = TcpStream::connect(sim.addresses().camera.unwrap()).await.unwrap();
+        let stream = TcpStream::connect(sim.addresses().camera).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let mut stream = TlsConnector::from(Arc::new(tls())).connect(name, stream).await.unwrap();
         stream.write_all(&login).await.unwrap();

@@ -1,0 +1,315 @@
+"""Each thing that can happen to a printer or its network, at each kind of printer: what every front end shows, that it
+heals by itself, and that nothing is lost. The table is docs/ref/fault-matrix.md.
+"""
+
+import glob
+import os
+import tempfile
+import time
+
+import pytest
+
+from harness.farm import Farm, Serial
+from harness.moonraker import RpcError, http
+from harness.waiting import holds_for, wait_for
+
+# The gateway notices a dead link within this time: the keep-alives of the three protocols and their patience.
+NOTICED = 120
+BACK = 120
+
+
+def away(farm, name, codes=("UNREACHABLE", "LOST", "SILENT"), seconds=NOTICED):
+    """All front ends say that the printer is not there, and why; commands are refused everywhere."""
+    printer = farm[name]
+    wait_for(lambda: not printer.ready(), f"{name} is seen to be away", seconds)
+    view = wait_for(lambda: _told(farm, name), f"the reason at {name}", 30)
+    assert view["fault"].startswith("MG-") and view["fault"].endswith(codes), view
+    assert view["remedy"], view
+    assert view["klippy"] in ("disconnected", "startup", "shutdown", "error"), view
+    assert view["link"] in ("backoff", "connecting"), view
+    assert view["octoprint"] == "Offline", view
+    assert view["camera"] in (503, 504), view
+    refused(farm, name)
+    return view
+
+
+def _told(farm, name):
+    view = farm.shown(name, serial=False)
+    return view if view["fault"] else None
+
+
+def refused(farm, name):
+    """A command to a printer that is away is refused by every way in, and is not kept for later."""
+    printer = farm[name]
+    with printer.moonraker() as client:
+        with pytest.raises(RpcError) as error:
+            client.call("printer.print.start", {"filename": "cube.gcode"}, 30)
+        assert error.value.code in (400, 503), error.value
+        with pytest.raises(RpcError):
+            client.gcode("SET_HEATER_TEMPERATURE HEATER=extruder TARGET=213", 30)
+        assert client.call("server.files.list", {"root": "gcodes"}), "the library needs no printer"
+    answer = http("POST", f"{printer.url}/api/printer/tool", json={"command": "target", "targets": {"tool0": 213}})
+    assert answer.status_code in (409, 503), answer.text
+    steered = http("POST", f"{farm.url}/printers/{name}/moongate/pause", json={})
+    assert steered.status_code in (409, 503), steered.text
+    with Serial(printer.link) as port:
+        lines = port.ask("M104 S213")
+        assert any(line.startswith(("Error", "echo", "//", "!!")) for line in lines), lines
+
+
+def back(farm, name, seconds=BACK):
+    printer = farm[name]
+    wait_for(printer.ready, f"{name} is back", seconds)
+    view = wait_for(lambda: _healthy(farm, name), f"all front ends show {name} again", 30)
+    target = {"p1s": lambda t: t["nozzles"][0][1]}.get(name, lambda t: t["nozzle_target"])(printer.truth())
+    assert target != 213, "a command was kept and sent later"
+    return view
+
+
+def _healthy(farm, name):
+    view = farm.shown(name)
+    good = view["link"] == "online" and view["octoprint"] != "Offline" and view["fault"] is None
+    return view if good and any(line.startswith("ok T:") for line in view["serial"]) else None
+
+
+def job_of(printer, known):
+    """The one new entry of the history."""
+    fresh = [job for job in printer.history() if job["job_id"] not in known]
+    assert len(fresh) == 1, fresh
+    return fresh[0]
+
+
+def known(printer):
+    return {job["job_id"] for job in printer.history()}
+
+
+def test_power_cut_idle(farm, printer, name):
+    printer.power_off()
+    away(farm, name)
+    printer.power_on()
+    view = back(farm, name)
+    assert view["phase"] == "idle", view
+
+
+def test_power_cut_printing(farm, printer, name):
+    before, starts = known(printer), printer.starts()
+    printer.start_print()
+    printer.until_printing()
+    printer.power_off()
+    away(farm, name)
+    status = farm.status(name)
+    assert status["job"]["phase"] not in ("complete",), "an end that nobody saw is not made up"
+    printer.power_on()
+    wait_for(printer.ready, f"{name} is back", BACK)
+    # A Centauri Carbon 2 asks at its screen whether to go on; the others have forgotten the print.
+    if name == "cc2":
+        with printer.moonraker() as client:
+            client.call("printer.print.cancel", seconds=60)
+    wait_for(lambda: printer.print_state() in ("error", "cancelled", "standby"), "the lost print has an end", 60)
+    job = job_of(printer, before)
+    assert job["status"] in ("error", "cancelled", "interrupted", "klippy_disconnect", "klippy_shutdown"), job
+    assert job["filename"] == "cube.gcode", job
+    holds_for(lambda: printer.starts() == starts + 1, "it is not started a second time", 3)
+    back(farm, name)
+
+
+def test_power_cut_uploading(farm, printer, name):
+    """The printer goes off while its file is on the way: no print, an honest history, no half file that could print."""
+    starts = printer.starts()
+    with printer.moonraker() as client:
+        printer.slow_files(True)
+        identifier = 9001
+        client.send_text(f'{{"jsonrpc":"2.0","method":"printer.print.start","id":{identifier},'
+                         '"params":{"filename":"cube.gcode"}}')
+        wait_for(lambda: farm.status(name)["job"]["phase"] in ("transferring", "starting"), "the transfer", 30)
+        printer.power_off()
+        wait_for(lambda: not printer.ready(), "away", NOTICED)
+        wait_for(lambda: farm.status(name)["job"]["phase"] not in ("transferring", "starting"), "the transfer ends", 150)
+        assert printer.starts() == starts
+        printer.slow_files(False)
+        printer.power_on()
+        back(farm, name)
+        holds_for(lambda: printer.starts() == starts, "what was interrupted does not start by itself", 4)
+    printer.start_print()
+    printer.until_printing()
+    assert printer.starts() == starts + 1
+
+
+def test_broker_restart(farm, printer, name):
+    """The printer's service ends every connection; the print goes on, and is the same print afterwards."""
+    before, starts = known(printer), printer.starts()
+    printer.start_print()
+    printer.until_printing()
+    for _ in range(3):
+        printer.drop()
+        wait_for(lambda: farm.status(name)["link"] == "online" and printer.print_state() in ("printing", "complete"),
+                 "the print is shown again", BACK)
+    assert printer.starts() == starts + 1
+    wait_for(lambda: printer.print_state() == "complete", "it ends", 120)
+    assert job_of(printer, before)["status"] == "completed"
+
+
+def test_half_open(farm, printer, name):
+    """A connection that nobody answers any more is noticed, though no packet says so."""
+    before = known(printer)
+    printer.start_print()
+    printer.until_printing()
+    with printer.wires.half_open():
+        away(farm, name)
+        # The last that is known stays; an end is not made up.
+        assert farm.status(name)["job"]["phase"] not in ("complete", "cancelled")
+    wait_for(printer.ready, "back", BACK)
+    wait_for(lambda: printer.print_state() == "complete", "the end that came meanwhile, or comes", 120)
+    assert job_of(printer, before)["status"] == "completed"
+
+
+def test_loss_and_delay(farm, printer, name):
+    """10 % loss and 2 s delay each way: a print is sent, started once, seen to its end."""
+    before, starts = known(printer), printer.starts()
+    with printer.wires.bad(delay=2.0, loss=0.1):
+        holds_for(lambda: farm.status(name)["link"] in ("online", "connecting", "backoff"), "told", 5, every=0.5)
+        wait_for(printer.ready, "online over the bad network", BACK)
+        with printer.moonraker(seconds=120) as client:
+            client.call("printer.print.start", {"filename": "cube.gcode"}, 300)
+        wait_for(lambda: printer.print_state() in ("printing", "complete"), "the print is seen", 120)
+        assert printer.starts() == starts + 1
+        wait_for(lambda: printer.print_state() == "complete", "the end is seen", 240)
+    assert printer.starts() == starts + 1, "never twice"
+    assert job_of(printer, before)["status"] == "completed"
+
+
+def test_garbage_frames(farm, printer, name):
+    """Frames that are no JSON, cut frames, bytes of another protocol: dropped or a new connection, never an end."""
+    printer.start_print()
+    printer.until_printing()
+    for _ in range(5):
+        printer.control.fault("garbage")
+    if name == "cc2":
+        printer.control.fault("garbage_bytes")
+    way = {"p1s": "mqtt", "cc1": "websocket", "cc2": "mqtt"}[name]
+    printer.wires.ways[way].say(b"\x00\xff\x82\x7f" * 50)
+    for _ in range(2):
+        printer.wires.ways[way].truncate += 1
+        wait_for(lambda: printer.wires.ways[way].truncate == 0, "a frame was cut", 60)
+        wait_for(lambda: printer.ready() and printer.print_state() in ("printing", "complete"), "it is over it", BACK)
+    assert farm.alive()
+    back(farm, name)
+
+
+def test_refused_code(farm, printer, name):
+    """The access code changed under way, as after a toggle of LAN mode: told as such, tried rarely, good again."""
+    if name == "cc1":
+        # It has no code; a printer whose places are all taken refuses in its own way.
+        printer.control.fault("refuse", on=True)
+        printer.drop()
+        away(farm, name, codes=("FULL", "UNREACHABLE"))
+        printer.control.fault("refuse", on=False)
+    else:
+        if name == "p1s":
+            printer.control.fault("access_code", code="99999999")
+        else:
+            printer.control.fault("wrong_code", on=True)
+        printer.drop()
+        view = away(farm, name, codes=("AUTH",))
+        assert "code" in view["remedy"], view
+        if name == "p1s":
+            failed = printer.truth()["counters"]["failed_logins"]
+            time.sleep(10)
+            assert printer.truth()["counters"]["failed_logins"] - failed <= 4, "no storm of logins"
+            printer.control.fault("access_code", code=printer.told["access_code"])
+        else:
+            printer.control.fault("wrong_code", on=False)
+    # A person who has mended it does not wait: every front end's restart tries at once.
+    http("POST", f"{printer.url}/printer/restart")
+    back(farm, name)
+
+
+def test_certificate_change(farm):
+    """Another key is a fault that only a person ends; Elegoo printers have no certificates."""
+    name, printer = "p1s", farm["p1s"]
+    wait_for(printer.ready, "online", BACK)
+    printer.control.fault("certificate_change")
+    printer.drop()
+    view = away(farm, name, codes=("CERT",))
+    assert "trust" in view["remedy"], view
+    holds_for(lambda: not printer.ready(), "it is not believed by itself", 5)
+    for path in ("/printers/cc1/moongate/trust",):
+        answer = http("POST", f"{farm.url}{path}", json={})
+        assert answer.status_code == 501, "no key that could be pinned"
+    assert http("POST", f"{farm.url}/printers/p1s/moongate/trust", data="x").status_code in (400, 415)
+    assert not printer.ready()
+    assert http("POST", f"{farm.url}/printers/p1s/moongate/trust", json={}).status_code == 200
+    back(farm, name)
+    # The new key is kept: another one is a fault again, also after a start.
+    farm.restart()
+    back(farm, name)
+    printer.control.fault("certificate_change")
+    printer.drop()
+    away(farm, name, codes=("CERT",))
+    http("POST", f"{farm.url}/printers/p1s/moongate/trust", json={})
+    back(farm, name)
+
+
+def test_address_change(farm, printer, name):
+    """The printer is at another address: told with the remedy, and after the change of the configuration all is there.
+
+    (A Bambu printer that announces itself is found by itself: `a_printer_that_moved_is_found_again`.)
+    """
+    files, old = printer.files(), dict(printer.ports)
+    with printer.wires.down():
+        view = away(farm, name)
+        assert "address" in view["remedy"], view
+    for service, way in list(printer.wires.ways.items()):
+        # The way through the old address leads nowhere any more.
+        way.close()
+        del printer.wires.ways[service]
+    printer.lead()
+    assert set(printer.ports.values()).isdisjoint(old.values())
+    farm.restart()
+    back(farm, name)
+    assert printer.files() == files
+
+
+def test_clock_jumps():
+    """The gateway's clock jumps a day on and a day back while a print runs: nothing starts, ends or lasts a day."""
+    rate = tempfile.NamedTemporaryFile("w", prefix="moongate-clock-", delete=False)
+    library = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
+    assert library, "libfaketime is missing (Debian package faketime)"
+
+    def clock(offset):
+        # A rename, so that no half line is ever read.
+        with open(rate.name + ".new", "w", encoding="ascii") as new:
+            new.write(offset + "\n")
+        os.replace(rate.name + ".new", rate.name)
+    clock("+0")
+    farm = Farm(("p1s", "cc1", "cc2"), label="clock", environment={
+        "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": rate.name, "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"})
+    try:
+        farm.start()
+        printers = farm.printers
+        with printers[0].moonraker() as client:
+            login = client.call("access.post_user", {"username": "tina", "password": "secret"})
+        bearer = {"Authorization": f"Bearer {login['token']}"}
+        assert http("GET", f"{printers[0].url}/server/info", headers=bearer).ok
+        for printer in printers:
+            printer.start_print()
+        for printer in printers:
+            printer.until_printing()
+        for offset in ("+1d", "-1d", "+0"):
+            clock(offset)
+            holds_for(lambda: all(p.ready() for p in printers), f"online at {offset}", 4)
+            expected = 401 if offset == "+1d" else 200
+            wait_for(lambda: http("GET", f"{printers[0].url}/server/info", headers=bearer).status_code == expected,
+                     f"a token of one hour at {offset}", 10)
+        for printer in printers:
+            wait_for(lambda p=printer: p.print_state() == "complete", f"{printer.name} ends", 180)
+            assert printer.starts() == 1
+            stats = printer.stats()["print_stats"]
+            job = printer.history()[0]
+            assert job["status"] == "completed" and len(printer.history()) == 1, job
+            for seconds in (stats["print_duration"], stats["total_duration"], job["print_duration"], job["total_duration"]):
+                assert 0 <= seconds < 3600, (stats, job)
+    finally:
+        farm.stop()
+        os.unlink(rate.name)

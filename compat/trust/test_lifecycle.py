@@ -1,0 +1,138 @@
+"""Stop, start, supervision: everything is told, in time; a print at a printer is never touched."""
+
+import os
+import socket
+import tempfile
+import threading
+import time
+
+import pytest
+
+from harness.farm import Farm, Serial
+from harness.moonraker import Moonraker, http, make_idle
+from harness.waiting import wait_for
+
+GRACE = 10
+
+
+def phase(farm, name):
+    return farm.status(name)["job"]["phase"]
+
+
+def bring_to(farm, printer, wanted):
+    with printer.moonraker() as client:
+        make_idle(client)
+    if wanted == "idle":
+        return
+    printer.slow_files(wanted == "transferring")
+    with printer.moonraker() as client:
+        client.send_text('{"jsonrpc":"2.0","method":"printer.print.start","params":{"filename":"cube.gcode"},"id":77}')
+        wait_for(lambda: phase(farm, printer.name) == "transferring" or wanted != "transferring", "transfer", 30)
+        if wanted != "transferring":
+            printer.until_printing()
+        if wanted == "paused":
+            client.call("printer.print.pause", seconds=60)
+            wait_for(lambda: printer.print_state() == "paused", "paused", 60)
+
+
+@pytest.mark.parametrize("at", ["idle", "transferring", "printing", "paused"])
+def test_sigterm(farm, printer, name, at):
+    """SIGTERM at each phase: clients told, pty gone, end within the grace; the print is as if nothing had happened."""
+    before = {job["job_id"] for job in printer.history()}
+    bring_to(farm, printer, at)
+    starts = printer.starts()
+    client = Moonraker(printer.url)
+    serial = Serial(printer.link)
+    code, took = farm.terminate()
+    assert code == 0, code
+    assert took < GRACE + 2, took
+    wait_for(lambda: client.closed, "the WebSocket is closed", 5)
+    assert not os.path.lexists(printer.link), "the link of the serial port is gone"
+    serial.close()
+    printer.slow_files(False)
+    farm.start()
+    if at == "transferring":
+        assert printer.starts() == starts, "what was not started is not started later"
+        assert phase(farm, name) != "printing"
+        return
+    assert printer.starts() == starts
+    if at == "printing":
+        wait_for(lambda: printer.print_state() in ("printing", "complete"), "the print is shown again", 60)
+    if at == "paused":
+        wait_for(lambda: printer.print_state() == "paused", "the pause is shown again", 60)
+        with printer.moonraker() as again:
+            again.call("printer.print.resume", seconds=60)
+    if at != "idle":
+        wait_for(lambda: printer.print_state() == "complete", "the end", 120)
+        fresh = [job for job in printer.history() if job["job_id"] not in before]
+        assert [job["status"] for job in fresh] == ["completed"], fresh
+
+
+class Supervisor:
+    """The socket on which systemd hears of its services."""
+
+    def __init__(self):
+        self.path = os.path.join(tempfile.mkdtemp(prefix="moongate-notify-"), "socket")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self.heard = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        while True:
+            for line in self._socket.recv(4096).decode().split("\n"):
+                self.heard.append((time.monotonic(), line))
+
+    def said(self, word):
+        return [at for at, line in self.heard if line.startswith(word)]
+
+
+def test_systemd_watchdog():
+    supervisor = Supervisor()
+    farm = Farm(("cc1",), label="watchdog",
+                environment={"NOTIFY_SOCKET": supervisor.path, "WATCHDOG_USEC": "2000000"})
+    try:
+        farm.start()
+        wait_for(lambda: supervisor.said("READY=1"), "READY=1", 20)
+        wait_for(lambda: len(supervisor.said("WATCHDOG=1")) >= 4, "signs of life", 20)
+        # A gateway that hangs gives no sign: that is what the watchdog is for.
+        os.kill(farm.pid, 19)
+        time.sleep(0.5)
+        count = len(supervisor.said("WATCHDOG=1"))
+        time.sleep(3)
+        assert len(supervisor.said("WATCHDOG=1")) == count
+        os.kill(farm.pid, 18)
+        wait_for(lambda: len(supervisor.said("WATCHDOG=1")) > count, "it lives again", 20)
+        assert farm.terminate()[0] == 0
+        assert supervisor.said("STOPPING=1")
+    finally:
+        farm.stop()
+
+
+def test_kill_and_restart_in_a_loop(farm, printer, name):
+    """A service manager that restarts a gateway killed again and again: one print, one entry."""
+    before, starts = {job["job_id"] for job in printer.history()}, printer.starts()
+    printer.start_print()
+    printer.until_printing()
+    for _ in range(3):
+        farm.kill()
+        farm.start()
+    wait_for(lambda: printer.print_state() == "complete", "the end", 120)
+    assert printer.starts() == starts + 1
+    fresh = [job for job in printer.history() if job["job_id"] not in before]
+    assert [job["status"] for job in fresh] == ["completed"], fresh
+
+
+def test_an_upload_under_way_at_the_end_leaves_nothing(farm):
+    """SIGTERM while a slicer uploads: no half file, no hang."""
+    printer = farm["cc1"]
+    with socket.create_connection(("127.0.0.1", printer.port), 5) as slicer:
+        head = ('--b\r\nContent-Disposition: form-data; name="file"; filename="half.gcode"\r\n\r\n').encode()
+        slicer.sendall(b"POST /server/files/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n"
+                       b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + head + b"G1 X1\n" * 10000)
+        code, took = farm.terminate()
+    assert code == 0 and took < GRACE + 2, (code, took)
+    farm.start()
+    assert "half.gcode" not in printer.files()
+    assert not [path for path in farm.state.rglob("*") if "half" in path.name]
+    assert http("GET", f"{printer.url}/server/info").ok

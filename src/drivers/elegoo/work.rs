@@ -1,0 +1,120 @@
+//! What waits at a link: commands with their steps, questions of file room and camera, requests of the link itself.
+
+use std::collections::VecDeque;
+use std::future::pending;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::door::{Ask, AskError};
+use crate::model::{CommandError, Outcome, Seen};
+use crate::printer::Request;
+
+/// The requests of one command, sent one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan<C> {
+    pub steps: Vec<C>,
+    /// What the user should know although it works.
+    pub note: Option<&'static str>,
+    /// Go on after a refused step: every one of them makes the machine safer.
+    pub all_steps: bool,
+}
+
+impl<C> Plan<C> {
+    /// Steps of which each needs the one before.
+    pub fn of(steps: Vec<C>) -> Self {
+        Self { steps, note: None, all_steps: false }
+    }
+
+    /// A single request.
+    ///
+    /// # Errors
+    /// Never; the result fits the arms of a planner.
+    pub fn one(step: C) -> Result<Self, CommandError> {
+        Ok(Self::of(vec![step]))
+    }
+}
+
+/// A command of a front end with the steps left to send.
+pub struct Batch<C> {
+    pub request: Request,
+    steps: VecDeque<C>,
+    note: Option<&'static str>,
+    all_steps: bool,
+    trouble: Option<CommandError>,
+}
+
+impl<C> Batch<C> {
+    pub fn new(request: Request, plan: Plan<C>) -> Self {
+        Self { request, steps: plan.steps.into(), note: plan.note, all_steps: plan.all_steps, trouble: None }
+    }
+
+    /// The step that comes next.
+    pub fn next(&self) -> Option<&C> {
+        self.steps.front()
+    }
+
+    /// Refused steps do not stop this one.
+    pub fn goes_on(&self) -> bool {
+        self.all_steps
+    }
+
+    /// Notes how a step went; true if another is to be sent.
+    pub fn step_done(&mut self, trouble: Option<CommandError>) -> bool {
+        self.trouble = self.trouble.take().or(trouble);
+        !self.steps.is_empty() && (self.trouble.is_none() || self.all_steps)
+    }
+
+    /// Tells the front end what became of its command.
+    pub fn answer(self) {
+        let Self { request, trouble, note, .. } = self;
+        request.answer(match (trouble, note) {
+            (Some(error), _) => Err(error),
+            (None, Some(note)) => Ok(Outcome::noted(Seen::Acknowledged, note)),
+            (None, None) => Ok(Outcome::new(Seen::Acknowledged)),
+        });
+    }
+}
+
+/// One entry of a link's queue.
+pub enum Work<C> {
+    /// Polls and whatever else the link wants itself.
+    Own(C),
+    /// How the run of this id ended.
+    History(String),
+    Command(Box<Batch<C>>),
+    Ask(Ask<C>),
+}
+
+impl<C: Clone> Work<C> {
+    /// The request to send for it; `None` where nobody waits for it any more.
+    pub fn take_call(&mut self, history: impl FnOnce(&str) -> C) -> Option<C> {
+        match self {
+            Work::Own(call) => Some(call.clone()),
+            Work::History(run) => Some(history(run)),
+            Work::Ask(ask) => (!ask.forgotten()).then(|| ask.call.clone()),
+            Work::Command(batch) if batch.request.reply.is_closed() => None,
+            Work::Command(batch) => batch.steps.pop_front(),
+        }
+    }
+
+    /// It is not sent, for the reason given.
+    pub fn refuse(self, why: &str) {
+        match self {
+            Work::Command(batch) => batch.request.answer(Err(CommandError::Busy(why.to_owned()))),
+            Work::Ask(ask) => ask.answer(Err(AskError::NotNow(why.to_owned()))),
+            Work::Own(_) | Work::History(_) => {}
+        }
+    }
+}
+
+/// The next question; a closed door is not polled again, because the link lives longer than its askers.
+pub async fn next_ask<C>(asks: &mut mpsc::Receiver<Ask<C>>) -> Ask<C> {
+    match asks.recv().await {
+        Some(ask) => ask,
+        None => pending().await,
+    }
+}
+
+/// Result of one request: the printer's data, or why there are none.
+pub type Answer = Result<Value, AskError>;

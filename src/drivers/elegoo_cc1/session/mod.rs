@@ -1,0 +1,225 @@
+//! One WebSocket from its first frame to its end: one request in flight, urgent ones first, polls where nothing is
+//! pushed (elegoo.md 2.3, 2.9).
+
+mod receiving;
+mod sending;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Cc1Driver, Socket};
+use super::sdcp::Sdcp;
+use super::{faults, models};
+use crate::drivers::elegoo::door::Ask;
+use crate::drivers::elegoo::work::{self, next_ask};
+use crate::model::{LinkFault, LinkPhase};
+use crate::printer::{DriverIo, Request, StateWriter};
+
+/// Without a message of ours for 60 s the printer closes; protocol-level pings do not count (elegoo.md 2.3).
+const PING_AFTER: Duration = Duration::from_secs(25);
+/// Identity, free memory and address are read again.
+const ATTRIBUTES_EVERY: Duration = Duration::from_secs(60);
+const CANVAS_EVERY: Duration = Duration::from_secs(30);
+/// Own requests and those of files that may wait; more are refused.
+const MAX_QUEUE: usize = 32;
+
+type Work = work::Work<Sdcp>;
+type Batch = work::Batch<Sdcp>;
+
+/// The one request that waits for its answer.
+struct Outstanding {
+    id: String,
+    call: Sdcp,
+    work: Work,
+    until: Instant,
+    acked: bool,
+    framed: bool,
+}
+
+/// A stop that was acknowledged.
+struct StopWatch {
+    since: Instant,
+    repeated: bool,
+    /// The run that was to be stopped; another one is left alone.
+    run: Option<String>,
+}
+
+pub(super) struct Session<'a> {
+    driver: &'a mut Cc1Driver,
+    socket: Socket,
+    queue: VecDeque<Work>,
+    outstanding: Option<Outstanding>,
+    state: Option<StateWriter>,
+    /// Last codes of `CurrentStatus`.
+    codes: Vec<i64>,
+    has_canvas: bool,
+    firmware: String,
+    stop: Option<StopWatch>,
+    heard: Instant,
+    reported: Instant,
+    sent: Instant,
+    next_poll: Instant,
+    next_attributes: Instant,
+    next_canvas: Instant,
+    online: bool,
+}
+
+enum Event {
+    Frame(Option<Result<Message, tokio_tungstenite::tungstenite::Error>>),
+    Command(Option<Request>),
+    Ask(Ask<Sdcp>),
+    Timer,
+    Cancelled,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(driver: &'a mut Cc1Driver, socket: Socket) -> Self {
+        let now = Instant::now();
+        Self {
+            driver,
+            socket,
+            // Not waiting for a pushed frame: none comes while paused (elegoo.md 2.3, connect sequence).
+            queue: VecDeque::from([Work::Own(Sdcp::Attributes), Work::Own(Sdcp::Status)]),
+            outstanding: None,
+            state: None,
+            codes: Vec::new(),
+            has_canvas: false,
+            firmware: String::new(),
+            stop: None,
+            heard: now,
+            reported: now,
+            sent: now,
+            next_poll: now + Duration::from_secs(1),
+            next_attributes: now + ATTRIBUTES_EVERY,
+            next_canvas: now,
+            online: false,
+        }
+    }
+
+    /// Until the link is lost.
+    pub async fn run(mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
+        self.state = Some(io.state.clone());
+        let mut asks = self.driver.door.open();
+        let fault = loop {
+            if let Err(fault) = self.pump().await {
+                break fault;
+            }
+            match self.wait(io, &mut asks, cancel).await {
+                Event::Cancelled => break faults::lost(&self.driver.place(), "the gateway stops"),
+                event => {
+                    if let Err(fault) = self.handle(event) {
+                        break fault;
+                    }
+                }
+            }
+        };
+        // A clean close frees the printer's slot at once (elegoo.md 2.3).
+        let _closed = timeout(Duration::from_secs(1), self.socket.close(None)).await;
+        fault
+    }
+
+    async fn wait(
+        &mut self,
+        io: &mut DriverIo,
+        asks: &mut mpsc::Receiver<Ask<Sdcp>>,
+        cancel: &CancellationToken,
+    ) -> Event {
+        let due = self.next_timer();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Event::Cancelled,
+            command = io.commands.recv() => Event::Command(command),
+            frame = self.socket.next() => Event::Frame(frame),
+            ask = next_ask(asks) => Event::Ask(ask),
+            () = sleep_until(due) => Event::Timer,
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let mut due = self.next_poll.min(self.next_attributes).min(self.sent + PING_AFTER);
+        due = due.min(self.heard + self.driver.timing.silent);
+        if self.online {
+            due = due.min(self.reported + self.driver.timing.stale);
+        }
+        if self.may_ask_canvas() {
+            due = due.min(self.next_canvas);
+        }
+        if let Some(outstanding) = &self.outstanding {
+            due = due.min(outstanding.until);
+        }
+        // A timer that was already served must not spin.
+        due.max(Instant::now() + Duration::from_millis(20))
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), LinkFault> {
+        match event {
+            Event::Command(Some(request)) => self.take_command(request),
+            Event::Command(None) => return Err(self.lost("the gateway stops")),
+            Event::Ask(ask) if self.queue.len() < MAX_QUEUE => self.queue.push_back(Work::Ask(ask)),
+            Event::Ask(ask) => Work::Ask(ask).refuse("Too many requests wait for the printer."),
+            Event::Frame(Some(Ok(message))) => self.take_message(message)?,
+            Event::Frame(Some(Err(error))) => return Err(self.lost(&error.to_string())),
+            Event::Frame(None) => return Err(self.lost("the printer closed it")),
+            Event::Timer | Event::Cancelled => {}
+        }
+        self.tick()
+    }
+
+    fn lost(&self, why: &str) -> LinkFault {
+        faults::lost(&self.driver.place(), why)
+    }
+
+    /// Everything that becomes due by time.
+    fn tick(&mut self) -> Result<(), LinkFault> {
+        let now = Instant::now();
+        let timing = self.driver.timing;
+        if now >= self.heard + timing.silent {
+            return Err(faults::silent(&self.driver.place(), timing.silent.as_secs()));
+        }
+        if self.online && now >= self.reported + timing.stale {
+            self.phase(LinkPhase::Stale);
+        }
+        if self.outstanding.as_ref().is_some_and(|outstanding| now >= outstanding.until)
+            && let Some(late) = self.outstanding.take()
+        {
+            self.unanswered(late);
+        }
+        if now >= self.next_poll {
+            self.next_poll = now + timing.poll;
+            if !self.is_waiting(&Sdcp::Status) {
+                self.queue.push_back(Work::Own(Sdcp::Status));
+            }
+        }
+        if now >= self.next_attributes {
+            self.next_attributes = now + ATTRIBUTES_EVERY;
+            self.queue.push_back(Work::Own(Sdcp::Attributes));
+        }
+        if self.may_ask_canvas() && now >= self.next_canvas {
+            self.next_canvas = now + CANVAS_EVERY;
+            self.queue.push_back(Work::Own(Sdcp::Canvas));
+        }
+        Ok(())
+    }
+
+    fn is_waiting(&self, call: &Sdcp) -> bool {
+        self.outstanding.as_ref().is_some_and(|outstanding| outstanding.call == *call)
+            || self.queue.iter().any(|work| matches!(work, Work::Own(own) if own == call))
+    }
+
+    /// Both marks are needed: an unknown command kills the printer (elegoo.md 2.9, 2.14).
+    fn may_ask_canvas(&self) -> bool {
+        self.has_canvas && models::has_canvas_command(&self.firmware)
+    }
+
+    fn phase(&self, phase: LinkPhase) {
+        if let Some(state) = &self.state {
+            state.link(phase);
+        }
+    }
+}

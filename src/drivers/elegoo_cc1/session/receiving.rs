@@ -1,0 +1,221 @@
+//! From frames to the state, and to the answers of what was asked.
+
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::{Batch, Outstanding, Session, StopWatch, Work};
+use crate::drivers::elegoo::door::AskError;
+use crate::drivers::elegoo::work::Answer;
+use crate::drivers::elegoo::{canvas, field};
+use crate::drivers::elegoo_cc1::sdcp::Sdcp;
+use crate::drivers::elegoo_cc1::wire::{self, Frame};
+use crate::drivers::elegoo_cc1::{codes, models, reduce};
+use crate::model::text::base_name;
+use crate::model::{CommandError, DeviceStage, LinkFault, LinkPhase};
+use crate::printer::StateWriter;
+use crate::printer::clock::unix_now;
+
+impl Session<'_> {
+    pub(super) fn take_message(&mut self, message: Message) -> Result<(), LinkFault> {
+        let text = match message {
+            Message::Text(text) => text.to_string(),
+            Message::Binary(bytes) => lossy(&bytes),
+            Message::Close(_) => return Err(self.lost("the printer closed it")),
+            _ => return Ok(()),
+        };
+        self.heard = Instant::now();
+        match wire::parse(&text) {
+            Frame::Status(status) => self.take_status(&status),
+            Frame::Attributes(attributes) => self.take_attributes(&attributes)?,
+            Frame::Response { request, data, .. } => self.take_response(&request, data),
+            Frame::FileError(code) => {
+                self.driver.door.note(|seen| seen.file_errors = (seen.file_errors.0 + 1, code));
+            }
+            Frame::Garbage => tracing::debug!(length = text.len(), "A frame of the printer is not JSON."),
+            Frame::Pong | Frame::Other => {}
+        }
+        Ok(())
+    }
+
+    fn take_status(&mut self, status: &Value) {
+        let Some(writer) = self.state.clone() else { return };
+        let codes = wire::current_status(status);
+        self.reported = Instant::now();
+        self.next_poll = self.reported + self.driver.timing.poll;
+        self.codes.clone_from(&codes);
+        if let Some(attached) = field::flag(status, "AmsConnectStatus") {
+            self.learn_canvas(&writer, attached);
+        }
+        let mut wish = reduce::Wish::default();
+        let memory = &mut self.driver.memory;
+        if let Some(run) = writer.take_expected_run() {
+            memory.runs.expect_again(&run);
+        }
+        writer.report(|device| wish = reduce::status(status, device, memory, unix_now()));
+        if let Some(task) = wish.history {
+            self.queue.push_front(Work::History(task));
+        }
+        let snapshot = writer.state();
+        let job = &snapshot.device.job;
+        let printing =
+            job.file.as_deref().filter(|_| job.stage.active()).map(|file| base_name(file).to_owned());
+        self.driver.door.note(|seen| {
+            seen.reports += 1;
+            seen.transferring = codes.contains(&2) || codes.contains(&8);
+            seen.printing = printing;
+        });
+        self.watch_stop(job.stage, job.token.as_deref());
+        self.online = true;
+        self.phase(LinkPhase::Online);
+        self.framed(&Sdcp::Status);
+    }
+
+    fn learn_canvas(&mut self, writer: &StateWriter, attached: bool) {
+        if attached != self.has_canvas {
+            self.has_canvas = attached;
+            writer.set_capabilities(models::capabilities(self.driver.model, attached));
+            if !attached {
+                writer.report(|device| device.filament = Default::default());
+            }
+        }
+    }
+
+    fn take_attributes(&mut self, attributes: &Value) -> Result<(), LinkFault> {
+        let Some(writer) = self.state.clone() else { return Ok(()) };
+        let mut who = reduce::Identification::default();
+        let mut free = None;
+        writer.report(|device| {
+            who = reduce::attributes(attributes, device);
+            free = device.storage.free_bytes;
+        });
+        self.driver.door.note(|seen| seen.free = free);
+        if let Some(name) = &who.machine_name {
+            self.driver.learn_model(name)?;
+            writer.set_capabilities(models::capabilities(self.driver.model, self.has_canvas));
+        }
+        if let Some(id) = &who.mainboard_id {
+            self.driver.learn_mainboard(id);
+        }
+        if who.mac.is_some() && self.driver.mac.is_some() && who.mac != self.driver.mac {
+            tracing::warn!(
+                "Another printer than before answers at this address (its hardware address differs)."
+            );
+        }
+        self.driver.mac = who.mac.or(self.driver.mac.take());
+        self.firmware = who.firmware.unwrap_or_else(|| std::mem::take(&mut self.firmware));
+        self.framed(&Sdcp::Attributes);
+        Ok(())
+    }
+
+    /// A frame without request id: the second half of the answer to Cmd 0 or 1, or a push.
+    fn framed(&mut self, call: &Sdcp) {
+        if let Some(outstanding) = self.outstanding.as_mut().filter(|o| o.call == *call) {
+            outstanding.framed = true;
+            if outstanding.acked
+                && let Some(done) = self.outstanding.take()
+            {
+                self.finish(done, Ok(Value::Null));
+            }
+        }
+    }
+
+    fn take_response(&mut self, request: &str, data: Value) {
+        let Some(outstanding) = self.outstanding.as_mut().filter(|o| o.id == request) else { return };
+        let refused = wire::ack(&data) != 0;
+        outstanding.acked = true;
+        if outstanding.call.answered_by_frame() && !outstanding.framed && !refused {
+            return;
+        }
+        if let Some(done) = self.outstanding.take() {
+            let result = if refused { Err(AskError::Refused(wire::ack(&data))) } else { Ok(data) };
+            self.finish(done, result);
+        }
+    }
+
+    pub(super) fn unanswered(&mut self, late: Outstanding) {
+        // A frame or Ack alone is enough for a poll: pushes cross the answers.
+        let result = if late.acked || late.framed { Ok(Value::Null) } else { Err(AskError::Timeout) };
+        self.finish(late, result);
+    }
+
+    fn finish(&mut self, done: Outstanding, result: Answer) {
+        let Outstanding { call, work, .. } = done;
+        match work {
+            Work::Own(Sdcp::Canvas) => {
+                if let (Ok(data), Some(writer)) = (&result, &self.state) {
+                    writer.report(|device| canvas::reduce(data, &mut device.filament));
+                }
+            }
+            Work::Own(_) => {}
+            Work::History(task) => {
+                let verdict = result.ok().and_then(|data| reduce::verdict(&data, &task));
+                self.driver.memory.judge(verdict);
+                self.queue.push_front(Work::Own(Sdcp::Status));
+            }
+            Work::Ask(ask) => ask.answer(result),
+            Work::Command(batch) => self.step_done(*batch, &call, result),
+        }
+    }
+
+    fn step_done(&mut self, mut batch: Batch, call: &Sdcp, result: Answer) {
+        match (&result, call) {
+            (Ok(_), Sdcp::Stop) => {
+                let run = self.state.as_ref().and_then(|state| state.state().device.job.token.clone());
+                self.stop = Some(StopWatch { since: Instant::now(), repeated: false, run });
+            }
+            (Err(AskError::Refused(_)), Sdcp::Start(_)) => self.driver.memory.runs.forget(),
+            _ => {}
+        }
+        // A stop without a job is no failure of an emergency stop.
+        let harmless = batch.goes_on() && *call == Sdcp::Stop && matches!(result, Err(AskError::Refused(_)));
+        let trouble = result.err().filter(|_| !harmless).map(|error| refusal(call, &error));
+        if batch.step_done(trouble) {
+            self.queue.push_front(Work::Command(Box::new(batch)));
+            return;
+        }
+        batch.answer();
+        // The effect is wanted soon: do not wait for the next poll.
+        self.next_poll = Instant::now();
+    }
+
+    /// A stop during the warm-up can get lost (elegoo.md 2.9): it is sent once more, also if the print itself has
+    /// begun meanwhile, but never to another run.
+    fn watch_stop(&mut self, stage: DeviceStage, run: Option<&str>) {
+        let again = self.driver.timing.stop_again;
+        match &mut self.stop {
+            Some(watch)
+                if !stage.active() || stage == DeviceStage::Cancelling || watch.run.as_deref() != run =>
+            {
+                self.stop = None;
+            }
+            Some(watch) if !watch.repeated && watch.since.elapsed() >= again => {
+                watch.repeated = true;
+                tracing::warn!("The printer acknowledged a stop and goes on; the stop is sent once more.");
+                self.queue.push_front(Work::Own(Sdcp::Stop));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn lossy(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn refusal(call: &Sdcp, error: &AskError) -> CommandError {
+    match (error, call) {
+        (AskError::Refused(code), Sdcp::Start(_)) => {
+            CommandError::Refused { code: format!("Ack {code}"), text: codes::start_refusal(*code) }
+        }
+        (AskError::Refused(code), _) => CommandError::Refused {
+            code: format!("Ack {code}"),
+            text: "The printer refused the command.".to_owned(),
+        },
+        (AskError::Timeout, _) => CommandError::Timeout(
+            "The printer did not answer; whether it acts on the command is unknown.".to_owned(),
+        ),
+        (AskError::Offline, _) => CommandError::Offline(error.to_string()),
+        (AskError::NotNow(why), _) => CommandError::Busy(why.clone()),
+    }
+}

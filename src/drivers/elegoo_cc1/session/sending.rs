@@ -1,0 +1,77 @@
+//! From commands and questions to frames: one request in flight.
+
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::{Batch, Outstanding, PING_AFTER, Session, Work};
+use crate::drivers::elegoo_cc1::encode;
+use crate::drivers::elegoo_cc1::sdcp::{Envelope, Sdcp, frame};
+use crate::model::{Command, LinkFault};
+use crate::printer::Request;
+use crate::printer::clock::unix_now;
+
+/// The socket takes a frame within this time, or it is dead.
+const SEND: Duration = Duration::from_secs(5);
+
+impl Session<'_> {
+    pub(super) fn take_command(&mut self, request: Request) {
+        let Some(state) = &self.state else { return };
+        match encode::plan(&request.command, &state.state()) {
+            Err(error) => request.answer(Err(error)),
+            Ok(plan) => {
+                let urgent = request.command.urgent();
+                let work = Work::Command(Box::new(Batch::new(request, plan)));
+                if urgent { self.queue.push_front(work) } else { self.queue.push_back(work) }
+            }
+        }
+    }
+
+    /// Sends the next request if none is in flight, and the keep-alive if nothing else was sent.
+    pub(super) async fn pump(&mut self) -> Result<(), LinkFault> {
+        while self.outstanding.is_none() {
+            let Some(mut work) = self.queue.pop_front() else { break };
+            let history = |task: &str| Sdcp::HistoryDetail(task.to_owned());
+            let Some(call) = work.take_call(history) else { continue };
+            if self.codes.contains(&1) && !call.allowed_while_printing() {
+                work.refuse("A job is under way at the printer; this is not sent.");
+                continue;
+            }
+            self.send(call, work).await?;
+        }
+        if self.sent.elapsed() >= PING_AFTER {
+            self.write(Message::Text(Utf8Bytes::from_static("ping"))).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, call: Sdcp, work: Work) -> Result<(), LinkFault> {
+        let id = format!("{:016x}", rand::random::<u64>());
+        let envelope =
+            Envelope { request: &id, mainboard: &self.driver.mainboard, time: unix_now().max(0.0) as u64 };
+        let Ok(text) = frame(&call, &envelope) else {
+            work.refuse("The request cannot be written.");
+            return Ok(());
+        };
+        if let (Sdcp::Start(start), Work::Command(batch)) = (&call, &work)
+            && let Command::StartJob(job) = &batch.request.command
+        {
+            self.driver.memory.runs.expect(&start.file, job.token);
+        }
+        tracing::trace!(command = call.number(), "Request sent.");
+        let until = Instant::now() + self.driver.timing.answer;
+        self.outstanding = Some(Outstanding { id, call, work, until, acked: false, framed: false });
+        self.write(Message::Text(text.into())).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), LinkFault> {
+        self.sent = Instant::now();
+        match timeout(SEND, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.lost(&error.to_string())),
+            Err(_late) => Err(self.lost("it no longer takes anything")),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The job in the merged status (pure; elegoo.md 3.7, 3.9, 4.1).
+
+use serde_json::Value;
+
+use super::codes;
+use super::reduce::Wish;
+use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
+use crate::drivers::elegoo::runs::Runs;
+use crate::model::text::base_name;
+use crate::model::{Device, DeviceJob, DeviceStage, Severity, StageDetail};
+
+/// `speed_mode` flickers per move on 02.01.00.00: a mode counts once it has held this long, in seconds.
+const SPEED_HOLDS: f64 = 5.0;
+/// Progress from which a job that went idle unseen was complete (elegoo.md 3.9).
+const COMPLETE_FROM: f64 = 0.99;
+
+/// What later reports need to know of earlier ones. Lives as long as the driver.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub runs: Runs,
+    uuid: Option<String>,
+    file: Option<String>,
+    last_progress: f64,
+    pub(super) speed: SpeedMode,
+    /// The mode our user chose for this job.
+    pub wanted_mode: Option<i64>,
+    pub(super) swapping: bool,
+    /// Layers of a file by method 1046, for slicers that do not write them into the status.
+    layers: Option<(String, u32)>,
+    layers_asked: Option<String>,
+    held: bool,
+    verdict: Option<DeviceStage>,
+    /// Text of a fatal exception of this run.
+    fatal: Option<String>,
+    /// We sent a cancel: what follows is no failure.
+    pub asked_to_stop: bool,
+    pub(super) last_sub: i64,
+}
+
+/// `speed_mode` without its flicker.
+#[derive(Debug, Default)]
+pub struct SpeedMode {
+    shown: Option<i64>,
+    candidate: Option<(i64, f64)>,
+}
+
+impl SpeedMode {
+    /// Takes a reported mode and gives the one to show; `wanted` is believed at once.
+    pub fn seen(&mut self, mode: i64, now: f64, wanted: Option<i64>) -> Option<i64> {
+        let held = self.candidate.filter(|(candidate, _)| *candidate == mode).map(|(_, since)| now - since);
+        if self.shown.is_none() || wanted == Some(mode) || held.is_some_and(|held| held >= SPEED_HOLDS) {
+            self.shown = Some(mode);
+        }
+        if held.is_none() {
+            self.candidate = Some((mode, now));
+        }
+        self.shown
+    }
+}
+
+impl Memory {
+    /// A new link: what was not watched is not known.
+    pub fn reconnected(&mut self) {
+        self.held = false;
+        self.verdict = None;
+        self.speed = SpeedMode::default();
+        self.swapping = false;
+        self.layers_asked = None;
+    }
+
+    /// The history's word on the run that ended; `None` where it has none.
+    pub fn judge(&mut self, stage: Option<DeviceStage>) {
+        self.held = false;
+        self.verdict = Some(stage.unwrap_or(DeviceStage::Unknown));
+    }
+
+    /// Method 1046 told the layers of `file`.
+    pub fn learn_layers(&mut self, file: &str, info: &Value) {
+        let layers = ["layer", "TotalLayers", "total_layer"].iter().find_map(|key| count(info, key));
+        if let Some(layers) = layers.filter(|layers| *layers > 0) {
+            self.layers = Some((file.to_owned(), layers));
+        }
+    }
+}
+
+/// How a run ended by `history_task_list` (1036). 2 and 3 are read both ways by clients: both count as stopped, and
+/// the run is told as cancelled only if somebody asked for it (elegoo.md 3.13).
+pub fn verdict(result: &Value, uuid: &str) -> Option<DeviceStage> {
+    let tasks = list(result, "history_task_list");
+    let task = tasks.iter().rev().find(|task| text(task, "task_id") == Some(uuid))?;
+    match int(task, "task_status")? {
+        1 => Some(DeviceStage::Finished),
+        2 | 3 => Some(DeviceStage::Cancelled),
+        _ => None,
+    }
+}
+
+/// The parts of the status that tell of the job.
+pub struct Job<'a> {
+    pub code: i64,
+    pub sub: i64,
+    pub machine: &'a Value,
+    pub print: &'a Value,
+}
+
+impl Job<'_> {
+    fn begun(&self) -> bool {
+        num(self.print, "print_duration").is_some_and(|seconds| seconds > 0.0)
+    }
+
+    /// elegoo.md 3.9 and 4.1.
+    fn stage(&self, before: DeviceStage) -> DeviceStage {
+        let word = text(self.print, "state").unwrap_or_default();
+        match self.code {
+            2 => self.printing_stage(word),
+            15 => DeviceStage::Paused,
+            14 if before.active() || before == DeviceStage::Failed => DeviceStage::Failed,
+            1 if self.sub == 2077 || word == "complete" => DeviceStage::Finished,
+            1 if self.sub == 2504 || word == "cancelled" => DeviceStage::Cancelled,
+            1 if word == "error" => DeviceStage::Failed,
+            // A file that arrives, or a tool that changes, beside a job does not end it.
+            3..=13 if before.active() && matches!(word, "printing" | "paused") => before,
+            _ => DeviceStage::Idle,
+        }
+    }
+
+    fn printing_stage(&self, word: &str) -> DeviceStage {
+        match self.sub {
+            2077 => DeviceStage::Finished,
+            2401 => DeviceStage::Resuming,
+            2501 => DeviceStage::Pausing,
+            2502 | 2505 | 2506 | 2403 => DeviceStage::Paused,
+            2503 => DeviceStage::Cancelling,
+            2504 => DeviceStage::Cancelled,
+            2075 | 2402 => DeviceStage::Printing,
+            _ if word == "paused" => DeviceStage::Paused,
+            _ if word == "cancelled" => DeviceStage::Cancelling,
+            _ if word == "error" => DeviceStage::Failed,
+            // Every other step belongs to the warm-up before the first extrusion, to the print after it.
+            _ if self.begun() => DeviceStage::Printing,
+            _ => DeviceStage::Preparing,
+        }
+    }
+
+    /// Takes the job into `device`, and notes in `wish` what is to be asked.
+    pub fn reduce(&self, device: &mut Device, memory: &mut Memory, wish: &mut Wish) {
+        let before = device.job.stage;
+        let file = text(self.print, "filename").map(|name| base_name(name).to_owned());
+        let uuid = text(self.print, "uuid").map(str::to_owned);
+        let mut stage = self.stage(before);
+        self.judge_fatal(&mut stage, before, memory);
+        if before == DeviceStage::Cancelling && stage == DeviceStage::Idle {
+            stage = DeviceStage::Cancelled;
+        }
+        let asked = self.missed_end(&mut stage, before, memory);
+        if memory.held {
+            wish.history = asked;
+            return;
+        }
+        if stage.active() {
+            memory.uuid = uuid.clone().or(memory.uuid.take().filter(|_| before.active()));
+            memory.file = file.clone().or(memory.file.take().filter(|_| before.active()));
+            memory.last_progress = percent(self.machine, "progress").unwrap_or(0.0);
+        }
+        let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage.active());
+        device.job = DeviceJob { stage, token, ..self.figures(stage) };
+        if stage == DeviceStage::Failed && device.job.reason.is_none() {
+            device.job.reason = memory.fatal.clone();
+        }
+        if stage.active() || stage.ended() {
+            device.job.file.clone_from(&memory.file);
+            device.job.total_layers = device.job.total_layers.or_else(|| layers_of(memory));
+        }
+        if stage.active()
+            && device.job.total_layers.is_none()
+            && let Some(file) = &device.job.file
+            && memory.layers_asked.as_ref() != Some(file)
+        {
+            memory.layers_asked = Some(file.clone());
+            wish.file_info = Some(file.clone());
+        }
+    }
+
+    /// A run that the printer stops by itself after a fatal exception has failed (elegoo.md 4.1).
+    fn judge_fatal(&self, stage: &mut DeviceStage, before: DeviceStage, memory: &mut Memory) {
+        if !before.active() {
+            if stage.active() {
+                (memory.fatal, memory.asked_to_stop) = (None, false);
+            } else {
+                return;
+            }
+        }
+        let codes = list(self.machine, "exception_status").iter().filter_map(as_int);
+        let fatal = codes.map(codes::exception).find(|(severity, _)| *severity == Severity::Fatal);
+        memory.fatal = memory.fatal.take().or(fatal.map(|(_, text)| text));
+        if memory.fatal.is_none() || memory.asked_to_stop {
+            return;
+        }
+        *stage = match *stage {
+            DeviceStage::Cancelling if before.active() => before,
+            DeviceStage::Cancelling => DeviceStage::Printing,
+            DeviceStage::Cancelled | DeviceStage::Idle => DeviceStage::Failed,
+            other => other,
+        };
+    }
+
+    /// 2077 lasts briefly: a job that went idle without it is judged by its progress, else by the history.
+    fn missed_end(
+        &self,
+        stage: &mut DeviceStage,
+        before: DeviceStage,
+        memory: &mut Memory,
+    ) -> Option<String> {
+        let missed = before.active() && *stage == DeviceStage::Idle && matches!(self.code, 0 | 1);
+        if !missed {
+            memory.held = false;
+            memory.verdict = None;
+            return None;
+        }
+        if memory.last_progress >= COMPLETE_FROM {
+            *stage = DeviceStage::Finished;
+            return None;
+        }
+        if let Some(verdict) = memory.verdict.take() {
+            if verdict != DeviceStage::Unknown {
+                *stage = verdict;
+            }
+            return None;
+        }
+        let uuid = memory.uuid.clone()?;
+        let ask = !memory.held;
+        memory.held = true;
+        ask.then_some(uuid)
+    }
+
+    fn figures(&self, stage: DeviceStage) -> DeviceJob {
+        if !stage.active() && !stage.ended() {
+            return DeviceJob::default();
+        }
+        let running = stage.active();
+        let seconds = |key| num(self.print, key).filter(|seconds| *seconds >= 0.0);
+        let quiet = stage == DeviceStage::Printing && self.sub == 2075;
+        DeviceJob {
+            detail: codes::step(self.sub)
+                .filter(|_| running && !quiet)
+                .map(|text| StageDetail { code: self.sub, text: text.to_owned() })
+                .or_else(|| self.recovery()),
+            progress: percent(self.machine, "progress").filter(|_| running),
+            remaining_s: seconds("remaining_time_sec").filter(|_| running),
+            // Elapsed wall time, not the estimate some clients take it for (elegoo.md 3.7).
+            total_s: seconds("total_duration"),
+            print_s: seconds("print_duration"),
+            layer: count(self.print, "current_layer").filter(|_| running),
+            total_layers: count(self.print, "total_layer").filter(|layers| *layers > 0),
+            reason: (stage == DeviceStage::Failed && self.code == 14)
+                .then(|| "The printer was halted by an emergency stop; switch it off and on.".to_owned()),
+            ..DeviceJob::default()
+        }
+    }
+
+    fn recovery(&self) -> Option<StageDetail> {
+        (self.code == 15).then(|| StageDetail {
+            code: 15,
+            text: "power failed during the print: resume or cancel it".to_owned(),
+        })
+    }
+}
+
+fn layers_of(memory: &Memory) -> Option<u32> {
+    let (file, layers) = memory.layers.as_ref()?;
+    (memory.file.as_ref() == Some(file)).then_some(*layers)
+}

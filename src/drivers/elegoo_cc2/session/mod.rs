@@ -1,0 +1,209 @@
+//! One registered session from its first full status to its end: requests spaced, urgent ones at once, late answers
+//! matched by id (elegoo.md 3.5).
+
+mod receiving;
+mod sending;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::encode::Call;
+use super::faults;
+use super::link::{Cc2Driver, Topics};
+use super::wire::Document;
+use crate::drivers::elegoo::door::{Ask, AskError};
+use crate::drivers::elegoo::work::{self, next_ask};
+use crate::model::{LinkFault, LinkPhase};
+use crate::net::mqtt::{self, MqttClient, MqttError, MqttEvents};
+use crate::printer::{DriverIo, Request, StateWriter};
+
+const DISK_EVERY: Duration = Duration::from_secs(300);
+/// After a gap in the deltas the full status is read, but not more often than this.
+const GAP_REFRESH: Duration = Duration::from_secs(5);
+/// Requests that may wait; more are refused.
+const MAX_QUEUE: usize = 32;
+
+type Work = work::Work<Call>;
+type Batch = work::Batch<Call>;
+
+struct Pending {
+    call: Call,
+    work: Work,
+    until: Instant,
+}
+
+pub(super) struct Session<'a> {
+    driver: &'a mut Cc2Driver,
+    client: MqttClient,
+    events: MqttEvents,
+    topics: Topics,
+    state: StateWriter,
+    document: Document,
+    queue: VecDeque<Work>,
+    pending: HashMap<i64, Pending>,
+    next_id: i64,
+    has_canvas: bool,
+    online: bool,
+    /// When the next ordinary request may be sent.
+    free_at: Instant,
+    /// When the last two requests were sent.
+    sent: [Option<Instant>; 2],
+    next_ping: Instant,
+    last_pong: Instant,
+    last_full: Instant,
+    next_poll: Instant,
+    next_canvas: Instant,
+    next_disk: Instant,
+}
+
+enum Event {
+    Message(Result<mqtt::Message, MqttError>),
+    Command(Option<Request>),
+    Ask(Ask<Call>),
+    Timer,
+    Cancelled,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(
+        driver: &'a mut Cc2Driver,
+        client: MqttClient,
+        events: MqttEvents,
+        topics: Topics,
+        state: StateWriter,
+    ) -> Self {
+        let now = Instant::now();
+        let timing = driver.timing;
+        Self {
+            driver,
+            client,
+            events,
+            topics,
+            state,
+            document: Document::default(),
+            queue: VecDeque::from([Work::Own(Call::FullStatus), Work::Own(Call::SystemInfo)]),
+            pending: HashMap::new(),
+            // Ids of other clients start low as well; the topic tells them apart, this helps reading logs.
+            next_id: i64::from(rand::random::<u16>()) + 1,
+            has_canvas: false,
+            online: false,
+            free_at: now,
+            sent: [None; 2],
+            next_ping: now + timing.ping,
+            last_pong: now,
+            last_full: now - GAP_REFRESH,
+            next_poll: now + timing.poll_printing,
+            next_canvas: now,
+            next_disk: now + timing.spacing * 2,
+        }
+    }
+
+    /// Until the link is lost.
+    pub async fn run(mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
+        let mut asks = self.driver.door.open();
+        loop {
+            if let Err(fault) = self.pump() {
+                return fault;
+            }
+            let event = self.wait(io, &mut asks, cancel).await;
+            let handled = match event {
+                Event::Cancelled => return self.lost("the gateway stops"),
+                Event::Message(Ok(message)) => self.take_message(&message),
+                Event::Message(Err(error)) => Err(self.lost(&error.to_string())),
+                Event::Command(Some(request)) => {
+                    self.take_command(request);
+                    Ok(())
+                }
+                Event::Command(None) => Err(self.lost("the gateway stops")),
+                Event::Ask(ask) => {
+                    self.take_ask(ask);
+                    Ok(())
+                }
+                Event::Timer => Ok(()),
+            };
+            if let Err(fault) = handled.and_then(|()| self.tick()) {
+                return fault;
+            }
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        io: &mut DriverIo,
+        asks: &mut mpsc::Receiver<Ask<Call>>,
+        cancel: &CancellationToken,
+    ) -> Event {
+        let due = self.next_timer();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Event::Cancelled,
+            command = io.commands.recv() => Event::Command(command),
+            message = self.events.next() => Event::Message(message),
+            ask = next_ask(asks) => Event::Ask(ask),
+            () = sleep_until(due) => Event::Timer,
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let mut due = self.next_ping.min(self.next_poll).min(self.next_disk);
+        if self.has_canvas {
+            due = due.min(self.next_canvas);
+        }
+        if !self.queue.is_empty() {
+            due = due.min(self.free_at);
+        }
+        if let Some(first) = self.pending.values().map(|pending| pending.until).min() {
+            due = due.min(first);
+        }
+        // A timer that was already served must not spin.
+        due.max(Instant::now() + Duration::from_millis(10))
+    }
+
+    fn lost(&self, why: &str) -> LinkFault {
+        faults::lost(&self.driver.place(), why)
+    }
+
+    /// Everything that becomes due by time.
+    fn tick(&mut self) -> Result<(), LinkFault> {
+        let now = Instant::now();
+        let timing = self.driver.timing;
+        if now >= self.last_pong + timing.pong {
+            return Err(faults::silent(&self.driver.place(), "any more"));
+        }
+        if now >= self.next_ping {
+            self.next_ping = now + timing.ping;
+            self.publish(r#"{"type":"PING"}"#.to_owned())?;
+        }
+        let late: Vec<i64> = self.pending.iter().filter(|(_, p)| now >= p.until).map(|(id, _)| *id).collect();
+        for id in late {
+            if let Some(pending) = self.pending.remove(&id) {
+                if pending.call == Call::FullStatus && self.online {
+                    self.state.link(LinkPhase::Stale);
+                }
+                self.finish(pending, Err(AskError::Timeout))?;
+            }
+        }
+        if now >= self.next_poll {
+            self.next_poll = now + self.poll_period();
+            self.want(Call::FullStatus);
+        }
+        if self.has_canvas && now >= self.next_canvas {
+            self.next_canvas = now + timing.canvas;
+            self.want(Call::Canvas);
+        }
+        if now >= self.next_disk {
+            self.next_disk = now + DISK_EVERY;
+            self.want(Call::DiskVolume);
+        }
+        Ok(())
+    }
+
+    fn poll_period(&self) -> Duration {
+        let timing = self.driver.timing;
+        if self.state.state().device.job.stage.active() { timing.poll_printing } else { timing.poll_idle }
+    }
+}

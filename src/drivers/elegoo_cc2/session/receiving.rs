@@ -1,0 +1,190 @@
+//! From messages to the state, and to the answers of what was asked.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{Batch, GAP_REFRESH, Pending, Session, Work};
+use crate::drivers::elegoo::door::AskError;
+use crate::drivers::elegoo::field::int;
+use crate::drivers::elegoo::work::Answer;
+use crate::drivers::elegoo_cc2::encode::Call;
+use crate::drivers::elegoo_cc2::wire::{self, Message};
+use crate::drivers::elegoo_cc2::{codes, faults, models, reduce};
+use crate::model::text::base_name;
+use crate::model::{CommandError, LinkFault, LinkPhase};
+use crate::net::mqtt;
+use crate::printer::clock::unix_now;
+
+impl Session<'_> {
+    pub(super) fn take_message(&mut self, message: &mqtt::Message) -> Result<(), LinkFault> {
+        let ours = message.topic == self.topics.response;
+        if !ours && message.topic != self.topics.status {
+            return Ok(());
+        }
+        match wire::parse(&message.payload) {
+            Message::Pong if ours => self.last_pong = Instant::now(),
+            Message::Response { id, method, result } if ours => {
+                let matches = self.pending.get(&id).is_some_and(|pending| pending.call.method() == method);
+                if matches && let Some(pending) = self.pending.remove(&id) {
+                    let code = wire::error_code(&result);
+                    let result = if code == 0 { Ok(result) } else { Err(AskError::Refused(code)) };
+                    return self.finish(pending, result);
+                }
+            }
+            Message::Delta { id, change } => {
+                if !self.document.merge(id, &change) && self.last_full.elapsed() >= GAP_REFRESH {
+                    self.last_full = Instant::now();
+                    self.want(Call::FullStatus);
+                }
+                self.reduce();
+            }
+            Message::Attributes(info) => self.take_attributes(&info)?,
+            Message::Garbage => {
+                tracing::debug!(length = message.payload.len(), "A message of the printer is not JSON.");
+            }
+            Message::Pong | Message::Response { .. } | Message::Other => {}
+        }
+        Ok(())
+    }
+
+    /// The document into the state, and what follows from it.
+    fn reduce(&mut self) {
+        let Some(status) = self.document.value() else { return };
+        let memory = &mut self.driver.memory;
+        let mut wish = reduce::Wish::default();
+        if let Some(run) = self.state.take_expected_run() {
+            memory.runs.expect_again(&run);
+        }
+        self.state.report(|device| wish = reduce::status(status, device, memory, unix_now()));
+        let attached = reduce::has_canvas(status);
+        let transferring =
+            status.get("machine_status").and_then(|machine| int(machine, "status")) == Some(11);
+        let snapshot = self.state.state();
+        let job = &snapshot.device.job;
+        let printing =
+            job.file.as_deref().filter(|_| job.stage.active()).map(|file| base_name(file).to_owned());
+        self.driver.door.note(|seen| {
+            seen.reports += 1;
+            seen.transferring = transferring;
+            seen.printing = printing;
+        });
+        if let Some(attached) = attached.filter(|attached| *attached != self.has_canvas) {
+            self.has_canvas = attached;
+            self.state.set_capabilities(models::capabilities(self.driver.model, attached));
+        }
+        if let Some(uuid) = wish.history {
+            self.queue.push_front(Work::History(uuid));
+        }
+        if let Some(file) = wish.file_info {
+            self.want(Call::FileInfo(file));
+        }
+        if let Some(mode) = wish.speed {
+            self.want(Call::Speed(mode));
+        }
+        if wish.canvas && self.has_canvas {
+            self.want(Call::Canvas);
+        }
+        let soon = Instant::now() + self.poll_period();
+        self.next_poll = self.next_poll.min(soon);
+        self.online = true;
+        self.state.link(LinkPhase::Online);
+    }
+
+    fn take_attributes(&mut self, info: &Value) -> Result<(), LinkFault> {
+        let mut name = None;
+        self.state.report(|device| name = reduce::attributes(info, device));
+        match name {
+            Some(name) => match models::find(&name) {
+                Some(model) => {
+                    self.driver.model = model;
+                    Ok(())
+                }
+                None => Err(faults::other_model(&self.driver.place(), &name)),
+            },
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(&mut self, done: Pending, result: Answer) -> Result<(), LinkFault> {
+        if result == Err(AskError::Refused(1000)) {
+            // Not registered any more: only a new registration helps (elegoo.md 3.4).
+            return Err(faults::unregistered(&self.driver.place()));
+        }
+        if let (Call::FullStatus, Ok(full)) = (&done.call, &result) {
+            self.last_full = Instant::now();
+            self.document.replace(full.clone());
+            self.reduce();
+        }
+        match done.work {
+            Work::Own(call) => return self.own_done(&call, result),
+            Work::History(uuid) => {
+                let verdict = result.ok().and_then(|result| reduce::verdict(&result, &uuid));
+                self.driver.memory.judge(verdict);
+                self.reduce();
+            }
+            Work::Ask(ask) => ask.answer(result),
+            Work::Command(batch) => self.step_done(*batch, &done.call, result),
+        }
+        Ok(())
+    }
+
+    fn own_done(&mut self, call: &Call, result: Answer) -> Result<(), LinkFault> {
+        let Ok(result) = result else {
+            tracing::debug!(method = call.method(), "A request of the gateway itself had no result.");
+            return Ok(());
+        };
+        match call {
+            Call::SystemInfo => return self.take_attributes(&result),
+            Call::Canvas => {
+                if let Some(info) = result.get("canvas_info") {
+                    self.document.set_canvas(info.clone());
+                    self.reduce();
+                }
+            }
+            Call::FileInfo(file) => {
+                self.driver.memory.learn_layers(file, &result);
+                self.reduce();
+            }
+            Call::DiskVolume => {
+                let mut free = None;
+                self.state.report(|device| free = reduce::disk(&result, device));
+                self.driver.door.note(|seen| seen.free = free);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn step_done(&mut self, mut batch: Batch, call: &Call, result: Answer) {
+        if matches!((&result, call), (Err(AskError::Refused(_)), Call::Start(_))) {
+            self.driver.memory.runs.forget();
+        }
+        if batch.step_done(result.err().map(|error| refusal(&error))) {
+            self.queue.push_front(Work::Command(Box::new(batch)));
+            return;
+        }
+        batch.answer();
+        // The acknowledgement is not the effect (elegoo.md 5): look.
+        self.want(Call::FullStatus);
+        if matches!(call, Call::EditTray(_) | Call::AutoRefill(_) | Call::LoadTray(..) | Call::UnloadTray(..))
+        {
+            self.want(Call::Canvas);
+        }
+    }
+}
+
+fn refusal(error: &AskError) -> CommandError {
+    match error {
+        AskError::Refused(1009) => CommandError::Busy(codes::error(1009)),
+        AskError::Refused(1010) => CommandError::Invalid(codes::error(1010)),
+        AskError::Refused(code) => {
+            CommandError::Refused { code: code.to_string(), text: codes::error(*code) }
+        }
+        AskError::Timeout => CommandError::Timeout(
+            "The printer did not answer in time; whether it acts on the command shows in its state."
+                .to_owned(),
+        ),
+        AskError::Offline => CommandError::Offline(error.to_string()),
+        AskError::NotNow(why) => CommandError::Busy(why.clone()),
+    }
+}

@@ -1,0 +1,107 @@
+//! From commands and questions to requests, spaced as the printer can bear them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Batch, MAX_QUEUE, Pending, Session, Work};
+use crate::drivers::elegoo::door::Ask;
+use crate::drivers::elegoo_cc2::encode::{self, Call, payload};
+use crate::model::{Command, LinkFault};
+use crate::net::mqtt::Qos;
+use crate::printer::Request;
+
+/// Unanswered requests that are remembered.
+const MAX_PENDING: usize = 64;
+
+impl Session<'_> {
+    /// Queues a request of our own, once.
+    pub(super) fn want(&mut self, call: Call) {
+        let queued = self.queue.iter().any(|work| matches!(work, Work::Own(own) if *own == call));
+        let asked = self.pending.values().any(|p| p.call == call && matches!(p.work, Work::Own(_)));
+        if !queued && !asked && self.queue.len() < MAX_QUEUE {
+            self.queue.push_back(Work::Own(call));
+        }
+    }
+
+    pub(super) fn take_command(&mut self, request: Request) {
+        match encode::plan(&request.command, &self.state.state()) {
+            Err(error) => request.answer(Err(error)),
+            Ok(plan) => {
+                // Commands go before our own polls; urgent ones do not even wait for the spacing.
+                let place = self.queue.iter().take_while(|work| matches!(work, Work::Command(_))).count();
+                self.queue.insert(place, Work::Command(Box::new(Batch::new(request, plan))));
+            }
+        }
+    }
+
+    pub(super) fn take_ask(&mut self, ask: Ask<Call>) {
+        if self.queue.len() < MAX_QUEUE {
+            self.queue.push_back(Work::Ask(ask));
+        } else {
+            Work::Ask(ask).refuse("Too many requests wait for the printer.");
+        }
+    }
+
+    /// Sends what may be sent now.
+    pub(super) fn pump(&mut self) -> Result<(), LinkFault> {
+        loop {
+            let now = Instant::now();
+            let free = now >= self.free_at;
+            // A third request in quick succession would be swallowed, whatever it is (elegoo.md 3.5).
+            let third = self.sent[0].is_some_and(|sent| now < sent + self.driver.timing.spacing);
+            let urgent = self.queue.iter().position(is_urgent).filter(|_| free || !third);
+            let Some(at) = urgent.or_else(|| (free && !self.queue.is_empty()).then_some(0)) else {
+                return Ok(());
+            };
+            let Some(mut work) = self.queue.remove(at) else { return Ok(()) };
+            let Some(call) = work.take_call(|_run| Call::History) else { continue };
+            self.send(call, work)?;
+        }
+    }
+
+    fn send(&mut self, call: Call, work: Work) -> Result<(), LinkFault> {
+        self.next_id = self.next_id.wrapping_add(1).max(1);
+        let id = self.next_id;
+        let Ok(text) = payload(id, &call) else {
+            work.refuse("The request cannot be written.");
+            return Ok(());
+        };
+        if let (Call::Start(start), Work::Command(batch)) = (&call, &work)
+            && let Command::StartJob(job) = &batch.request.command
+        {
+            self.driver.memory.runs.expect(&start.file, job.token);
+        }
+        if let (Call::Speed(mode), Work::Command(_)) = (&call, &work) {
+            self.driver.memory.wanted_mode = Some(i64::from(*mode));
+        }
+        if call == Call::Cancel {
+            self.driver.memory.asked_to_stop = true;
+        }
+        tracing::trace!(method = call.method(), "Request sent.");
+        let now = Instant::now();
+        self.free_at = now + self.driver.timing.spacing;
+        self.sent = [self.sent[1], Some(now)];
+        let quick = call.limit() <= Duration::from_secs(10);
+        let limit = if quick { self.driver.timing.answer } else { call.limit() };
+        if self.pending.len() >= MAX_PENDING {
+            work.refuse("Too many requests are unanswered.");
+            return Ok(());
+        }
+        self.pending.insert(id, Pending { call, work, until: now + limit });
+        self.publish(text)
+    }
+
+    pub(super) fn publish(&self, text: String) -> Result<(), LinkFault> {
+        self.client
+            .publish(&self.topics.request, text, Qos::AtLeastOnce)
+            .map_err(|error| self.lost(&error.to_string()))
+    }
+}
+
+fn is_urgent(work: &Work) -> bool {
+    match work {
+        Work::Command(batch) => batch.next().is_some_and(Call::urgent),
+        _ => false,
+    }
+}

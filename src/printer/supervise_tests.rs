@@ -1,0 +1,78 @@
+//! A driver that dies of its own mistake: its printer says so and comes back, the others notice nothing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::*;
+use crate::jobs::fake::{Fake, caps};
+use crate::model::{Command, PrinterState};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Goes online, and panics at the first command, twice; after that it works.
+struct Fragile {
+    panics: Arc<AtomicUsize>,
+}
+
+impl Driver for Fragile {
+    fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
+        Box::pin(async move {
+            io.state.link(LinkPhase::Online);
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                request = io.commands.recv() => {
+                    if self.panics.fetch_add(1, Ordering::SeqCst) < 2 {
+                        panic!("a mistake in the driver, with the code q7Zk2Xv9: {:?}", request.is_some());
+                    }
+                }
+            }
+            std::future::pending().await
+        })
+    }
+}
+
+fn settings(name: &str) -> PrinterSettings {
+    PrinterSettings {
+        name: name.to_owned(),
+        title: name.to_owned(),
+        read_only: false,
+        allow_vendor: false,
+    }
+}
+
+async fn until(watch: &mut watch::Receiver<Arc<PrinterState>>, fits: impl Fn(&PrinterState) -> bool) {
+    let found = tokio::time::timeout(DEADLINE, watch.wait_for(|state| fits(state))).await;
+    assert!(found.is_ok_and(|state| state.is_ok()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_printers_panic_is_unseen_by_the_others() {
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let panics = Arc::new(AtomicUsize::new(0));
+    let parts = DriverParts {
+        driver: Box::new(Fragile { panics: panics.clone() }),
+        capabilities: caps(),
+        files: Arc::new(Fake::new()),
+        camera: None,
+    };
+    let broken = start(settings("broken"), parts, &tasks, cancel.clone());
+    let fake = Fake::new();
+    let healthy = fake.connect(caps(), &tasks, &cancel);
+    let (mut watch, mut other) = (broken.watch(), healthy.watch());
+    until(&mut other, |state| state.link.phase == LinkPhase::Online).await;
+    for round in 1..=2 {
+        until(&mut watch, |state| state.link.phase == LinkPhase::Online).await;
+        other.mark_unchanged();
+        let refused = broken.send(Command::Pause).await;
+        assert!(refused.is_err(), "the command is answered all the same");
+        until(&mut watch, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == "MG-BUG")).await;
+        assert_eq!(panics.load(Ordering::SeqCst), round);
+        assert!(!other.has_changed().unwrap(), "the other printer has nothing to tell");
+        assert_eq!(healthy.state().link.phase, LinkPhase::Online);
+    }
+    until(&mut watch, |state| state.link.phase == LinkPhase::Online && state.link.fault.is_none()).await;
+    assert!(healthy.state().link.fault.is_none());
+    cancel.cancel();
+}
