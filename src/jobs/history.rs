@@ -150,7 +150,7 @@ impl Inner {
             let row = history.rows.get_mut(&current)?;
             // Other names of the run stay known: by them it is found again after a restart.
             let told = std::mem::replace(&mut row.entry.file, file.to_owned());
-            row.title.get_or_insert(told);
+            row.title = row.title.take().filter(|title| !title.is_empty()).or(Some(told));
             row.entry.metadata = metadata;
             row.clone()
         };

@@ -205,7 +205,8 @@ impl Inner {
         let state = self.printer.state();
         let reported =
             state.device.job.file.clone().map(|file| crate::model::text::base_name(&file).to_owned());
-        let named = job.file.clone().or_else(|| job.title.clone()).or(reported);
+        let title = job.title.clone().filter(|title| !title.is_empty());
+        let named = job.file.clone().or(title).or(reported);
         let metadata = match &job.file {
             Some(file) => self.metadata_of(file).await,
             None => json!({}),

@@ -55,6 +55,9 @@ impl Session<'_> {
             memory.runs.expect_again(&run);
         }
         let mut wish = reduce::Wish::default();
+        if let Some(run) = self.state.take_expected_run() {
+            memory.runs.expect_again(&run);
+        }
         self.state.report(|device| wish = reduce::status(status, device, memory, unix_now()));
         let attached = reduce::has_canvas(status);
         let transferring =
