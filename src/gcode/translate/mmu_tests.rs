@@ -123,7 +123,7 @@ fn what_the_printer_does_not_keep_is_said_and_nothing_else_is_lost() {
             "MMU_GATE_MAP MAP=\"{{0: {{'spool_id':4,'material':'PLA','color':'FF0000','name':'',{more}}}}}\" QUIET=1"
         )
     };
-    assert_eq!(words(&map("'temp':0,'speed_override':100")), [spool.clone()]);
+    assert_eq!(words(&map("'temp':0,'speed_override':100")), std::slice::from_ref(&spool));
     let hot = tell("The printer keeps no single temperature of a slot: that of slot 0.0 stays.");
     assert_eq!(words(&map("'temp':230,'speed_override':100")), [spool.clone(), hot]);
     let slow = tell("The printer keeps no speed of a slot: that of slot 0.0 stays.");

@@ -220,7 +220,7 @@ impl Rtp {
     /// The next picture in interleaved packets.
     fn next(&mut self, lit: bool, fault: CameraFault) -> BytesMut {
         // The light takes effect with a key picture.
-        if self.number % h264::GROUP == 0 {
+        if self.number.is_multiple_of(h264::GROUP) {
             self.lit = lit;
         }
         let picture = h264::picture(self.number, self.lit);
