@@ -146,7 +146,15 @@ impl Inner {
         let running: BTreeMap<usize, SlotId> =
             filaments.iter().filter_map(|planned| Some((planned.index, planned.slot?))).collect();
         {
+            let choices = self.choices.borrow().clone();
+            let state = self.printer.state();
             let mut ledger = self.ledger();
+            // The next job can begin before the end of the last one was seen here.
+            if let Some(run) = &mut ledger.run
+                && ended_meanwhile(&state)
+            {
+                finish(run, &at_printer(&state), &choices);
+            }
             ledger.close();
             ledger.run = Some(Run { token, file: file.to_owned(), filaments, ..Run::default() });
             (ledger.restored, ledger.kept) = (false, 0.0);
@@ -230,11 +238,8 @@ impl Inner {
         let choices = self.choices.borrow().clone();
         let closed = {
             let mut ledger = self.ledger();
-            if let Some(run) = &mut ledger.run
-                && is_run(run, job)
-            {
-                let progress = if job.phase == JobPhase::Complete { 1.0 } else { job.progress };
-                run.advance(progress, |slot| choices.spool(slot));
+            if let Some(run) = &mut ledger.run {
+                finish(run, job, &choices);
             }
             ledger.restored = false;
             ledger.close()
@@ -298,9 +303,19 @@ fn ended_meanwhile(state: &PrinterState) -> bool {
 /// How the printer left a run: by the job as it is followed, else, where nothing follows it after a restart, by the
 /// printer's own last word of it.
 fn left(run: &Run, state: &PrinterState) -> Job {
-    if is_run(run, &state.job) {
-        return state.job.clone();
+    if is_run(run, &state.job) { state.job.clone() } else { at_printer(state) }
+}
+
+/// Accounts for a run up to its end, if this job is the run.
+fn finish(run: &mut Run, job: &Job, choices: &super::Choices) {
+    if is_run(run, job) {
+        let progress = if job.phase == JobPhase::Complete { 1.0 } else { job.progress };
+        run.advance(progress, |slot| choices.spool(slot));
     }
+}
+
+/// The job as the printer itself shows it, running or ended.
+fn at_printer(state: &PrinterState) -> Job {
     let device = &state.device.job;
     let phase = match device.stage {
         DeviceStage::Finished => JobPhase::Complete,
