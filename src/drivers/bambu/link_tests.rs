@@ -11,6 +11,7 @@ use super::*;
 use crate::model::*;
 use crate::printer::{self, CameraError, CameraFeed, FileError, PrinterHandle, PrinterSettings, ProgressFn};
 use crate::sim::bambu::{self as sim, Fault, Simulator};
+use crate::sim::camera_faults::CameraFault;
 
 /// Nothing here may take longer; generous because the machine is shared.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -467,9 +468,19 @@ async fn the_camera_shows_pictures_to_one_viewer() {
     let CameraFeed::Jpeg(mut pictures) = camera.open().await.expect("socket") else { panic!("pictures") };
     assert!(matches!(pictures.next().await, Some(Err(CameraError::Blocked(_)))));
     assert!(pictures.next().await.is_none());
-    let closed = run(simulator("x1c", |_| {}).await, |_| {});
-    let opened = closed.handle.camera().expect("an RTSP camera").open().await;
+    // Nothing listens at port 1.
+    let refused = run(simulator("x1c", |_| {}).await, |config| config.ports.rtsp = 1);
+    let opened = refused.handle.camera().expect("an RTSP camera").open().await;
     let Err(CameraError::Blocked(remedy)) = opened else { panic!("nothing listens at the RTSP port") };
+    assert!(remedy.contains("LAN Only Liveview"), "{remedy}");
+    // The other way to be switched off: every connection is closed at once.
+    let closed = run(simulator("x1c", |_| {}).await, |_| {});
+    let camera = closed.handle.camera().expect("an RTSP camera").clone();
+    let Ok(CameraFeed::H264(mut video)) = camera.open().await else { panic!("video") };
+    assert!(video.next().await.expect("a picture").expect("ok").key);
+    drop(video);
+    closed.sim.faults().apply(Fault::Camera { how: CameraFault::Closed }).expect("applied");
+    let Err(CameraError::Lost(remedy)) = camera.open().await else { panic!("closed at once") };
     assert!(remedy.contains("LAN Only Liveview"), "{remedy}");
 }
 
