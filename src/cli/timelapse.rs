@@ -60,7 +60,9 @@ async fn fetch(client: &Client, path: &str, output: &Path) -> Result<u64, Client
         ClientError::Failed(format!("{} cannot be written: {error}.", output.display()))
     };
     let response = client.send(client.request(Method::GET, path)).await?;
-    let part = output.with_added_extension("part");
+    let mut part = output.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
     let mut file = tokio::fs::File::create(&part).await.map_err(unwritable)?;
     let (mut pieces, mut written) = (response.bytes_stream(), 0);
     while let Some(piece) = pieces.next().await {

@@ -261,7 +261,7 @@ async fn refusals_have_their_own_errors() {
     let wrong = RtspCamera::new("127.0.0.1", port, "live").login("bblp", Secret::new("wrong code"));
     assert!(matches!(wrong.open().await.err(), Some(RtspError::Login)));
     let (port, _served) = camera(Vec::new(), true).await;
-    let other = client(port).tls(PrinterTls::new(Some("another serial".to_owned()), None).unwrap());
+    let other = client(port).tls(PrinterTls::new(Some("01P00A999999999".to_owned()), None).unwrap());
     assert!(matches!(other.open().await.err(), Some(RtspError::Tls(TlsConnectError::Fault(_)))));
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     assert!(matches!(client(closed).open().await.err(), Some(RtspError::Connect(_))));
