@@ -251,6 +251,7 @@ impl App {
             &self.tasks,
             self.cancel.clone(),
         );
+        self.tasks.spawn(camera.clone().follow(handle.watch_capabilities(), self.tasks.clone()));
         let console = Console::default();
         self.tasks.spawn(keep_console(handle.clone(), console.clone(), self.cancel.clone()));
         Ok(Station {

@@ -116,6 +116,9 @@ def test_filament_runs_out(printing, printer, moonraker):
     assert moonraker.print_state() == "paused"
     wait_for(lambda: any("action:notification" in line or "action:prompt" in line for line in printing.received(since)),
              "the reason is given", 30)
+    if printer.kind == "elegoo_cc2":
+        # This printer starts nothing without filament.
+        printer.simulator().fault("filament_loaded")
 
 
 def test_print_fails_at_the_printer(printing, printer, moonraker):

@@ -29,7 +29,8 @@ def away(farm, name, codes=("UNREACHABLE", "LOST", "SILENT"), seconds=NOTICED):
     assert view["remedy"], view
     assert view["klippy"] in ("disconnected", "startup", "shutdown", "error"), view
     assert view["link"] in ("backoff", "connecting"), view
-    assert view["octoprint"] == "Offline", view
+    # What only a person can mend is an error, as a refused login is to OctoPrint.
+    assert view["octoprint"] in ("Offline", "Error"), view
     assert view["camera"] in (503, 504), view
     refused(farm, name)
     return view
@@ -72,7 +73,7 @@ def back(farm, name, seconds=BACK):
 
 def _healthy(farm, name):
     view = farm.shown(name)
-    good = view["link"] == "online" and view["octoprint"] != "Offline" and view["fault"] is None
+    good = view["link"] == "online" and view["octoprint"] not in ("Offline", "Error") and view["fault"] is None
     return view if good and any(line.startswith("ok T:") for line in view["serial"]) else None
 
 

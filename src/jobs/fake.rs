@@ -66,6 +66,7 @@ pub fn caps() -> Capabilities {
             archives: true,
             gcode: true,
             remove_after_job: true,
+            arrange: false,
         },
         filament: FilamentCaps { map: true, ..FilamentCaps::default() },
         ..Capabilities::default()

@@ -259,8 +259,27 @@ pub trait PrinterFiles: Send + Sync {
 
     fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>>;
 
+    /// Renames or moves a file or folder within the printer's storage; the folder of `to` must exist.
+    fn rename(&self, _from: String, _to: String) -> BoxFuture<'_, Result<(), FileError>> {
+        unsupported("This printer does not rename its files by command.")
+    }
+
+    /// Makes one folder; the one above it must exist.
+    fn make_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        unsupported("This printer does not make folders by command.")
+    }
+
+    /// Removes an empty folder.
+    fn remove_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        unsupported("This printer does not remove folders by command.")
+    }
+
     /// The path at which an uploaded job file of this name belongs, made of characters the printer accepts.
     fn job_path(&self, name: &str) -> String;
+}
+
+fn unsupported(text: &'static str) -> BoxFuture<'static, Result<(), FileError>> {
+    Box::pin(async move { Err(FileError::Unsupported(text.to_owned())) })
 }
 
 #[derive(Debug, Clone, PartialEq, Error)]

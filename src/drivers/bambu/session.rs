@@ -232,6 +232,7 @@ impl<'a> Session<'a> {
         let before = self.state.state();
         let mut device = reduce::device(source, &before.device.faults, unix_now());
         device.identity.name.clone_from(&memory.name);
+        device.storage.free_bytes = device.storage.free_bytes.or(self.shared.free_bytes());
         device
     }
 
@@ -239,6 +240,7 @@ impl<'a> Session<'a> {
         self.memory.versions = Versions::read(modules);
         let code = self.shared.config.model.as_deref().or(self.memory.code.as_deref());
         self.memory.row = models::identify(&self.memory.versions.clues(code, &self.shared.config.serial));
+        self.shared.row.send_replace(self.memory.row);
         if self.memory.reports.synced() {
             self.refine();
             self.publish();
