@@ -4,7 +4,7 @@
 //! seconds and in this order: no new connections, clients told, transfers cancelled, links closed, store on disk, pty
 //! links removed. A print at a printer is never touched by either.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,17 +13,21 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings, Role};
 use crate::camera::CameraHub;
+use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
 use crate::config::{Config, Kind, PrinterConfig, Tls};
+use crate::discovery::{self, Followed};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
+use crate::model::Job;
 use crate::net::announce::{Announced, Announcer};
 use crate::net::server;
 use crate::net::tls::Pin;
@@ -136,11 +140,17 @@ impl App {
         let endpoint_config = Arc::new(endpoint_config(config));
         let spoolman = config.gateway.spoolman.as_deref();
         let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut followed) = (Vec::new(), Vec::new());
         for (printer, listener) in config.printers.iter().zip(listeners) {
             let port = port_of(&listener);
             let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
-            let station = self.station(config, printer, port, confirmed.clone()).await?;
+            let (moved, moved_to) = watch::channel(None);
+            let outside = Outside { new_key_confirmed: confirmed.clone(), moved_to: Some(moved_to) };
+            let station = self.station(config, printer, port, outside).await?;
+            if let (Kind::Bambu, Some(serial)) = (printer.kind, printer.serial.clone()) {
+                let (host, printer) = (printer.host.clone(), station.printer.clone());
+                followed.push(Followed { serial, host, printer, moved });
+            }
             if let Some(spoolman) = &spoolman {
                 station.jobs.filament().use_inventory(spoolman.clone());
             }
@@ -181,6 +191,9 @@ impl App {
         });
         let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
         self.tasks.spawn(server::serve(gateway, router, ports, self.cancel.clone()));
+        if !followed.is_empty() {
+            self.tasks.spawn(discovery::follow_addresses(followed, self.cancel.clone()));
+        }
         self.announce(config);
         Ok(())
     }
@@ -215,7 +228,7 @@ impl App {
         config: &Config,
         printer: &PrinterConfig,
         port: u16,
-        confirmed: Option<Arc<AtomicBool>>,
+        outside: Outside,
     ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
@@ -224,7 +237,7 @@ impl App {
             read_only: printer.read_only,
             allow_vendor: printer.allow_vendor_json,
         };
-        let parts = driver(printer, &self.store, confirmed).map_err(failed)?;
+        let parts = driver(printer, &self.store, outside).map_err(failed)?;
         let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
         let library = Library::start(
             Self::library_dir(&config.gateway.state_dir, &printer.name),
@@ -250,6 +263,8 @@ impl App {
             &self.tasks,
             self.cancel.clone(),
         );
+        let timelapses = self.timelapses(config, printer, &handle, &camera, &jobs);
+        self.tasks.spawn(camera.clone().follow(handle.watch_capabilities(), self.tasks.clone()));
         let console = Console::default();
         self.tasks.spawn(console.clone().follow(&handle, self.cancel.clone()));
         Ok(Station {
@@ -259,8 +274,32 @@ impl App {
             store: self.store.clone(),
             console,
             camera,
+            timelapses,
             moonraker_port: port,
         })
+    }
+
+    /// The recordings of one printer, and the task that makes them.
+    fn timelapses(
+        &self,
+        config: &Config,
+        printer: &PrinterConfig,
+        handle: &printer::PrinterHandle,
+        camera: &CameraHub,
+        jobs: &Jobs,
+    ) -> Timelapses {
+        let folder = config.gateway.state_dir.join("timelapse").join(&printer.name);
+        let choices = Choices { enabled: printer.timelapse, ..Choices::default() };
+        let timelapses = Timelapses::new(folder, Limits::default(), choices);
+        let (recorder, hub, states, jobs) =
+            (timelapses.clone(), camera.clone(), handle.watch(), jobs.clone());
+        let subject = move |_job: &Job| {
+            let entry = jobs.current_entry()?;
+            Some(Subject { id: entry.id, name: entry.file })
+        };
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move { recorder.follow(hub, states, subject, cancel).await });
+        timelapses
     }
 
     fn open_pty(
@@ -324,12 +363,17 @@ impl App {
     }
 }
 
+/// What reaches a driver from outside while it runs.
+#[derive(Default)]
+pub struct Outside {
+    /// A person confirms that the printer has a new key.
+    pub new_key_confirmed: Option<Arc<AtomicBool>>,
+    /// Where the network says that the printer is.
+    pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+}
+
 /// The driver of one printer from its configuration.
-pub fn driver(
-    config: &PrinterConfig,
-    store: &Store,
-    confirmed: Option<Arc<AtomicBool>>,
-) -> Result<DriverParts, String> {
+pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result<DriverParts, String> {
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
@@ -354,7 +398,8 @@ pub fn driver(
                 },
                 known_pin,
                 on_pin,
-                new_key_confirmed: confirmed.unwrap_or_default(),
+                new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
+                moved_to: outside.moved_to,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }

@@ -6,9 +6,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
+use crate::printer::PrinterHandle;
 
 /// A printer that made itself known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +52,50 @@ pub async fn discover(time: Duration) -> Findings {
     findings.take("Centauri Carbon 2", cc2, from_cc2);
     findings.printers.sort_by_key(|printer| (printer.kind, printer.address));
     findings
+}
+
+/// A configured printer whose address is followed by its serial number.
+pub struct Followed {
+    pub serial: String,
+    /// As configured.
+    pub host: String,
+    pub printer: PrinterHandle,
+    pub moved: watch::Sender<Option<IpAddr>>,
+}
+
+/// A network that cannot be listened to now is tried again after this.
+const LISTEN_AGAIN: Duration = Duration::from_secs(60);
+
+/// Listens to the printers' announcements until `cancel`, and sends a printer that is away to the address it announces.
+pub async fn follow_addresses(printers: Vec<Followed>, cancel: CancellationToken) {
+    let ground = bambu::discovery::Ground::default();
+    loop {
+        match bambu::discovery::watch(&ground, |found| follow(&printers, &found), &cancel).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "Announcements of printers cannot be heard."),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+        }
+    }
+}
+
+/// An announcement is not authenticated: it never disturbs a printer that is connected, and the key decides whether
+/// the one at the new address is the printer.
+fn follow(printers: &[Followed], found: &bambu::discovery::Found) {
+    let Some(address) = found.address.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()) else { return };
+    for known in printers.iter().filter(|known| known.serial.trim().eq_ignore_ascii_case(&found.serial)) {
+        if known.printer.state().online() {
+            continue;
+        }
+        let wanted = Some(address).filter(|address| known.host.parse() != Ok(*address));
+        let changed = known.moved.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        if changed {
+            tracing::info!(printer = known.printer.name(), %address, "The printer announces another address; it is tried there.");
+            known.printer.reconnect();
+        }
+    }
 }
 
 /// Asks the address of a configured printer who it is; `None` where nothing answers within `time`.

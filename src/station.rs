@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::camera::CameraHub;
+use crate::camera::timelapse::Timelapses;
 pub use crate::console::Console;
 use crate::jobs::Jobs;
 use crate::library::Library;
@@ -19,6 +20,7 @@ pub struct Station {
     pub store: Store,
     pub console: Console,
     pub camera: CameraHub,
+    pub timelapses: Timelapses,
     /// The printer's own Moonraker port, 0 where it has none.
     pub moonraker_port: u16,
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use moongate::camera::CameraHub;
-use moongate::camera::timelapse::{Limits, Timelapses};
+use moongate::camera::timelapse::{Choices, Limits, Timelapses};
 use moongate::front::webcam::{WebcamOptions, router};
 use moongate::model::CameraKind;
 use moongate::net::rtsp::{RtspCamera, RtspError};
@@ -213,7 +213,7 @@ async fn ffmpeg_reads_every_form_of_the_video() {
     assert_eq!((health.opened, server.clients.load(Ordering::SeqCst)), (1, 1), "{health:?}");
     assert!(health.open && health.reason.is_none() && health.fps > 5.0, "{health:?}");
     let home = tempfile::tempdir().unwrap();
-    let timelapses = Timelapses::new(home.path(), Limits::default());
+    let timelapses = Timelapses::new(home.path(), Limits::default(), Choices::default());
     for layer in 1..=10 {
         let frame = hub.snapshot(Duration::ZERO).await.unwrap();
         timelapses.keep("00000A", layer, &frame.data).await.unwrap();

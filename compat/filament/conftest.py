@@ -6,7 +6,7 @@ from harness.demo import Demo
 from harness.moonraker import Moonraker, http, make_idle
 from harness.waiting import wait_for
 
-SPEED = 60
+SPEED = 20
 FARM = ("p1s", "h2d", "cc2")
 # What the simulated CANVAS holds at first.
 TRAYS = (("PLA", "#2850DF"), ("PLA", "#FFFFFF"), ("PLA", "#F32FF8"), (None, None))
@@ -95,6 +95,10 @@ class Bench:
     def unplug(self, unit):
         self.simulator.fault("unit", unit=unit, on=False)
         self.unplugged = [*self.unplugged, unit]
+
+    def plug(self, unit):
+        self.simulator.fault("unit", unit=unit, on=True)
+        self.unplugged = [other for other in self.unplugged if other != unit]
 
 
 def _bench(farm, name):

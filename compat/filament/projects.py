@@ -5,7 +5,7 @@ import io
 import zipfile
 
 # Minutes of printing that a file promises.
-MINUTES = 6
+MINUTES = 4
 LAYERS = 24
 
 

@@ -81,7 +81,7 @@ def test_by_the_macro_and_reset(either):
     either.client.gcode('MMU_TTG_MAP MAP="0,2,1,3"')
     assert either.mmu["ttg_map"][:4] == [0, 2, 1, 3]
     assert either.begun(lambda: either.client.gcode(f"SDCARD_PRINT_FILE FILENAME={path}")) == [0, 2, 1, 3]
-    either.until("something is printed", lambda: either.truth()["progress"] > 0.05)
+    either.until("something is printed", lambda: either.objects("virtual_sdcard")["virtual_sdcard"]["progress"] > 0)
     either.client.call("printer.print.cancel", seconds=60)
     either.until_state("cancelled")
     either.until("the map was for one print", lambda: either.mmu["ttg_map"][:4] == [0, 1, 2, 3])

@@ -8,7 +8,7 @@ import json
 import pytest
 
 import projects
-from gateway import Gateway
+from harness.gateway import Gateway, SimulatedPrinter
 from harness.waiting import wait_for
 from inventory import opened
 
@@ -28,10 +28,31 @@ def spoolman():
     server.close()
 
 
+class Life(Gateway):
+    """The gateway with a connection of its own for each life, and the printer's truth."""
+
+    def start(self, online=True):
+        super().start(online)
+        self.client = self.moonraker()
+        return self
+
+    @property
+    def simulator(self):
+        return self.printer.control
+
+    def truth(self):
+        return self.printer.truth()
+
+    def until(self, what, probe, seconds=60):
+        return wait_for(probe, what, seconds)
+
+
 @pytest.fixture
 def gateway(spoolman):
-    with Gateway(spoolman.url, SPEED) as started:
+    printer = SimulatedPrinter("p1s", SPEED, "spools")
+    with Life(printer, "spools", settings=f'spoolman = "{spoolman.url}"') as started:
         yield started
+    printer.stop()
 
 
 def mmu(gateway):
@@ -44,7 +65,10 @@ def assign(gateway, gate, spool):
 
 
 def start(gateway):
+    begun = lambda: gateway.truth()["counters"]["jobs_started"]  # noqa: E731
+    before = begun()
     gateway.client.call("printer.print.start", {"filename": "job.gcode"}, 60)
+    gateway.until("the job began", lambda: begun() > before)
     gateway.until_state("printing")
 
 
@@ -133,7 +157,7 @@ def test_ten_jobs_of_which_three_failed(gateway, spoolman):
     gateway.spare = spoolman.add_spool("spare orange")
     for gate, spool in enumerate(spools):
         assign(gateway, gate, spool)
-    gateway.upload("job.gcode.3mf", projects.archive("C12", FILAMENTS, minutes=2))
+    assert gateway.upload("job.gcode.3mf", projects.archive("C12", FILAMENTS, minutes=2)).status_code == 201
     if hasattr(spoolman, "trouble"):
         # Counted, but the answer was lost; refused without being counted.
         spoolman.trouble = ["lost", None, None, "refuse"]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness.gateway import Gateway, SimulatedPrinter
+from harness.single import Gateway, SimulatedPrinter
 
 # One of each kind; MOONGATE_MODELS=x1c,h2d names others.
 MODELS = os.environ.get("MOONGATE_MODELS", "p1s,cc1,cc2").split(",")

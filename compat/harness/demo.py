@@ -63,11 +63,12 @@ class Printer:
 class Demo:
     """A running demo on free ports with a private runtime folder."""
 
-    def __init__(self, speed, label="demo", printers=None, lifetime=LIFETIME):
+    def __init__(self, speed, label="demo", printers=None, lifetime=LIFETIME, options=()):
         self.speed = speed
         self.label = label
         self.only = printers
         self.lifetime = lifetime
+        self.options = options
         # Not below target/: the path of a pty link must stay short.
         self.runtime = tempfile.mkdtemp(prefix="moongate-compat-")
         self._process = None
@@ -79,6 +80,7 @@ class Demo:
         command = [binary(), "demo", "--json", "--any-port", "--speed", self.speed, "--seconds", self.lifetime]
         if self.only:
             command += ["--printers", ",".join(self.only)]
+        command += self.options
         self._process = process.start(
             command,
             f"{self.label}.log",

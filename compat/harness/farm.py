@@ -95,6 +95,21 @@ class SimulatedPrinter:
     def drop(self):
         self.control.fault("drop_link" if self.kind == "bambu" else "drop")
 
+    def mend(self):
+        """Everything that was made wrong at the printer is right again, and it has power."""
+        if self.kind == "bambu":
+            self.control.fault("access_code", code=self.told["access_code"])
+            self.control.fault("slow_ftp", bytes_per_second=0)
+            self.control.fault("full_disk", on=False)
+        else:
+            self.control.fault("slow", millis=0)
+            self.control.fault("refuse", on=False)
+            self.control.fault("disk_full", on=False)
+        if self.kind == "elegoo_cc2":
+            self.control.fault("wrong_code", on=False)
+        if not self.ready():
+            self.power_on()
+
     def publish(self, text):
         self.control.fault("publish", text=text)
 

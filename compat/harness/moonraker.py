@@ -95,12 +95,16 @@ class Moonraker:
 
     def request(self, method, params=None, seconds=None):
         """Sends a request and returns the whole answer object."""
+        return self.answer(self.send_later(method, params), seconds)
+
+    def send_later(self, method, params=None):
+        """Sends a request whose answer is read with `answer` later; returns its id."""
         identifier = next(self._ids)
         frame = {"jsonrpc": "2.0", "method": method, "id": identifier}
         if params is not None:
             frame["params"] = params
         self.send_text(json.dumps(frame))
-        return self.answer(identifier, seconds)
+        return identifier
 
     def call(self, method, params=None, seconds=None):
         """Sends a request and returns its result, or raises `RpcError`."""

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -101,6 +102,19 @@ class OctoPrint:
         if self._process.poll() is not None:
             raise RuntimeError(f"OctoPrint ended with {self._process.returncode}")
         return self
+
+    def kill(self):
+        """Ends it as the loss of power would."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def restart(self, hard=False):
+        """Ends it and starts it again with the same folder, on the same port."""
+        if hard:
+            self.kill()
+        else:
+            process.stop(self._process, patience=15)
+        return self._start()
 
     def stop(self):
         if self._process is not None:
@@ -214,6 +228,14 @@ class OctoPrint:
         )
         assert answer.status_code == 201, f"upload of {name}: {answer.status_code} {answer.text[:300]}"
         return answer.json()
+
+    def prompt(self):
+        """The dialog on the screen: its text and its buttons; empty when there is none."""
+        return self.get("/api/plugin/action_command_prompt") or {}
+
+    def press(self, button):
+        """Presses a button of the dialog by its label."""
+        self.post("/api/plugin/action_command_prompt", {"command": "select", "choice": self.prompt()["choices"].index(button)})
 
     def job(self):
         return self.get("/api/job")

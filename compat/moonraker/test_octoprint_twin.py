@@ -1,6 +1,10 @@
 """The OctoPrint REST interface on each printer's port, called as slicers, Cura and apps do (octoprint.md section 10)."""
 
+import json
+import time
+
 import pytest
+import websocket
 
 from harness.moonraker import http
 from harness.waiting import wait_for
@@ -143,6 +147,46 @@ def test_select_first_and_start_later(twin, moonraker):
     assert job(twin, command="restart").status_code == 409
     assert job(twin, command="cancel").status_code == 204
     wait_for(lambda: state(twin) == "Operational", "Operational", 60)
+
+
+def test_a_key_of_an_application_is_limited_and_can_be_taken_back(twin):
+    asked = twin("POST", "/plugin/appkeys/request", json={"app": "compat"})
+    key = twin("GET", "/plugin/appkeys/request/" + asked.json()["app_token"]).json()["api_key"]
+    as_app = {"X-Api-Key": key}
+    assert twin("GET", "/api/printer", headers=as_app).status_code == 200
+    assert twin("GET", "/access/api_key", headers=as_app).status_code == 403
+    assert twin("GET", "/api/plugin/appkeys", headers=as_app).status_code == 403
+    for known in twin("GET", "/api/plugin/appkeys").json()["keys"]:
+        if known["app_id"] == "compat":
+            gone = twin("POST", "/api/plugin/appkeys", json={"command": "revoke", "id": known["id"]})
+            assert gone.status_code == 204
+    assert twin("GET", "/api/printer", headers=as_app).status_code == 401
+
+
+def test_the_push_channel_follows_a_print(twin, idle_printer, moonraker):
+    """As phone apps listen: raw WebSocket frames of SockJS."""
+    assert twin("GET", "/sockjs/info").json()["websocket"]
+    session = twin("POST", "/api/login", json={"passive": True}).json()
+    push = websocket.create_connection(idle_printer.url.replace("http", "ws") + "/sockjs/websocket", timeout=30)
+    try:
+        assert "connected" in json.loads(push.recv())
+        push.send(json.dumps({"auth": f"{session['name']}:{session['session']}"}))
+        push.send(json.dumps({"throttle": 1}))
+        start(twin, idle_printer)
+        seen, deadline = set(), time.monotonic() + 120
+        while not {"history", "PrintStarted", "printing"} <= seen:
+            assert time.monotonic() < deadline, seen
+            message = json.loads(push.recv())
+            if "event" in message:
+                seen.add(message["event"]["type"])
+            elif "current" in message:
+                seen |= {flag for flag, on in message["current"]["state"]["flags"].items() if on}
+                assert message["current"]["temps"][0]["tool0"]["actual"] > 5
+            else:
+                seen |= set(message)
+        job(twin, command="cancel")
+    finally:
+        push.close()
 
 
 @pytest.mark.parametrize("path", ["/api/nothing", "/api/printer/nothing", "/plugin/nothing"])

@@ -1,8 +1,11 @@
 """Connecting, temperatures, and everything that can be cut off."""
 
+import os
+
 import pytest
 
 from harness.demo import Demo
+from harness.household import Household
 from harness.moonraker import Moonraker
 from harness.octoprint_server import MAJOR, OctoPrint
 from harness.waiting import holds_for, wait_for
@@ -10,10 +13,9 @@ from harness.waiting import holds_for, wait_for
 
 def test_fixed_port_handshake(octoprint, printer):
     """octoprint.md 2: firmware, capabilities, storage and list arrive in one go."""
-    sent, received = octoprint.sent(), octoprint.received()
-    assert any("M115" in line for line in sent)
-    assert any("FIRMWARE_NAME:" in line for line in received)
-    assert any(line.startswith("Cap:") for line in received)
+    wait_for(lambda: any("M115" in line for line in octoprint.sent()), "M115 is sent")
+    wait_for(lambda: any("FIRMWARE_NAME:" in line for line in octoprint.received()), "the firmware")
+    wait_for(lambda: any(line.startswith("Cap:") for line in octoprint.received()), "its capabilities")
     wait_for(lambda: any(line.split("*")[0].endswith(("M20", "M20 L T")) for line in octoprint.sent()), "M20 is sent")
     wait_for(lambda: octoprint.printer_files(), "files are listed")
     assert octoprint.flags()["operational"]
@@ -87,6 +89,17 @@ def test_auto_detection(idle_printer, demo):
         assert server.trouble() == []
 
 
+def test_auto_detection_among_several_ports(idle_printer, demo):
+    """All ptys of the demo on offer: OctoPrint says hello to one after the other and takes the first that answers."""
+    glob = os.path.join(os.path.dirname(idle_printer.pty), "*")
+    with OctoPrint(f"autos{MAJOR}-{idle_printer.name}", glob, major=MAJOR) as server:
+        wait_for(lambda: len(server.ports()) >= len(demo.printers), "the ptys are offered")
+        server.connect("AUTO", 0)
+        server.wait_state("Operational", seconds=60)
+        assert server.get("/api/connection")["current"]["port"] in [p.pty for p in demo.printers]
+        assert server.trouble() == []
+
+
 def test_emergency_stop(server, idle_printer, moonraker, printer):
     """M112 arrives twice and closes the port; the print ends, and OctoPrint can come back."""
     since = server.mark()
@@ -153,3 +166,53 @@ def test_gateway_restart(how):
             server.connect_and_wait(pty)
             wait_for(lambda: server.find("cube.gcode"), "files are listed", 20)
             assert server.trouble(since) == []
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_gateway_restart_during_a_print(printer_name, how):
+    """The print goes on without the gateway; an OctoPrint that stayed open finds it again, and can pause it."""
+    with Household([printer_name], 3, f"printing-{how}{MAJOR}") as own:
+        printer = own.printers[0]
+        with OctoPrint(f"printing-{how}{MAJOR}", printer.pty, major=MAJOR) as server:
+            server.connect_and_wait(printer.pty)
+            server.select(wait_for(lambda: server.find("cube.gcode"), "cube.gcode is listed", 20), start=True)
+            server.wait_state("Printing")
+            wait_for(lambda: (server.job()["progress"]["completion"] or 0) > 0, "progress", 180)
+            own.kill() if how == "kill" else own.stop_process()
+            server.wait_offline()
+            own.start()
+            since = server.mark()
+            wait_for(lambda: printer.pty in server.ports(), "the pty is offered")
+            server.connect(printer.pty)
+            server.wait_state("Printing", seconds=60)
+            assert server.job()["job"]["file"]["display"].rsplit("/", 1)[-1] == "cube.gcode", "the right file"
+            with Moonraker(printer.url) as client:
+                server.pause()
+                server.wait_state("Paused", seconds=8)
+                wait_for(lambda: client.print_state() == "paused", "the printer pauses", 60)
+                server.cancel()
+                server.wait_state("Operational")
+                wait_for(lambda: client.print_state() == "cancelled", "the printer stops", 60)
+            assert server.trouble(since) == []
+
+
+def test_octoprint_dies_during_a_print(idle_printer, moonraker, demo):
+    """Killed without a word: the print goes on, and the next OctoPrint shows it."""
+    glob = idle_printer.pty
+    first = OctoPrint(f"dies{MAJOR}-{idle_printer.name}", glob, major=MAJOR).start()
+    try:
+        first.connect_and_wait(glob)
+        first.select(wait_for(lambda: first.find("cube.gcode"), "cube.gcode is listed", 20), start=True)
+        first.wait_state("Printing")
+        wait_for(lambda: moonraker.print_state() == "printing", "the printer prints", 60)
+        first.kill()
+    finally:
+        first.stop()
+    with OctoPrint(f"next{MAJOR}-{idle_printer.name}", glob, major=MAJOR) as second:
+        wait_for(lambda: glob in second.ports(), "the pty is offered")
+        second.connect(glob)
+        second.wait_state("Printing", seconds=30)
+        second.cancel()
+        second.wait_state("Operational")
+        wait_for(lambda: moonraker.print_state() == "cancelled", "the printer stops", 60)
+        assert second.trouble() == []

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from harness.moonraker import Moonraker, http
 from harness.waiting import holds_for, wait_for
 
@@ -107,15 +109,45 @@ def test_pause_and_resume_at_the_printer(printing, moonraker):
     assert "M25" not in codes and "M24" not in codes, "rule 18: told, not asked to do it again"
 
 
-def test_filament_runs_out(printing, printer, moonraker):
+@pytest.fixture
+def run_out(printer):
+    """Takes the filament from the printer; afterwards somebody fills it up, or no print could go on."""
+    yield lambda: printer.simulator().fault("runout")
+    refill = {"bambu": "refill", "elegoo_cc2": "filament_loaded"}.get(printer.kind)
+    if refill:
+        printer.simulator().fault(refill)
+
+
+def test_filament_runs_out(printing, run_out, moonraker):
     """A pause the printer makes on its own: OctoPrint follows and is told the reason."""
     since = printing.mark()
     wait_for(lambda: completion(printing) > 0, "the print is under way", 180)
-    printer.simulator().fault("runout")
+    run_out()
     printing.wait_state("Paused", seconds=60)
     assert moonraker.print_state() == "paused"
     wait_for(lambda: any("action:notification" in line or "action:prompt" in line for line in printing.received(since)),
              "the reason is given", 30)
+    if printer.kind == "elegoo_cc2":
+        # This printer starts nothing without filament.
+        printer.simulator().fault("filament_loaded")
+
+
+def test_the_buttons_of_a_dialog_do_the_thing(printing, run_out, printer, moonraker):
+    """A fault with a remedy becomes a dialog; its button reaches the printer, and the dialog goes."""
+    since = printing.mark()
+    wait_for(lambda: completion(printing) > 0, "the print is under way", 180)
+    run_out()
+    printing.wait_state("Paused", seconds=60)
+    if printer.kind == "elegoo_cc1":
+        # It reports a pause and no more (elegoo.md 2.7): there is nothing to ask about.
+        wait_for(lambda: any("action:notification" in line for line in printing.received(since)), "it is told so")
+        return
+    shown = wait_for(lambda: printing.prompt().get("choices") and printing.prompt(), "a dialog", 30)
+    assert shown["text"].strip() and "Stop the print" in shown["choices"], shown
+    printing.press("Stop the print")
+    wait_for(lambda: moonraker.print_state() == "cancelled", "the printer stops", 60)
+    printing.wait_state("Operational")
+    wait_for(lambda: not printing.prompt().get("choices"), "the dialog has gone", 30)
 
 
 def test_print_fails_at_the_printer(printing, printer, moonraker):

@@ -36,7 +36,7 @@ def state(client):
 
 
 def test_first_report(client):
-    wait_for(lambda: client.config.firmware_version.count(".") == 3, "firmware is known")
+    wait_for(lambda: client.config.firmware_version.count(".") == 3, "firmware is known", 60)
     wait_for(lambda: "cube.gcode.3mf" in json.dumps(client.get_sdcard_contents()), "the sample is listed")
 
 

@@ -35,7 +35,7 @@ AGREE_SECONDS = 150
 ANSWERS = {200, 201, 202, 204, 400, 403, 404, 409, 413, 429, 501, 502, 503, 504, 507}
 MEMORY = 400 << 20
 DESCRIPTORS = 600
-JUNK = ["", "null", "[[[[", '{"print":{"gcode_state":7}}', '{"Status":[]}', '{"id":1,"method":6000,"result":3}', "\0\1",
+JUNK = ["", "null", "[[[[", '{"print":{"gcode_state":7}}', '{"Status":[]}', '{"id":77,"method":6000,"result":3}', "\0\1",
         '{"print":{"command":"push_status","mc_percent":1e300}}', "{" * 3000]
 
 

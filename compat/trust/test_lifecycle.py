@@ -5,9 +5,11 @@ import socket
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
+from each import at_rest
 from harness.farm import Farm, Serial
 from harness.moonraker import Moonraker, http, make_idle
 from harness.waiting import wait_for
@@ -36,36 +38,48 @@ def bring_to(farm, printer, wanted):
 
 
 @pytest.mark.parametrize("at", ["idle", "transferring", "printing", "paused"])
-def test_sigterm(farm, printer, name, at):
+def test_sigterm(farm, at):
     """SIGTERM at each phase: clients told, pty gone, end within the grace; the print is as if nothing had happened."""
-    before = {job["job_id"] for job in printer.history()}
-    bring_to(farm, printer, at)
-    starts = printer.starts()
-    client = Moonraker(printer.url)
-    serial = Serial(printer.link)
-    code, took = farm.terminate()
-    assert code == 0, code
-    assert took < GRACE + 2, took
-    wait_for(lambda: client.closed, "the WebSocket is closed", 5)
-    assert not os.path.lexists(printer.link), "the link of the serial port is gone"
-    serial.close()
-    printer.slow_files(False)
-    farm.start()
+    with ExitStack() as left:
+        printers = [left.enter_context(at_rest(printer)) for printer in farm.printers]
+        before = {p.name: {job["job_id"] for job in p.history()} for p in printers}
+        for printer in printers:
+            bring_to(farm, printer, at)
+        starts = {p.name: p.starts() for p in printers}
+        clients = [Moonraker(p.url) for p in printers]
+        serials = [Serial(p.link) for p in printers]
+        code, took = farm.terminate()
+        assert code == 0, code
+        assert took < GRACE + 2, took
+        for client, serial, printer in zip(clients, serials, printers, strict=True):
+            wait_for(lambda c=client: c.closed, "the WebSocket is closed", 5)
+            assert not os.path.lexists(printer.link), "the link of the serial port is gone"
+            serial.close()
+            printer.slow_files(False)
+        farm.start()
+        assert {p.name: p.starts() for p in printers} == starts, "nothing is started a second time, or later"
+        for printer in printers:
+            as_before(farm, printer, at, before[printer.name])
+
+
+def as_before(farm, printer, at, known):
     if at == "transferring":
-        assert printer.starts() == starts, "what was not started is not started later"
-        assert phase(farm, name) != "printing"
+        assert phase(farm, printer.name) != "printing"
+    if at in ("idle", "transferring"):
         return
-    assert printer.starts() == starts
     if at == "printing":
         wait_for(lambda: printer.print_state() in ("printing", "complete"), "the print is shown again", 60)
     if at == "paused":
         wait_for(lambda: printer.print_state() == "paused", "the pause is shown again", 60)
         with printer.moonraker() as again:
             again.call("printer.print.resume", seconds=60)
-    if at != "idle":
-        wait_for(lambda: printer.print_state() == "complete", "the end", 120)
-        fresh = [job for job in printer.history() if job["job_id"] not in before]
-        assert [job["status"] for job in fresh] == ["completed"], fresh
+    ended_once(printer, known)
+
+
+def ended_once(printer, known):
+    wait_for(lambda: printer.print_state() == "complete", f"{printer.name}: the end", 150)
+    fresh = [job for job in printer.history() if job["job_id"] not in known]
+    assert [job["status"] for job in fresh] == ["completed"], (printer.name, fresh)
 
 
 class Supervisor:
@@ -104,23 +118,27 @@ def test_systemd_watchdog():
         os.kill(farm.pid, 18)
         wait_for(lambda: len(supervisor.said("WATCHDOG=1")) > count, "it lives again", 20)
         assert farm.terminate()[0] == 0
-        assert supervisor.said("STOPPING=1")
+        wait_for(lambda: supervisor.said("STOPPING=1"), "STOPPING=1", 5)
     finally:
         farm.stop()
 
 
-def test_kill_and_restart_in_a_loop(farm, printer, name):
+def test_kill_and_restart_in_a_loop(farm):
     """A service manager that restarts a gateway killed again and again: one print, one entry."""
-    before, starts = {job["job_id"] for job in printer.history()}, printer.starts()
-    printer.start_print()
-    printer.until_printing()
-    for _ in range(3):
-        farm.kill()
-        farm.start()
-    wait_for(lambda: printer.print_state() == "complete", "the end", 120)
-    assert printer.starts() == starts + 1
-    fresh = [job for job in printer.history() if job["job_id"] not in before]
-    assert [job["status"] for job in fresh] == ["completed"], fresh
+    with ExitStack() as left:
+        printers = [left.enter_context(at_rest(printer)) for printer in farm.printers]
+        before = {p.name: {job["job_id"] for job in p.history()} for p in printers}
+        starts = {p.name: p.starts() for p in printers}
+        for printer in printers:
+            printer.start_print()
+        for printer in printers:
+            printer.until_printing()
+        for _ in range(3):
+            farm.kill()
+            farm.start()
+        for printer in printers:
+            ended_once(printer, before[printer.name])
+            assert printer.starts() == starts[printer.name] + 1
 
 
 def test_an_upload_under_way_at_the_end_leaves_nothing(farm):

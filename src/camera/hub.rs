@@ -1,7 +1,7 @@
 //! What viewers see of a camera.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::scale::Scaler;
 use super::transcode::Transcoder;
 use super::upstream::{Outlet, Upstream};
 use super::video::{Video, VideoViewer};
-use crate::model::CameraKind;
+use crate::model::{CameraKind, Capabilities};
 use crate::printer::io::{CameraError, CameraSource};
 
 /// How a hub behaves; the defaults suit every printer known.
@@ -62,13 +62,46 @@ pub struct CameraHub {
 }
 
 struct Inner {
+    /// Replaced when the printer turns out to have another kind of camera than was thought.
+    channels: Mutex<Arc<Channels>>,
+    source: Option<Arc<dyn CameraSource>>,
+    settings: Settings,
+    scaler: Scaler,
+    cancel: CancellationToken,
+}
+
+/// What can be watched of one kind of camera.
+#[derive(Default)]
+struct Channels {
     kind: CameraKind,
     /// `None` where the printer has no camera.
     pictures: Option<Channel>,
     /// Only where the camera sends H.264.
-    video: Option<VideoChannel>,
-    scaler: Scaler,
-    cancel: CancellationToken,
+    video: Option<Arc<VideoChannel>>,
+}
+
+impl Channels {
+    fn start(
+        source: Option<Arc<dyn CameraSource>>,
+        kind: CameraKind,
+        settings: Settings,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (mut pictures, mut video) = (None, None);
+        match (source, kind) {
+            (Some(source), CameraKind::Jpeg) => {
+                pictures = Some(Channel::start(source, settings, tasks, cancel));
+            }
+            (Some(source), CameraKind::H264) => {
+                let channel = VideoChannel::start(source, settings.clone(), tasks, cancel.clone());
+                pictures = Some(channel.pictures(settings, tasks, cancel));
+                video = Some(Arc::new(channel));
+            }
+            _ => {}
+        }
+        Self { kind, pictures, video }
+    }
 }
 
 /// Pictures and the connection they come from.
@@ -144,24 +177,36 @@ impl CameraHub {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
-        let (mut pictures, mut video) = (None, None);
-        match (source, kind) {
-            (Some(source), CameraKind::Jpeg) => {
-                pictures = Some(Channel::start(source, settings, tasks, cancel.clone()));
+        let channels = Channels::start(source.clone(), kind, settings.clone(), tasks, cancel.clone());
+        let channels = Mutex::new(Arc::new(channels));
+        Self { inner: Arc::new(Inner { channels, source, settings, scaler: Scaler::default(), cancel }) }
+    }
+
+    /// Becomes a hub of another kind of camera whenever the printer turns out to have one; ends with the hub's
+    /// `cancel`. A model that only its reports tell is known after the first contact.
+    pub async fn follow(self, mut capabilities: watch::Receiver<Arc<Capabilities>>, tasks: TaskTracker) {
+        loop {
+            let kind = capabilities.borrow_and_update().camera;
+            if kind != self.kind() {
+                let Inner { source, settings, cancel, .. } = &*self.inner;
+                let channels =
+                    Channels::start(source.clone(), kind, settings.clone(), &tasks, cancel.child_token());
+                *self.inner.channels.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(channels);
             }
-            (Some(source), CameraKind::H264) => {
-                let channel = VideoChannel::start(source, settings.clone(), tasks, cancel.clone());
-                pictures = Some(channel.pictures(settings, tasks, cancel.clone()));
-                video = Some(channel);
+            tokio::select! {
+                () = self.inner.cancel.cancelled() => return,
+                changed = capabilities.changed() => if changed.is_err() { return },
             }
-            _ => {}
         }
-        Self { inner: Arc::new(Inner { kind, pictures, video, scaler: Scaler::default(), cancel }) }
+    }
+
+    fn channels(&self) -> Arc<Channels> {
+        self.inner.channels.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the printer's camera sends; `None` where there is no camera.
     pub fn kind(&self) -> CameraKind {
-        self.inner.kind
+        self.channels().kind
     }
 
     /// A new viewer of JPEG pictures. The upstream opens when it first waits for one.
@@ -169,7 +214,8 @@ impl CameraHub {
     /// # Errors
     /// [`CameraError::Blocked`] where there is no camera.
     pub fn subscribe(&self) -> Result<Viewer, CameraError> {
-        let channel = self.inner.pictures.as_ref().ok_or_else(no_camera)?;
+        let channels = self.channels();
+        let channel = channels.pictures.as_ref().ok_or_else(no_camera)?;
         let mut frames = channel.frames.clone();
         frames.mark_unchanged();
         Ok(Viewer {
@@ -222,18 +268,19 @@ impl CameraHub {
 
     /// HLS segment `number`, while it is kept.
     pub fn segment(&self, number: u64) -> Option<Bytes> {
-        let channel = self.inner.video.as_ref()?;
+        let channel = self.channels().video.clone()?;
         channel.upstream.demand.touch();
         channel.video.segment(number)
     }
 
     /// The initialisation segment of `generation`, while it is kept.
     pub fn initialization(&self, generation: u64) -> Option<Bytes> {
-        self.inner.video.as_ref()?.video.initialization(generation)
+        self.channels().video.as_ref()?.video.initialization(generation)
     }
 
-    fn video_channel(&self) -> Result<&VideoChannel, CameraError> {
-        self.inner.video.as_ref().ok_or_else(|| match self.inner.pictures {
+    fn video_channel(&self) -> Result<Arc<VideoChannel>, CameraError> {
+        let channels = self.channels();
+        channels.video.clone().ok_or_else(|| match channels.pictures {
             Some(_) => CameraError::Blocked("this camera sends JPEG pictures, no video".to_owned()),
             None => no_camera(),
         })
@@ -241,10 +288,11 @@ impl CameraHub {
 
     /// Width and height of the last picture in pixels; `None` before the first.
     pub fn size(&self) -> Option<(u32, u32)> {
-        if let Some(video) = &self.inner.video {
+        let channels = self.channels();
+        if let Some(video) = &channels.video {
             return video.video.size();
         }
-        let frame = self.inner.pictures.as_ref()?.frames.borrow().clone()?;
+        let frame = channels.pictures.as_ref()?.frames.borrow().clone()?;
         let reader =
             image::ImageReader::with_format(std::io::Cursor::new(&frame.data), image::ImageFormat::Jpeg);
         reader.into_dimensions().ok()
@@ -252,15 +300,16 @@ impl CameraHub {
 
     /// Pictures per second that the camera gives when it is open, as last measured; whole, at least 1.
     pub fn usual_rate(&self) -> Option<u32> {
-        let video = self.inner.video.as_ref().map(|channel| &channel.upstream);
-        let upstream = video.or(self.inner.pictures.as_ref().map(|channel| &channel.upstream))?;
+        let channels = self.channels();
+        let video = channels.video.as_ref().map(|channel| &channel.upstream);
+        let upstream = video.or(channels.pictures.as_ref().map(|channel| &channel.upstream))?;
         upstream.meter.usual_rate().map(|rate| rate.round().clamp(1.0, 60.0) as u32)
     }
 
     /// The state of the camera now. For an H.264 camera these are the figures of the video; a reason of the JPEG
     /// conversion is told where the video has none.
     pub fn health(&self) -> Health {
-        let inner = &self.inner;
+        let inner = self.channels();
         let Some(pictures) = &inner.pictures else {
             return Health::absent(inner.kind, no_camera().to_string());
         };

@@ -204,7 +204,8 @@ fn configuration(
     }
     for (port, printer) in (MOONRAKER_PORT..).zip(farm) {
         text.push_str(&format!(
-            "[[printer]]\nname = \"{}\"\nkind = \"{}\"\nhost = \"127.0.0.1\"\nmoonraker_port = {port}\n{}",
+            "[[printer]]\nname = \"{}\"\nkind = \"{}\"\nhost = \"127.0.0.1\"\nmoonraker_port = {port}\n\
+             timelapse = true\n{}",
             printer.name,
             printer.kind.name(),
             printer.config

@@ -105,7 +105,7 @@ pub async fn files(args: &FilesArgs, client: &Client) -> Result<ExitCode, Client
 }
 
 /// In this machine's time zone.
-fn time(at: UnixSeconds) -> String {
+pub fn time(at: UnixSeconds) -> String {
     let stamp = jiff::Timestamp::from_millisecond((at * 1000.0) as i64).unwrap_or_default();
     stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -19,6 +19,7 @@ pub mod probe;
 pub mod run;
 pub mod simulate;
 pub mod status;
+mod timelapse;
 mod tunnel;
 mod words;
 
@@ -79,6 +80,8 @@ pub enum Verb {
     Upload(files::UploadArgs),
     /// List what can be printed.
     Files(files::FilesArgs),
+    /// List the timelapses of a printer, or fetch one.
+    Timelapse(timelapse::TimelapseArgs),
     /// Show a printer's console and follow it.
     Console(files::ConsoleArgs),
     /// Collect what a bug report needs in one file, without secrets.
@@ -144,6 +147,7 @@ async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
         Verb::Trust(args) => print::trust(args, &client).await,
         Verb::Upload(args) => files::upload(args, &client).await,
         Verb::Files(args) => files::files(args, &client).await,
+        Verb::Timelapse(args) => timelapse::timelapse(args, &client).await,
         Verb::Console(args) => files::console(args, &client).await,
         _ => Ok(ExitCode::from(EXIT_FAILED)),
     };
@@ -166,6 +170,7 @@ impl Verb {
             }
             Verb::Upload(args) => Some(&args.gateway),
             Verb::Files(args) => Some(&args.gateway),
+            Verb::Timelapse(args) => Some(&args.gateway),
             Verb::Console(args) => Some(&args.gateway),
             _ => None,
         }

@@ -16,7 +16,7 @@ use super::{ConfigArgs, EXIT_FAILED, config_failed};
 use crate::app;
 use crate::config::{Environment, PrinterConfig};
 use crate::discovery;
-use crate::model::{CameraKind, Control, LinkPhase};
+use crate::model::{Control, LinkPhase};
 use crate::printer::{self, PrinterHandle, PrinterSettings};
 use crate::store::Store;
 
@@ -229,7 +229,7 @@ fn identity<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig, found
 /// Login, first report, permission, files, camera: by the driver itself.
 async fn link<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig) {
     steps.begin();
-    let parts = match app::driver(config, &Store::in_memory(), None) {
+    let parts = match app::driver(config, &Store::in_memory(), app::Outside::default()) {
         Ok(parts) => parts,
         Err(error) => return steps.end("setup", Verdict::Bad, error),
     };
@@ -313,20 +313,22 @@ async fn files<F: FnMut(&Step)>(steps: &mut Steps<F>, handle: &PrinterHandle) {
 
 async fn picture<F: FnMut(&Step)>(steps: &mut Steps<F>, handle: &PrinterHandle) {
     use futures_util::StreamExt;
-    let Some(camera) = handle.camera().filter(|_| handle.capabilities().camera == CameraKind::Jpeg) else {
-        return;
-    };
+    let Some(camera) = handle.camera() else { return };
     steps.begin();
     let first = async {
-        match camera.open().await? {
-            printer::CameraFeed::Jpeg(mut feed) => feed.next().await.transpose(),
-            printer::CameraFeed::H264(_) => Ok(None),
-        }
+        Ok::<_, printer::CameraError>(match camera.open().await? {
+            printer::CameraFeed::Jpeg(mut feed) => {
+                let picture = feed.next().await.transpose()?;
+                picture.map(|picture| format!("a picture of {} bytes.", picture.len()))
+            }
+            printer::CameraFeed::H264(mut feed) => {
+                let unit = feed.next().await.transpose()?;
+                unit.map(|unit| format!("H.264 video; the first picture has {} bytes.", unit.data.len()))
+            }
+        })
     };
     match timeout(PICTURE, first).await {
-        Ok(Ok(Some(picture))) => {
-            steps.end("camera", Verdict::Fine, format!("a picture of {} bytes.", picture.len()))
-        }
+        Ok(Ok(Some(text))) => steps.end("camera", Verdict::Fine, text),
         Ok(Ok(None)) => steps.end("camera", Verdict::Note, "the stream ended without a picture."),
         Ok(Err(error)) => steps.end("camera", Verdict::Note, error.to_string()),
         Err(_late) => {

@@ -329,6 +329,7 @@ fn printer(
         wrap_gcode: table.flag(mistakes, "wrap_gcode", true),
         add_header_comments: table.flag(mistakes, "add_header_comments", true),
         streamed_prints: streamed_prints(&mut table, mistakes),
+        timelapse: table.flag(mistakes, "timelapse", false),
         pty: pty(&mut table, mistakes),
         ports: ports(&mut table, mistakes),
         name: label,

@@ -149,6 +149,8 @@ pub struct PrinterConfig {
     pub streamed_prints: StreamedPrints,
     /// Missing layer and time comments are added to G-code for printers that read them.
     pub add_header_comments: bool,
+    /// Pictures of each job, layer by layer, until a user chooses otherwise in a front end.
+    pub timelapse: bool,
     pub pty: PtyConfig,
     pub ports: PortConfig,
 }

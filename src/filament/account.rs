@@ -183,7 +183,7 @@ impl Inner {
     /// The newest report: progress, and what feeds.
     async fn observe(&self, state: &PrinterState) {
         let job = &state.job;
-        let (mut ended, mut keep) = (false, false);
+        let (mut ended, mut keep) = (None, false);
         {
             let choices = self.choices.borrow().clone();
             let mut ledger = self.ledger();
@@ -194,17 +194,16 @@ impl Inner {
                     self.account(run, state, &choices);
                     keep =
                         before != (run.feeding, run.filaments.clone()) || run.accounted - kept >= KEEP_STEP;
-                } else if restored && believed(state) && (run.accounted > 0.0 || job.phase.ended()) {
-                    // It ended while the gateway was away.
-                    ended = true;
+                } else if restored && ended_meanwhile(state) && (run.accounted > 0.0 || job.phase.ended()) {
+                    ended = Some(left(run, state));
                 }
             }
         }
         if keep {
             self.keep();
         }
-        if ended {
-            self.job_ended(job).await;
+        if let Some(job) = ended {
+            self.job_ended(&job).await;
         }
         if !job.phase.active() && believed(state) {
             self.forget_removed(state);
@@ -291,6 +290,34 @@ impl Inner {
     }
 }
 
+/// The run ended while the gateway was away: the printer itself says that it does not print any more.
+fn ended_meanwhile(state: &PrinterState) -> bool {
+    believed(state) && !state.device.job.stage.active()
+}
+
+/// How the printer left a run: by the job as it is followed, else, where nothing follows it after a restart, by the
+/// printer's own last word of it.
+fn left(run: &Run, state: &PrinterState) -> Job {
+    if is_run(run, &state.job) {
+        return state.job.clone();
+    }
+    let device = &state.device.job;
+    let phase = match device.stage {
+        DeviceStage::Finished => JobPhase::Complete,
+        DeviceStage::Cancelled => JobPhase::Cancelled,
+        DeviceStage::Failed => JobPhase::Failed,
+        _ => JobPhase::Idle,
+    };
+    Job {
+        phase,
+        token: device.token.clone(),
+        file: device.file.clone(),
+        title: device.title.clone(),
+        progress: device.progress.unwrap_or(0.0),
+        ..Job::default()
+    }
+}
+
 /// The printer is heard and says what it does.
 fn believed(state: &PrinterState) -> bool {
     state.online() && state.device.job.stage != DeviceStage::Unknown
@@ -311,6 +338,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// After a restart the printer is heard before its job is followed again.
+    #[test]
+    fn a_run_that_ended_unseen_is_closed_by_the_printers_own_word() {
+        let run = Run { token: Some("77".into()), file: "a.gcode".into(), accounted: 0.4, ..Run::default() };
+        let mut state = PrinterState::default();
+        state.link.phase = crate::model::LinkPhase::Online;
+        state.device.job.token = Some("77".into());
+        state.device.job.progress = Some(0.6);
+        state.device.job.stage = DeviceStage::Printing;
+        assert!(!ended_meanwhile(&state), "it still prints");
+        state.device.job.stage = DeviceStage::Finished;
+        assert!(ended_meanwhile(&state));
+        let job = left(&run, &state);
+        assert!(is_run(&run, &job) && job.phase == JobPhase::Complete);
+        state.device.job.stage = DeviceStage::Failed;
+        assert_eq!((left(&run, &state).phase, left(&run, &state).progress), (JobPhase::Failed, 0.6));
+        // Another job, or a printer that was switched off and on, says nothing of this run.
+        state.device.job.token = Some("78".into());
+        assert!(!is_run(&run, &left(&run, &state)));
+    }
 
     /// One job: grams of each filament with its slot, how far it came, and after which part the gateway is killed.
     type Played = (Vec<(u8, f64)>, f64, Option<f64>);

@@ -306,7 +306,7 @@ impl Inner {
                     Err(error) => {
                         tracing::warn!(printer = self.printer.name(), %error, "A use of filament waits for Spoolman.");
                         if matches!(error, SpoolmanError::Refused { .. }) {
-                            self.let_others_pass(report.id);
+                            self.let_others_pass(report.spool);
                         }
                         RETRY
                     }
@@ -351,12 +351,10 @@ impl Inner {
         Ok(())
     }
 
-    /// A report that the server refuses does not hold up the others.
-    fn let_others_pass(&self, id: u64) {
-        let pending = &mut self.ledger().pending;
-        if pending.first().is_some_and(|first| first.id == id) {
-            pending.rotate_left(1);
-        }
+    /// A report that the server refuses does not hold up those of other spools. The reports of one spool stay in their
+    /// order: what the server counted before one of them tells nothing once a later one was counted.
+    fn let_others_pass(&self, spool: u32) {
+        self.ledger().pending.sort_by_key(|report| report.spool == spool);
     }
 
     async fn reported(&self, id: u64) {

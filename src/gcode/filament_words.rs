@@ -40,7 +40,13 @@ fn apply(
     match word {
         FilamentWord::Send(command) => return Ok(Some(command)),
         FilamentWord::LoadSelected => return Ok(Some(Command::LoadFilament(selected()?))),
-        FilamentWord::CheckSelected => return Ok(Some(Command::ReadTag(selected()?))),
+        FilamentWord::CheckSelected => {
+            let slot = selected()?;
+            if station.printer.state().device.filament.active != Some(slot) {
+                return Ok(Some(Command::ReadTag(slot)));
+            }
+            reply(Reply::Info(format!("Slot {slot} feeds the tool: its tag is read when it is unloaded.")));
+        }
         FilamentWord::ChangeTool(tool) => {
             let slot = of_tool(tool)?;
             let there = station.printer.state().device.filament.active == Some(slot);

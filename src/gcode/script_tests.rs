@@ -37,7 +37,12 @@ async fn stuck(dir: &std::path::Path, tasks: &TaskTracker, cancel: &Cancellation
         &tokio_util::task::TaskTracker::new(),
         tokio_util::sync::CancellationToken::new(),
     );
-    (Station { printer, library, jobs, store, console, camera, moonraker_port: 0 }, fake)
+    let timelapses = crate::camera::timelapse::Timelapses::new(
+        library.root().join("timelapse"),
+        crate::camera::timelapse::Limits::default(),
+        crate::camera::timelapse::Choices::default(),
+    );
+    (Station { printer, library, jobs, store, console, camera, timelapses, moonraker_port: 0 }, fake)
 }
 
 #[tokio::test]

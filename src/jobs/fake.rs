@@ -62,6 +62,7 @@ pub fn caps() -> Capabilities {
         files: FileCaps {
             list: true,
             download: true,
+            arrange: true,
             delete: true,
             archives: true,
             gcode: true,
@@ -250,6 +251,23 @@ impl PrinterFiles for Fake {
             progress(1);
             Ok(())
         })
+    }
+
+    fn rename(&self, from: String, to: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async move {
+            let mut machine = self.machine();
+            let size = machine.files.remove(&from).ok_or_else(|| FileError::NotFound("gone".into()))?;
+            machine.files.insert(to, size);
+            Ok(())
+        })
+    }
+
+    fn make_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {

@@ -177,7 +177,8 @@ impl Inner {
                 Some(job) => {
                     let ended = job.ended_at.unwrap_or(now);
                     entry.ended_at = Some(ended);
-                    entry.total_s = (ended - entry.started_at).max(0.0);
+                    let began = job.started_at.unwrap_or(entry.started_at);
+                    entry.total_s = (ended - began).max(0.0);
                     entry.print_s = job.print_seconds(ended).max(entry.print_s);
                     entry.filament_used_mm = used(job, entry);
                 }

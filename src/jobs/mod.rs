@@ -265,6 +265,11 @@ impl Jobs {
         self.inner.query_history(query)
     }
 
+    /// The entry of the job that is under way.
+    pub fn current_entry(&self) -> Option<HistoryEntry> {
+        self.inner.current_row().map(|row| row.entry)
+    }
+
     pub fn history_entry(&self, id: &str) -> Option<HistoryEntry> {
         self.inner.find_history(id)
     }

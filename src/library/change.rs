@@ -17,6 +17,9 @@ impl Library {
     /// # Errors
     /// [`LibraryError::InUse`] where something of that name exists.
     pub async fn make_directory(&self, path: &str) -> Result<Entry, LibraryError> {
+        if let Some(path) = names::on_printer(path) {
+            return self.make_remote_directory(&path).await;
+        }
         let path = names::clean_local(path)?;
         self.ready().await;
         let _change = self.inner.changing.lock().await;
@@ -59,6 +62,9 @@ impl Library {
     /// # Errors
     /// [`LibraryError::InUse`] for a folder that is not empty, or holds the file being printed.
     pub async fn remove_directory(&self, path: &str, force: bool) -> Result<Entry, LibraryError> {
+        if let Some(path) = names::on_printer(path) {
+            return self.remove_remote_directory(&path).await;
+        }
         let path = names::clean_local(path)?;
         self.ready().await;
         let _change = self.inner.changing.lock().await;
@@ -181,6 +187,9 @@ impl Library {
     /// # Errors
     /// [`LibraryError::InUse`] for what is being printed and for a destination that exists.
     pub async fn rename(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
+        if names::on_printer(from).is_some() || names::on_printer(to).is_some() {
+            return self.rename_remote(&names::clean(from)?, &names::clean_directory(to)?).await;
+        }
         let from = names::clean_local(from)?;
         self.ready().await;
         let _change = self.inner.changing.lock().await;

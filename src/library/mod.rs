@@ -15,6 +15,7 @@
 //! | `serve` | records, bytes of an entry, what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
 
+mod arrange;
 mod change;
 mod disk;
 mod index;

@@ -83,11 +83,16 @@ pub fn clean_local(path: &str) -> Result<String, LibraryError> {
     if remote_path(&path).is_some() {
         return Err(LibraryError::BadName(
             "The folder \"printer\" shows the printer's own storage: files there can be printed, downloaded and \
-             deleted, nothing else."
+             deleted, and moved among themselves."
                 .to_owned(),
         ));
     }
     Ok(path)
+}
+
+/// The cleaned path, where it lies below `printer/`; the folder itself is nobody's to change.
+pub fn on_printer(path: &str) -> Option<String> {
+    clean(path).ok().filter(|path| remote_path(path).is_some_and(|rest| !rest.is_empty()))
 }
 
 /// The path on the printer's storage behind a path below `printer/`.

@@ -46,14 +46,14 @@ struct View {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Listed {
-    entry: Entry,
+pub(super) struct Listed {
+    pub entry: Entry,
     /// Path on the printer's storage.
-    stored: String,
+    pub stored: String,
     size: u64,
     /// As the printer tells it.
     modified: Option<UnixSeconds>,
-    archive: bool,
+    pub archive: bool,
 }
 
 pub fn file_error(error: FileError) -> LibraryError {
@@ -97,7 +97,7 @@ impl Library {
         });
     }
 
-    fn files_caps(&self) -> FileCaps {
+    pub(super) fn files_caps(&self) -> FileCaps {
         self.inner.printer.capabilities().files.clone()
     }
 
@@ -221,11 +221,37 @@ impl Library {
         Ok(inside.map(|listed| listed.entry.clone()).collect())
     }
 
-    fn listed(&self, path: &str) -> Result<Listed, LibraryError> {
+    /// A file or folder of the cached listing.
+    pub(super) fn any_listed(&self, path: &str) -> Result<Listed, LibraryError> {
         let listed = self.inner.remote.view().entries.get(path).cloned();
-        listed
-            .filter(|listed| listed.entry.kind != EntryKind::Directory)
-            .ok_or_else(|| LibraryError::NotFound(format!("There is no file \"{path}\" on the printer.")))
+        listed.ok_or_else(|| LibraryError::NotFound(format!("There is no file \"{path}\" on the printer.")))
+    }
+
+    fn listed(&self, path: &str) -> Result<Listed, LibraryError> {
+        let listed = self.any_listed(path)?;
+        let file = Some(listed).filter(|listed| listed.entry.kind != EntryKind::Directory);
+        file.ok_or_else(|| LibraryError::NotFound(format!("There is no file \"{path}\" on the printer.")))
+    }
+
+    /// Lists once, where nothing is known yet.
+    pub(super) async fn remote_root_known(&self) -> Result<(), LibraryError> {
+        let known = self.inner.remote.view().at.is_some();
+        if known {
+            return Ok(());
+        }
+        self.remote_directory(names::PRINTER).await.map(drop)
+    }
+
+    /// The file that prints stays where it is.
+    pub(super) fn refuse_printing(&self, path: &str, listed: &Listed) -> Result<(), LibraryError> {
+        let state = self.inner.printer.state();
+        let same =
+            |name: &str| crate::model::text::base_name(name) == crate::model::text::base_name(&listed.stored);
+        let ours = state.job.file.as_deref() == Some(path);
+        if state.printing() && (ours || state.device.job.file.as_deref().is_none_or(same)) {
+            return Err(LibraryError::InUse(format!("\"{path}\" may be what is being printed.")));
+        }
+        Ok(())
     }
 
     pub(super) fn remote_record(&self, path: &str) -> Result<FileRecord, LibraryError> {
@@ -320,13 +346,7 @@ impl Library {
         if !self.files_caps().delete {
             return Err(LibraryError::Failed("This printer does not delete files by command.".to_owned()));
         }
-        let state = self.inner.printer.state();
-        let same =
-            |name: &str| crate::model::text::base_name(name) == crate::model::text::base_name(&listed.stored);
-        let ours = state.job.file.as_deref() == Some(path);
-        if state.printing() && (ours || state.device.job.file.as_deref().is_none_or(same)) {
-            return Err(LibraryError::InUse(format!("\"{path}\" may be what is being printed.")));
-        }
+        self.refuse_printing(path, &listed)?;
         let deleting = self.inner.printer.files().delete(listed.stored.clone());
         let late = |_late| LibraryError::Failed("The printer did not delete the file in time.".to_owned());
         tokio::time::timeout(LIST_DEADLINE, deleting).await.map_err(late)?.map_err(file_error)?;
@@ -336,10 +356,17 @@ impl Library {
 
     /// Takes a file off the listing that was deleted on the printer.
     pub fn forget_remote(&self, stored: &str) {
-        let mut files = self.inner.remote.view().files.clone();
-        let before = files.len();
-        files.retain(|file| file.path.trim_start_matches('/') != stored.trim_start_matches('/'));
-        if files.len() != before {
+        self.change_listing(|files| {
+            files.retain(|file| file.path.trim_start_matches('/') != stored.trim_start_matches('/'));
+        });
+    }
+
+    /// Changes the cached listing as the printer's storage was changed, and tells the difference.
+    pub(super) fn change_listing(&self, change: impl FnOnce(&mut Vec<RemoteFile>)) {
+        let before = self.inner.remote.view().files.clone();
+        let mut files = before.clone();
+        change(&mut files);
+        if files != before {
             self.show(files);
         }
     }

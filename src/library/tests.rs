@@ -325,6 +325,37 @@ async fn the_printers_own_files_are_listed_once_fetched_and_deleted() {
     assert!(room.library.rename("printer/model/Old.gcode", "x.gcode").await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_printers_own_files_are_renamed_and_put_into_folders() {
+    let room = room().await;
+    room.fake.machine().files.extend([("Old.gcode.3mf".to_owned(), 10), ("Other.gcode.3mf".to_owned(), 11)]);
+    let made = room.library.make_directory("printer/parts").await.unwrap();
+    assert_eq!((made.kind, made.path.as_str()), (EntryKind::Directory, "printer/parts"));
+    let moved = room.library.rename("printer/Old.gcode", "printer/parts/New.gcode").await.unwrap();
+    assert_eq!(moved.path, "printer/parts/New.gcode", "the plate is shown under its new name");
+    assert!(room.fake.machine().files.contains_key("parts/New.gcode.3mf"), "the archive keeps its ending");
+    let moved = room.library.rename("printer/parts/New.gcode.3mf", "printer").await.unwrap();
+    assert_eq!(moved.path, "printer/New.gcode.3mf");
+    for (from, to) in [
+        ("printer/New.gcode", "printer/Other.gcode"),
+        ("printer/New.gcode", "printer/New.txt"),
+        ("printer/New.gcode", "printer/nowhere/New.gcode"),
+        ("printer/New.gcode", "New.gcode"),
+        ("printer/ghost.gcode", "printer/x.gcode"),
+    ] {
+        assert!(room.library.rename(from, to).await.is_err(), "{from} to {to}");
+    }
+    room.fake.stage(DeviceStage::Printing);
+    assert!(matches!(
+        room.library.rename("printer/New.gcode", "printer/x.gcode").await,
+        Err(LibraryError::InUse(_))
+    ));
+    room.fake.stage(DeviceStage::Idle);
+    room.library.remove_directory("printer/parts", false).await.unwrap();
+    assert!(room.library.directory("printer/parts").await.is_err());
+    assert_eq!(room.fake.machine().listings, 1, "nothing is listed anew for it");
+}
+
 #[test]
 fn rows_survive_the_store() {
     let mut row = FileRow::new(names::Content::Archive, 5, 1.5);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CameraKind, Celsius, FanId, LightId, Millimeters, PrintOption};
+use super::{AirMode, CameraKind, Celsius, FanId, LightId, Millimeters, PrintOption};
 
 /// How a row came to be believed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,8 @@ pub struct FilamentCaps {
     pub recover: bool,
     /// Units that can dry take commands for it; without it they dry from the printer's own screen only.
     pub dry: bool,
+    /// A stored flow calibration can be chosen for a slot.
+    pub flow_profile: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,8 @@ pub struct FileCaps {
     pub list: bool,
     pub download: bool,
     pub delete: bool,
+    /// Renames, moves, and makes folders, where the firmware knows how.
+    pub arrange: bool,
     /// Takes sliced 3MF archives.
     pub archives: bool,
     /// Takes plain G-code.
@@ -122,6 +126,8 @@ pub struct Capabilities {
     /// Fans that are only reported.
     pub fans_read_only: BTreeSet<FanId>,
     pub lights: BTreeSet<LightId>,
+    /// Ways of leading the air that can be chosen; empty where there is no air duct.
+    pub air_modes: BTreeSet<AirMode>,
     pub speed_levels: Vec<SpeedLevel>,
     /// The speed can be set only while printing.
     pub speed_only_printing: bool,

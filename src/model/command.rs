@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Calibration, Celsius, Color, FanId, LightId, Millimeters, PrintOption, Ratio, SlotId};
+use super::{AirMode, Calibration, Celsius, Color, FanId, LightId, Millimeters, PrintOption, Ratio, SlotId};
 
 /// Some of X, Y, Z.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +113,7 @@ pub enum Command {
         light: LightId,
         on: bool,
     },
+    SetAirMode(AirMode),
     /// 1.0 = 100 %; printers with levels take the nearest.
     SetSpeed {
         factor: f64,
@@ -137,6 +138,11 @@ pub enum Command {
         edit: Box<SlotEdit>,
     },
     ReadTag(SlotId),
+    /// Uses a stored flow calibration with the filament of a slot; `None` is the printer's default.
+    SelectFlowProfile {
+        slot: SlotId,
+        profile: Option<u32>,
+    },
     FilamentAction(FilamentAction),
     SetAutoRefill(bool),
     StartDrying {
@@ -174,6 +180,25 @@ impl Command {
         matches!(self, Command::EmergencyStop | Command::Cancel | Command::Pause)
     }
 
+    /// A setting that takes effect at once and moves nothing; it does not wait behind what moves.
+    pub fn setting(&self) -> bool {
+        matches!(
+            self,
+            Command::SetNozzle { .. }
+                | Command::SetBed { .. }
+                | Command::SetChamber { .. }
+                | Command::SetFan { .. }
+                | Command::SetLight { .. }
+                | Command::SetAirMode(_)
+                | Command::SetSpeed { .. }
+                | Command::SetOption { .. }
+                | Command::SetAutoRefill(_)
+                | Command::SkipObjects(_)
+                | Command::ClearFault { .. }
+                | Command::Refresh
+        )
+    }
+
     /// For logs and refusals: "pause", "set bed temperature".
     pub fn name(&self) -> &'static str {
         match self {
@@ -188,6 +213,7 @@ impl Command {
             Command::SetChamber { .. } => "set chamber temperature",
             Command::SetFan { .. } => "set fan",
             Command::SetLight { .. } => "set light",
+            Command::SetAirMode(_) => "set air mode",
             Command::SetSpeed { .. } => "set speed",
             Command::Home(_) => "home",
             Command::Jog { .. } => "move",
@@ -198,6 +224,7 @@ impl Command {
             Command::UnloadFilament => "unload filament",
             Command::EditSlot { .. } => "edit slot",
             Command::ReadTag(_) => "read spool tag",
+            Command::SelectFlowProfile { .. } => "select flow profile",
             Command::FilamentAction(_) => "filament action",
             Command::SetAutoRefill(_) => "set auto refill",
             Command::StartDrying { .. } => "start drying",

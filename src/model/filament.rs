@@ -103,6 +103,9 @@ pub struct Filament {
     pub profile: Option<String>,
     /// Identity of the RFID spool, where it has one.
     pub spool_uid: Option<String>,
+    /// The printer's number of the stored flow calibration that is used with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_profile: Option<i32>,
 }
 
 impl Filament {

@@ -30,7 +30,7 @@ pub use filament::{
 pub use job::{Job, JobOrigin, JobPhase, Transfer};
 pub use link::{Control, Link, LinkFault, LinkPhase};
 pub use state::{
-    Activity, CameraKind, CameraState, Celsius, Device, DeviceJob, DeviceStage, Fan, FanId, Heater, Homed,
-    Identity, Light, LightId, Millimeters, Motion, Network, Nozzle, PrintOption, PrinterState, Ratio, Speed,
-    StageDetail, Storage, UnixSeconds,
+    Activity, AirMode, CameraKind, CameraState, Celsius, Device, DeviceJob, DeviceStage, Fan, FanId, Heater,
+    Homed, Identity, Light, LightId, Millimeters, Motion, Network, Nozzle, PrintOption, PrinterState, Ratio,
+    Speed, StageDetail, Storage, UnixSeconds,
 };

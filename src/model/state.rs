@@ -58,6 +58,9 @@ pub struct Device {
     pub bed: Heater,
     pub chamber: Heater,
     pub fans: BTreeMap<FanId, Fan>,
+    /// Where there is an air duct.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub air_mode: Option<AirMode>,
     pub lights: BTreeMap<LightId, Light>,
     pub motion: Motion,
     pub speed: Speed,
@@ -189,6 +192,18 @@ pub struct Nozzle {
     pub flow: Option<String>,
     /// Filament is at the extruder.
     pub filament_detected: Option<bool>,
+}
+
+/// Where the air duct leads the air.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AirMode {
+    /// Fresh air through the chamber.
+    Cooling,
+    /// The chamber stays warm and its air is filtered.
+    Heating,
+    /// Air is drawn out, for laser and cutter.
+    Exhaust,
 }
 
 /// The fans that printers of this class have.

@@ -34,6 +34,9 @@ pub(crate) use listing::parse as parse_listing;
 /// Deadline for a polite goodbye.
 const QUIT: Duration = Duration::from_secs(3);
 
+/// How long a server may take to hang up after its goodbye.
+const HANG_UP: Duration = Duration::from_secs(1);
+
 /// Protection of data connections.
 ///
 /// Try [`Protection::Private`] first. On [`FtpsError::DataRefused`] try [`Protection::Clear`], and
@@ -241,11 +244,18 @@ impl FtpsSession {
         number.ok_or(FtpsError::Protocol(text))
     }
 
-    /// Says goodbye; errors do not matter any more.
+    /// Says goodbye and waits until the server has closed, so that its only session is free for the next one; errors do
+    /// not matter any more.
     pub async fn quit(mut self) {
-        if !self.unsettled && timeout(QUIT, self.library.quit()).await.is_err() {
-            tracing::debug!(host = %self.options.host, "no answer to QUIT");
+        if self.unsettled {
+            return;
         }
+        if timeout(QUIT, self.library.quit()).await.is_err() {
+            tracing::debug!(host = %self.options.host, "no answer to QUIT");
+            return;
+        }
+        // Ends, with an error, as soon as the server has hung up.
+        let _closed = timeout(HANG_UP, self.library.noop()).await;
     }
 
     /// Every command starts here and ends in [`FtpsSession::settle`]; one that is dropped between

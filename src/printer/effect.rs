@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Command, CommandError, JobPhase, LinkPhase, PrinterState, Severity};
+use crate::model::{Command, CommandError, DryerPhase, JobPhase, LinkPhase, PrinterState, Severity};
 
 /// What the newest snapshot says about a command under way.
 #[derive(Debug, PartialEq)]
@@ -24,7 +24,11 @@ pub fn wait_for(command: &Command) -> Option<Duration> {
         // A stop parks and homes first: tens of seconds (elegoo.md 2.9).
         Command::Cancel => 90,
         Command::SetNozzle { .. } | Command::SetBed { .. } | Command::SetChamber { .. } => 10,
-        Command::SetLight { .. } | Command::SetSpeed { .. } => 8,
+        Command::SetLight { .. } | Command::SetSpeed { .. } | Command::SetAirMode(_) => 8,
+        // Some firmware acknowledges drying and does nothing (bambu.md T30); checking the spools comes first.
+        Command::StartDrying { .. } | Command::StopDrying { .. } => 20,
+        // A head with two nozzles moves to switch them.
+        Command::SelectTool(_) => 30,
         _ => return None,
     };
     Some(Duration::from_secs(seconds))
@@ -71,9 +75,20 @@ fn reached(command: &Command, now: &PrinterState) -> bool {
         Command::SetBed { target } => same(now.device.bed.target, *target),
         Command::SetChamber { target } => same(now.device.chamber.target, *target),
         Command::SetLight { light, on } => now.device.lights.get(light).is_some_and(|light| light.on == *on),
+        Command::SetAirMode(mode) => now.device.air_mode == Some(*mode),
+        Command::SelectTool(tool) => now.device.active_tool == *tool,
+        Command::StartDrying { unit, .. } => dries(now, *unit) == Some(true),
+        Command::StopDrying { unit } => dries(now, *unit) == Some(false),
         Command::SetSpeed { factor } => now.device.speed.factor.is_some_and(|f| (f - factor).abs() < 0.011),
         _ => true,
     }
+}
+
+/// Whether a filament unit dries or is about to; `None` for one that cannot.
+fn dries(now: &PrinterState, unit: u16) -> Option<bool> {
+    let unit = now.device.filament.units.iter().find(|known| known.id == unit)?;
+    let phase = unit.dryer.as_ref()?.phase;
+    Some(matches!(phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying))
 }
 
 fn same(reported: Option<f64>, wanted: f64) -> bool {

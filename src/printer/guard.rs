@@ -68,6 +68,7 @@ fn check_ability(
         Command::SetChamber { .. } => caps.chamber.is_some_and(|chamber| chamber.max.is_some()),
         Command::SetFan { fan, .. } => caps.fans.contains(fan),
         Command::SetLight { light, .. } => caps.lights.contains(light),
+        Command::SetAirMode(mode) => caps.air_modes.contains(mode),
         Command::SetSpeed { .. } => !caps.speed_levels.is_empty(),
         Command::Home(axes) => {
             caps.motion.home && (caps.motion.home_axes || *axes == crate::model::Axes::ALL)
@@ -80,6 +81,7 @@ fn check_ability(
         Command::UnloadFilament => caps.filament.unload,
         Command::EditSlot { .. } => caps.filament.edit,
         Command::ReadTag(_) => caps.filament.read_tag,
+        Command::SelectFlowProfile { .. } => caps.filament.flow_profile,
         Command::FilamentAction(_) => caps.filament.recover,
         Command::SetAutoRefill(_) => caps.filament.auto_refill,
         Command::Calibrate(wanted) => !wanted.is_empty() && wanted.is_subset(&caps.calibrations),
@@ -122,7 +124,11 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
         Command::SkipObjects(_) if !phase.active() => {
             Err(CommandError::Invalid("Nothing is printing.".into()))
         }
-        Command::Home(_) | Command::Jog { .. } | Command::MotorsOff | Command::Calibrate(_)
+        Command::Home(_)
+        | Command::Jog { .. }
+        | Command::MotorsOff
+        | Command::Calibrate(_)
+        | Command::SelectTool(_)
             if state.printing() =>
         {
             busy("Nothing moves by command while a job is under way.")

@@ -28,8 +28,10 @@ struct Inner {
     settings: PrinterSettings,
     writer: StateWriter,
     commands: mpsc::Sender<Request>,
-    /// One ordinary command at a time; urgent ones pass by.
-    lane: Mutex<()>,
+    /// One command at a time that moves something, and one setting; urgent ones pass by. A long move or filament change
+    /// does not keep a light waiting.
+    moving: Mutex<()>,
+    setting: Mutex<()>,
     files: Arc<dyn PrinterFiles>,
     camera: Option<Arc<dyn CameraSource>>,
     nudge: Arc<Nudge>,
@@ -45,7 +47,16 @@ impl PrinterHandle {
         nudge: Arc<Nudge>,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner { settings, writer, commands, lane: Mutex::new(()), files, camera, nudge }),
+            inner: Arc::new(Inner {
+                settings,
+                writer,
+                commands,
+                moving: Mutex::new(()),
+                setting: Mutex::new(()),
+                files,
+                camera,
+                nudge,
+            }),
         }
     }
 
@@ -136,7 +147,13 @@ impl PrinterHandle {
         if let Some(phase) = requested {
             self.inner.writer.job(|job| job.requested = Some(phase));
         }
-        let result = match self.deliver(command.clone()).await {
+        let delivered = tokio::select! {
+            // First, so that the command is on its way before anything is looked for.
+            biased;
+            delivered = self.deliver(command.clone()) => delivered,
+            () = effect_appears(&command, &baseline, watch.clone()) => Ok(Outcome::new(Seen::Effect)),
+        };
+        let result = match delivered {
             Ok(outcome) => {
                 drop(turn);
                 self.await_effect(&command, &baseline, &mut watch, outcome).await
@@ -170,7 +187,8 @@ impl PrinterHandle {
     }
 
     async fn turn(&self, command: &Command) -> Result<tokio::sync::MutexGuard<'_, ()>, CommandError> {
-        tokio::time::timeout(TURN, self.inner.lane.lock()).await.map_err(|_late| {
+        let lane = if command.setting() { &self.inner.setting } else { &self.inner.moving };
+        tokio::time::timeout(TURN, lane.lock()).await.map_err(|_late| {
             CommandError::Busy(format!(
                 "The printer is still busy with another command; \"{}\" was not sent.",
                 command.name()
@@ -231,6 +249,21 @@ impl PrinterHandle {
                 wait.as_secs()
             )))
         })
+    }
+}
+
+/// Ends when the reports show what was wanted and was not so before, whether or not the printer acknowledges it.
+async fn effect_appears(
+    command: &Command,
+    baseline: &PrinterState,
+    mut watch: watch::Receiver<Arc<PrinterState>>,
+) {
+    let shown =
+        effect::wait_for(command).is_some() && effect::look(command, baseline, baseline) == Progress::Waiting;
+    if !shown
+        || watch.wait_for(|state| effect::look(command, baseline, state) == Progress::Seen).await.is_err()
+    {
+        std::future::pending().await
     }
 }
 

@@ -1,8 +1,8 @@
 //! The side of a printer that its driver sees.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::clock::unix_now;
+use super::clock::{Jumps, unix_now};
 use super::track;
 use crate::model::{
     Capabilities, Command, CommandError, ConsoleLine, Control, Device, Event, Job, Link, LinkFault,
@@ -68,6 +68,7 @@ pub(super) struct Shared {
     pub events: broadcast::Sender<Event>,
     /// Bits of the f64 time of the last report.
     last_report: AtomicU64,
+    jumps: Mutex<Jumps>,
 }
 
 /// Events wait for a slow reader up to this many; after that it is told that it missed some.
@@ -82,6 +83,7 @@ impl StateWriter {
                 capabilities: watch::Sender::new(Arc::new(capabilities)),
                 events: broadcast::Sender::new(EVENT_CAPACITY),
                 last_report: AtomicU64::new(0),
+                jumps: Mutex::default(),
             }),
         }
     }
@@ -183,6 +185,8 @@ impl StateWriter {
             if next == **current {
                 return false;
             }
+            let set_by = self.shared.jumps.lock().unwrap_or_else(PoisonError::into_inner).look();
+            track::shift(&mut next.job, set_by);
             track::follow(current, &mut next, unix_now(), &mut events);
             *current = Arc::new(next);
             true
@@ -255,8 +259,27 @@ pub trait PrinterFiles: Send + Sync {
 
     fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>>;
 
+    /// Renames or moves a file or folder within the printer's storage; the folder of `to` must exist.
+    fn rename(&self, _from: String, _to: String) -> BoxFuture<'_, Result<(), FileError>> {
+        unsupported("This printer does not rename its files by command.")
+    }
+
+    /// Makes one folder; the one above it must exist.
+    fn make_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        unsupported("This printer does not make folders by command.")
+    }
+
+    /// Removes an empty folder.
+    fn remove_directory(&self, _remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        unsupported("This printer does not remove folders by command.")
+    }
+
     /// The path at which an uploaded job file of this name belongs, made of characters the printer accepts.
     fn job_path(&self, name: &str) -> String;
+}
+
+fn unsupported(text: &'static str) -> BoxFuture<'static, Result<(), FileError>> {
+    Box::pin(async move { Err(FileError::Unsupported(text.to_owned())) })
 }
 
 #[derive(Debug, Clone, PartialEq, Error)]

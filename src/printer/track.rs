@@ -20,6 +20,16 @@ pub fn follow(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds, 
     list_events(before, next, events);
 }
 
+/// The wall clock was set by so many seconds: what is under way has lasted no longer for that.
+pub fn shift(job: &mut Job, by: f64) {
+    if by == 0.0 || !job.phase.active() {
+        return;
+    }
+    for time in [&mut job.started_at, &mut job.printing_since].into_iter().flatten() {
+        *time += by;
+    }
+}
+
 /// A report is believed from the first complete one on.
 fn reports_count(state: &PrinterState) -> bool {
     matches!(state.link.phase, LinkPhase::Online | LinkPhase::Stale | LinkPhase::Syncing)

@@ -128,3 +128,16 @@ fn a_lost_link_ends_nothing() {
         "no report counts while the link is down"
     );
 }
+
+#[test]
+fn a_clock_that_is_set_makes_no_job_longer() {
+    let mut job = Job { phase: JobPhase::Printing, started_at: Some(100.0), ..Job::default() };
+    job.printing_since = Some(150.0);
+    shift(&mut job, 86_400.0);
+    assert_eq!((job.total_seconds(86_600.0), job.print_seconds(86_600.0)), (100.0, 50.0));
+    shift(&mut job, -86_400.0);
+    assert_eq!(job.total_seconds(200.0), 100.0);
+    let mut ended = Job { phase: JobPhase::Complete, ended_at: Some(200.0), ..job };
+    shift(&mut ended, 86_400.0);
+    assert_eq!(ended.total_seconds(0.0), 100.0, "what has ended stays");
+}

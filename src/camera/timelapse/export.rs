@@ -56,6 +56,14 @@ impl Timelapses {
             .boxed())
     }
 
+    /// As [`Timelapses::video`] at the chosen rate, with the encoder of this machine.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub async fn own_video(&self, id: &str) -> Result<PathBuf, ExportError> {
+        self.video(id, self.choices().framerate, &self.inner.ffmpeg.clone()).await
+    }
+
     /// The path of the MP4 at `fps` pictures per second, made now if it is not there.
     ///
     /// # Errors
@@ -64,6 +72,8 @@ impl Timelapses {
         let pictures = self.pictures(id).await?;
         let folder = self.of(id)?;
         let (video, part) = (folder.join(VIDEO), folder.join("video.part"));
+        // Whoever asks meanwhile waits for the same video.
+        let _one = self.inner.encoding.lock().await;
         if fs::try_exists(&video).await? {
             return Ok(video);
         }

@@ -6,29 +6,31 @@
 //! ```
 
 mod export;
+mod recorder;
 #[cfg(test)]
 mod tests;
 mod trigger;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use tokio::fs;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::broadcast;
 
 pub use export::ExportError;
+pub use recorder::{Choices, Subject, TimelapseEvent};
 pub use trigger::{Step, Trigger};
 
-use super::CameraHub;
-use crate::model::{Job, PrinterState, UnixSeconds};
+use crate::model::UnixSeconds;
+use crate::model::text::base_name;
 
-/// A picture for a layer may be this old.
-const SHOT_AGE: Duration = Duration::from_secs(2);
 const VIDEO: &str = "video.mp4";
+/// Holds the name of the job's file.
+const NAME: &str = "name.txt";
+/// Events that wait for a slow listener.
+const EVENTS: usize = 64;
 
 /// Bounds of what is kept.
 #[derive(Debug, Clone)]
@@ -56,85 +58,112 @@ pub struct Recording {
     pub bytes: u64,
     /// When the last picture was taken.
     pub modified: UnixSeconds,
-    /// The MP4 is already made.
-    pub video: bool,
+    /// Bytes of the MP4; `None` before it is made.
+    pub video: Option<u64>,
+    /// The file that was printed, without folder.
+    pub name: String,
+}
+
+impl Recording {
+    /// How its files are called, before the suffix: the print's name and the job's id.
+    pub fn title(&self) -> String {
+        let stem = [".gcode.3mf", ".3mf", ".gcode", ".gco", ".g"]
+            .iter()
+            .find_map(|suffix| self.name.strip_suffix(suffix))
+            .unwrap_or(&self.name);
+        let plain = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
+        let stem: String = stem.chars().map(plain).take(120).collect();
+        if stem.is_empty() { self.id.clone() } else { format!("{stem}_{}", self.id) }
+    }
 }
 
 /// The recordings of one printer; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Timelapses {
-    folder: Arc<Path>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
     limits: Limits,
+    /// The program that encodes videos: a path, or a name looked up in PATH.
+    ffmpeg: PathBuf,
+    choices: Mutex<Choices>,
+    /// One video is made at a time: it takes a core.
+    encoding: tokio::sync::Mutex<()>,
+    events: broadcast::Sender<TimelapseEvent>,
 }
 
 impl Timelapses {
-    /// Keeps recordings below `folder`, which is created when needed.
-    pub fn new(folder: impl Into<PathBuf>, limits: Limits) -> Self {
-        Self { folder: folder.into().into(), limits }
-    }
-
-    /// Takes pictures of every job until `cancel`. `id_of` names the job in the history; jobs without an id are left
-    /// out. A camera that is dark costs its pictures, never the job.
-    pub async fn follow(
-        &self,
-        hub: CameraHub,
-        mut states: watch::Receiver<Arc<PrinterState>>,
-        id_of: impl Fn(&Job) -> Option<String> + Send,
-        cancel: CancellationToken,
-    ) {
-        let mut trigger = Trigger::default();
-        loop {
-            let state = states.borrow_and_update().clone();
-            let (step, id) = (trigger.next(&state, self.limits.frames), id_of(&state.job));
-            if let Some(id) = id {
-                tokio::select! {
-                    () = cancel.cancelled() => return,
-                    () = self.act(&hub, &step, &id) => {}
-                }
-            }
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                changed = states.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
-    async fn act(&self, hub: &CameraHub, step: &Step, id: &str) {
-        let (layer, over) = match step {
-            Step::Nothing => return,
-            Step::Shot { layer, .. } => (Some(*layer), false),
-            Step::End { last, .. } => (*last, true),
+    /// Keeps recordings below `folder`, which is created when needed. `choices` count until a user chooses.
+    pub fn new(folder: impl Into<PathBuf>, limits: Limits, choices: Choices) -> Self {
+        let folder = folder.into();
+        let choices = Mutex::new(recorder::load_choices(&folder, choices));
+        let inner = Inner {
+            folder,
+            limits,
+            ffmpeg: PathBuf::from("ffmpeg"),
+            choices,
+            encoding: tokio::sync::Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
         };
-        if let Some(layer) = layer {
-            match hub.snapshot(SHOT_AGE).await {
-                Err(error) => tracing::debug!(%error, layer, "No timelapse picture."),
-                Ok(frame) => {
-                    if let Err(error) = self.keep(id, layer, &frame.data).await {
-                        tracing::warn!(%error, id, layer, "The timelapse picture could not be kept.");
-                    }
-                }
-            }
-        }
-        if over && let Err(error) = self.prune(id).await {
-            tracing::warn!(%error, "Old timelapses could not be removed.");
-        }
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Keeps one picture.
+    pub fn events(&self) -> broadcast::Receiver<TimelapseEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// Keeps one picture and returns its file's name.
     ///
     /// # Errors
     /// A bad id, too many pictures, or the disk's error.
-    pub async fn keep(&self, id: &str, layer: u32, jpeg: &[u8]) -> io::Result<()> {
+    pub async fn keep(&self, id: &str, layer: u32, jpeg: &[u8]) -> io::Result<String> {
         let folder = self.of(id)?;
         fs::create_dir_all(&folder).await?;
         // One more than planned: the picture of the finished print.
-        if pictures(&folder).await?.len() > self.limits.frames as usize {
+        if pictures(&folder).await?.len() > self.inner.limits.frames as usize {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the timelapse of this job is full"));
         }
-        let (temporary, name) = (folder.join("picture.part"), folder.join(format!("layer-{layer:05}.jpg")));
+        let (temporary, name) = (folder.join("picture.part"), format!("layer-{layer:05}.jpg"));
         fs::write(&temporary, jpeg).await?;
-        fs::rename(&temporary, &name).await?;
-        match fs::remove_file(folder.join(VIDEO)).await {
+        fs::rename(&temporary, &folder.join(&name)).await?;
+        self.remove_video(id).await?;
+        Ok(name)
+    }
+
+    /// Notes the file that the job printed.
+    async fn name(&self, id: &str, name: &str) -> io::Result<()> {
+        let file = self.of(id)?.join(NAME);
+        if fs::try_exists(&file).await? {
+            return Ok(());
+        }
+        fs::write(file, base_name(name)).await
+    }
+
+    /// One recording.
+    ///
+    /// # Errors
+    /// A bad or unknown id, or the disk's error.
+    pub async fn get(&self, id: &str) -> io::Result<Recording> {
+        recording(id.to_owned(), &self.of(id)?).await
+    }
+
+    /// The pictures of a recording, by layer.
+    ///
+    /// # Errors
+    /// A bad or unknown id, or the disk's error.
+    pub async fn frames(&self, id: &str) -> io::Result<Vec<PathBuf>> {
+        pictures(&self.of(id)?).await
+    }
+
+    /// Removes the video of a recording, not its pictures.
+    ///
+    /// # Errors
+    /// A bad id, or the disk's error.
+    pub async fn remove_video(&self, id: &str) -> io::Result<()> {
+        match fs::remove_file(self.of(id)?.join(VIDEO)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -146,7 +175,7 @@ impl Timelapses {
     /// The disk's error; a missing folder is an empty list.
     pub async fn list(&self) -> io::Result<Vec<Recording>> {
         let mut found = Vec::new();
-        let mut entries = match fs::read_dir(&self.folder).await {
+        let mut entries = match fs::read_dir(&self.inner.folder).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
             entries => entries?,
         };
@@ -174,7 +203,7 @@ impl Timelapses {
         for recording in self.list().await? {
             jobs += 1;
             bytes += recording.bytes;
-            if recording.id != current && (jobs > self.limits.jobs || bytes > self.limits.bytes) {
+            if recording.id != current && (jobs > self.inner.limits.jobs || bytes > self.inner.limits.bytes) {
                 self.remove(&recording.id).await?;
                 bytes -= recording.bytes;
             }
@@ -184,7 +213,7 @@ impl Timelapses {
 
     fn of(&self, id: &str) -> io::Result<PathBuf> {
         if valid(id) {
-            Ok(self.folder.join(id))
+            Ok(self.inner.folder.join(id))
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "not the id of a timelapse"))
         }
@@ -198,13 +227,16 @@ fn valid(id: &str) -> bool {
 }
 
 async fn recording(id: String, folder: &Path) -> io::Result<Recording> {
-    let mut recording = Recording { id, frames: 0, bytes: 0, modified: 0.0, video: false };
+    let name = fs::read_to_string(folder.join(NAME)).await.unwrap_or_default();
+    let mut recording = Recording { id, frames: 0, bytes: 0, modified: 0.0, video: None, name };
     let mut entries = fs::read_dir(folder).await?;
     while let Some(entry) = entries.next_entry().await? {
         // A file that vanishes meanwhile (picture.part) is not counted.
         let Ok(data) = entry.metadata().await else { continue };
         recording.bytes += data.len();
-        recording.video |= entry.file_name() == VIDEO;
+        if entry.file_name() == VIDEO {
+            recording.video = Some(data.len());
+        }
         if is_picture(&entry.path()) {
             recording.frames += 1;
             let modified = data.modified()?.duration_since(std::time::UNIX_EPOCH);

@@ -8,10 +8,16 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::camera::CameraHub;
 use crate::camera::tests::jpeg;
 use crate::model::{CameraKind, JobPhase, LinkPhase};
+use crate::model::{Job, PrinterState};
 use crate::printer::io::{CameraError, CameraFeed, CameraSource};
+use std::time::Duration;
 
 /// A picture every 10 ms.
 struct Steady;
@@ -49,13 +55,21 @@ async fn until_frames(timelapses: &Timelapses, count: usize) {
 #[tokio::test]
 async fn a_job_is_recorded_and_comes_back_as_a_zip() {
     let home = tempfile::tempdir().unwrap();
-    let timelapses = Timelapses::new(home.path().join("timelapse"), Limits::default());
+    let timelapses = Timelapses::new(
+        home.path().join("timelapse"),
+        Limits::default(),
+        Choices { enabled: true, autorender: false, framerate: 5 },
+    );
     assert_eq!(timelapses.list().await.unwrap(), []);
     let cancel = CancellationToken::new();
     let hub = CameraHub::new(Some(Arc::new(Steady)), CameraKind::Jpeg, &TaskTracker::new(), cancel.clone());
     let (states, watching) = watch::channel(state(JobPhase::Preparing, 0));
     let (recorder, stop) = (timelapses.clone(), cancel.clone());
-    let id_of = |job: &Job| Some(format!("{:06X}", job.serial));
+    // The history forgets the job that is over before its last picture.
+    let id_of = |job: &Job| {
+        (!job.phase.ended())
+            .then(|| Subject { id: format!("{:06X}", job.serial), name: "a/cube.gcode.3mf".to_owned() })
+    };
     let following = tokio::spawn(async move { recorder.follow(hub, watching, id_of, stop).await });
     for layer in 1..=3 {
         states.send_replace(state(JobPhase::Printing, layer));
@@ -65,6 +79,7 @@ async fn a_job_is_recorded_and_comes_back_as_a_zip() {
     until_frames(&timelapses, 4).await;
     cancel.cancel();
     following.await.unwrap();
+    assert_eq!(timelapses.get("000001").await.unwrap().title(), "cube_000001");
     let zip: Vec<u8> =
         timelapses.zip("000001").await.unwrap().map_ok(Bytes::into).try_concat().await.unwrap();
     let mut archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
@@ -80,7 +95,8 @@ async fn a_job_is_recorded_and_comes_back_as_a_zip() {
 #[tokio::test]
 async fn limits_hold_and_ids_cannot_leave_the_folder() {
     let home = tempfile::tempdir().unwrap();
-    let timelapses = Timelapses::new(home.path(), Limits { frames: 2, jobs: 2, bytes: 1 << 20 });
+    let timelapses =
+        Timelapses::new(home.path(), Limits { frames: 2, jobs: 2, bytes: 1 << 20 }, Choices::default());
     for id in ["a", "b", "c"] {
         for layer in 1..=3 {
             timelapses.keep(id, layer, &jpeg(1)).await.unwrap();
@@ -93,8 +109,8 @@ async fn limits_hold_and_ids_cannot_leave_the_folder() {
         timelapses.list().await.unwrap().into_iter().map(|recording| recording.id).collect();
     left.sort();
     assert!(left.contains(&"a".to_owned()) && left.len() <= 3, "the current job stays: {left:?}");
-    let mut tight = timelapses.clone();
-    tight.limits.bytes = 1;
+    let limits = Limits { frames: 2, jobs: 2, bytes: 1 };
+    let tight = Timelapses::new(home.path(), limits, Choices::default());
     tight.prune("a").await.unwrap();
     assert_eq!(timelapses.list().await.unwrap().len(), 1);
     for id in ["", "..", "a/b", "../x", &"x".repeat(65)] {
@@ -107,4 +123,16 @@ async fn limits_hold_and_ids_cannot_leave_the_folder() {
     }
     timelapses.remove("a").await.unwrap();
     assert_eq!(timelapses.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn choices_outlive_a_restart_and_nothing_is_taken_without_them() {
+    let home = tempfile::tempdir().unwrap();
+    let open = || Timelapses::new(home.path(), Limits::default(), Choices::default());
+    let chosen = Choices { enabled: true, autorender: false, framerate: 99 };
+    open().choose(chosen).await.unwrap();
+    assert_eq!(open().choices(), Choices { enabled: true, autorender: false, framerate: 60 });
+    std::fs::write(home.path().join("settings.json"), "{").unwrap();
+    assert_eq!(open().choices(), Choices::default());
+    assert_eq!(open().list().await.unwrap(), []);
 }

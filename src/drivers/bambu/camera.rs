@@ -16,7 +16,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use super::rtsp::RtspsCamera;
 use super::{Shared, USER};
+use crate::model::CameraKind;
 use crate::net::tls::TlsConnectError;
 use crate::printer::{CameraError, CameraFeed, CameraSource};
 
@@ -94,6 +96,32 @@ impl JpegCamera {
                 Err(CameraError::Blocked(format!("{host}:{port}: {fault}.")))
             }
             Err(error) => Err(lost(&error.to_string())),
+        }
+    }
+}
+
+/// The camera that the printer's model has, as far as its identity is known when somebody looks.
+pub(super) struct ModelCamera {
+    shared: Arc<Shared>,
+    jpeg: JpegCamera,
+    rtsps: RtspsCamera,
+}
+
+impl ModelCamera {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { jpeg: JpegCamera::new(shared.clone()), rtsps: RtspsCamera::new(shared.clone()), shared }
+    }
+}
+
+impl CameraSource for ModelCamera {
+    fn open(&self) -> BoxFuture<'_, Result<CameraFeed, CameraError>> {
+        let kind = self.shared.row.borrow().camera;
+        match kind {
+            CameraKind::Jpeg => self.jpeg.open(),
+            CameraKind::H264 => self.rtsps.open(),
+            CameraKind::None => Box::pin(async {
+                Err(CameraError::Blocked("the gateway does not know the camera of this model".to_owned()))
+            }),
         }
     }
 }

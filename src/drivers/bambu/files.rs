@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, USER};
+use super::{Shared, UNKNOWN_SPACE, USER};
 use crate::model::text::base_name;
 use crate::net::ftps::{FtpsError, FtpsOptions, FtpsSession, Protection, RemoteEntry};
 use crate::printer::clock::unix_now;
@@ -18,8 +18,10 @@ use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
 
 /// How long an operation waits for the one before it.
 const TURN: Duration = Duration::from_secs(30);
-/// Folders that hold what users print or fetch (bambu.md 5.4); each is listed one level deep.
-const FOLDERS: [&str; 4] = ["cache", "model", "timelapse", "ipcam"];
+/// Folders that hold nothing that users print or fetch (bambu.md 5.4); all others are listed one level deep.
+const SKIPPED: [&str; 4] = ["image", "logger", "recorder", "System Volume Information"];
+/// Folders that are listed at most: each costs a transfer.
+const MAX_FOLDERS: usize = 16;
 /// Largest file fetched, in bytes.
 const MAX_DOWNLOAD: u64 = 4 << 30;
 /// Longest name of an uploaded job file.
@@ -86,6 +88,34 @@ impl BambuFiles {
         result
     }
 
+    /// One short operation on two paths.
+    fn on_paths(
+        &self,
+        one: &str,
+        other: &str,
+        operation: for<'a> fn(&'a mut FtpsSession, &'a str, &'a str) -> BoxFuture<'a, Result<(), FtpsError>>,
+    ) -> BoxFuture<'_, Result<(), FileError>> {
+        let (one, other) = (absolute(one), absolute(other));
+        Box::pin(self.session(move |session| {
+            let (one, other) = (one.clone(), other.clone());
+            Box::pin(async move { operation(session, &one, &other).await })
+        }))
+    }
+
+    /// Lists, and asks for the room that is left where the firmware tells it (bambu.md 5.2).
+    async fn list_and_measure(&self) -> Result<Vec<RemoteFile>, FileError> {
+        let (files, free) = self
+            .session(|session| {
+                Box::pin(async move {
+                    let files = list_all(session).await?;
+                    Ok((files, session.free_space().await.ok()))
+                })
+            })
+            .await?;
+        self.shared.free_bytes.store(free.unwrap_or(UNKNOWN_SPACE), Ordering::Relaxed);
+        Ok(files)
+    }
+
     /// The error in words for the user.
     fn told(&self, error: &FtpsError) -> FileError {
         let config = &self.shared.config;
@@ -131,8 +161,9 @@ async fn list_all(session: &mut FtpsSession) -> Result<Vec<RemoteFile>, FtpsErro
     let now = unix_now() as i64;
     let root = session.list("/", now).await?;
     let mut files = Vec::new();
-    let folders: Vec<String> =
-        root.iter().filter(|e| e.dir && FOLDERS.contains(&e.name.as_str())).map(|e| e.name.clone()).collect();
+    let shown = |name: &str| !SKIPPED.contains(&name) && !name.starts_with('.');
+    let folders = root.iter().filter(|entry| entry.dir && shown(&entry.name));
+    let folders: Vec<String> = folders.take(MAX_FOLDERS).map(|entry| entry.name.clone()).collect();
     files.extend(root.into_iter().map(|entry| remote("", entry)));
     for folder in folders {
         match session.list(&absolute(&folder), now).await {
@@ -179,7 +210,7 @@ async fn fetch(
 
 impl PrinterFiles for BambuFiles {
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
-        Box::pin(self.session(|session| Box::pin(list_all(session))))
+        Box::pin(self.list_and_measure())
     }
 
     fn upload(
@@ -237,6 +268,18 @@ impl PrinterFiles for BambuFiles {
             let remote = remote.clone();
             Box::pin(async move { session.delete(&remote).await })
         }))
+    }
+
+    fn rename(&self, from: String, to: String) -> BoxFuture<'_, Result<(), FileError>> {
+        self.on_paths(&from, &to, |session, from, to| Box::pin(session.rename(from, to)))
+    }
+
+    fn make_directory(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        self.on_paths(&remote, "", |session, path, _| Box::pin(session.mkdir(path)))
+    }
+
+    fn remove_directory(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
+        self.on_paths(&remote, "", |session, path, _| Box::pin(session.rmdir(path)))
     }
 
     /// In the root, where every firmware finds it (bambu.md 4.5); the job's end must remove it (T20).

@@ -150,6 +150,56 @@ proptest! {
     }
 
     #[test]
+    fn the_last_word_on_a_field_stays(
+        suffix in prop::sample::select(suffixes()),
+        order in prop::collection::vec(prop::sample::select(names("delta-")), 1..12),
+    ) {
+        let mut printer = Printer::load(&suffix);
+        let plain = |value: &Value| !value.is_null() && !value.is_object() && !value.is_array();
+        let mut last = std::collections::BTreeMap::new();
+        for name in &order {
+            let delta = state(name);
+            let known = printer.reports.tree();
+            // A scalar never takes the place of a block.
+            let fits = |key: &str| known.get(key).is_none_or(|known| plain(known) || known.is_null());
+            let said = delta.fields.iter().filter(|(key, value)| plain(value) && fits(key));
+            last.extend(said.map(|(key, value)| (key.clone(), value.clone())));
+            printer.reports.merge(&delta);
+        }
+        for (key, value) in last {
+            prop_assert_eq!(printer.reports.tree().get(&key), Some(&value), "{}", key);
+        }
+    }
+
+    #[test]
+    fn deltas_of_different_fields_may_come_in_any_order(
+        suffix in prop::sample::select(suffixes()),
+        mut order in prop::collection::vec(prop::sample::select(names("delta-")), 2..8),
+        seed in any::<prop::sample::Index>(),
+    ) {
+        let mut taken = std::collections::BTreeSet::new();
+        order.retain(|name| {
+            // A plain temperature takes the place of its packed twin in `device`: the two are one field.
+            let field = |key: &String| if key.ends_with("_temper") { "device".to_owned() } else { key.clone() };
+            let keys: std::collections::BTreeSet<String> = state(name).fields.keys().map(field).collect();
+            let free = keys.iter().all(|key| !taken.contains(key));
+            if free {
+                taken.extend(keys);
+            }
+            free
+        });
+        let merged = |order: &[String]| {
+            let mut printer = Printer::load(&suffix);
+            order.iter().for_each(|name| printer.reports.merge(&state(name)));
+            printer.reports.tree().clone()
+        };
+        let mut turned = order.clone();
+        turned.rotate_left(seed.index(order.len()));
+        turned.reverse();
+        prop_assert_eq!(merged(&order), merged(&turned));
+    }
+
+    #[test]
     fn a_damaged_field_never_takes_the_report_with_it(
         suffix in prop::sample::select(suffixes()),
         pick in any::<prop::sample::Index>(),

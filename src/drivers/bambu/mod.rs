@@ -38,13 +38,12 @@ mod wire;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::model::CameraKind;
 use crate::net::tls::{Pin, PrinterTls};
 use crate::printer::{CameraSource, DriverParts};
 use crate::secret::Secret;
@@ -157,9 +156,16 @@ impl fmt::Debug for BambuConfig {
     }
 }
 
+/// Nobody told how much room is left.
+const UNKNOWN_SPACE: u64 = u64::MAX;
+
 /// What link, files and camera of one printer share.
 struct Shared {
     config: BambuConfig,
+    /// Free bytes of the storage as the file service told them last; [`UNKNOWN_SPACE`] where it does not.
+    free_bytes: AtomicU64,
+    /// What the reports made of the printer's identity; the camera follows it.
+    row: watch::Sender<&'static models::ModelRow>,
     /// One identity for all connections; the error is a build fault and shown as link fault.
     tls: Result<PrinterTls, String>,
 }
@@ -170,6 +176,10 @@ impl Shared {
         let moved = self.config.moved_to.as_ref().and_then(|address| *address.borrow());
         moved.map_or_else(|| self.config.host.clone(), |address| address.to_string())
     }
+
+    fn free_bytes(&self) -> Option<u64> {
+        Some(self.free_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN_SPACE)
+    }
 }
 
 /// Everything the supervisor needs to run this printer.
@@ -177,25 +187,22 @@ pub fn parts(config: BambuConfig) -> DriverParts {
     let config = BambuConfig { serial: config.serial.trim().to_ascii_uppercase(), ..config };
     let name = config.check_name.then(|| config.serial.clone());
     let tls = PrinterTls::new(name, config.known_pin).map_err(|error| error.to_string());
-    let shared = Arc::new(Shared { config, tls });
     let row = models::identify(&models::Clues {
-        code: shared.config.model.as_deref(),
-        serial: &shared.config.serial,
+        code: config.model.as_deref(),
+        serial: &config.serial,
         ..models::Clues::default()
     });
-    let camera: Option<Arc<dyn CameraSource>> = match row.camera {
-        CameraKind::None => None,
-        CameraKind::Jpeg => Some(Arc::new(camera::JpegCamera::new(shared.clone()))),
-        CameraKind::H264 => Some(Arc::new(rtsp::RtspsCamera::new(shared.clone()))),
-    };
+    let row = watch::Sender::new(row);
+    let shared = Arc::new(Shared { config, tls, free_bytes: AtomicU64::new(UNKNOWN_SPACE), row });
+    let row = *shared.row.borrow();
+    let camera: Arc<dyn CameraSource> = Arc::new(camera::ModelCamera::new(shared.clone()));
     DriverParts {
         capabilities: row.capabilities(&Value::Null),
         driver: Box::new(link::BambuDriver::new(shared.clone(), row)),
         files: Arc::new(files::BambuFiles::new(shared)),
-        camera,
+        camera: Some(camera),
     }
 }
 
 #[cfg(test)]
-#[path = "link_tests.rs"]
 mod link_tests;

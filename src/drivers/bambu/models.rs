@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::field::{at, bit, bits32, hex, list, small};
 use crate::model::{
-    Calibration, CameraKind, Capabilities, Celsius, ControlCaps, Evidence, FanId, FilamentCaps, FileCaps,
-    HeaterCaps, LightId, Millimeters, MotionCaps, PrintOption, SpeedLevel,
+    AirMode, Calibration, CameraKind, Capabilities, Celsius, ControlCaps, Evidence, FanId, FilamentCaps,
+    FileCaps, HeaterCaps, LightId, Millimeters, MotionCaps, PrintOption, SpeedLevel,
 };
 
 pub(super) use table::{GENERIC, ROWS};
@@ -167,6 +167,7 @@ impl ModelRow {
             fans,
             fans_read_only,
             lights: self.lights.iter().copied().collect(),
+            air_modes: air_modes(tree),
             speed_levels: SPEEDS
                 .iter()
                 .map(|(name, factor)| SpeedLevel { name: (*name).to_owned(), factor: *factor })
@@ -189,6 +190,7 @@ impl ModelRow {
                 auto_refill: true,
                 recover: true,
                 dry: self.remote_drying,
+                flow_profile: true,
             },
             files: file_caps(),
             control: ControlCaps {
@@ -252,10 +254,32 @@ fn file_caps() -> FileCaps {
         list: true,
         download: true,
         delete: true,
+        // Some firmware knows neither RNFR nor MKD (bambu.md 5.2): it says so when asked.
+        arrange: true,
         archives: true,
         gcode: false,
         remove_after_job: true,
     }
+}
+
+/// The ways of leading the air that the printer lists.
+fn air_modes(tree: &Value) -> BTreeSet<AirMode> {
+    list(at(tree, "/device/airduct/modeList"))
+        .iter()
+        .filter_map(|mode| air_mode(at(mode, "/modeId")))
+        .collect()
+}
+
+/// `modeCur` and `modeId` of the air duct (bambu.md 3.8).
+const AIR_MODES: [AirMode; 3] = [AirMode::Cooling, AirMode::Heating, AirMode::Exhaust];
+
+pub(super) fn air_mode(number: &Value) -> Option<AirMode> {
+    AIR_MODES.get(small::<usize>(number)?).copied()
+}
+
+/// The number of a way of leading the air.
+pub(super) fn air_mode_number(mode: AirMode) -> Option<usize> {
+    AIR_MODES.iter().position(|known| *known == mode)
 }
 
 /// Numbers of the air duct parts that the printer lists.

@@ -88,6 +88,15 @@ impl Pending {
         self.request.answer(Err(error));
     }
 
+    /// A printer that acknowledges nothing: its reports alone tell what it did.
+    pub fn unconfirmed(mut self) {
+        self.note = Some(
+            "This printer does not acknowledge commands: whether it took this one shows in its reports only."
+                .into(),
+        );
+        self.confirm(Seen::Sent);
+    }
+
     /// No answer in time.
     pub fn time_out(self, seconds: u64) {
         let name = self.request.command.name();

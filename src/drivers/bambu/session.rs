@@ -52,6 +52,10 @@ pub(super) struct Memory {
     digestion: Option<Digestion>,
     /// A file whose start was sent and never showed.
     not_landed: Option<String>,
+    /// A command of ours was answered at some time.
+    acknowledged: bool,
+    /// A link was given up because nothing was answered on it.
+    taken_as_deaf: bool,
     /// Step numbers never came back: G-code is confirmed by acknowledgement only.
     markers_fail: bool,
 }
@@ -68,8 +72,16 @@ impl Memory {
             sequence: rand::rng().random_range(100_000..1_000_000_000),
             digestion: None,
             not_landed: None,
+            acknowledged: false,
+            taken_as_deaf: false,
             markers_fail: false,
         }
+    }
+
+    /// A new link did not help and no command was ever answered: bridges and emulated printers are like that, and a
+    /// new link each time would only take the reports away too.
+    pub fn never_acknowledges(&self) -> bool {
+        self.taken_as_deaf && !self.acknowledged
     }
 
     /// What the identity probe told.
@@ -232,6 +244,7 @@ impl<'a> Session<'a> {
         let before = self.state.state();
         let mut device = reduce::device(source, &before.device.faults, unix_now());
         device.identity.name.clone_from(&memory.name);
+        device.storage.free_bytes = device.storage.free_bytes.or(self.shared.free_bytes());
         device
     }
 
@@ -239,6 +252,7 @@ impl<'a> Session<'a> {
         self.memory.versions = Versions::read(modules);
         let code = self.shared.config.model.as_deref().or(self.memory.code.as_deref());
         self.memory.row = models::identify(&self.memory.versions.clues(code, &self.shared.config.serial));
+        self.shared.row.send_replace(self.memory.row);
         if self.memory.reports.synced() {
             self.refine();
             self.publish();
@@ -303,7 +317,7 @@ impl<'a> Session<'a> {
             Effect::Nothing if foreign => self.reject_all(),
             Effect::Nothing => {}
             Effect::Refused(pending, error) => {
-                self.unanswered = 0;
+                self.answered();
                 if pending.starts_job {
                     self.memory.digestion = None;
                 }
@@ -313,7 +327,7 @@ impl<'a> Session<'a> {
                 }
             }
             Effect::Done(pending) => {
-                self.unanswered = 0;
+                self.answered();
                 // `ledctrl` passes the gate, so only `print` commands prove the permission (bambu.md 4.8).
                 if ack.success == Some(true) && ack.category == "print" {
                     self.set_control(Control::Allowed, false);
@@ -321,6 +335,11 @@ impl<'a> Session<'a> {
                 self.settle_or_confirm(pending);
             }
         }
+    }
+
+    fn answered(&mut self) {
+        self.unanswered = 0;
+        self.memory.acknowledged = true;
     }
 
     fn settle_or_confirm(&mut self, pending: Box<Pending>) {
@@ -332,15 +351,18 @@ impl<'a> Session<'a> {
                 self.settling = Some(Settling { pending, marker, until: Instant::now() + SETTLE });
             }
             None => {
-                self.ask_what_is_homed(&pending.request.command);
+                self.ask_what_deltas_hide(&pending.request.command);
                 pending.confirm(Seen::Acknowledged);
             }
         }
     }
 
-    /// Small models tell what is homed in complete reports only (bambu.md 3.2).
-    fn ask_what_is_homed(&mut self, done: &Command) {
-        if matches!(done, Command::Home(_) | Command::MotorsOff) {
+    /// Small models tell what is homed, and most options, in complete reports only (bambu.md 3.2).
+    fn ask_what_deltas_hide(&mut self, done: &Command) {
+        if matches!(
+            done,
+            Command::Home(_) | Command::MotorsOff | Command::SetAutoRefill(_) | Command::SetOption { .. }
+        ) {
             self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
         }
     }
@@ -351,7 +373,7 @@ impl<'a> Session<'a> {
         if self.settling.as_ref().is_some_and(|settling| Some(settling.marker) == step)
             && let Some(settling) = self.settling.take()
         {
-            self.ask_what_is_homed(&settling.pending.request.command);
+            self.ask_what_deltas_hide(&settling.pending.request.command);
             settling.pending.confirm(Seen::Effect);
             self.tell(&encode::clear_marker());
         }

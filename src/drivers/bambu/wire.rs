@@ -55,7 +55,7 @@ pub(super) struct StateFields {
 pub(super) enum Extent {
     /// `msg` 0: everything; lists are complete.
     Full,
-    /// No `msg`, but so many keys that it must be everything; lists may still be partial (H2D, bambu.md 3.2).
+    /// No `msg`, but so many keys, or just those, that it must be everything; lists may still be partial (H2D, bambu.md 3.2).
     LooksFull,
     Delta,
 }
@@ -158,10 +158,16 @@ fn state(mut fields: Map<String, Value>) -> Incoming {
     let extent = match msg {
         Some(0) => Extent::Full,
         Some(_) => Extent::Delta,
-        None if fields.len() > FULL_KEYS => Extent::LooksFull,
+        None if fields.len() > FULL_KEYS || says_everything(&fields) => Extent::LooksFull,
         None => Extent::Delta,
     };
     Incoming::State(StateFields { fields, extent })
+}
+
+/// Bridges and emulated printers tell less than a printer, but all that they know; a part that happens to have all of
+/// these only makes the link count as complete a little early.
+fn says_everything(fields: &Map<String, Value>) -> bool {
+    ["gcode_state", "mc_percent", "nozzle_temper", "bed_temper"].iter().all(|key| fields.contains_key(*key))
 }
 
 fn ack(category: String, body: &Map<String, Value>) -> Ack {
@@ -211,6 +217,9 @@ mod tests {
             panic!("an answer without a command")
         };
         assert_eq!((ack.success, ack.sequence.as_deref(), ack.command), (Some(true), Some("7"), None));
+        let whole = json!({"gcode_state": "IDLE", "mc_percent": 0, "nozzle_temper": 25, "bed_temper": 25});
+        let Incoming::State(small) = one(json!({ "print": whole })) else { panic!("a state") };
+        assert_eq!(small.extent, Extent::LooksFull, "a bridge that tells little tells it all");
         assert!(matches!(one(json!({"xcam": {"spaghetti_detector": true}})), Incoming::State(_)));
         assert!(
             parse(br#"{"mc_print": {"command": "push_info"}, "event": {"event": "x"}}"#)

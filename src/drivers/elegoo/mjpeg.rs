@@ -5,6 +5,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// A larger picture is no picture of these cameras (640x360): what was gathered is dropped.
 const MAX_FRAME: usize = 4 << 20;
 const START: [u8; 2] = [0xFF, 0xD8];
+/// The end of a part's head with a picture behind it.
+const NEW_PART: [u8; 6] = *b"\r\n\r\n\xFF\xD8";
 const END: u8 = 0xD9;
 
 /// Finds whole pictures by their own marks, whatever lies around them: lengths and boundaries are not looked at.
@@ -96,12 +98,23 @@ fn step(data: &[u8], at: usize) -> Found {
         Some([0x00 | 0x01 | 0xD0..=0xD7, ..]) => Found::Next(marker + 2),
         Some([END, ..]) => Found::End(marker + 2),
         Some([0xD8, ..]) => Found::Broken(marker),
+        // No picture has these: it broke off, and the head of the next part follows.
+        Some([0x02..=0xBF, ..]) => Found::Broken(marker + 1),
         Some([_, high, low, ..]) => match usize::from(u16::from_be_bytes([*high, *low])) {
             0 | 1 => Found::Broken(marker + 2),
-            length if data.len() < marker + 2 + length => Found::More(marker),
-            length => Found::Next(marker + 2 + length),
+            length => segment(data, marker, marker + 2 + length),
         },
         Some(_) => Found::More(marker),
+    }
+}
+
+/// Skips the segment from `marker` to `end`, unless the picture broke off in its head: then the next one begins in it.
+fn segment(data: &[u8], marker: usize, end: usize) -> Found {
+    let inside = data.get(marker..end.min(data.len())).unwrap_or_default();
+    match inside.windows(NEW_PART.len()).position(|bytes| bytes == NEW_PART) {
+        Some(place) => Found::Broken(marker + place + NEW_PART.len() - START.len()),
+        None if data.len() < end => Found::More(marker),
+        None => Found::Next(end),
     }
 }
 

@@ -12,4 +12,6 @@ pub mod names;
 pub mod pictures;
 pub mod probe;
 pub mod runs;
+#[cfg(test)]
+pub mod testing;
 pub mod work;

@@ -1,5 +1,6 @@
 //! A camera feed out of an MJPEG reply (elegoo.md 2.13, 3.14).
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -38,12 +39,16 @@ impl<G> Open<G> {
                 match self.reply.piece(self.idle).await {
                     Ok(Some(piece)) => self.scanner.push(&piece),
                     Ok(None) => return Err(CameraError::Lost("The camera ended its stream.".to_owned())),
+                    Err(error) if error.kind() == ErrorKind::TimedOut => return Err(nothing_came(self.idle)),
                     Err(error) => return Err(CameraError::Lost(format!("The camera stopped: {error}."))),
                 }
             }
         };
-        tokio::time::timeout(self.idle, picture).await.unwrap_or_else(|_late| {
-            Err(CameraError::Lost(format!("No picture came for {} s.", self.idle.as_secs())))
-        })
+        let late = tokio::time::timeout(self.idle, picture).await;
+        late.unwrap_or_else(|_late| Err(nothing_came(self.idle)))
     }
+}
+
+fn nothing_came(idle: Duration) -> CameraError {
+    CameraError::Lost(format!("No picture came for {} s.", idle.as_secs()))
 }

@@ -55,6 +55,8 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         | Command::ReadTag(_)
         | Command::FilamentAction(_)
         | Command::SetAutoRefill(_)
+        | Command::SetAirMode(_)
+        | Command::SelectFlowProfile { .. }
         | Command::StartDrying { .. }
         | Command::StopDrying { .. }
         | Command::Calibrate(_)

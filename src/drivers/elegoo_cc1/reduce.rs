@@ -277,7 +277,8 @@ fn figures(info: &Value, sub: i64, stage: DeviceStage) -> DeviceJob {
         |keys: [&str; 2]| keys.iter().find_map(|key| num(info, key)).filter(|length| *length >= 0.0);
     DeviceJob {
         detail: codes::step(sub)
-            .filter(|_| stage.active() && stage != DeviceStage::Printing)
+            // Looking for foreign objects and changing filament happen in the middle of a print.
+            .filter(|_| stage.active() && (stage != DeviceStage::Printing || matches!(sub, 23..=26)))
             .map(|text| StageDetail { code: sub, text: text.to_owned() }),
         // The figures of a job that ended are stale or cleared (elegoo.md 2.4): the job keeps its own.
         progress: percent(info, "Progress").or_else(|| by_layers(info)).filter(|_| stage.active()),

@@ -2,3 +2,4 @@
 
 mod linked;
 mod pure;
+mod rules;

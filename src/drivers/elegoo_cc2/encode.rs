@@ -274,6 +274,8 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         | Command::SelectTool(_)
         | Command::ReadTag(_)
         | Command::FilamentAction(_)
+        | Command::SetAirMode(_)
+        | Command::SelectFlowProfile { .. }
         | Command::StartDrying { .. }
         | Command::StopDrying { .. }
         | Command::SetOption { .. }

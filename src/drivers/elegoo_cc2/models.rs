@@ -78,6 +78,7 @@ pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
         files: FileCaps {
             list: true,
             download: true,
+            arrange: false,
             delete: true,
             gcode: true,
             archives: false,

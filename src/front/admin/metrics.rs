@@ -15,7 +15,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Served;
-use crate::model::{CommandError, Event, LinkPhase};
+use crate::camera::Health;
+use crate::model::{CameraKind, CommandError, Event, LinkPhase};
 use crate::station::Station;
 
 /// The content type of the answer.
@@ -50,6 +51,7 @@ struct Inner {
     report_age: Family<PrinterLabels, Seconds>,
     clients: Family<PrinterLabels, Gauge>,
     faults: Family<PrinterLabels, Gauge>,
+    camera: CameraMetrics,
     reconnects: Family<PrinterLabels, Counter>,
     commands: Family<ResultLabels, Counter>,
     jobs: Family<ResultLabels, Counter>,
@@ -77,6 +79,7 @@ impl Metrics {
         let reconnects = gateway.add("reconnects", "Times the connection came up again after the first");
         let commands = gateway.add("commands", "Commands by how they ended");
         let jobs = gateway.add("jobs", "Jobs by how they ended");
+        let camera = CameraMetrics::new(&mut gateway);
         let report_age = Family::default();
         let help = "Time since the printer's last report; absent before the first";
         gateway.registry.register_with_unit("report_age", help, Unit::Seconds, report_age.clone());
@@ -93,6 +96,7 @@ impl Metrics {
                 report_age,
                 clients,
                 faults,
+                camera,
                 reconnects,
                 commands,
                 jobs,
@@ -114,6 +118,9 @@ impl Metrics {
             inner.link_up.get_or_create(&source.labels).set(i64::from(state.online()));
             inner.faults.get_or_create(&source.labels).set(whole(state.faults().count()));
             inner.clients.get_or_create(&source.labels).set(whole((source.clients)()));
+            if source.station.camera.kind() != CameraKind::None {
+                inner.camera.read(&source.labels, &source.station.camera.health());
+            }
             if let Some(age) = source.station.printer.writer().report_age() {
                 inner.report_age.get_or_create(&source.labels).set(age);
             }
@@ -140,6 +147,53 @@ impl Metrics {
                 inner.jobs.get_or_create(&source.labels.with_result(&super::word(&job.phase))).inc();
             }
             _ => {}
+        }
+    }
+}
+
+/// Of each printer with a camera.
+struct CameraMetrics {
+    open: Family<PrinterLabels, Gauge>,
+    dark: Family<PrinterLabels, Gauge>,
+    viewers: Family<PrinterLabels, Gauge>,
+    fps: Family<PrinterLabels, Seconds>,
+    age: Family<PrinterLabels, Seconds>,
+    frames: Family<PrinterLabels, Counter>,
+    discarded: Family<PrinterLabels, Counter>,
+    opened: Family<PrinterLabels, Counter>,
+}
+
+impl CameraMetrics {
+    fn new(gateway: &mut Gauges<'_>) -> Self {
+        let open = gateway.add("camera_open", "1 while the connection to the camera stands");
+        let dark = gateway.add("camera_dark", "1 while the camera gives no pictures though they are wanted");
+        let viewers = gateway.add("camera_viewers", "Viewers of the camera");
+        let fps = gateway.add("camera_fps", "Pictures per second over the last ten seconds");
+        let frames = gateway.add("camera_frames", "Pictures received");
+        let discarded = gateway.add("camera_discarded", "What came instead of pictures and was thrown away");
+        let opened = gateway.add("camera_connections", "Connections opened to the camera");
+        let age = Family::default();
+        let help = "Time since the camera's last picture; absent before the first";
+        gateway.registry.register_with_unit("camera_frame_age", help, Unit::Seconds, age.clone());
+        Self { open, dark, viewers, fps, age, frames, discarded, opened }
+    }
+
+    fn read(&self, labels: &PrinterLabels, health: &Health) {
+        self.open.get_or_create(labels).set(i64::from(health.open));
+        self.dark.get_or_create(labels).set(i64::from(health.reason.is_some()));
+        self.viewers.get_or_create(labels).set(whole(health.viewers));
+        self.fps.get_or_create(labels).set(health.fps);
+        if let Some(age) = health.last_frame_age {
+            self.age.get_or_create(labels).set(age);
+        }
+        for (counter, now) in [
+            (&self.frames, health.frames),
+            (&self.discarded, health.discarded),
+            (&self.opened, health.opened),
+        ] {
+            // The hub counts; here it is only copied, one scrape at a time.
+            let counter = counter.get_or_create(labels);
+            counter.inc_by(now.saturating_sub(counter.get()));
         }
     }
 }
@@ -221,6 +275,10 @@ fn resident_bytes() -> Option<i64> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use tokio_util::task::TaskTracker;
+
+    use crate::camera::CameraHub;
+
     use super::*;
 
     #[test]
@@ -232,6 +290,9 @@ mod tests {
             gauge.get_or_create(&labels).set(1);
         }
         inner.report_age.get_or_create(&labels).set(0.5);
+        let health =
+            CameraHub::new(None, CameraKind::Jpeg, &TaskTracker::new(), CancellationToken::new()).health();
+        inner.camera.read(&labels, &Health { last_frame_age: Some(0.5), frames: 3, ..health });
         inner.reconnects.get_or_create(&labels).inc();
         for counter in [&inner.commands, &inner.jobs] {
             counter.get_or_create(&labels.with_result("ok")).inc();

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Gateway;
+use crate::camera::Health;
 use crate::model::{
     CameraKind, Control, Fault, FilamentSystem, Heater, Job, JobPhase, LinkPhase, PrinterState, Severity,
     Slot, Transfer, UnixSeconds,
@@ -46,6 +47,8 @@ struct PrinterStatus {
     camera: bool,
     /// Why there is no picture, with the remedy.
     camera_blocked: Option<String>,
+    /// Absent where there is no camera.
+    camera_health: Option<Health>,
     moonraker_port: u16,
 }
 
@@ -149,6 +152,7 @@ async fn printer(station: &Station) -> PrinterStatus {
         filament: filament(&device.filament),
         camera: caps.camera != CameraKind::None && station.printer.camera().is_some(),
         camera_blocked: device.camera.blocked.clone(),
+        camera_health: (caps.camera != CameraKind::None).then(|| station.camera.health()),
         moonraker_port: station.moonraker_port,
     }
 }

@@ -198,6 +198,10 @@ impl Dialogue {
             let report = self.host.report(view);
             self.push(report);
         }
+        if self.session.positions.due(view.now) {
+            let position = self.position(view);
+            self.push(position);
+        }
         self.reconcile(view);
     }
 
@@ -210,6 +214,7 @@ impl Dialogue {
             self.session.mode.deadline(),
             self.session.temperatures.deadline(),
             self.session.progress.deadline(),
+            self.session.positions.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -43,6 +43,8 @@ pub struct Host {
     /// M25 came; until then it may still turn out to be a cancel.
     pub pause_decided: Option<Duration>,
     pub wanted: Option<Wanted>,
+    /// Until then a pause must be seen at a printer that prints; later the host is told the truth.
+    pub pause_due: Option<Duration>,
     /// The host sees its job paused, but nobody else sees the job yet: the pause is passed on when it is there.
     pub pause_early: bool,
     /// The newest job before its own start.
@@ -55,6 +57,8 @@ pub struct Host {
     pub swallow_until: Duration,
     /// Until then nothing about jobs is pushed: the host is still busy with the last push.
     pub quiet_until: Option<Duration>,
+    /// Until then, or its next M27, the host may still be "Starting": what it is told of a pause or an end is lost on it.
+    pub settles: Option<Duration>,
     /// A refused M24 is told as a stop at this time.
     pub refused_at: Option<Duration>,
     /// The job for which the host was asked to list the files again.
@@ -77,6 +81,8 @@ impl Host {
         self.pause_decided = None;
         self.wanted = None;
         self.pause_early = false;
+        self.settles = None;
+        self.pause_due = None;
     }
 
     pub fn end(&mut self) {
@@ -86,6 +92,13 @@ impl Host {
         self.pause_decided = None;
         self.wanted = None;
         self.pause_early = false;
+        self.settles = None;
+        self.pause_due = None;
+    }
+
+    /// True while the host may not yet be told more of the job that it begins to show.
+    pub fn settling(&self, now: Duration) -> bool {
+        self.settles.is_some_and(|until| now < until)
     }
 
     /// The host's screen says Paused.
@@ -126,7 +139,16 @@ impl Host {
 
     /// When time decides something; `busy`: while nothing can be told, a refused start waits.
     pub fn deadline(&self, busy: bool) -> Option<Duration> {
-        [self.pause_decided, self.refused_at.filter(|_| !busy), self.quiet_until].into_iter().flatten().min()
+        [
+            self.pause_decided,
+            self.refused_at.filter(|_| !busy),
+            self.quiet_until,
+            self.settles,
+            self.pause_due,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 

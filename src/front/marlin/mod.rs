@@ -16,6 +16,8 @@ mod catalog;
 mod codes;
 pub mod desk;
 mod dialogue;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_door;
 mod host;
 mod lines;
 mod link;
@@ -80,18 +82,18 @@ pub enum PtyError {
     )]
     Owner { owner: String, reason: String },
     #[error(
-        "The serial port's link {} cannot be published: {reason}. Set pty_dir to a directory that the gateway may write.",
+        "The serial port's link {} cannot be published: {reason}. Set runtime_dir to a directory that the gateway may write.",
         path.display()
     )]
     Link { path: PathBuf, reason: String },
     #[error(
-        "The serial port's link {} is served by another gateway. Stop that one, or set another pty_dir here.",
+        "The serial port's link {} is served by another gateway. Stop that one, or set another runtime_dir here.",
         path.display()
     )]
     InUse { path: PathBuf },
     #[error(
         "The serial port's link {} cannot be published: {what} is there already, and not from a gateway. Move it away, or \
-         set another pty_dir.",
+         set another runtime_dir.",
         path.display()
     )]
     Foreign { path: PathBuf, what: String },

@@ -6,10 +6,12 @@ use super::dialogue::{Dialogue, Effect, Reply, View};
 use super::host::{Stage, Wanted};
 use super::push::BURST;
 use crate::config::SerialStop;
-use crate::model::{Command, JobPhase};
+use crate::model::{Command, DeviceStage, JobPhase};
 
 /// A cancel's `M26 S0` comes within a few ms (octoprint.md 6.3).
 const DECIDE: Duration = Duration::from_millis(300);
+/// A printer that prints shows a pause within this time; longer than any command of it may take.
+const PAUSES: Duration = Duration::from_secs(40);
 /// M112 comes twice; once is enough.
 const STOP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -20,8 +22,20 @@ impl Dialogue {
             let report = self.host.report(view);
             self.push(report);
             self.host.pause_decided.get_or_insert(view.now + DECIDE);
+        } else if self.steers_unseen(view) {
+            self.host.pause_decided.get_or_insert(view.now + DECIDE);
         }
         Reply::Ok
+    }
+
+    /// The host shows no job, but there is one: a host that asks for no list is told of none. After a stop its M25 is the
+    /// rest of its own, and means nothing.
+    fn steers_unseen(&self, view: &View) -> bool {
+        let job = &view.state.job;
+        self.host.stage == Stage::Idle
+            && job.phase.active()
+            && view.now >= self.host.swallow_until
+            && self.host.cancelled != Some(job.serial)
     }
 
     /// M400: after M25 it says that a pause is meant.
@@ -40,6 +54,9 @@ impl Dialogue {
 
     fn pause(&mut self, view: &View) {
         self.host.pause_decided = None;
+        if self.host.stage == Stage::Idle {
+            return self.effects.push(Effect::Pause);
+        }
         let underway = matches!(view.state.job.phase, JobPhase::Transferring | JobPhase::Starting);
         if self.host.stage == Stage::Starting || underway {
             self.notify("The job has not begun at the printer yet; it is paused as soon as it begins.", view);
@@ -51,6 +68,7 @@ impl Dialogue {
         self.host.stage = Stage::Paused;
         if view.state.job.phase != JobPhase::Paused {
             self.host.wanted = Some(Wanted::Pause);
+            self.host.pause_due = Some(view.now + PAUSES);
             self.effects.push(Effect::Pause);
         }
     }
@@ -59,6 +77,23 @@ impl Dialogue {
     pub(super) fn pause_begun(&mut self, view: &View) {
         self.host.pause_early = false;
         self.pause(view);
+    }
+
+    /// The host shows a pause that the printer has not made, and nobody says why: it must not believe in it for good. A
+    /// printer that still prepares has all the time it needs.
+    pub(super) fn pause_overdue(&mut self, view: &View) {
+        if self.host.pause_due.is_none_or(|due| view.now < due) {
+            return;
+        }
+        let waits = self.host.wanted == Some(Wanted::Pause);
+        self.host.pause_due = waits.then_some(view.now + PAUSES);
+        if waits && view.state.device.job.stage == DeviceStage::Printing && view.state.online() {
+            self.host.wanted = None;
+            self.host.pause_due = None;
+            self.host.stage = Stage::Running;
+            self.notify("The printer has not paused; it goes on printing. Press pause again.", view);
+            self.push("// action:resumed".to_owned());
+        }
     }
 
     /// M24 of a job that the host sees paused.

@@ -1,6 +1,6 @@
 //! Faults of printer and link as notifications, and as dialogs whose buttons do what can be done.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::dialogue::{Dialogue, Effect, View};
@@ -17,7 +17,8 @@ const REMEMBERED: usize = 16;
 pub struct Prompt {
     /// The dialog on the client's screen: the fault's code and the meaning of its buttons.
     open: Option<(String, Vec<FaultAction>)>,
-    told: BTreeSet<String>,
+    /// Faults by code, and whether a dialog was shown for them: the remedy may come after the fault.
+    told: BTreeMap<String, bool>,
     link: Option<String>,
     recent: VecDeque<(Duration, String)>,
     /// Told to the next client: its predecessor left before it could read it.
@@ -71,16 +72,23 @@ impl Dialogue {
             self.prompt.link = link;
         }
         let active: Vec<Fault> = view.state.faults().cloned().collect();
-        self.prompt.told.retain(|code| active.iter().any(|fault| fault.code == *code));
-        let gone = |code: &String| !active.iter().any(|fault| fault.code == *code);
+        self.prompt.told.retain(|code, _| active.iter().any(|fault| fault.code == *code));
+        let asks = |fault: &Fault, code: &str| fault.code == code && !fault.actions.is_empty();
+        let gone = |code: &String| !active.iter().any(|fault| asks(fault, code));
         if self.prompt.open.as_ref().is_some_and(|(code, _)| gone(code)) {
             self.prompt.open = None;
             self.push("// action:prompt_end".to_owned());
         }
         for fault in &active {
-            if self.prompt.told.insert(fault.code.clone()) {
+            let asked = self.prompt.told.get(&fault.code).copied();
+            if asked.is_none() {
                 self.tell_fault(fault, view);
             }
+            let asks = !fault.actions.is_empty();
+            if asks && asked != Some(true) {
+                self.ask_about(fault);
+            }
+            self.prompt.told.insert(fault.code.clone(), asks);
         }
     }
 
@@ -90,9 +98,10 @@ impl Dialogue {
             // OctoEverywhere takes this as "out of filament" (octoprint.md 7).
             self.push("echo:M600 filament change".to_owned());
         }
-        if fault.actions.is_empty() {
-            return;
-        }
+    }
+
+    /// A dialog with a button for each remedy.
+    fn ask_about(&mut self, fault: &Fault) {
         if self.prompt.open.is_some() {
             self.push("// action:prompt_end".to_owned());
         }

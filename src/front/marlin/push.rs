@@ -15,6 +15,9 @@ const DIGEST: Duration = Duration::from_millis(1500);
 pub(super) const LISTS_BY_ITSELF: Duration = Duration::from_secs(3);
 const LIST_AGAIN: Duration = Duration::from_secs(10);
 const LIST_TRIES: u32 = 3;
+/// OctoPrint leaves "Starting" when its queue has come to the marker behind the start; its next M27 is behind that. A host
+/// that does not poll has this time.
+const SETTLE: Duration = Duration::from_secs(3);
 /// A start that was taken, but that no snapshot shows.
 const START_SHOWN: Duration = Duration::from_secs(30);
 
@@ -24,6 +27,10 @@ impl Dialogue {
         if self.host.quiet_until.is_some_and(|until| view.now >= until) {
             self.host.quiet_until = None;
         }
+        if !self.host.settling(view.now) {
+            self.host.settles = None;
+        }
+        self.pause_overdue(view);
         if !self.can_tell() {
             return;
         }
@@ -31,7 +38,8 @@ impl Dialogue {
         if self.host.refused_at.is_some_and(|at| view.now >= at) {
             self.tell_stopped(view);
         }
-        if !self.session.listed {
+        // What it started itself is followed for any host.
+        if !self.session.listed && self.host.stage == Stage::Idle {
             return self.ask_for_list(view);
         }
         if self.host.quiet_until.is_none() {
@@ -75,6 +83,7 @@ impl Dialogue {
                     self.follow_job(view);
                 }
             }
+            Stage::Running | Stage::Paused if self.host.settling(view.now) => {}
             Stage::Running | Stage::Paused => self.follow_shown(job, view),
         }
     }
@@ -97,7 +106,10 @@ impl Dialogue {
             JobPhase::Paused if self.host.stage == Stage::Running => {
                 self.tell_paused(view);
                 match &job.detail {
-                    Some(why) => self.notify(&format!("Paused: {why}"), view),
+                    Some(why) => {
+                        let why = why.strip_prefix("paused: ").unwrap_or(why);
+                        self.notify(&format!("Paused: {why}"), view);
+                    }
                     // Some printers show no more than that they paused (elegoo.md 2.7).
                     None if view.state.faults().next().is_none() => self.notify(
                         "The print was paused at the printer or by another client. The printer gives no reason here; \
@@ -135,10 +147,8 @@ impl Dialogue {
         self.push("File selected".to_owned());
         let report = self.host.report(view);
         self.push(report);
-        if job.phase == JobPhase::Paused {
-            self.host.stage = Stage::Paused;
-            self.push("// action:paused".to_owned());
-        }
+        // A pause told now would be undone when OctoPrint goes on from "Starting" to "Printing".
+        self.host.settles = Some(view.now + SETTLE);
     }
 
     fn tell_paused(&mut self, view: &View) {
@@ -238,7 +248,7 @@ impl Dialogue {
             Done::Started(Err(error)) => {
                 self.notify(&format!("The print was not started: {error}"), view);
                 if self.host.stage == Stage::Starting {
-                    self.tell_stopped(view);
+                    self.host.refused_at = Some(self.host.settles.unwrap_or(view.now));
                 }
             }
             Done::Deleted { short, result } => self.deleted(&short, result, view),

@@ -32,6 +32,7 @@ pub(super) struct Session {
     pub stale_list: bool,
     pub temperatures: Autoreport,
     pub progress: Autoreport,
+    pub positions: Autoreport,
     pub gcode: translate::Session,
     pub mode: Mode,
     pub flood: Flood,

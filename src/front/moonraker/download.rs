@@ -16,17 +16,19 @@ use super::error::RpcError;
 use super::http::{decoded, empty, json_answer};
 use super::logs::{self, LogFile};
 use super::methods::roots::{self, Root};
-use super::theme;
+use super::{theme, timelapse};
 use crate::library::LibraryError;
 use crate::model::text::base_name;
 
 /// What stays readable in the encoded name.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
-/// Pictures are open: image tags of the front ends send no headers (moonraker.md 2.3).
+/// Pictures of files are open: image tags of the front ends send no headers (moonraker.md 2.3). What a camera saw is
+/// not.
 pub fn is_open(file: &str) -> bool {
-    let file = file.to_ascii_lowercase();
-    file.ends_with(".png") || file.ends_with(".jpg")
+    let file = decoded(file).to_ascii_lowercase();
+    let picture = file.ends_with(".png") || file.ends_with(".jpg");
+    picture && !matches!(Root::of(&file), Some(Root::Timelapse(_) | Root::Frames(_)))
 }
 
 /// Answers a download below `/server/files/`.
@@ -37,6 +39,9 @@ pub async fn answer(endpoint: &Endpoint, parts: &Parts, file: &str) -> Result<Re
     let path = decoded(file);
     if let Some(file) = log_file(endpoint, &path) {
         return send_text(parts, &file).await;
+    }
+    if let Some(Root::Timelapse(file)) = Root::of(&path) {
+        return timelapse::send(endpoint, parts, file).await;
     }
     let on_disk = match find(endpoint, &path).await {
         Ok(on_disk) => on_disk,
@@ -84,6 +89,7 @@ async fn find(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError> {
             let item = roots::config_item(endpoint, file).await.map_err(|_gone| missing())?;
             if item.directory { Err(missing()) } else { roots::config_path(endpoint, file) }
         }
+        Root::Frames(file) => timelapse::frame(endpoint, file).await,
         _ => Err(missing()),
     }
 }
@@ -193,7 +199,7 @@ fn http_date(time: SystemTime) -> Option<HeaderValue> {
 }
 
 /// An ASCII name for old clients and the real one.
-fn disposition(name: &str) -> HeaderValue {
+pub fn disposition(name: &str) -> HeaderValue {
     let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' };
     let ascii: String = name.chars().map(plain).collect();
     let encoded = utf8_percent_encode(name, KEPT);
@@ -207,6 +213,9 @@ pub fn content_type(name: &str) -> &'static str {
     match suffix.as_deref() {
         Some("gcode" | "g" | "gco" | "nc" | "txt" | "log" | "cfg" | "conf" | "toml") => "text/plain",
         Some("png") => "image/png",
+        Some("mp4") => "video/mp4",
+        Some("avi") => "video/x-msvideo",
+        Some("zip") => "application/zip",
         Some("jpg" | "jpeg") => "image/jpeg",
         Some("svg") => "image/svg+xml",
         Some("ico") => "image/x-icon",

@@ -100,7 +100,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
     }
     let user = judged?.ok_or_else(RpcError::unauthorized)?;
     // The rows of the table judge the methods of a JSON-RPC call.
-    let changes = !reads && !matches!(path.as_str(), "/server/jsonrpc" | "/api/login");
+    let changes = !reads && !matches!(path.as_str(), "/server/jsonrpc" | "/api/login" | "/api/logout");
     allow(endpoint, Some(&user), if changes { Role::Operate } else { Role::View }, &parts)?;
     let caller = Caller { user: Some(user), address, base_url, socket: None };
     raw_routes(endpoint, parts, body, &path, caller).await

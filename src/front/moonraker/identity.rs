@@ -1,5 +1,8 @@
 //! Who we say we are (moonraker.md 2.6, 2.7).
 
+use super::Endpoint;
+use crate::model::CameraKind;
+
 /// The API level that the answers follow; both UIs compare it by semantic version.
 pub const API_VERSION: [u32; 3] = [1, 5, 0];
 pub const API_VERSION_STRING: &str = "1.5.0";
@@ -31,3 +34,14 @@ pub const COMPONENTS: &[&str] = &[
     "sensor",
     "octoprint_compat",
 ];
+
+/// The component of this name is there: the printer has a camera to take pictures with.
+pub fn has_timelapse(endpoint: &Endpoint) -> bool {
+    endpoint.station.printer.capabilities().camera != CameraKind::None
+}
+
+/// What this endpoint offers.
+pub fn components(endpoint: &Endpoint) -> Vec<&'static str> {
+    let timelapse = has_timelapse(endpoint).then_some("timelapse");
+    COMPONENTS.iter().copied().chain(timelapse).collect()
+}

@@ -29,6 +29,7 @@ mod socket;
 mod stores;
 mod subscribe;
 mod theme;
+mod timelapse;
 mod upload;
 mod users;
 mod view;
@@ -131,6 +132,7 @@ impl Endpoint {
         tokio::spawn(events::follow_spools(endpoint.clone()));
         tokio::spawn(host::run(endpoint.clone()));
         tokio::spawn(users::run(endpoint.clone()));
+        tokio::spawn(timelapse::run(endpoint.clone()));
         endpoint
     }
 }

@@ -6,7 +6,8 @@ use super::codes::{calibrate, numbered_slot};
 use super::{Context, Intent, JobWord, Query, Session, able, main_light, mmu, motion};
 use crate::gcode::line::Line;
 use crate::model::{
-    Calibration, Command, DryRequest, FanId, FilamentAction, FilamentUnit, LightId, PrintOption, SlotId,
+    Calibration, Color, Command, DryRequest, FanId, FilamentAction, FilamentUnit, LightId, PrintOption,
+    SlotEdit, SlotId,
 };
 
 /// Longest drying time in hours any known dryer takes.
@@ -195,7 +196,17 @@ fn device_feature(name: &str, line: &Line, context: Context<'_>) -> Option<Inten
             Ok(slot) => able(caps.filament.read_tag, || Command::ReadTag(slot), "read spool tags"),
             Err(reason) => Intent::Refuse(reason),
         },
+        "EDIT_SLOT" => match slot(line, context) {
+            Ok(slot) => edit_slot(slot, line, context),
+            Err(reason) => Intent::Refuse(reason),
+        },
+        "FLOW_PROFILE" => match slot(line, context) {
+            Ok(slot) => flow_profile(slot, line, context),
+            Err(reason) => Intent::Refuse(reason),
+        },
         "FILAMENT_RETRY" => recover(FilamentAction::Resume, context),
+        "FILAMENT_DONE" => recover(FilamentAction::Done, context),
+        "FILAMENT_RESET" => recover(FilamentAction::Reset, context),
         "FILAMENT_ABORT" => recover(FilamentAction::Abort, context),
         "DRY_FILAMENT" => dry(line, context),
         "STOP_DRYING" => match unit(line, context) {
@@ -210,6 +221,9 @@ fn device_feature(name: &str, line: &Line, context: Context<'_>) -> Option<Inten
             None => Intent::Refuse("This printer has no light that can be switched.".to_owned()),
         },
         "SPEED_PROFILE" => speed_profile(line, context),
+        "AIR_MODE" => air_mode(line, context),
+        "SET_NOZZLE" => set_nozzle(line, context),
+        "VENDOR_JSON" => vendor_json(line, context),
         "CALIBRATE" => calibration(line, context),
         "PRINT_OPTION" => option(line, context),
         "CLEAR_FAULT" => able(
@@ -235,6 +249,85 @@ fn switch(line: &Line) -> Option<bool> {
         "1" | "on" | "true" | "yes" => Some(true),
         "0" | "off" | "false" | "no" => Some(false),
         _ => None,
+    }
+}
+
+/// What a slot holds, for spools without a tag; `CLEAR=1` forgets it.
+fn edit_slot(slot: SlotId, line: &Line, context: Context<'_>) -> Intent {
+    let word = |name: &str| line.param(name).map(ToOwned::to_owned);
+    let color = match line.param("COLOR").map(|text| (Color::parse(text), text)) {
+        Some((None, text)) => return Intent::Refuse(format!("COLOR={text} is no colour; write RRGGBB.")),
+        color => color.and_then(|(color, _)| color),
+    };
+    let edit = SlotEdit {
+        material: word("MATERIAL"),
+        name: word("NAME"),
+        brand: word("BRAND"),
+        color,
+        nozzle_min: line.param_value("NOZZLE_MIN"),
+        nozzle_max: line.param_value("NOZZLE_MAX"),
+        profile: word("PROFILE"),
+        clear: line.param("CLEAR") == Some("1"),
+    };
+    let edit = Box::new(edit);
+    able(context.caps.filament.edit, || Command::EditSlot { slot, edit }, "be told what a slot holds")
+}
+
+fn flow_profile(slot: SlotId, line: &Line, context: Context<'_>) -> Intent {
+    let wanted = line.param("PROFILE").unwrap_or_default();
+    let profile = match wanted.parse::<u32>() {
+        Ok(number) => Some(number),
+        Err(_) if wanted.eq_ignore_ascii_case("default") => None,
+        Err(_) => {
+            return Intent::Refuse(
+                "PROFILE is the printer's number of a flow calibration, or DEFAULT.".into(),
+            );
+        }
+    };
+    able(
+        context.caps.filament.flow_profile,
+        || Command::SelectFlowProfile { slot, profile },
+        "choose flow calibrations by command",
+    )
+}
+
+fn air_mode(line: &Line, context: Context<'_>) -> Intent {
+    let wanted = line.param("MODE").unwrap_or_default().to_ascii_uppercase();
+    match context.caps.air_modes.iter().find(|mode| word_of(mode) == wanted) {
+        Some(mode) => Intent::Do(vec![Command::SetAirMode(*mode)]),
+        None if context.caps.air_modes.is_empty() => {
+            Intent::Refuse("This printer has no air duct that can be switched.".to_owned())
+        }
+        None => {
+            let names: Vec<String> = context.caps.air_modes.iter().map(word_of).collect();
+            Intent::Refuse(format!("MODE must be one of {}.", names.join(", ")))
+        }
+    }
+}
+
+fn set_nozzle(line: &Line, context: Context<'_>) -> Intent {
+    let tool = line.param_value("TOOL").unwrap_or(0.0) as usize;
+    let (Some(diameter), Some(material)) = (line.param_value("DIAMETER"), line.param("MATERIAL")) else {
+        return Intent::Refuse(
+            "SET_NOZZLE needs DIAMETER= (mm) and MATERIAL=, e.g. hardened_steel.".to_owned(),
+        );
+    };
+    let material = material.to_owned();
+    able(
+        context.caps.control.set_nozzle,
+        || Command::SetNozzleType { tool, diameter, material },
+        "be told its nozzle",
+    )
+}
+
+/// The vendor's own message, for experts: `VENDOR_JSON MESSAGE='{"print": {...}}'`. The configuration must allow it.
+fn vendor_json(line: &Line, context: Context<'_>) -> Intent {
+    match line.param("MESSAGE").map(serde_json::from_str) {
+        Some(Ok(value)) => {
+            able(context.caps.control.raw_vendor, || Command::RawVendor(value), "take its maker's messages")
+        }
+        Some(Err(error)) => Intent::Refuse(format!("MESSAGE is no JSON: {error}.")),
+        None => Intent::Refuse("VENDOR_JSON needs MESSAGE='<JSON>'.".to_owned()),
     }
 }
 

@@ -42,6 +42,21 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(caps.filament.unload, "UNLOAD_FILAMENT", "Unload the filament", true);
     add(caps.filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", true);
     add(caps.filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", true);
+    add(
+        caps.filament.recover,
+        "FILAMENT_DONE",
+        "Say that the filament was pushed in or pulled out by hand",
+        true,
+    );
+    let edit =
+        "Say what a slot holds: SLOT= MATERIAL= [COLOR=RRGGBB NOZZLE_MIN= NOZZLE_MAX= PROFILE=], or CLEAR=1";
+    add(caps.filament.edit, "EDIT_SLOT", edit, true);
+    let flow = "Use a stored flow calibration: SLOT= PROFILE= its number or DEFAULT";
+    add(caps.filament.flow_profile, "FLOW_PROFILE", flow, true);
+    let air: Vec<String> = caps.air_modes.iter().map(word_of).collect();
+    add(!air.is_empty(), "AIR_MODE", &format!("Lead the air: MODE= one of {}", air.join(", ")), true);
+    let nozzle = "Say which nozzle is fitted: DIAMETER= MATERIAL= [TOOL=]";
+    add(caps.control.set_nozzle, "SET_NOZZLE", nozzle, true);
     let dryer = caps.filament.dry && state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
     add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", true);
     add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
@@ -106,6 +121,17 @@ fn parameters(name: &str, caps: &Capabilities) -> Vec<(String, &'static str)> {
         "LIGHT" => &[("ON", "")],
         "SPEED_PROFILE" => &[("LEVEL", "")],
         "LOAD_FILAMENT" | "READ_SPOOL_TAG" => &[("SLOT", "")],
+        "EDIT_SLOT" => &[
+            ("SLOT", ""),
+            ("MATERIAL", ""),
+            ("COLOR", ""),
+            ("NOZZLE_MIN", ""),
+            ("NOZZLE_MAX", ""),
+            ("CLEAR", "0"),
+        ],
+        "FLOW_PROFILE" => &[("SLOT", ""), ("PROFILE", "DEFAULT")],
+        "AIR_MODE" => &[("MODE", "")],
+        "SET_NOZZLE" => &[("DIAMETER", "0.4"), ("MATERIAL", ""), ("TOOL", "0")],
         "DRY_FILAMENT" => &[("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")],
         "STOP_DRYING" => &[("UNIT", "")],
         "PRINT_OPTION" => &[("OPTION", ""), ("ON", "")],

@@ -177,7 +177,8 @@ fn gate_map(line: &Line, context: Context<'_>) -> Result<Intent, String> {
         Err(reason) if !words.is_empty() => words.push(FilamentWord::Tell(reason)),
         edited => words.extend(edited?),
     }
-    if words.is_empty() {
+    let unkept = ["AVAILABLE", "TEMP", "SPEED"].iter().any(|name| line.param(name).is_some());
+    if words.is_empty() && unkept {
         return Ok(note(
             "The printer keeps neither availability nor single temperature nor speed of a slot.",
         ));
@@ -344,8 +345,8 @@ fn groups(text: &str, context: Context<'_>) -> Result<bool, String> {
         return Err(wrong());
     }
     let together = |a: usize, b: usize| asked.get(a) == asked.get(b);
-    let pairs = (0..now.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-    Ok(pairs.into_iter().all(|(a, b)| together(a, b) == (now.get(a) == now.get(b))))
+    let mut pairs = (0..now.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+    Ok(pairs.all(|(a, b)| together(a, b) == (now.get(a) == now.get(b))))
 }
 
 /// The unit named by `UNIT=` (number in the panel's order, or its name), by `GATE=`, or the only one that can dry.

@@ -39,6 +39,7 @@ fn able() -> Capabilities {
         auto_refill: true,
         recover: true,
         dry: true,
+        flow_profile: true,
     };
     Capabilities { nozzles: vec![HeaterCaps { max: Some(300.0) }], filament, ..Capabilities::default() }
 }

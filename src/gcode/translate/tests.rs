@@ -176,3 +176,50 @@ fn every_word_of_the_help_is_understood() {
         assert_ne!(intent, Intent::Unknown, "{}", word.name);
     }
 }
+
+#[test]
+fn device_words_name_what_the_printer_has() {
+    use crate::model::{AirMode, SlotEdit};
+    let caps = Capabilities {
+        air_modes: [AirMode::Cooling, AirMode::Heating].into(),
+        filament: FilamentCaps { edit: true, flow_profile: true, recover: true, ..FilamentCaps::default() },
+        control: ControlCaps { set_nozzle: true, raw_vendor: true, ..ControlCaps::default() },
+        ..caps()
+    };
+    let slot = SlotId::Unit { unit: 0, slot: 2 };
+    let edit = SlotEdit {
+        material: Some("PETG".into()),
+        color: crate::model::Color::parse("00FF00"),
+        nozzle_max: Some(260.0),
+        ..SlotEdit::default()
+    };
+    for (line, command) in [
+        ("AIR_MODE MODE=heating", Command::SetAirMode(AirMode::Heating)),
+        (
+            "SET_NOZZLE DIAMETER=0.6 MATERIAL=hardened_steel",
+            Command::SetNozzleType { tool: 0, diameter: 0.6, material: "hardened_steel".into() },
+        ),
+        ("FLOW_PROFILE SLOT=0.2 PROFILE=3", Command::SelectFlowProfile { slot, profile: Some(3) }),
+        ("FLOW_PROFILE SLOT=2 PROFILE=DEFAULT", Command::SelectFlowProfile { slot, profile: None }),
+        (
+            "EDIT_SLOT SLOT=0.2 MATERIAL=PETG COLOR=00FF00 NOZZLE_MAX=260",
+            Command::EditSlot { slot, edit: Box::new(edit) },
+        ),
+        ("FILAMENT_DONE", Command::FilamentAction(crate::model::FilamentAction::Done)),
+        (
+            r#"VENDOR_JSON MESSAGE='{"print":{"command":"buzzer_ctrl","mode":1}}'"#,
+            Command::RawVendor(serde_json::json!({"print": {"command": "buzzer_ctrl", "mode": 1}})),
+        ),
+    ] {
+        assert_eq!(run_with(line, &caps), one(command), "{line}");
+    }
+    for line in [
+        "AIR_MODE MODE=sideways",
+        "SET_NOZZLE DIAMETER=0.4",
+        "FLOW_PROFILE SLOT=0.2 PROFILE=x",
+        "VENDOR_JSON MESSAGE='{'",
+    ] {
+        assert!(matches!(run_with(line, &caps).as_slice(), [Intent::Refuse(_)]), "{line}");
+    }
+    assert!(matches!(run("AIR_MODE MODE=HEATING").as_slice(), [Intent::Refuse(_)]), "no air duct");
+}

@@ -139,7 +139,8 @@ impl FtpsSession {
                 Ok(sent)
             }
             (Ok(stored), _) => Err(FtpsError::Truncated { sent, stored }),
-            (Err(FtpsError::Unsupported(_)), None) => Ok(sent),
+            // The server confirmed the upload, and cannot tell lengths: some answer 550 to that (bambu.md 5.2).
+            (Err(FtpsError::Unsupported(_) | FtpsError::NotFound(_)), None) => Ok(sent),
             (Err(error), None) => Err(error),
             (Err(_), Some(error)) => Err(error),
         }

@@ -87,6 +87,17 @@ async fn another_printers_name_is_refused_and_named() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_no_serial_number_is_let_pass_and_its_key_pinned() {
+    let bridge = Identity::v3("Emulated Printer");
+    let address = serve(&bridge, &TLS12, 1).await;
+    let tls = tls(None);
+    assert_eq!(greet(&tls, address).await.unwrap(), "hi");
+    assert_eq!(tls.observed(), Some(pin_of(&bridge)));
+    let another = serve(&Identity::v3("Emulated Printer"), &TLS12, 1).await;
+    assert!(matches!(greet(&tls, another).await, Err(TlsConnectError::Fault(TlsFault::ChangedPin { .. }))));
+}
+
+#[tokio::test]
 async fn a_stored_pin_admits_its_key_and_refuses_another() {
     let identity = Identity::v1_rsa();
     let pin = pin_of(&identity);

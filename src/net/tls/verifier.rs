@@ -20,7 +20,7 @@ struct Findings {
     fault: Option<TlsFault>,
 }
 
-/// Accepts exactly one server: the right name, the known key, and proof that it holds that key.
+/// Accepts exactly one server: no other printer's name, the known key, and proof that it holds that key.
 ///
 /// Chains, validity dates and the X.509 version are not judged: printers send v1 leaves (bambu.md
 /// 2.1), some without their intermediate, and clocks on both ends are often wrong. The identity is
@@ -84,7 +84,12 @@ impl PinVerifier {
         if let Some(expected) = &self.expected_name
             && *expected != leaf.common_name
         {
-            return Err(TlsFault::WrongName { expected: expected.clone(), found: leaf.common_name });
+            if names_a_printer(&leaf.common_name) {
+                return Err(TlsFault::WrongName { expected: expected.clone(), found: leaf.common_name });
+            }
+            // A bridge or an emulated printer: its certificate claims to be nobody's. Anybody can write a serial
+            // number into a certificate of his own, so it is the pinned key that protects, here as everywhere.
+            tracing::debug!(name = ?leaf.common_name, "The certificate names no printer; its key is what counts.");
         }
         // A key seen earlier through this verifier binds just like a stored one: the control and
         // data connections of one printer cannot be two machines.
@@ -132,6 +137,14 @@ impl PinVerifier {
             .any(|algorithm| key.verify_signature(*algorithm, message, signed.signature()).is_ok());
         if verified { Ok(()) } else { Err(CertificateError::BadSignature.into()) }
     }
+}
+
+/// Length of the serial number of a Bambu printer (bambu.md 1.3).
+const SERIAL_LENGTH: usize = 15;
+
+/// Whether this common name is a serial number, and so that of another printer than the expected one.
+fn names_a_printer(name: &str) -> bool {
+    name.len() == SERIAL_LENGTH && name.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
 }
 
 impl ServerCertVerifier for PinVerifier {

@@ -44,7 +44,8 @@ pub(super) async fn handle(core: Arc<Core>, stream: TcpStream) -> io::Result<()>
         return stream.shutdown().await;
     }
     if lock(&core.connections).get("camera").is_some_and(|c| c.open > 1) {
-        core.link().cancelled().await;
+        let mut sink = [0u8; 16];
+        while stream.read(&mut sink).await? > 0 {}
         return Ok(());
     }
     feed(&core, &mut stream).await

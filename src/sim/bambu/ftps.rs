@@ -89,7 +89,6 @@ impl Session {
             }
             "QUIT" => {
                 self.reply("221 Goodbye.").await?;
-                let _ = self.control.get_mut().shutdown().await;
                 return Ok(false);
             }
             "FEAT" | "REST" | "OPTS" => self.reply("502 Command not implemented.").await?,

@@ -62,8 +62,11 @@ where
 {
     let link = core.link();
     tokio::spawn(async move {
-        let _counted = core.count(service);
         let _ = stream.set_nodelay(true);
+        let Ok((open, stream)) = twice(stream) else { return };
+        // Dropped in reverse: a client that sees the end of the connection may open the next without being counted twice.
+        let _open = open;
+        let _counted = core.count(service);
         tokio::select! {
             () = link.cancelled() => {}
             ended = handle(core.clone(), stream) => {
@@ -73,6 +76,12 @@ where
             }
         }
     });
+}
+
+/// The same connection as two values; it ends with the later one.
+fn twice(stream: TcpStream) -> io::Result<(std::net::TcpStream, TcpStream)> {
+    let stream = stream.into_std()?;
+    Ok((stream.try_clone()?, TcpStream::from_std(stream)?))
 }
 
 /// Waits for the power and binds the old port; `None` at shutdown.

@@ -211,6 +211,11 @@ fn prepare_storage(root: &std::path::Path, model: &Model) -> io::Result<()> {
     for folder in ["cache", "model", "timelapse", "image", "logger"] {
         std::fs::create_dir_all(root.join(folder))?;
     }
+    // What the printer's own camera recorded; nobody plays it.
+    let video = root.join("timelapse").join("video_2025-11-20_18-30-00.mp4");
+    if !video.exists() {
+        std::fs::write(video, "not really a video\n".repeat(100))?;
+    }
     let sample = root.join("cube.gcode.3mf");
     if !sample.exists() {
         std::fs::write(sample, crate::sim::sample::cube_3mf(model.code)?)?;

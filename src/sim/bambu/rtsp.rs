@@ -75,7 +75,7 @@ impl Session {
                 read = self.reader.read_buf(&mut self.buffer) => if read? == 0 { return Ok(()) },
                 _ = period.tick(), if self.playing => {
                     let fault = lock(&self.core.switches).camera;
-                    if fault == CameraFault::Closed {
+                    if matches!(fault, CameraFault::Closed | CameraFault::Refuse) {
                         return Ok(());
                     }
                     let data = rtp.next(is_lit(&self.core), fault);

@@ -61,7 +61,7 @@ async fn stream_to(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()
             let faults = &core.faults;
             (core.video && !faults.camera_stalled() && !faults.no_camera, faults.camera)
         };
-        if fault == CameraFault::Closed {
+        if matches!(fault, CameraFault::Closed | CameraFault::Refuse) {
             return Ok(());
         }
         if flowing && fault != CameraFault::Stall {

@@ -113,7 +113,7 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, power: Cancellati
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
-        let refusing = shared.core().faults.refuse;
+        let refusing = shared.core().faults.refuse || !shared.options.lan_only;
         if refusing {
             shared.sessions.refuse();
             continue;

@@ -58,7 +58,7 @@ async fn stream_to(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
             let core = shared.core();
             (core.faults.camera_stalled(), core.faults.camera)
         };
-        if fault == CameraFault::Closed {
+        if matches!(fault, CameraFault::Closed | CameraFault::Refuse) {
             return Ok(());
         }
         if !stalled && fault != CameraFault::Stall {

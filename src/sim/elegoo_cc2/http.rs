@@ -51,6 +51,9 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener, power: Cancellati
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
+        if !shared.options.lan_only {
+            continue;
+        }
         let Some(open) = shared.web.enter(CONNECTIONS) else { continue };
         let (shared, power) = (Arc::clone(&shared), power.clone());
         tokio::spawn(async move {

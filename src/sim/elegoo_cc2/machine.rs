@@ -403,7 +403,10 @@ impl Core {
                 self.canvas.active = tray;
                 self.detected = true;
             }
-            OperationEnd::TrayUnloaded => self.canvas.active = -1,
+            OperationEnd::TrayUnloaded => {
+                self.canvas.active = -1;
+                self.detected = false;
+            }
         }
         self.operation = None;
     }

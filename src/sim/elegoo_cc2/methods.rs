@@ -220,7 +220,7 @@ fn start(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply
         Some(Some("B")) => return code(1026),
         Some(_) => return code(1003),
     }
-    if !core.detected {
+    if !core.detected && slots.is_empty() {
         return code(109);
     }
     if !core.start_job(&entry.name, &shared.storage, on("printer_check") || on("bedlevel_force")) {
@@ -230,6 +230,7 @@ fn start(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply
     core.canvas.active = slots.first().copied().unwrap_or(core.canvas.active);
     let count = slots.len() as f64;
     core.swaps_due = slots.iter().enumerate().skip(1).map(|(n, tray)| (n as f64 / count, *tray)).collect();
+    core.detected |= !slots.is_empty();
     core.mapping = slots;
     Reply::Later(Wait::Started)
 }

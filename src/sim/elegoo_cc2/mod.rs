@@ -82,6 +82,8 @@ pub struct Options {
     pub serial: String,
     pub access_code: String,
     pub host_name: String,
+    /// "LAN Only" mode. Without it only discovery answers, and says so (dossier 3.1).
+    pub lan_only: bool,
     /// `01.03.02.51` leaves 1042, 1044 and 1047 unanswered.
     pub firmware: String,
     /// A Canvas with four trays is attached.
@@ -119,6 +121,7 @@ impl Default for Options {
             serial: "F01SIM000000001".to_owned(),
             access_code: "123456".to_owned(),
             host_name: "Centauri Carbon 2".to_owned(),
+            lan_only: true,
             firmware: "02.01.00.00".to_owned(),
             canvas: true,
             storage_dir: None,

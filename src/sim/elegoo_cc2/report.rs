@@ -10,7 +10,7 @@ use crate::sim::physics::Stage;
 /// `cc2-discovery-reply`.
 pub fn discovery(options: &Options, id: &Value) -> Value {
     json!({"id": id, "result": {"host_name": options.host_name, "machine_model": "Centauri Carbon 2",
-        "sn": options.serial, "token_status": 1, "lan_status": 1}})
+        "sn": options.serial, "token_status": 1, "lan_status": i64::from(options.lan_only)}})
 }
 
 /// `cc2-1001-attributes`.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Context, Encoded, Message, Plan};
+use crate::drivers::bambu::field::{at, text};
 use crate::drivers::bambu::reduce::AmsKind;
 use crate::model::{
     Color, CommandError, DryRequest, Filament, FilamentAction, FilamentUnit, SlotEdit, SlotId,
@@ -152,6 +153,28 @@ pub(super) fn read_tag(slot: SlotId, context: &Context<'_>) -> Encoded {
         return Err(CommandError::Busy("Unload the filament of this slot first.".to_owned()));
     }
     Ok(Message::print("ams_get_rfid", json!({ "ams_id": unit, "slot_id": number })).into())
+}
+
+/// Chooses one of the flow calibrations that the printer keeps for this filament and nozzle (bambu.md 4.6).
+pub(super) fn flow_profile(slot: SlotId, profile: Option<u32>, context: &Context<'_>) -> Encoded {
+    let filament = context.device.filament.slot(slot).and_then(|slot| slot.filament.as_ref());
+    let Some(id) = filament.and_then(|filament| filament.profile.clone()) else {
+        return Err(CommandError::Invalid(format!(
+            "Say first what filament is in slot {slot}: calibrations belong to a filament."
+        )));
+    };
+    let tray = match slot {
+        SlotId::Unit { unit, .. } if unit >= 128 => u32::from(unit),
+        SlotId::Unit { unit: 16, slot } => u32::from(slot),
+        SlotId::Unit { unit, slot } => u32::from(unit) * 4 + u32::from(slot),
+        SlotId::External(0) if context.row.dual() => 255,
+        SlotId::External(_) => 254,
+    };
+    let fields = json!({
+        "tray_id": tray, "cali_idx": profile.map_or(-1, i64::from), "filament_id": id,
+        "nozzle_diameter": text(at(context.tree, "/nozzle_diameter")).unwrap_or_else(|| "0.4".to_owned()),
+    });
+    Ok(Message::print("extrusion_cali_sel", fields).into())
 }
 
 pub(super) fn action(action: FilamentAction) -> Plan {

@@ -125,6 +125,7 @@ pub(super) fn encode(command: &Command, context: &Context<'_>) -> Encoded {
         Command::SetChamber { target } => set_chamber(*target, context.row),
         Command::SetFan { fan, speed } => gcode::set_fan(*fan, *speed),
         Command::SetLight { light, on } => Ok(settings::light(*light, *on, context.row)),
+        Command::SetAirMode(mode) => settings::air_mode(*mode),
         Command::SetSpeed { factor } => set_speed(*factor),
         Command::Home(axes) => home(*axes, context),
         Command::Jog { delta, feed } => Ok(gcode::jog(*delta, *feed)),
@@ -137,6 +138,7 @@ pub(super) fn encode(command: &Command, context: &Context<'_>) -> Encoded {
         Command::UnloadFilament => filament::unload(context),
         Command::EditSlot { slot, edit } => filament::edit(*slot, edit, context),
         Command::ReadTag(slot) => filament::read_tag(*slot, context),
+        Command::SelectFlowProfile { slot, profile } => filament::flow_profile(*slot, *profile, context),
         Command::FilamentAction(action) => Ok(filament::action(*action)),
         Command::SetAutoRefill(on) => {
             Ok(Message::print("print_option", json!({ "auto_switch_filament": on })).into())

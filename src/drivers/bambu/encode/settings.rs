@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Context, Encoded, Message, Plan};
 use crate::drivers::bambu::field::{at, bits32, text};
-use crate::drivers::bambu::models::ModelRow;
-use crate::model::{CommandError, LightId, PrintOption};
+use crate::drivers::bambu::models::{self, ModelRow};
+use crate::model::{AirMode, CommandError, LightId, PrintOption};
 
 pub(super) fn light(light: LightId, on: bool, row: &ModelRow) -> Plan {
     let nodes: &[&str] = match light {
@@ -24,6 +24,12 @@ pub(super) fn light(light: LightId, on: bool, row: &ModelRow) -> Plan {
         Message::new("system", "ledctrl", fields)
     };
     Plan::several(nodes.iter().map(message).collect())
+}
+
+/// Sub-modes are not known; -1 leaves the printer's own (bambu.md 4.4).
+pub(super) fn air_mode(mode: AirMode) -> Encoded {
+    let number = models::air_mode_number(mode).ok_or_else(|| CommandError::unsupported("lead its air so"))?;
+    Ok(Message::print("set_airduct", json!({ "modeId": number, "submode": -1 })).into())
 }
 
 pub(super) fn option(option: PrintOption, on: bool, context: &Context<'_>) -> Plan {

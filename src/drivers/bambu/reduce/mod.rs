@@ -62,6 +62,7 @@ pub(super) fn device(source: Source<'_>, known: &[Fault], now: UnixSeconds) -> D
         bed: temperatures::bed(source),
         chamber: temperatures::chamber(source),
         fans: fans::fans(source),
+        air_mode: super::models::air_mode(source.at("/device/airduct/modeCur")),
         lights: machine::lights(source),
         motion: machine::motion(source),
         speed: machine::speed(source),

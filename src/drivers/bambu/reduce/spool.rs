@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::drivers::bambu::field::{at, list, num, text};
+use crate::drivers::bambu::field::{at, list, num, small, text};
 use crate::model::{Color, Filament};
 
 /// `None` for an empty entry and for a spool nobody described.
@@ -23,6 +23,7 @@ pub(super) fn filament(tray: &Value) -> Option<Filament> {
         diameter_mm: num(at(tray, "/tray_diameter")).filter(|mm| *mm > 0.0),
         profile: text(at(tray, "/tray_info_idx")),
         spool_uid: uid(at(tray, "/tray_uuid")),
+        flow_profile: small::<i32>(at(tray, "/cali_idx")).filter(|profile| *profile >= 0),
     })
 }
 

@@ -45,7 +45,11 @@ impl Session<'_> {
         let seconds = self.shared.config.timing.reply.as_secs();
         for pending in self.pending.overdue(now) {
             self.unanswered += 1;
-            pending.time_out(seconds);
+            if self.memory.never_acknowledges() {
+                pending.unconfirmed();
+            } else {
+                pending.time_out(seconds);
+            }
         }
         let digesting = self
             .memory
@@ -55,7 +59,8 @@ impl Session<'_> {
         if !digesting {
             self.memory.digestion = None;
         }
-        if self.unanswered >= DEAF_AFTER && !digesting {
+        if self.unanswered >= DEAF_AFTER && !digesting && !self.memory.never_acknowledges() {
+            self.memory.taken_as_deaf = true;
             return Some(self.place.deaf());
         }
         self.check_alive(now, digesting)

@@ -3,29 +3,34 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::super::{Cc1Config, Ports, Timing, assemble};
+use crate::drivers::elegoo::testing::{Rig, md5_of};
 use crate::model::*;
-use crate::printer::{CameraFeed, FileError, PrinterHandle, PrinterSettings, start};
+use crate::printer::{CameraFeed, FileError};
 use crate::sim::elegoo_cc1::{self as sim, Fault, Options, Simulator};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+pub type Bench = Rig<Simulator>;
 
-struct Bench {
-    sim: Simulator,
-    printer: PrinterHandle,
-    cancel: CancellationToken,
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.cancel.cancel();
+pub fn quick() -> Timing {
+    Timing {
+        poll: Duration::from_millis(100),
+        answer: Duration::from_secs(3),
+        stale: Duration::from_millis(1200),
+        silent: Duration::from_secs(4),
+        stop_again: Duration::from_millis(800),
+        discovery: Duration::from_secs(1),
+        after_upload: Duration::from_millis(100),
+        camera_idle: Duration::from_secs(2),
     }
 }
 
-/// A simulator that runs `speed` times too fast, and the driver on it.
-async fn bench(options: Options) -> Bench {
+/// A simulator that runs too fast, and the driver on it.
+pub async fn bench(options: Options) -> Bench {
+    bench_with(options, quick(), |_| ()).await
+}
+
+pub async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut Cc1Config)) -> Bench {
     let sim = sim::start(options).await.unwrap();
     let at = sim.addresses();
     let mut config = Cc1Config::new("cc1", "127.0.0.1");
@@ -35,72 +40,26 @@ async fn bench(options: Options) -> Bench {
         camera: at.camera.port(),
         discovery: at.discovery.port(),
     };
-    let timing = Timing {
-        poll: Duration::from_millis(100),
-        answer: Duration::from_secs(3),
-        stale: Duration::from_millis(1200),
-        silent: Duration::from_secs(4),
-        stop_again: Duration::from_millis(800),
-        discovery: Duration::from_secs(1),
-        after_upload: Duration::from_millis(100),
-        camera_idle: Duration::from_secs(2),
-    };
-    let cancel = CancellationToken::new();
-    let settings =
-        PrinterSettings { name: "cc1".into(), title: "CC1".into(), read_only: false, allow_vendor: false };
-    let printer = start(settings, assemble(config, timing), &TaskTracker::new(), cancel.clone());
-    Bench { sim, printer, cancel }
+    change(&mut config);
+    Rig::new("cc1", sim, assemble(config, timing), |sim| sim.truth().stage)
 }
 
-fn fast() -> Options {
+pub fn fast() -> Options {
     Options { speed: 60.0, ..Options::default() }
 }
 
 impl Bench {
-    async fn until(&self, what: &str, wanted: impl FnMut(&Arc<PrinterState>) -> bool) -> Arc<PrinterState> {
-        let mut watch = self.printer.watch();
-        match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
-            Ok(state) => state.unwrap().clone(),
-            Err(_) => {
-                let (state, truth) = (self.printer.state(), self.sim.truth());
-                panic!(
-                    "never saw {what}: {:?} {:?} {:?}; truth {}",
-                    state.link, state.job, state.device.job, truth.stage
-                )
-            }
-        }
-    }
-
-    async fn online(&self) {
-        self.until("online", |state| state.online()).await;
-    }
-
-    async fn phase(&self, phase: JobPhase) -> Arc<PrinterState> {
-        self.until("phase", |state| state.job.phase == phase).await
-    }
-
-    /// As the job service does it: Starting with our token, then the command.
-    async fn start_file(&self, file: &str, token: u32) -> Result<Outcome, CommandError> {
-        self.printer.writer().job(|job| {
-            *job = Job {
-                serial: job.serial + 1,
-                phase: JobPhase::Starting,
-                origin: JobOrigin::Gateway,
-                file: Some(format!("folder/{file}")),
-                token: Some(token.to_string()),
-                ..Job::default()
-            };
-        });
-        let job = StartJob { remote_path: file.into(), title: file.into(), token, ..StartJob::default() };
-        self.printer.send(Command::StartJob(Box::new(job))).await
-    }
-
     /// Nothing that the driver sent hurt the printer.
-    fn unharmed(&self) {
+    pub fn unharmed(&self) {
         let truth = self.sim.truth();
         assert_eq!(truth.crashed, None);
         assert_eq!(truth.offences, Vec::<String>::new());
         assert_eq!(truth.violations, Vec::<String>::new());
+    }
+
+    /// Payloads of this command that reached the printer.
+    pub fn sent(&self, number: i64) -> Vec<serde_json::Value> {
+        self.sim.truth().commands.into_iter().filter(|got| got.number == number).map(|got| got.body).collect()
     }
 }
 
@@ -191,11 +150,6 @@ fn sample(lines: usize) -> tempfile::NamedTempFile {
     }
     writeln!(file, "; filament used [mm] = 100.0\n; estimated printing time (normal mode) = 1m 0s").unwrap();
     file
-}
-
-fn md5_of(path: &std::path::Path) -> String {
-    use md5::Digest;
-    md5::Md5::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]
@@ -349,12 +303,10 @@ async fn pictures_come_and_the_camera_is_switched_off() {
     }
     assert!(camera.open().await.is_err(), "one viewer");
     drop(pictures);
-    let off = async {
-        let mut watch = bench.printer.watch();
-        while !bench.sim.truth().commands.iter().any(|r| r.number == 386 && r.body["Enable"] == 0) {
-            watch.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(DEADLINE, off).await.unwrap();
+    bench
+        .until_sim("switched off", |sim| {
+            sim.truth().commands.iter().any(|got| got.number == 386 && got.body["Enable"] == 0)
+        })
+        .await;
     bench.unharmed();
 }

@@ -2,31 +2,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::super::{Cc2Config, Ports, Timing, assemble};
+use crate::drivers::elegoo::testing::Rig;
 use crate::model::*;
-use crate::printer::{CameraFeed, FileError, PrinterHandle, PrinterSettings, start};
+use crate::printer::{CameraFeed, FileError};
 use crate::secret::Secret;
 use crate::sim::elegoo_cc2::{self as sim, Fault, Options, Simulator};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-
-struct Bench {
-    sim: Simulator,
-    printer: PrinterHandle,
-    cancel: CancellationToken,
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
-}
+pub type Bench = Rig<Simulator>;
 
 /// A simulator that runs too fast and does not mind bursts.
-fn fast() -> Options {
+pub fn fast() -> Options {
     Options {
         speed: 60.0,
         burst_window: Duration::ZERO,
@@ -35,7 +22,7 @@ fn fast() -> Options {
     }
 }
 
-fn quick() -> Timing {
+pub fn quick() -> Timing {
     Timing {
         spacing: Duration::from_millis(30),
         poll_printing: Duration::from_millis(300),
@@ -51,11 +38,11 @@ fn quick() -> Timing {
     }
 }
 
-async fn bench(options: Options) -> Bench {
+pub async fn bench(options: Options) -> Bench {
     bench_with(options, quick(), |_| ()).await
 }
 
-async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut Cc2Config)) -> Bench {
+pub async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut Cc2Config)) -> Bench {
     let sim = sim::start(options).await.unwrap();
     let at = sim.addresses();
     let mut config = Cc2Config::new("cc2", "127.0.0.1");
@@ -66,66 +53,23 @@ async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut C
         discovery: at.discovery.port(),
     };
     change(&mut config);
-    let cancel = CancellationToken::new();
-    let settings =
-        PrinterSettings { name: "cc2".into(), title: "CC2".into(), read_only: false, allow_vendor: false };
-    let printer = start(settings, assemble(config, timing), &TaskTracker::new(), cancel.clone());
-    Bench { sim, printer, cancel }
+    Rig::new("cc2", sim, assemble(config, timing), |sim| sim.truth().stage)
 }
 
 impl Bench {
-    async fn until(&self, what: &str, wanted: impl FnMut(&Arc<PrinterState>) -> bool) -> Arc<PrinterState> {
-        let mut watch = self.printer.watch();
-        match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
-            Ok(state) => state.unwrap().clone(),
-            Err(_) => {
-                let (state, truth) = (self.printer.state(), self.sim.truth());
-                panic!(
-                    "never saw {what}: {:?} {:?} {:?}; truth {}",
-                    state.link, state.job, state.device.job, truth.stage
-                )
-            }
-        }
+    pub async fn start_cube(&self, token: u32) {
+        self.start_file("cube.gcode", token).await.unwrap();
     }
 
-    async fn online(&self) {
-        self.until("online", |state| state.online()).await;
-    }
-
-    async fn phase(&self, phase: JobPhase) -> Arc<PrinterState> {
-        self.until("phase", |state| state.job.phase == phase).await
-    }
-
-    async fn link_fault(&self, code: &str) -> LinkFault {
-        let state =
-            self.until(code, |state| state.link.fault.as_ref().is_some_and(|fault| fault.code == code)).await;
-        state.link.fault.clone().unwrap()
-    }
-
-    /// As the job service does it: Starting with our token, then the command.
-    async fn start_job(&self, job: StartJob) -> Result<Outcome, CommandError> {
-        self.printer.writer().job(|state| {
-            *state = Job {
-                serial: state.serial + 1,
-                phase: JobPhase::Starting,
-                origin: JobOrigin::Gateway,
-                file: Some(format!("folder/{}", job.remote_path)),
-                token: Some(job.token.to_string()),
-                ..Job::default()
-            };
-        });
-        self.printer.send(Command::StartJob(Box::new(job))).await
-    }
-
-    async fn start_cube(&self, token: u32) {
-        let job = StartJob { remote_path: "cube.gcode".into(), token, ..StartJob::default() };
-        self.start_job(job).await.unwrap();
-    }
-
-    fn unharmed(&self) {
+    pub fn unharmed(&self) {
         let truth = self.sim.truth();
         assert_eq!(truth.forbidden, Vec::<String>::new());
         assert_eq!(truth.violations, Vec::<String>::new());
+    }
+
+    /// Parameters of this method that reached the printer.
+    pub fn sent(&self, number: i64) -> Vec<serde_json::Value> {
+        self.sim.truth().commands.into_iter().filter(|got| got.number == number).map(|got| got.body).collect()
     }
 }
 
@@ -347,38 +291,31 @@ async fn a_completion_nobody_saw() {
 
 #[tokio::test]
 async fn upload_verify_list_download_delete() {
-    use std::io::Write;
-
-    use md5::Digest;
     let bench = bench(fast()).await;
     bench.online().await;
     let files = bench.printer.files().clone();
-    let mut local = tempfile::NamedTempFile::new().unwrap();
-    for n in 0..60_000 {
-        writeln!(local, "G1 X{} Y10 E0.05 F3000", n % 200).unwrap();
-    }
-    let content = std::fs::read(local.path()).unwrap();
-    let md5: String = md5::Md5::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let content: String = (0..60_000).map(|n| format!("G1 X{} Y10 E0.05 F3000\n", n % 200)).collect();
+    let local = crate::drivers::elegoo::testing::file_of(&content);
     let name = files.job_path("../evil/part 1.gcode");
     assert_eq!(name, "part 1.gcode");
-    let send = |md5: String| {
-        files.upload(local.path().into(), name.clone(), md5, Arc::new(|_| ()), CancellationToken::new())
-    };
     bench.sim.faults().apply(Fault::RefuseUpload { on: true }).unwrap();
-    assert!(matches!(send(md5.clone()).await, Err(FileError::Busy(_))));
+    assert!(matches!(bench.upload(local.path(), &name).await, Err(FileError::Busy(_))));
     bench.sim.faults().apply(Fault::RefuseUpload { on: false }).unwrap();
-    assert!(send("0".repeat(32)).await.is_err(), "the wrong checksum");
-    send(md5).await.unwrap();
+    let wrong = files.upload(
+        local.path().into(),
+        name.clone(),
+        "0".repeat(32),
+        Arc::new(|_| ()),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    assert!(wrong.await.is_err(), "the wrong checksum");
+    bench.upload(local.path(), &name).await.unwrap();
     let listed = files.list().await.unwrap();
     assert!(listed.iter().any(|file| file.path == name && file.size == content.len() as u64));
-    let fetched = tempfile::NamedTempFile::new().unwrap();
-    files
-        .download(name.clone(), fetched.path().into(), Arc::new(|_| ()), CancellationToken::new())
-        .await
-        .unwrap();
-    assert_eq!(std::fs::read(fetched.path()).unwrap(), content);
+    assert_eq!(bench.download(&name).await.unwrap(), content.as_bytes());
     files.delete(name.clone()).await.unwrap();
     assert!(!files.list().await.unwrap().iter().any(|file| file.path == name));
+    assert!(matches!(bench.download(&name).await, Err(FileError::NotFound(_))));
     bench.unharmed();
 }
 

@@ -48,6 +48,7 @@ impl Dialogue {
                 }
                 let report = self.host.report(view);
                 self.push(report);
+                self.host.settles = None;
             }
             JobWord::BeginWrite(name) => return self.begin_write(&name, view),
             JobWord::EndWrite => self.push("Done saving file.".to_owned()),
@@ -73,6 +74,8 @@ impl Dialogue {
 
     /// M23; a failed one clears the selection, for the host may send M24 after it (rule 20).
     fn select(&mut self, name: &str) {
+        // Hosts that never ask for the firmware are past their handshake here.
+        self.session.identified = true;
         self.host.selected = self.catalog.find(name).filter(|file| file.path.is_some()).cloned();
         let shown = plain(name.trim());
         match &self.host.selected {
@@ -103,6 +106,7 @@ impl Dialogue {
                 self.host.cancelled = self.host.cancelled.filter(|_| job.phase.active());
                 self.host.begin(Stage::Starting, &file, None, 0);
                 self.host.start_base = job.serial;
+                self.host.settles = Some(view.now + REFUSE_START);
                 self.host.quiet_until = None;
                 self.effects.push(Effect::Start(path));
             }

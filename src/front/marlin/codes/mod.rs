@@ -25,8 +25,12 @@ impl Dialogue {
             Some(('M', 112 | 876)) => self.emergency_word(line, view),
             Some(('M', 115)) => self.identify(line, view),
             Some(('M', 118)) => {
-                let text = line.text.as_deref().unwrap_or_default();
-                self.push(format!("echo:{}", plain(text)));
+                let (prefix, text) = host_message(line.text.as_deref().unwrap_or_default());
+                self.push(format!("{prefix}{}", plain(text)));
+                Reply::Ok
+            }
+            Some(('M', 154)) => {
+                self.session.positions.set(seconds(), view.now);
                 Reply::Ok
             }
             Some(('M', 155)) => {
@@ -87,6 +91,11 @@ impl Dialogue {
         }
     }
 
+    pub(super) fn position(&self, view: &View) -> String {
+        let [x, y, z] = self.session.gcode.position(&view.state).map(|at| at.unwrap_or(0.0));
+        format!("X:{x:.2} Y:{y:.2} Z:{z:.2} E:0.00 Count X:0 Y:0 Z:0")
+    }
+
     fn ask(&mut self, query: Query, view: &View) {
         let lines = match query {
             Query::Temperatures => vec![answers::temperatures(view)],
@@ -97,10 +106,7 @@ impl Dialogue {
                 ]
             }
             // The line that OctoPrint's pause waits for: E is mandatory (rule 6), and a count follows in Marlin.
-            Query::Position => {
-                let [x, y, z] = self.session.gcode.position(&view.state).map(|at| at.unwrap_or(0.0));
-                vec![format!("X:{x:.2} Y:{y:.2} Z:{z:.2} E:0.00 Count X:0 Y:0 Z:0")]
-            }
+            Query::Position => vec![self.position(view)],
             other => crate::gcode::script::answer(other, &self.session.gcode, &view.state, &view.caps)
                 .iter()
                 .map(|text| format!("echo:{}", plain(text)))
@@ -146,6 +152,22 @@ impl Dialogue {
             self.emergency_stop(view);
         }
         Reply::Ok
+    }
+}
+
+/// Marlin's M118: `A1` makes a host action of the text, `E1` an echo; any other text is an echo here, so that no word of it
+/// is taken for a sign of ours.
+fn host_message(text: &str) -> (&'static str, &str) {
+    let mut text = text.trim_start();
+    let mut prefix = "echo:";
+    loop {
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            "A1" => prefix = "// ",
+            "A0" | "E0" | "E1" | "P0" | "P1" | "P2" | "P3" => {}
+            _ => return (prefix, text),
+        }
+        text = rest.trim_start();
     }
 }
 

@@ -140,6 +140,8 @@ impl Rig {
         assert_eq!(rig.effects(), [Effect::Start("cube.gcode".into())]);
         rig.printer(|state| state.job = job(1, JobOrigin::Gateway));
         rig.done(Done::Started(Ok(())));
+        // OctoPrint polls each second; from the first poll on it is past its "Starting".
+        rig.send("M27");
         rig
     }
 }

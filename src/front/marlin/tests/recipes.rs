@@ -30,7 +30,21 @@ fn a_running_print_is_shown_after_the_first_list() {
     assert!(rig.printer(|state| state.device.bed.actual = Some(30.0)).is_empty());
     let told = rig.send("M20");
     let ok = told.iter().position(|line| line == "ok").unwrap();
-    assert_eq!(told[ok + 1..], [&OPENED[..], &["// action:paused"]].concat());
+    assert_eq!(told[ok + 1..], OPENED, "a pause told now would be undone by the host's own start");
+    assert!(rig.printer(|state| state.device.bed.actual = Some(31.0)).is_empty());
+    let told = rig.send("M27");
+    assert_eq!(
+        told[..4],
+        ["SD printing byte 500/1000", "ok", "SD printing byte 500/1000", "// action:paused"]
+    );
+}
+
+#[test]
+fn an_end_just_after_the_start_waits_until_the_host_can_take_it() {
+    let mut rig = Rig::connected();
+    assert_eq!(rig.printer(|state| state.job = job(1, JobOrigin::Elsewhere)), OPENED);
+    assert!(rig.phase(JobPhase::Cancelled).is_empty());
+    assert_eq!(rig.wait(3000), ["Not SD printing"; 3], "without polls, after a while");
 }
 
 /// OctoPrint 1.11 forgets its M20 when a print is begun in the middle of the handshake.
@@ -115,8 +129,8 @@ fn a_start_that_fails_is_a_stop() {
     rig.send("M23 cube.gco");
     rig.send("M24");
     let told = rig.done(Done::Started(Err("The printer is busy.".into())));
-    assert_eq!(told[0], "// action:notification The print was not started: The printer is busy.");
-    assert_eq!(told[1..], ["Not SD printing"; 3]);
+    assert_eq!(told, ["// action:notification The print was not started: The printer is busy."]);
+    assert_eq!(rig.wait(300), ["Not SD printing"; 3], "when the host has left its \"Starting\"");
 }
 
 #[test]
@@ -173,6 +187,7 @@ fn a_job_whose_file_is_unknown_is_listed_before_it_is_shown() {
     let listed = rig.send("M20 L T");
     assert!(listed.contains(&r#"job/boat.gco 1000000 "Boat""#.to_owned()), "{listed:?}");
     assert!(listed.contains(&"File opened: /job/boat.gco Size: 1000000".to_owned()), "{listed:?}");
+    rig.send("M27");
     rig.phase(JobPhase::Complete);
     assert_eq!(rig.wait(2000), ["// action:sd_updated"], "and leaves the list with its end");
     assert_eq!(rig.send("M23 /job/boat.gco")[0], "open failed, File: /job/boat.gco.");
@@ -209,6 +224,19 @@ fn a_fault_with_actions_is_a_dialog_whose_buttons_act() {
     assert_eq!(rig.effects(), [Effect::Cancel]);
     rig.send("M876 S0");
     assert_eq!(rig.effects(), [], "one answer to one question");
+}
+
+/// A Centauri Carbon 2 tells the fault first, and then that it paused.
+#[test]
+fn a_remedy_that_comes_after_its_fault_opens_the_dialog_then() {
+    let mut rig = Rig::printing();
+    let told = rig.printer(|state| state.device.faults.push(Fault { actions: Vec::new(), ..runout() }));
+    assert!(!told.iter().any(|line| line.contains("prompt")), "{told:?}");
+    let told = rig.printer(|state| state.device.faults = vec![runout()]);
+    assert_eq!(told.len(), 4, "the dialog, without a second notification: {told:?}");
+    assert!(rig.printer(|state| state.device.bed.actual = Some(31.0)).is_empty(), "once");
+    let told = rig.printer(|state| state.device.faults = vec![Fault { actions: Vec::new(), ..runout() }]);
+    assert_eq!(told, ["// action:prompt_end"], "it goes on: there is nothing to ask any more");
 }
 
 #[test]

@@ -113,6 +113,22 @@ fn an_early_pause_that_is_refused_for_good_is_told() {
 }
 
 #[test]
+fn a_pause_that_the_printer_never_makes_is_not_believed_for_good() {
+    let mut rig = Rig::printing();
+    rig.printer(|state| state.device.job.stage = DeviceStage::Printing);
+    rig.send("M25");
+    rig.wait(300);
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    assert!(rig.wait(39_000).is_empty());
+    let told = rig.wait(2000);
+    assert!(told[0].contains("has not paused"), "{told:?}");
+    assert_eq!(told[1..], ["// action:resumed"]);
+    let mut late = paused_early();
+    late.phase(JobPhase::Preparing);
+    assert!(late.wait(300_000).is_empty(), "a printer that prepares may take its time");
+}
+
+#[test]
 fn a_pause_before_the_job_has_begun_is_taken_back_by_m24() {
     let mut rig = paused_early();
     assert_eq!(rig.send("M24"), ["ok"]);
@@ -337,6 +353,48 @@ fn an_emergency_stop_passes_a_held_reply_and_acts_once() {
     rig.handshake();
     let told = rig.printer(|state| state.device.bed.actual = Some(1.0));
     assert!(told.is_empty(), "told during the handshake already: {told:?}");
+}
+
+#[test]
+fn positions_are_reported_by_themselves_when_asked() {
+    let mut rig = Rig::connected();
+    assert_eq!(rig.send("M154 S2"), ["ok"]);
+    assert_eq!(rig.wait(4000), ["X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0"; 2]);
+    assert_eq!(rig.send("M154 S0"), ["ok"]);
+    assert!(rig.wait(10_000).is_empty());
+}
+
+#[test]
+fn m118_speaks_to_the_host() {
+    let mut rig = Rig::connected();
+    assert_eq!(rig.send("M118 hello there"), ["echo:hello there", "ok"]);
+    assert_eq!(rig.send("M118 E1 hello"), ["echo:hello", "ok"]);
+    assert_eq!(rig.send("M118 A1 action:notification hi")[0], "// action:notification hi");
+    assert!(rig.send("M118 A1 Not SD printing")[0].starts_with("// N-ot SD"));
+}
+
+/// Pronterface and the like: no M115, no wish for news, an M20 at most.
+#[test]
+fn a_host_that_asks_for_nothing_can_steer_its_print() {
+    let mut rig = Rig::new();
+    rig.send("M23 cube.gco");
+    assert_eq!(rig.send("M24"), ["ok"]);
+    rig.printer(|state| state.job = job(1, JobOrigin::Gateway));
+    rig.done(Done::Started(Ok(())));
+    rig.effects();
+    assert_eq!(rig.send("M27")[0], "SD printing byte 500/1000");
+    rig.send("M25");
+    rig.wait(300);
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    rig.phase(JobPhase::Paused);
+    rig.done(Done::Paused(Ok(())));
+    rig.send("M24");
+    assert_eq!(rig.effects(), [Effect::Resume]);
+    let mut unseen = Rig::new();
+    unseen.printer(|state| state.job = job(1, JobOrigin::Elsewhere));
+    unseen.send("M25");
+    unseen.wait(300);
+    assert_eq!(unseen.effects(), [Effect::Pause], "a print that it was not told of");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::RpcError;
 use super::super::logs;
 use super::super::rpc::{Call, add_member};
+use super::super::{identity, timelapse};
 use super::printer::library_path;
 use super::roots::{self, Item, Root};
 use crate::library::{Entry, EntryKind, FileRecord, LibraryError};
@@ -15,11 +16,18 @@ const SUFFIXES: &[&str] = &[".gcode", ".g", ".gco", ".ufp", ".nc"];
 pub async fn roots(call: Call) -> Result<Value, RpcError> {
     let config = call.endpoint.config_root.as_deref();
     let library = call.endpoint.station.library.root();
-    Ok(json!([
+    let mut roots = json!([
         {"name": "config", "path": config.map_or("config".into(), |path| path.to_string_lossy()), "permissions": roots::config_permissions(&call.endpoint)},
         {"name": "logs", "path": "logs", "permissions": "r"},
         {"name": "gcodes", "path": library.to_string_lossy(), "permissions": "rw"},
-    ]))
+    ]);
+    if identity::has_timelapse(&call.endpoint)
+        && let Value::Array(roots) = &mut roots
+    {
+        roots.push(json!({"name": "timelapse", "path": "timelapse", "permissions": "rw"}));
+        roots.push(json!({"name": "timelapse_frames", "path": "timelapse_frames", "permissions": "r"}));
+    }
+    Ok(roots)
 }
 
 /// A file of the library as listings and notifications tell it.
@@ -65,6 +73,15 @@ pub async fn list(call: Call) -> Result<Value, RpcError> {
             let files = logs::files(&call.endpoint).into_iter();
             files.map(|f| (f.name.to_owned(), plain(f.name, f.modified, f.text.len() as u64, "r"))).collect()
         }
+        Some(Root::Timelapse("")) => {
+            let mut items = timelapse::items(&call.endpoint, "").await?;
+            if items.iter().any(|item| item.directory) {
+                items.extend(timelapse::items(&call.endpoint, "printer").await.unwrap_or_default());
+            }
+            let files = items.iter().filter(|item| !item.directory);
+            files.map(|i| (i.path.to_lowercase(), plain(&i.path, i.modified, i.size, "rw"))).collect()
+        }
+        Some(Root::Frames("")) => Vec::new(),
         _ => return Err(bad_root(&root)),
     };
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -107,6 +124,14 @@ pub async fn get_directory(call: Call) -> Result<Value, RpcError> {
             files.extend(logs::files(&call.endpoint).iter().map(described));
             ("logs", "r")
         }
+        Some(Root::Timelapse(folder)) => {
+            for Item { path, directory, size, modified } in timelapse::items(&call.endpoint, folder).await? {
+                let list = if directory { &mut dirs } else { &mut files };
+                list.push(listed(&path, modified, size, "rw", directory));
+            }
+            ("timelapse", "rw")
+        }
+        Some(Root::Frames("")) => ("timelapse_frames", "r"),
         _ => return Err(roots::no_directory(&path)),
     };
     let disk = library.disk_usage().await;
@@ -302,14 +327,14 @@ fn gone_config(path: &str) -> Value {
     json!({"path": path, "root": "config", "modified": 0, "size": 0, "permissions": ""})
 }
 
-/// The answer; changes of `config` are told here, those of the library by its own events.
+/// The answer; changes of `config` and `timelapse` are told here, those of the library by its own events.
 fn changed(call: &Call, action: &str, item: Value, source: Option<Value>) -> Value {
     let mut change = json!({"action": action, "item": item});
     if let Some(source) = source {
         add_member(&mut change, "source_item", source);
     }
     let root = change.get("item").and_then(|item| item.get("root"));
-    if root.and_then(Value::as_str) == Some("config") {
+    if matches!(root.and_then(Value::as_str), Some("config" | "timelapse")) {
         call.endpoint.hub.notify("notify_filelist_changed", Some(change.clone()));
     }
     change
@@ -334,6 +359,10 @@ pub async fn delete_file(call: Call) -> Result<Value, RpcError> {
                 .await
                 .map_err(|_gone| invalid())?;
             gone_config(file)
+        }
+        Root::Timelapse(file) if !file.is_empty() => {
+            timelapse::delete(&call.endpoint, file).await?;
+            json!({"path": file, "root": "timelapse", "modified": 0, "size": 0, "permissions": ""})
         }
         _ => return Err(invalid()),
     };

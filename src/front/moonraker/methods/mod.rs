@@ -15,6 +15,7 @@ pub mod printer;
 pub mod roots;
 pub mod server;
 pub mod spoolman;
+pub mod timelapse;
 pub mod webcams;
 pub mod zip;
 
@@ -185,6 +186,12 @@ static TABLE: &[Method] = table! {
     "server.announcements.dismiss" Post "/server/announcements/dismiss" OPERATE => announcements::dismiss;
     "server.announcements.feeds" Get "/server/announcements/feeds" PLAIN => announcements::feeds;
     "server.announcements.update" Post "/server/announcements/update" OPERATE => announcements::update;
+
+    "machine.timelapse.get_settings" Get "/machine/timelapse/settings" PLAIN => timelapse::get_settings;
+    "machine.timelapse.post_settings" Post "/machine/timelapse/settings" OPERATE => timelapse::post_settings;
+    "machine.timelapse.lastframeinfo" Get "/machine/timelapse/lastframeinfo" PLAIN => timelapse::last_frame;
+    "machine.timelapse.render" Post "/machine/timelapse/render" OPERATE => timelapse::render;
+    "machine.timelapse.saveframes" Post "/machine/timelapse/saveframes" OPERATE => timelapse::save_frames;
 
     "machine.system_info" Get "/machine/system_info" PLAIN => machine::system_info;
     "machine.proc_stats" Get "/machine/proc_stats" PLAIN => machine::proc_stats;

@@ -20,6 +20,9 @@ pub enum Root<'a> {
     Library(&'a str),
     Config(&'a str),
     Logs(&'a str),
+    Timelapse(&'a str),
+    /// The pictures of the recordings, one by one.
+    Frames(&'a str),
 }
 
 impl<'a> Root<'a> {
@@ -32,12 +35,14 @@ impl<'a> Root<'a> {
             "gcodes" => Some(Root::Library(rest)),
             "config" => Some(Root::Config(rest)),
             "logs" => Some(Root::Logs(rest)),
+            "timelapse" => Some(Root::Timelapse(rest)),
+            "timelapse_frames" => Some(Root::Frames(rest)),
             _ => None,
         }
     }
 }
 
-/// A file or folder below `config`.
+/// A file or folder below `config` or `timelapse`.
 pub struct Item {
     pub path: String,
     pub directory: bool,

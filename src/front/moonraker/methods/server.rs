@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::error::RpcError;
 use super::super::events::console_text;
 use super::super::logs::Application;
-use super::super::rpc::Call;
+use super::super::rpc::{Call, add_member};
 use super::super::{identity, stores};
 use crate::model::Speaker;
 
@@ -18,7 +18,7 @@ const GCODE_STORE: usize = 1000;
 pub async fn info(call: Call) -> Result<Value, RpcError> {
     let endpoint = &call.endpoint;
     let klippy = endpoint.klippy();
-    let mut components = identity::COMPONENTS.to_vec();
+    let mut components = identity::components(endpoint);
     if endpoint.station.jobs.filament().inventory().is_some() {
         components.push("spoolman");
     }
@@ -42,7 +42,7 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
     let config = &call.endpoint.config;
     let access = call.endpoint.access.settings();
     let port = call.endpoint.station.moonraker_port;
-    let sections = json!({
+    let mut sections = json!({
         "server": {
             "port": port,
             "max_upload_size": config.max_upload >> 20,
@@ -52,6 +52,14 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
         "data_store": {"temperature_store_size": stores::TEMPERATURE_SAMPLES, "gcode_store_size": GCODE_STORE},
         "file_manager": {"enable_config_write_access": call.endpoint.config_root.is_some()},
     });
+    if identity::has_timelapse(&call.endpoint) {
+        // Mainsail looks into this section before it shows its timelapse page.
+        add_member(
+            &mut sections,
+            "timelapse",
+            json!({"output_path": "timelapse", "frame_path": "timelapse_frames"}),
+        );
+    }
     let texts = |options: &Value| -> Value {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let options = options.as_object().into_iter().flatten();

@@ -103,6 +103,7 @@ async fn collect(endpoint: &Endpoint, item: &str) -> Result<Vec<Member>, RpcErro
         Root::Config(path) => from_config(endpoint, path).await,
         Root::Logs("") => Ok(logs::files(endpoint).into_iter().map(log).collect()),
         Root::Logs(name) => Ok(vec![log(logs::find(endpoint, name).ok_or_else(missing)?)]),
+        Root::Timelapse(_) | Root::Frames(_) => Err(missing()),
     }
 }
 

@@ -215,8 +215,13 @@ impl Room {
             &TaskTracker::new(),
             cancel.clone(),
         );
-        let station =
-            Station { printer, library, jobs, store, console, camera, moonraker_port: local.port() };
+        let timelapses = crate::camera::timelapse::Timelapses::new(
+            folder.path().join("timelapse"),
+            crate::camera::timelapse::Limits::default(),
+            crate::camera::timelapse::Choices::default(),
+        );
+        let moonraker_port = local.port();
+        let station = Station { printer, library, jobs, store, console, camera, timelapses, moonraker_port };
         let endpoint = Endpoint::start(
             station.clone(),
             Arc::new(config),

@@ -160,12 +160,16 @@ pub(super) fn rfid(p: &mut Printer, request: &Object) -> Taken {
 }
 
 pub(super) fn user_setting(p: &mut Printer, request: &Object) -> Taken {
+    // As asked, as shown in `ams`, and the bit of `cfg` (dossier 3.11).
     let keys = [
-        ("startup_read_option", "power_on_flag"),
-        ("tray_read_option", "insert_flag"),
-        ("calibrate_remain_flag", "calibrate_remain_flag"),
+        ("startup_read_option", "power_on_flag", 1),
+        ("tray_read_option", "insert_flag", 0),
+        ("calibrate_remain_flag", "calibrate_remain_flag", 17),
     ];
-    for (asked, shown) in keys {
+    for (asked, shown, bit) in keys {
+        if let Some(on) = request.get(asked).and_then(Value::as_bool) {
+            p.cfg = p.cfg & !(1 << bit) | u64::from(on) << bit;
+        }
         if let (Some(on), true) =
             (request.get(asked).and_then(Value::as_bool), p.ams.shape.contains_key(shown))
         {

@@ -2,6 +2,9 @@
 //!
 //! The texts are our own and cover the codes that our sources explain; every other code is shown with its module.
 
+mod health_texts;
+mod job_texts;
+
 use serde_json::Value;
 
 use super::field::{at, bits32, int, list};
@@ -18,57 +21,6 @@ pub(super) const VERIFY_FAILED: &str = "HMS_0500_0500_0001_0007";
 const CANCEL_ECHOES: [u32; 2] = [0x0300_400C, 0x0500_400E];
 /// Reported in passing without meaning anything (bambu.md 3.9).
 const BENIGN: [u32; 3] = [0x0500_C011, 0x0500_8030, 0x0300_8012];
-
-struct Known {
-    code: u32,
-    severity: Severity,
-    text: &'static str,
-}
-
-const fn known(code: u32, severity: Severity, text: &'static str) -> Known {
-    Known { code, severity, text }
-}
-
-const KNOWN: &[Known] = &[
-    known(0x0300_8000, Severity::Info, "The print is paused."),
-    known(0x0300_8001, Severity::Info, "The print was paused by the user."),
-    known(
-        0x0300_8003,
-        Severity::Serious,
-        "The camera saw failed (spaghetti) printing, so the print is paused.",
-    ),
-    known(0x0300_8013, Severity::Info, "The G-code of the print asked for a pause."),
-    known(0x0300_8015, Severity::Serious, "The filament has run out. Load new filament, then resume."),
-    known(0x0300_8019, Severity::Serious, "There is no build plate on the bed. Put it on, then resume."),
-    known(
-        0x0500_4003,
-        Severity::Serious,
-        "The printer cannot read the print file: it is damaged, incomplete or gone. Send it again.",
-    ),
-    known(0x0500_4004, Severity::Serious, "The printer is busy and did not take the job."),
-    known(
-        0x0500_4047,
-        Severity::Serious,
-        "The mounted nozzle is not the one the file was sliced for. Slice again or change the nozzle.",
-    ),
-    known(
-        0x0500_C010,
-        Severity::Serious,
-        "Reading or writing the printer's storage failed. Check the card or USB stick.",
-    ),
-    known(0x07FF_8007, Severity::Warning, "Push the filament into the extruder by hand, then continue."),
-    known(
-        0x0700_8012,
-        Severity::Serious,
-        "The assignment of filaments to AMS slots is not valid for this printer.",
-    ),
-    known(
-        0x07FF_8012,
-        Severity::Serious,
-        "The assignment of filaments to AMS slots is not valid for this printer.",
-    ),
-    known(0x1200_8006, Severity::Serious, "The AMS Lite cannot feed the filament. Free it, then retry."),
-];
 
 /// All active faults, worst first; `before` tells since when they are known.
 pub(super) fn reduce(tree: &Value, before: &[Fault], now: UnixSeconds) -> Vec<Fault> {
@@ -115,11 +67,8 @@ pub(super) fn job_fault(code: u32) -> Option<Fault> {
         return None;
     }
     let id = format!("{:04X}_{:04X}", code >> 16, code & 0xFFFF);
-    let entry = KNOWN.iter().find(|known| known.code == code);
-    let (severity, text) = match entry {
-        Some(known) => (known.severity, known.text.to_owned()),
-        None => (by_range(code), unknown_text(code)),
-    };
+    let known = job_texts::find(code).map(|(severity, text)| (severity, text.to_owned()));
+    let (severity, text) = known.unwrap_or_else(|| (by_range(code), unknown_text(code)));
     Some(Fault {
         actions: actions(code, severity),
         source: FaultSource::Job,
@@ -146,9 +95,6 @@ fn by_range(code: u32) -> Severity {
 
 fn unknown_text(code: u32) -> String {
     let what = match code & 0xFFFF {
-        _ if is_filament_runout(code) => {
-            return "The filament has run out. Load new filament, then resume.".into();
-        }
         0x4000..=0x7FFF => "The printer stopped the job",
         0x8000..=0xBFFF => "The printer waits for the user",
         _ => "The printer notes something",
@@ -190,12 +136,9 @@ fn hms_fault(entry: &Value) -> Option<Fault> {
         3 => Severity::Warning,
         _ => Severity::Info,
     };
-    let text = if id == VERIFY_FAILED {
-        "The printer rejected a command because it accepts only signed ones; see the note on Developer Mode."
-            .into()
-    } else {
-        "The printer reports a condition; its screen and the linked page explain this code.".to_owned()
-    };
+    let unknown =
+        || "The printer reports a condition; its screen and the linked page explain this code.".to_owned();
+    let text = health_texts::find(attr, code).unwrap_or_else(unknown);
     let page = id.strip_prefix("HMS_").unwrap_or(&id);
     Some(Fault {
         link: Some(format!("{WIKI_HMS}{page}")),
@@ -243,9 +186,19 @@ mod tests {
             Some(("0C00_4ABC".into(), Severity::Serious))
         );
         assert_eq!(job_fault(0x0C00_C123).map(|f| f.severity), Some(Severity::Info));
-        for known in KNOWN {
-            assert!(job_fault(known.code).is_some_and(|fault| fault.text == known.text));
+        for (code, severity, text) in job_texts::CODES {
+            let fault = job_fault(*code).expect("a fault");
+            assert_eq!((fault.severity, fault.text.as_str()), (*severity, *text), "{code:08X}");
+            assert!(text.ends_with('.') && fault.link.is_some(), "{code:08X}");
+            assert_eq!(
+                job_texts::CODES.iter().filter(|row| row.0 == *code).count(),
+                1,
+                "{code:08X} is there once"
+            );
         }
+        let of_lite = job_fault(0x1200_8006).expect("fault");
+        assert!(of_lite.text.contains("tangled") && of_lite.actions.contains(&FaultAction::RetryFilament));
+        assert_eq!(job_fault(0x1803_8011).map(|f| f.text), job_fault(0x0700_8011).map(|f| f.text));
     }
 
     #[test]
@@ -260,6 +213,16 @@ mod tests {
         assert_eq!(fault.link.as_deref(), Some(&*format!("{WIKI_HMS}0500_0600_0002_0070")));
         assert_eq!(fault.since, 5.0);
         assert_eq!(reduce(&tree, &faults, 9.0)[0].since, 5.0);
+        let text =
+            |attr: u32, code: u32| hms_fault(&json!({"attr": attr, "code": code})).expect("fault").text;
+        assert!(text(0x0702_2100, 0x0002_0001).starts_with("Slot 2: the filament has run out"));
+        assert!(text(0x0300_0300, 0x0002_0002).contains("fan of the hotend"));
+        assert!(
+            text(0x0300_0D00, 0x0001_000B).contains("Z axis")
+                && text(0x0300_0D00, 0x0001_0009).contains("plate")
+        );
+        assert!(text(0x0500_0500, 0x0001_0007).contains("Developer Mode"));
+        assert!(text(0x0900_0000, 0x0002_0001).contains("linked page"), "unknown codes say where to look");
         assert!(verify_failed(&json!({"hms": [{"attr": 83_887_360, "code": 65_543}]})));
         assert!(!verify_failed(&tree));
     }

@@ -1,0 +1,74 @@
+//! `moongate timelapse`: the recordings of a printer, listed and fetched.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use futures_util::StreamExt;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+use super::client::{Client, ClientError, GatewayArgs};
+use super::words::{size, table, text};
+
+/// What a path within a URL must not hold as it is.
+const PATH: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+#[derive(Debug, clap::Args)]
+pub struct TimelapseArgs {
+    pub printer: String,
+    /// A file of the list to fetch; a `.mp4` that was not made yet is made now, which needs ffmpeg.
+    pub file: Option<String>,
+    /// Where to write it; else below its own name here.
+    #[arg(long, short)]
+    pub output: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+pub async fn timelapse(args: &TimelapseArgs, client: &Client) -> Result<ExitCode, ClientError> {
+    if let Some(file) = &args.file {
+        let encoded = percent_encoding::utf8_percent_encode(file, PATH).to_string();
+        let path = Client::of(&args.printer, &format!("/server/files/timelapse/{encoded}"));
+        let name = Path::new(file).file_name().map(PathBuf::from);
+        let output = args.output.clone().or(name).unwrap_or_else(|| PathBuf::from("timelapse"));
+        let written = fetch(client, &path, &output).await?;
+        println!("{} ({})", output.display(), size(written));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let answer: Value = client.get(&Client::of(&args.printer, "/server/files/list?root=timelapse")).await?;
+    let list = answer.pointer("/result").cloned().unwrap_or_default();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&list).unwrap_or_default());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = list.as_array().into_iter().flatten().map(|file| {
+        let bytes = file.pointer("/size").and_then(Value::as_u64).unwrap_or(0);
+        let modified = file.pointer("/modified").and_then(Value::as_f64).unwrap_or(0.0);
+        vec![text(file, "/path").to_owned(), size(bytes), super::files::time(modified)]
+    });
+    print!("{}", table(rows.collect()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what comes to a file, which appears when it is whole; returns its bytes.
+async fn fetch(client: &Client, path: &str, output: &Path) -> Result<u64, ClientError> {
+    let unwritable = |error: std::io::Error| {
+        ClientError::Failed(format!("{} cannot be written: {error}.", output.display()))
+    };
+    let response = client.send(client.request(Method::GET, path)).await?;
+    let part = output.with_added_extension("part");
+    let mut file = tokio::fs::File::create(&part).await.map_err(unwritable)?;
+    let (mut pieces, mut written) = (response.bytes_stream(), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| ClientError::Failed(format!("the gateway broke off: {error}.")))?;
+        written += piece.len() as u64;
+        file.write_all(&piece).await.map_err(unwritable)?;
+    }
+    file.flush().await.map_err(unwritable)?;
+    tokio::fs::rename(&part, output).await.map_err(unwritable)?;
+    Ok(written)
+}

@@ -1,0 +1,117 @@
+//! The storage over FTPS.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_there_and_back() {
+    for key in ["p1s", "a1", "p2s"] {
+        let bench = Bench::start(key).await;
+        let files = bench.handle.files().clone();
+        let folder = tempfile::tempdir().expect("folder");
+        let local = folder.path().join("job.3mf");
+        let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&local, &content).expect("write");
+        let sent = Arc::new(Mutex::new(0));
+        let count = sent.clone();
+        let progress: ProgressFn = Arc::new(move |bytes| *count.lock().expect("lock") = bytes);
+        let remote = files.job_path("job.gcode.3mf");
+        let cancel = CancellationToken::new();
+        files
+            .upload(local.clone(), remote.clone(), String::new(), progress.clone(), cancel.clone())
+            .await
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(*sent.lock().expect("lock"), 300_000, "{key}");
+        let listed = files.list().await.unwrap_or_else(|error| panic!("{key}: {error}"));
+        let entry =
+            listed.iter().find(|file| file.path == remote).unwrap_or_else(|| panic!("{key}: {listed:?}"));
+        assert_eq!((entry.size, entry.directory), (300_000, false), "{key}");
+        assert!(listed.iter().any(|file| file.directory && file.path == "cache"), "{key}");
+        let back = folder.path().join("back.3mf");
+        files
+            .download(remote.clone(), back.clone(), progress.clone(), cancel.clone())
+            .await
+            .expect("download");
+        assert_eq!(std::fs::read(&back).expect("read"), content, "{key}");
+        files.delete(remote.clone()).await.expect("delete");
+        let gone = files.download(remote, back.clone(), progress, cancel).await;
+        assert!(matches!(gone, Err(FileError::NotFound(_))), "{key}: {gone:?}");
+        assert!(!back.exists(), "{key}: nothing half is left");
+        assert_eq!(bench.sim.truth().connections["ftps"].peak, 1, "{key}: never two sessions");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_fail_with_a_reason() {
+    let bench = Bench::start("p1s").await;
+    let folder = tempfile::tempdir().expect("folder");
+    let local = folder.path().join("job.3mf");
+    std::fs::write(&local, vec![7_u8; 700_000]).expect("write");
+    let upload = || {
+        let progress: ProgressFn = Arc::new(|_| {});
+        bench.handle.files().upload(
+            local.clone(),
+            "big.3mf".into(),
+            String::new(),
+            progress,
+            CancellationToken::new(),
+        )
+    };
+    bench.sim.faults().apply(Fault::FullDisk { on: true }).expect("fault");
+    assert!(matches!(upload().await, Err(FileError::Full(_))));
+    bench.sim.faults().apply(Fault::FullDisk { on: false }).expect("fault");
+    bench.sim.faults().apply(Fault::Abort426 { on: true }).expect("fault");
+    assert!(matches!(upload().await, Err(FileError::Failed(_))));
+    bench.sim.faults().apply(Fault::Abort426 { on: false }).expect("fault");
+    bench.sim.faults().apply(Fault::Late426 { on: true }).expect("fault");
+    assert_eq!(upload().await, Ok(()), "the size says that it is complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_folders_are_arranged_in_one_session_at_a_time() {
+    for key in ["p1s", "a1", "h2d"] {
+        let bench = Bench::start(key).await;
+        let files = bench.handle.files().clone();
+        let told = |error: FileError| panic!("{key}: {error}");
+        files.make_directory("parts".into()).await.unwrap_or_else(told);
+        files.rename("cube.gcode.3mf".into(), "parts/box.gcode.3mf".into()).await.unwrap_or_else(told);
+        assert!(bench.sim.storage().join("parts/box.gcode.3mf").exists(), "{key}");
+        let full = files.remove_directory("parts".into()).await;
+        assert!(full.is_err() && bench.sim.storage().join("parts/box.gcode.3mf").exists(), "{key}: {full:?}");
+        let gone = files.rename("cube.gcode.3mf".into(), "other.3mf".into()).await;
+        assert!(matches!(gone, Err(FileError::NotFound(_))), "{key}: {gone:?}");
+        files.delete("parts/box.gcode.3mf".into()).await.unwrap_or_else(told);
+        files.remove_directory("parts".into()).await.unwrap_or_else(told);
+        assert!(!bench.sim.storage().join("parts").exists(), "{key}");
+        let listing = [files.list(), files.list(), files.list()];
+        let listed = futures_util::future::join_all(listing).await;
+        assert!(listed.iter().all(Result::is_ok), "{key}: {listed:?}");
+        assert_eq!(bench.sim.truth().connections["ftps"].peak, 1, "{key}: never two sessions");
+        bench.until("room", |state| state.device.storage.free_bytes == Some(4 << 30)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_card_and_a_cancelled_upload_are_told() {
+    let bench = Bench::start("h2d").await;
+    let faults = bench.sim.faults();
+    faults.apply(Fault::StorageMissing { on: true }).expect("fault");
+    faults.apply(Fault::DropLink).expect("fault");
+    bench.until("no storage", |state| state.device.storage.present == Some(false)).await;
+    faults.apply(Fault::StorageMissing { on: false }).expect("fault");
+    faults.apply(Fault::SlowFtp { bytes_per_second: 50_000 }).expect("fault");
+    let folder = tempfile::tempdir().expect("folder");
+    let local = folder.path().join("job.3mf");
+    std::fs::write(&local, vec![7_u8; 8 << 20]).expect("write");
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let progress: ProgressFn = Arc::new(move |bytes| {
+        if bytes > 0 {
+            stop.cancel();
+        }
+    });
+    let upload = bench.handle.files().upload(local, "big.3mf".into(), String::new(), progress, cancel);
+    let ended = tokio::time::timeout(DEADLINE, upload).await.expect("ends at once");
+    assert_eq!(ended, Err(FileError::Cancelled));
+    faults.apply(Fault::SlowFtp { bytes_per_second: 0 }).expect("fault");
+    assert!(bench.handle.files().list().await.is_ok(), "the way is free for the next one");
+}

@@ -1,0 +1,132 @@
+//! The rig of both drivers' tests: a simulated printer and the real supervisor with the driver on it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::*;
+use crate::printer::{DriverParts, FileError, PrinterHandle, PrinterSettings, start};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct Rig<S> {
+    pub sim: S,
+    pub printer: PrinterHandle,
+    /// Stage of the simulated machine, for messages.
+    stage: fn(&S) -> String,
+    cancel: CancellationToken,
+}
+
+impl<S> Drop for Rig<S> {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl<S> Rig<S> {
+    pub fn new(name: &str, sim: S, parts: DriverParts, stage: fn(&S) -> String) -> Self {
+        let cancel = CancellationToken::new();
+        let settings = PrinterSettings {
+            name: name.into(),
+            title: name.to_uppercase(),
+            read_only: false,
+            allow_vendor: false,
+        };
+        let printer = start(settings, parts, &TaskTracker::new(), cancel.clone());
+        Self { sim, printer, stage, cancel }
+    }
+
+    pub async fn until(
+        &self,
+        what: &str,
+        wanted: impl FnMut(&Arc<PrinterState>) -> bool,
+    ) -> Arc<PrinterState> {
+        let mut watch = self.printer.watch();
+        match tokio::time::timeout(DEADLINE, watch.wait_for(wanted)).await {
+            Ok(state) => state.unwrap().clone(),
+            Err(_) => {
+                let (state, stage) = (self.printer.state(), (self.stage)(&self.sim));
+                panic!(
+                    "never saw {what}: {:?} {:?} {:?}; machine {stage}",
+                    state.link, state.job, state.device.job
+                )
+            }
+        }
+    }
+
+    pub async fn online(&self) {
+        self.until("online", |state| state.online()).await;
+    }
+
+    pub async fn phase(&self, phase: JobPhase) -> Arc<PrinterState> {
+        self.until(&format!("{phase:?}"), |state| state.job.phase == phase).await
+    }
+
+    pub async fn idle(&self) {
+        self.until("idle", |state| state.device.activity == Activity::Idle).await;
+    }
+
+    pub async fn link_fault(&self, code: &str) -> LinkFault {
+        let has =
+            |state: &Arc<PrinterState>| state.link.fault.as_ref().is_some_and(|fault| fault.code == code);
+        self.until(code, has).await.link.fault.clone().unwrap()
+    }
+
+    /// Waits for something the simulator knows and no state tells.
+    pub async fn until_sim(&self, what: &str, wanted: impl Fn(&S) -> bool) {
+        let look = async {
+            let mut often = tokio::time::interval(Duration::from_millis(20));
+            while !wanted(&self.sim) {
+                often.tick().await;
+            }
+        };
+        assert!(tokio::time::timeout(DEADLINE, look).await.is_ok(), "never saw {what}");
+    }
+
+    /// As the job service does it: Starting with our token, then the command.
+    pub async fn start_job(&self, job: StartJob) -> Result<Outcome, CommandError> {
+        self.printer.writer().job(|state| {
+            *state = Job {
+                serial: state.serial + 1,
+                phase: JobPhase::Starting,
+                origin: JobOrigin::Gateway,
+                file: Some(format!("folder/{}", job.remote_path)),
+                token: Some(job.token.to_string()),
+                ..Job::default()
+            };
+        });
+        self.printer.send(Command::StartJob(Box::new(job))).await
+    }
+
+    pub async fn start_file(&self, file: &str, token: u32) -> Result<Outcome, CommandError> {
+        self.start_job(StartJob { remote_path: file.into(), token, ..StartJob::default() }).await
+    }
+
+    pub async fn upload(&self, local: &Path, name: &str) -> Result<(), FileError> {
+        let (md5, quiet) = (md5_of(local), Arc::new(|_| ()));
+        self.printer.files().upload(local.into(), name.into(), md5, quiet, CancellationToken::new()).await
+    }
+
+    pub async fn download(&self, name: &str) -> Result<Vec<u8>, FileError> {
+        let local = tempfile::NamedTempFile::new().unwrap();
+        let (path, quiet) = (local.path().to_owned(), Arc::new(|_| ()));
+        self.printer.files().download(name.into(), path.clone(), quiet, CancellationToken::new()).await?;
+        Ok(std::fs::read(path).unwrap())
+    }
+}
+
+/// Lower-case hex of the whole file.
+pub fn md5_of(path: &Path) -> String {
+    use md5::Digest;
+    md5::Md5::digest(std::fs::read(path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A temporary file with this content.
+pub fn file_of(content: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".gcode").tempfile().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    file
+}
