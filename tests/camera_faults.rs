@@ -43,8 +43,8 @@ impl Simulated {
     fn peak(&self) -> usize {
         match self {
             Simulated::Bambu(sim) => sim.truth().connections["camera"].peak,
-            Simulated::Cc1(sim) => sim.truth().connections["camera"].peak as usize,
-            Simulated::Cc2(sim) => sim.truth().connections["camera"].peak as usize,
+            Simulated::Cc1(sim) => sim.truth().connections["camera"].peak,
+            Simulated::Cc2(sim) => sim.truth().connections["camera"].peak,
         }
     }
 }

@@ -30,8 +30,8 @@ const METHODS: &str = "\
     machine.device_power.on machine.device_power.off machine.device_power.status machine.peripherals.usb \
     machine.peripherals.serial machine.peripherals.video machine.peripherals.canbus machine.sudo.info \
     server.spoolman.status server.spoolman.get_spool_id server.spoolman.post_spool_id server.spoolman.proxy \
-    server.sensors.list server.sensors.info server.sensors.measurements machine.timelapse.render \
-    machine.timelapse.get_settings server.analysis.status access.info access.login access.logout \
+    server.sensors.list server.sensors.info server.sensors.measurements \
+    server.analysis.status access.info access.login access.logout \
     access.refresh_jwt access.get_user access.users.list access.user.password access.post_user \
     access.delete_user access.get_api_key access.oneshot_token printer.emergency_stop printer.restart \
     printer.firmware_restart server.database.restore server.restart";
@@ -41,7 +41,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     // Until an inventory is configured.
     ("spoolman", "server.spoolman."),
     ("update_manager", "machine.update."),
-    ("timelapse", "machine.timelapse."),
     ("analysis", "server.analysis."),
 ];
 
