@@ -8,7 +8,7 @@ import json
 import pytest
 
 import projects
-from harness.gateway import Gateway, SimulatedPrinter
+from harness.single import Gateway, SimulatedPrinter
 from harness.waiting import wait_for
 from inventory import opened
 
