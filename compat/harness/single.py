@@ -29,10 +29,10 @@ def port_of(address):
 class SimulatedPrinter:
     """`moongate simulate MODEL`: it lives on when the gateway is killed."""
 
-    def __init__(self, model, speed=20, label="simulated"):
+    def __init__(self, model, speed=20, label="simulated", seconds=LIFETIME):
         self.model = model
         self.kind = KINDS.get(model, "bambu")
-        command = [binary(), "simulate", model, "--speed", speed, "--seconds", LIFETIME]
+        command = [binary(), "simulate", model, "--speed", speed, "--seconds", seconds]
         self._process = process.start(command, f"{label}-{model}.log", stdout=subprocess.PIPE)
         self.told = json.loads(self._process.stdout.readline())
         threading.Thread(target=self._process.stdout.read, daemon=True).start()

@@ -127,9 +127,6 @@ def test_filament_runs_out(printing, run_out, moonraker):
     assert moonraker.print_state() == "paused"
     wait_for(lambda: any("action:notification" in line or "action:prompt" in line for line in printing.received(since)),
              "the reason is given", 30)
-    if printer.kind == "elegoo_cc2":
-        # This printer starts nothing without filament.
-        printer.simulator().fault("filament_loaded")
 
 
 def test_the_buttons_of_a_dialog_do_the_thing(printing, run_out, printer, moonraker):

@@ -15,7 +15,7 @@ IDLE = {"gcode_state": "IDLE", "print_error": 0, "mc_percent": 0, "subtask_name"
 PRINTERS = {
     "a1mini": ("a1mini-idle", "info-get_version-a1mini-01.07.02.00", "030", "N1", "nameless", False),
     "p1p": ("p1p-01.08.02.00-finish-noams", None, "01S", "C11", "whole", False),
-    "p1s-ams": ("p1s-finish-ams2pro", "info-get_version-p1p-01.08.02.00-finish-noams", "01P", "C12", "whole", False),
+    "p1s-ams": ("p1s-finish-ams2pro", "info-get_version-p1p-01.08.02.00-finish-noams", "01P", "C11", "whole", False),
     "x1c": ("x1c-01.09.00.01-finish-4ams", None, "00M", "BL-P001", "whole", True),
     "p2s": ("p2s-01.01.00.00-running", None, "22E", "N7", "whole", True),
     "h2d": ("h2d-01.01.02.00-idle-mixed-ams", None, "094", "O1D", "whole", True),
