@@ -351,8 +351,8 @@ impl Jobs {
         let mut loading = LoadingGuard { inner: &self.inner, back: before };
         let request = StartRequest { file: next.file, ..StartRequest::default() };
         self.restored().await;
-        if let Some(active) = self.inner.active().as_ref() {
-            return Err(start::busy(&active.file).into());
+        if let Some(busy) = self.inner.starting().or_else(|| self.inner.printing()) {
+            return Err(busy.into());
         }
         self.inner.start(request).await?;
         loading.back = QueueState::Ready;
@@ -415,6 +415,13 @@ impl Inner {
     /// Why no second job can be started.
     fn starting(&self) -> Option<CommandError> {
         self.active().as_ref().map(|active| start::busy(&active.file))
+    }
+
+    /// The same, for a job that has begun: the next of the queue is another print, even of the same file.
+    fn printing(&self) -> Option<CommandError> {
+        let job = &self.printer.state().job;
+        let name = job.file.as_deref().or(job.title.as_deref()).unwrap_or("a file of its own");
+        job.phase.active().then(|| start::busy(name))
     }
 
     fn tell(&self, event: JobsEvent) {
