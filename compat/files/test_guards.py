@@ -90,6 +90,21 @@ def test_the_preview_shows_where_each_filament_comes_from(lasting):
     assert code == 0 and "slot 0." in told and "PLA" in told, told
 
 
+def test_no_storage(lasting):
+    name = put(lasting, "storage")
+    lasting.printer.control.fault("storage_missing", on=True)
+    # A P1S tells its card in full reports only: the next connection begins with one.
+    lasting.printer.control.fault("drop_link")
+    try:
+        dry = ("print", name, "--library", "--printer", "p1s", "--dry-run")
+        wait_for(lambda: "no storage" in lasting.cli(*dry)[1], "the gateway knows", 30, 1)
+        refused(lasting, name, "no storage")
+    finally:
+        lasting.printer.control.fault("storage_missing", on=False)
+        lasting.printer.control.fault("drop_link")
+        lasting.wait_online()
+
+
 def test_busy(lasting):
     name = put(lasting, "busy", seconds=600)
     other = put(lasting, "second")

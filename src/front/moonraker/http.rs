@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use super::args::{Args, query_pairs};
@@ -154,11 +155,15 @@ async fn raw_routes(
     }
 }
 
-async fn open_socket(
-    endpoint: &Arc<Endpoint>,
+/// Lets a client open a WebSocket: its place among the clients, and the upgrade.
+///
+/// # Errors
+/// 403 for pages of foreign origins, 503 with too many clients, 400 for what is no upgrade.
+pub(super) async fn admit_socket(
+    endpoint: &Endpoint,
     parts: &mut Parts,
-    caller: Caller,
-) -> Result<Response<Body>, RpcError> {
+    caller: &Caller,
+) -> Result<(OwnedSemaphorePermit, WebSocketUpgrade), RpcError> {
     if !endpoint.access.socket_allowed(&parts.headers) {
         return Err(RpcError::forbidden("Forbidden"));
     }
@@ -167,6 +172,15 @@ async fn open_socket(
     let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
         .await
         .map_err(|_rejected| RpcError::bad_request("Can \"Upgrade\" only to \"WebSocket\"."))?;
+    Ok((place, upgrade))
+}
+
+async fn open_socket(
+    endpoint: &Arc<Endpoint>,
+    parts: &mut Parts,
+    caller: Caller,
+) -> Result<Response<Body>, RpcError> {
+    let (place, upgrade) = admit_socket(endpoint, parts, &caller).await?;
     let endpoint = endpoint.clone();
     Ok(upgrade
         .max_message_size(socket::LARGEST_FRAME)

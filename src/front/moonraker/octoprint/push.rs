@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::FromRequestParts;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::super::http::{empty, json_answer};
+use super::super::http::{admit_socket, empty, json_answer};
 use super::super::{Endpoint, error::RpcError, identity, rpc::Caller};
 use super::view;
 use crate::access::{Identity, Role};
@@ -55,14 +54,7 @@ pub async fn answer(
         [_server, _session, "websocket"] => true,
         _ => return Ok(empty(StatusCode::NOT_FOUND)),
     };
-    if !endpoint.access.socket_allowed(&parts.headers) {
-        return Err(RpcError::forbidden("Forbidden"));
-    }
-    let place = endpoint.hub.place(caller.user.is_none());
-    let place = place.ok_or_else(|| RpcError::new(503, "Too many clients are connected to this printer."))?;
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
-        .await
-        .map_err(|_rejected| RpcError::bad_request("Can \"Upgrade\" only to \"WebSocket\"."))?;
+    let (place, upgrade) = admit_socket(endpoint, parts, &caller).await?;
     let endpoint = endpoint.clone();
     Ok(upgrade
         .max_message_size(LARGEST_FRAME)
