@@ -181,7 +181,7 @@ fn publish(endpoint: &Endpoint) -> Arc<View> {
 }
 
 fn sample(endpoint: &Endpoint, view: &View) {
-    if !view.klippy.served || view.klippy.state == "startup" {
+    if !view.klippy.connected || view.klippy.state == "startup" {
         return;
     }
     endpoint.stores.lock().unwrap_or_else(PoisonError::into_inner).sample(view);

@@ -86,12 +86,13 @@ async fn an_unreachable_printer_shows_and_comes_back() {
     room.station.printer.writer().link_lost(fault(false), 0.0);
     assert_eq!(socket.notice("notify_klippy_disconnected").await, Value::Null, "no params");
     let info = socket.call("server.info", json!({})).await;
-    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(true), &json!("error")));
-    let told = socket.call("printer.info", json!({})).await;
-    assert_eq!((&told["state"], &told["state_message"]), (&json!("error"), &json!("No route. Check it.")));
-    let refused = socket.ask("printer.objects.list", json!({})).await;
-    assert_eq!(refused["error"]["code"], 503);
-    assert!(refused["error"]["message"].as_str().unwrap().contains("No route. Check it."), "{refused}");
+    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(false), &json!("disconnected")));
+    assert_eq!(info["warnings"], json!(["No route. Check it."]));
+    for method in ["printer.info", "printer.objects.list", "printer.print.pause"] {
+        let refused = socket.ask(method, json!({})).await;
+        assert_eq!(refused["error"]["code"], 503);
+        assert!(refused["error"]["message"].as_str().unwrap().contains("No route. Check it."), "{refused}");
+    }
     assert_eq!(reqwest::get(room.url("/printer/objects/list")).await.unwrap().status(), 503);
     socket.call("server.files.get_directory", json!({"path": "gcodes"})).await;
     room.station.printer.writer().link_lost(fault(true), 0.0);
@@ -102,6 +103,7 @@ async fn an_unreachable_printer_shows_and_comes_back() {
     room.station.printer.writer().link(LinkPhase::Online);
     socket.notice("notify_klippy_ready").await;
     assert_eq!(socket.call("printer.info", json!({})).await["state"], "ready");
+    assert_eq!(socket.call("server.info", json!({})).await["warnings"], json!([]));
 }
 
 #[tokio::test]
