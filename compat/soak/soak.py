@@ -221,7 +221,7 @@ class User:
     def state(self):
         try:
             return self.printer.print_state()
-        except (KeyError, ValueError):
+        except (AssertionError, KeyError, ValueError):
             return "away"
 
     def step(self):
