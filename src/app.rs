@@ -187,6 +187,7 @@ impl App {
                 clients: Arc::new(move || counted.clients()),
                 api: moonraker::router(endpoint),
                 accept_new_key: bound.accept_new_key.clone(),
+                serial_port: bound.pty.clone(),
             }
         });
         let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
@@ -203,19 +204,24 @@ impl App {
         if !config.gateway.announce || config.gateway.listen.is_loopback() {
             return;
         }
-        let announced = |bound: &Bound, service| Announced {
-            service,
-            instance: bound.station.printer.title().to_owned(),
-            port: bound.port,
-            facts: vec![("path", "/".to_owned()), ("printer", bound.name.clone())],
-        };
-        let services: Vec<Announced> = ["_moonraker._tcp", "_octoprint._tcp"]
-            .into_iter()
-            .flat_map(|service| self.printers.iter().map(move |bound| announced(bound, service)))
-            .collect();
         let host =
             nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        let https = config.gateway.tls != Tls::Off;
+        let services: Vec<Announced> = self
+            .printers
+            .iter()
+            .flat_map(|bound| {
+                let printer = moonraker::Advertised {
+                    name: &bound.name,
+                    title: bound.station.printer.title(),
+                    host: &host,
+                    port: bound.port,
+                    https,
+                };
+                printer.services()
+            })
+            .collect();
         match Announcer::start(&services, &host, config.gateway.listen) {
             Ok(announcer) => self.announcer = Some(announcer),
             Err(error) => tracing::warn!(%error, "The printers are not announced."),
