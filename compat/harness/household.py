@@ -29,13 +29,13 @@ def sample(name):
 class Household:
     """Printers by their names in the demo; the gateway is ended by `kill` or `stop_process` and comes back by `start`."""
 
-    def __init__(self, names, speed=20, label="household", options="", lifetime=900):
+    def __init__(self, names, speed=20, label="household", options="", lifetime=900, tables=""):
         self.label = label
         # Not below target/: the path of a pty link must stay short.
         self.folder = Path(tempfile.mkdtemp(prefix="moongate-compat-"))
         self._process, self._machines, self.printers = None, [], []
         config = (f'[gateway]\nport = {process.free_port()}\nstate_dir = "{self.folder}/state"\n'
-                  f'runtime_dir = "{self.folder}/run"\n')
+                  f'runtime_dir = "{self.folder}/run"\n{tables}\n')
         for name in names:
             machine = SimulatedPrinter(name, speed, label, lifetime)
             self._machines.append(machine)

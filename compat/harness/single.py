@@ -47,6 +47,9 @@ class SimulatedPrinter:
         for name, address in self.told["addresses"].items():
             if name in names and address:
                 lines.append(f"{names[name]} = {port_of(address)}")
+            # A printer has one of the two cameras.
+            if name == "camera" and self.kind == "bambu":
+                lines.append(f"rtsp_port = {port_of(address)}")
         for name in ("serial", "access_code"):
             if name in self.told:
                 lines.append(f'{name} = "{self.told[name]}"')
