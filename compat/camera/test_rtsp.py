@@ -102,8 +102,8 @@ def test_recorders_and_browsers_share_one_connection(farm, camera, url):
 
 def test_a_login_is_asked_for_where_all_must_log_in():
     port = process.free_port()
-    tables = f'[access]\nforce_logins = true\n[rtsp]\nlisten = "127.0.0.1:{port}"\n'
-    with Household(["cc1"], label="rtsp-login", tables=tables) as house:
+    access = f'force_logins = true\n[rtsp]\nlisten = "127.0.0.1:{port}"\n'
+    with Household(["cc1"], label="rtsp-login", access=access) as house:
         made = http("POST", f"{house.printer('cc1').url}/access/user", json={"username": "rec", "password": "p@ss:1"})
         assert made.ok, made.text
         for login, passes in (("", False), ("rec:wrong@", False), ("rec:p%40ss:1@", True)):
