@@ -24,7 +24,7 @@ use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::discovery::{self, Followed};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
-use crate::front::{admin, marlin, moonraker, webcam};
+use crate::front::{admin, marlin, moonraker, rtsp, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Job;
@@ -84,9 +84,17 @@ impl Bound {
     }
 }
 
+/// The ports that are open, not yet served.
+struct Ports {
+    printers: Vec<TcpListener>,
+    gateway: TcpListener,
+    rtsp: Option<TcpListener>,
+}
+
 /// The running gateway.
 pub struct App {
     gateway_port: u16,
+    rtsp_port: Option<u16>,
     printers: Vec<Bound>,
     announcer: Option<Announcer>,
     store: Store,
@@ -105,6 +113,10 @@ impl App {
         let gateway_listener =
             listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options)
                 .await?;
+        let rtsp = match config.rtsp {
+            Some(address) => Some(listen(address, "listen in [rtsp]", options).await?),
+            None => None,
+        };
         let mut listeners = Vec::new();
         for printer in &config.printers {
             let key = format!("moonraker_port of printer \"{}\"", printer.name);
@@ -114,13 +126,15 @@ impl App {
         let store = Store::open(&config.gateway.state_dir.join("moongate.redb"))?;
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
+            rtsp_port: rtsp.as_ref().map(port_of),
             printers: Vec::new(),
             announcer: None,
             store: store.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
         };
-        match app.start_printers(&config, listeners, gateway_listener).await {
+        let ports = Ports { printers: listeners, gateway: gateway_listener, rtsp };
+        match app.start_printers(&config, ports).await {
             Ok(()) => Ok(app),
             Err(error) => {
                 app.stop().await;
@@ -129,19 +143,14 @@ impl App {
         }
     }
 
-    async fn start_printers(
-        &mut self,
-        config: &Config,
-        listeners: Vec<TcpListener>,
-        gateway: TcpListener,
-    ) -> Result<(), StartupError> {
-        let ports = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
+    async fn start_printers(&mut self, config: &Config, ports: Ports) -> Result<(), StartupError> {
+        let options = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
         let access = Access::open(access_settings(config), &self.store);
         let endpoint_config = Arc::new(endpoint_config(config));
         let spoolman = config.gateway.spoolman.as_deref();
         let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
         let (mut endpoints, mut followed) = (Vec::new(), Vec::new());
-        for (printer, listener) in config.printers.iter().zip(listeners) {
+        for (printer, listener) in config.printers.iter().zip(ports.printers) {
             let port = port_of(&listener);
             let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
             let (moved, moved_to) = watch::channel(None);
@@ -167,7 +176,7 @@ impl App {
                 self.cancel.clone(),
             );
             let router = moonraker::router(endpoint.clone());
-            self.tasks.spawn(server::serve(listener, router, ports.clone(), self.cancel.clone()));
+            self.tasks.spawn(server::serve(listener, router, options.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
             self.printers.push(Bound {
@@ -191,7 +200,17 @@ impl App {
             }
         });
         let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
-        self.tasks.spawn(server::serve(gateway, router, ports, self.cancel.clone()));
+        if let Some(listener) = ports.rtsp {
+            let cameras = self.printers.iter().map(|bound| rtsp::Camera {
+                name: bound.name.clone(),
+                title: bound.station.printer.title().to_owned(),
+                hub: bound.station.camera.clone(),
+            });
+            let serving =
+                rtsp::serve(listener, cameras.collect(), access, options.clone(), self.cancel.clone());
+            self.tasks.spawn(serving);
+        }
+        self.tasks.spawn(server::serve(ports.gateway, router, options, self.cancel.clone()));
         if !followed.is_empty() {
             self.tasks.spawn(discovery::follow_addresses(followed, self.cancel.clone()));
         }
@@ -338,6 +357,11 @@ impl App {
 
     pub fn gateway_port(&self) -> u16 {
         self.gateway_port
+    }
+
+    /// Where RTSP is served, if it is.
+    pub fn rtsp_port(&self) -> Option<u16> {
+        self.rtsp_port
     }
 
     /// In the order of the configuration.
