@@ -9,9 +9,9 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import process
+from harness.process import binary
 from harness.simulator import Simulator
 
 # A demo nobody stops ends by itself after this many seconds.
@@ -19,11 +19,6 @@ LIFETIME = 1800
 START_SECONDS = 60
 # Long enough for the gateway to notice and for OctoPrint to connect meanwhile.
 BAMBU_OFF_SECONDS = 45
-
-
-def binary():
-    """The released binary under test; MOONGATE_BIN names another one."""
-    return Path(os.environ.get("MOONGATE_BIN", process.TARGET / "release" / "moongate"))
 
 
 @dataclass(frozen=True)
