@@ -53,7 +53,13 @@ fn every_row_names_tests_that_exist() {
 #[test]
 fn every_test_of_a_fault_has_a_row() {
     let named: BTreeSet<String> = rows().iter().flat_map(|row| tests_of(row)).collect();
-    for file in ["trust/test_fault_matrix.py", "trust/test_disk.py", "trust/test_lifecycle.py", "trust/test_load.py", "files/test_kill.py"] {
+    for file in [
+        "trust/test_fault_matrix.py",
+        "trust/test_disk.py",
+        "trust/test_lifecycle.py",
+        "trust/test_load.py",
+        "files/test_kill.py",
+    ] {
         let text = fs::read_to_string(root().join("compat").join(file)).unwrap();
         let tests = text.lines().filter_map(|line| line.strip_prefix("def ")?.split('(').next());
         for test in tests.filter(|name| name.starts_with("test_")) {

@@ -67,7 +67,7 @@ class Demo:
         # Not below target/: the path of a pty link must stay short.
         self.runtime = tempfile.mkdtemp(prefix="moongate-compat-")
         self._process = None
-        self.gateway_port = None
+        self.gateway_port = self.rtsp_port = None
         self.printers = []
 
     def start(self, ports=None):
@@ -83,7 +83,7 @@ class Demo:
             stdout=subprocess.PIPE,
         )
         line = self._first_json_line()
-        self.gateway_port = line["gateway"]["port"]
+        self.gateway_port, self.rtsp_port = line["gateway"]["port"], line["gateway"]["rtsp_port"]
         self.printers = [
             Printer(p["name"], p["kind"], p["port"], p["pty"], p["control"]["host"], p["control"]["port"])
             for p in line["printers"]

@@ -12,8 +12,8 @@ from harness.waiting import wait_for
 class Household(GatewayProcess):
     """Printers by their names in the demo; the gateway is ended by `kill` or `stop_process` and comes back by `start`."""
 
-    def __init__(self, names, speed=20, label="household", options="", lifetime=900):
-        super().__init__(label)
+    def __init__(self, names, speed=20, label="household", options="", lifetime=900, access=""):
+        super().__init__(label, access=access)
         self._machines, self.printers, self._options = [], [], options
         for name in names:
             machine = SimulatedPrinter(name, speed, label, lifetime)

@@ -59,7 +59,9 @@ class SimulatedPrinter:
 
     def ports(self):
         """Where a gateway finds its services, by the keys of a configuration."""
-        return {PORTS[service]: port for service, (_, port) in self.addresses.items() if service in PORTS}
+        ports = {PORTS[service]: port for service, (_, port) in self.addresses.items() if service in PORTS}
+        # A Bambu printer has one of two kinds of camera, and tells one address.
+        return {**ports, "rtsp_port": ports["camera_port"]} if self.bambu else ports
 
     def keys(self):
         """The keys of its [[printer]] table."""
