@@ -47,6 +47,7 @@ use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
 use crate::printer::PrinterHandle;
 use crate::store::{Store, StoreError};
 use history::History;
+pub use plan::OVERRIDABLE;
 use start::Active;
 pub use types::{
     HistoryEnd, HistoryEntry, HistoryQuery, JobsEvent, MappedFilament, Queue, QueueState, QueuedJob,
@@ -54,15 +55,17 @@ pub use types::{
 };
 
 /// What the configuration says of jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobsConfig {
     /// Plain G-code is wrapped for printers that take archives only (design D12; unverified on hardware).
     pub wrap_gcode: bool,
+    /// The build plate that lies on the printer, in the slicers' words; `None` where nobody says so.
+    pub bed: Option<String>,
 }
 
 impl Default for JobsConfig {
     fn default() -> Self {
-        Self { wrap_gcode: true }
+        Self { wrap_gcode: true, bed: None }
     }
 }
 
@@ -349,7 +352,8 @@ impl Jobs {
         }
         let Some(next) = queue.jobs.first().cloned() else { return Ok(queue) };
         let mut loading = LoadingGuard { inner: &self.inner, back: before };
-        let request = StartRequest { file: next.file, ..StartRequest::default() };
+        let queued = Some(next.id.clone());
+        let request = StartRequest { file: next.file, queued, ..StartRequest::default() };
         self.restored().await;
         if let Some(busy) = self.inner.starting().or_else(|| self.inner.printing()) {
             return Err(busy.into());

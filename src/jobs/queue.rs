@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::intent::Stage;
 use super::{Inner, JobsEvent, Queue, QueueState, QueuedJob};
 
 const KEY: &str = "queue";
@@ -21,7 +22,11 @@ impl Inner {
         let stored: Stored =
             stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default();
         let state = if stored.paused { QueueState::Paused } else { QueueState::Ready };
-        Ok(Queue { jobs: stored.jobs, state })
+        // A gateway killed between the start and the next write of the queue: the job is at the printer.
+        let started = self.intent().filter(|intent| intent.stage == Stage::Starting);
+        let started = started.and_then(|intent| intent.queued);
+        let jobs = stored.jobs.into_iter().filter(|job| started.as_ref() != Some(&job.id)).collect();
+        Ok(Queue { jobs, state })
     }
 
     /// Changes the queue, remembers it, tells it; `None` where nothing is to be told.

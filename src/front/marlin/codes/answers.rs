@@ -10,7 +10,7 @@ pub fn temperatures(view: &View) -> String {
     if !state.online() {
         forget_targets(&mut state.device);
     }
-    let mut report = crate::gcode::script::temperatures(&state);
+    let mut report = crate::station::script::temperatures(&state);
     if !report.starts_with("T:") {
         // The host takes only lines that begin so for a report.
         report = format!("T:0.0 /0.0 {report}").trim_end().to_owned();
