@@ -97,8 +97,15 @@ pub fn told_bed(metadata: &FileMetadata, plate: Option<&PlateInfo>, mounted: Opt
 
 /// `mounted` is the bed that the user says is on the printer: none of these printers tells it.
 pub fn bed(metadata: &FileMetadata, plate: Option<&PlateInfo>, mounted: Option<&str>) -> Objection {
-    let (sliced_for, chosen) = (bed_of(metadata, plate)?, mounted?);
-    if bed_key(chosen).is_none() || bed_key(chosen) == bed_key(&sliced_for) {
+    let chosen = mounted.filter(|name| !name.eq_ignore_ascii_case("auto"))?;
+    if bed_key(chosen).is_none() {
+        let text = format!(
+            "\"{chosen}\" is no known build plate: name it as the slicer does, e.g. \"Textured PEI Plate\"."
+        );
+        return Some(("bed", text));
+    }
+    let sliced_for = bed_of(metadata, plate)?;
+    if bed_key(chosen) == bed_key(&sliced_for) {
         return None;
     }
     let text = format!(
@@ -183,6 +190,7 @@ mod tests {
         assert!(bed(&metadata, None, Some("textured_plate")).is_none(), "the printers' name of the same");
         assert!(bed(&metadata, None, Some("auto")).is_none());
         assert_eq!(bed(&metadata, None, Some("Cool Plate")).unwrap().0, "bed");
+        assert!(bed(&metadata, None, Some("Colo Plate")).unwrap().1.contains("no known build plate"));
         assert_eq!(told_bed(&metadata, None, None).as_deref(), Some("textured_plate"));
         assert_eq!(told_bed(&metadata, None, Some("Cool Plate")).as_deref(), Some("cool_plate"));
         assert_eq!(told_bed(&FileMetadata::default(), None, None), None);

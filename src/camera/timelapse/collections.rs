@@ -57,6 +57,7 @@ impl Timelapses {
     pub async fn keep_collection(&self, name: &str, mut archive: fs::File) -> io::Result<Collection> {
         let path = self.collection_path(name)?;
         fs::create_dir_all(&self.inner.folder).await?;
+        let _one_at_a_time = self.inner.encoding.lock().await;
         let temporary = self.inner.folder.join("collection.part");
         let mut file = fs::File::create(&temporary).await?;
         tokio::io::copy(&mut archive, &mut file).await?;
