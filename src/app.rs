@@ -278,7 +278,7 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode },
+            JobsConfig { wrap_gcode: printer.wrap_gcode, bed: printer.bed.clone() },
         )
         .map_err(|error| failed(error.to_string()))?;
         let camera = CameraHub::new(

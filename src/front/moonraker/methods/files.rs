@@ -277,7 +277,7 @@ pub async fn post_directory(call: Call) -> Result<Value, RpcError> {
     let path = call.args.text("path")?;
     let item = match Root::of(&path) {
         Some(Root::Library(folder)) if !folder.is_empty() => {
-            item(&call.endpoint.station.library.make_directory(folder).await.map_err(as_400)?)
+            item(&call.endpoint.station.library.make_directory(folder).await?)
         }
         Some(Root::Config(folder)) if !folder.is_empty() => {
             let on_disk = roots::config_path(&call.endpoint, folder)?;
@@ -291,22 +291,17 @@ pub async fn post_directory(call: Call) -> Result<Value, RpcError> {
     Ok(changed(&call, "create_dir", item, None))
 }
 
-/// An existing directory, or one that is not empty, is a 400 here; 403 is for files in use.
-fn as_400(error: LibraryError) -> RpcError {
-    match error {
-        LibraryError::InUse(reason) => RpcError::bad_request(reason),
-        other => other.into(),
-    }
-}
-
 pub async fn delete_directory(call: Call) -> Result<Value, RpcError> {
     let path = call.args.text("path")?;
     let force = call.args.flag("force")?;
     let item = match Root::of(&path) {
         Some(Root::Library(folder)) if !folder.is_empty() => {
-            let entry =
-                call.endpoint.station.library.remove_directory(folder, force).await.map_err(as_400)?;
-            gone_item(&entry.path)
+            let missing = |error| match error {
+                LibraryError::NotFound(_) => roots::no_directory(&path),
+                other => other.into(),
+            };
+            let removed = call.endpoint.station.library.remove_directory(folder, force).await;
+            gone_item(&removed.map_err(missing)?.path)
         }
         Some(Root::Config(folder)) if !folder.is_empty() => {
             let on_disk = roots::config_path(&call.endpoint, folder)?;
