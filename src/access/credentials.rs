@@ -65,18 +65,39 @@ impl Access {
     /// # Errors
     /// Wrong key, also as "too many" with the time to wait.
     pub fn check_key(&self, shown: &str, address: Option<IpAddr>) -> Result<Identity, AccessError> {
-        let equal: bool = self.api_key().expose().as_bytes().ct_eq(shown.as_bytes()).into();
-        if equal {
-            return Ok(Identity::ApiKey);
-        }
-        if let Some(app) = self.apps.identify(shown) {
-            return Ok(app);
+        if let Some(identity) = self.known_key(shown) {
+            return Ok(identity);
         }
         if let Some(wait) = self.key_failures.wait(address) {
             return Err(AccessError::TooMany(wait));
         }
         self.key_failures.note(address);
         Err(AccessError::BadCredentials("Invalid API Key"))
+    }
+
+    /// Checks a name and password as programs send them that know no other login: those of a user, or an API key as the
+    /// password with any name.
+    ///
+    /// # Errors
+    /// As [`Self::check_key`] and [`Self::login`].
+    pub async fn check_basic(
+        &self,
+        name: &str,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Identity, AccessError> {
+        if let Some(identity) = self.known_key(password) {
+            return Ok(identity);
+        }
+        if self.is_user(name) {
+            return self.login(name, password, address).await.map(|login| login.identity);
+        }
+        self.check_key(password, address)
+    }
+
+    fn known_key(&self, shown: &str) -> Option<Identity> {
+        let equal: bool = self.api_key().expose().as_bytes().ct_eq(shown.as_bytes()).into();
+        if equal { Some(Identity::ApiKey) } else { self.apps.identify(shown) }
     }
 
     /// Checks an access token that a client shows.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::simulate::known_model;
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
 use crate::app::{App, AppOptions, StartupError};
-use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT};
+use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT, RTSP_PORT};
 use crate::sim::{bambu, elegoo_cc1, elegoo_cc2, elegoo_sample, sample};
 
 /// How long all printers may take to come online.
@@ -32,8 +33,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub seconds: Option<u64>,
     /// Which printers, in order: cc1, cc2, or a Bambu model such as p1s, x1c, a1mini, h2d.
-    #[arg(long, default_value = FARM)]
-    pub printers: String,
+    #[arg(long, default_value = FARM, value_delimiter = ',', value_parser = known_model)]
+    pub printers: Vec<String>,
     /// Address of a Spoolman server, as `spoolman` in [gateway].
     #[arg(long)]
     pub spoolman: Option<String>,
@@ -73,7 +74,7 @@ pub fn demo(args: &DemoArgs, environment: &Environment) -> ExitCode {
 async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     let state = tempfile::Builder::new().prefix("moongate-demo-").tempdir()?;
     let mut farm = Vec::new();
-    for name in args.printers.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in &args.printers {
         farm.push(simulate(name, args.speed).await?);
     }
     let config = configuration(&farm, state.path(), args, environment)?;
@@ -157,8 +158,7 @@ fn simulated(
 
 async fn simulate_bambu(key: &str, speed: f64) -> anyhow::Result<Simulated> {
     let Some(model) = bambu::models::find(key) else {
-        let known: Vec<&str> = bambu::models::TABLE.iter().map(|row| row.key).collect();
-        anyhow::bail!("there is no simulated printer \"{key}\"; known are cc1, cc2, {}", known.join(", "));
+        anyhow::bail!(known_model(key).unwrap_or_else(|why| why))
     };
     let options = bambu::Options { speed, control_port: Some(0), ..bambu::Options::new(model) };
     let (serial, code) = (options.serial.clone(), options.access_code.clone());
@@ -202,6 +202,7 @@ fn configuration(
     if let Some(folder) = &args.web_root {
         text.push_str(&format!("web_root = {:?}\n", folder.display().to_string()));
     }
+    text.push_str(&format!("[rtsp]\nlisten = \"127.0.0.1:{RTSP_PORT}\"\n"));
     for (port, printer) in (MOONRAKER_PORT..).zip(farm) {
         text.push_str(&format!(
             "[[printer]]\nname = \"{}\"\nkind = \"{}\"\nhost = \"127.0.0.1\"\nmoonraker_port = {port}\n\
@@ -237,7 +238,8 @@ fn print_json(app: &App, farm: &[Simulated]) {
             })
         })
         .collect();
-    println!("{}", json!({"gateway": {"port": app.gateway_port()}, "printers": printers}));
+    let gateway = json!({"port": app.gateway_port(), "rtsp_port": app.rtsp_port()});
+    println!("{}", json!({"gateway": gateway, "printers": printers}));
 }
 
 fn print_table(app: &App, speed: f64) {
@@ -263,6 +265,9 @@ fn print_table(app: &App, speed: f64) {
         println!("\nTry:\n  curl {base}/printer/info");
         println!("  curl '{base}/printer/objects/query?print_stats&extruder&heater_bed'");
         println!("  curl -X POST '{base}/printer/print/start?filename=cube.gcode'");
+        if let Some(port) = app.rtsp_port() {
+            println!("  ffplay -rtsp_transport tcp rtsp://127.0.0.1:{port}/{}", first.name);
+        }
         println!("\nAll printers behind one port: http://127.0.0.1:{}/", app.gateway_port());
     }
 }

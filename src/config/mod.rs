@@ -10,7 +10,7 @@ mod source;
 mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use source::Environment;
@@ -25,11 +25,16 @@ pub const GATEWAY_PORT: u16 = 7100;
 /// The first printer's Moonraker port; the others count up.
 pub const MOONRAKER_PORT: u16 = 7125;
 
+/// The port of RTSP where only an address is given.
+pub const RTSP_PORT: u16 = 8554;
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub gateway: GatewayConfig,
     pub access: AccessConfig,
+    /// Where the cameras are served as RTSP, if they are.
+    pub rtsp: Option<SocketAddr>,
     pub printers: Vec<PrinterConfig>,
     /// What works but should be looked at, e.g. a secret written into a file that others can read.
     pub warnings: Vec<String>,
@@ -239,7 +244,7 @@ impl Config {
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let text = format!(
-                "cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config."
+                "cannot be read: {error}. Write one with `moongate init` (docs/config.example.toml shows every key), or name it with --config."
             );
             ConfigError(vec![Mistake::new(0, text)]).of(path)
         })?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::room::Room;
+use crate::front::moonraker::klippy::Gate;
 use crate::model::*;
 
 fn heat(room: &Room, actual: f64) {
@@ -120,6 +121,48 @@ async fn an_emergency_stop_holds_until_the_restart() {
     assert_eq!(socket.call("printer.gcode.script", json!({"script": "FIRMWARE_RESTART"})).await, "ok");
     socket.notice("notify_klippy_disconnected").await;
     socket.notice("notify_klippy_ready").await;
+}
+
+#[tokio::test]
+async fn an_emergency_stop_within_a_restart_stays() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let feed = &room.endpoint.feed;
+    assert_eq!(socket.call("printer.firmware_restart", json!({})).await, "ok");
+    assert_eq!(feed.gate(), Gate::Restarting);
+    feed.set_gate(Gate::Stopped);
+    feed.reopen();
+    assert_eq!(feed.gate(), Gate::Stopped);
+    feed.set_gate(Gate::Restarting);
+    feed.reopen();
+    assert_eq!(feed.gate(), Gate::Open);
+}
+
+#[tokio::test]
+async fn other_objects_are_announced_while_the_printer_is_served() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let listed = socket.call("printer.objects.list", json!({})).await;
+    assert!(!listed.to_string().contains("\"mmu\""), "{listed}");
+    room.station.printer.writer().report(|device| {
+        device.filament.units = vec![FilamentUnit {
+            id: 0,
+            name: "Box".into(),
+            product: None,
+            slots: vec![Slot::empty(SlotId::Unit { unit: 0, slot: 0 })],
+            humidity_percent: None,
+            dryness_level: None,
+            temperature: None,
+            dryer: None,
+            tool: None,
+        }];
+    });
+    socket.notice("notify_klippy_disconnected").await;
+    socket.notice("notify_klippy_ready").await;
+    let gates = room.endpoint.feed.gate();
+    assert_eq!(gates, Gate::Open, "no request is turned away for it");
+    let listed = socket.call("printer.objects.list", json!({})).await;
+    assert!(listed.to_string().contains("\"mmu\""), "{listed}");
 }
 
 #[tokio::test]
