@@ -30,7 +30,7 @@ use crate::library::{Library, LibraryLimits};
 use crate::model::Job;
 use crate::net::announce::{Announced, Announcer};
 use crate::net::server;
-use crate::net::tls::Pin;
+use crate::net::tls::KnownKeys;
 use crate::printer::{self, DriverParts, PrinterSettings};
 use crate::station::{Console, Station};
 use crate::store::Store;
@@ -198,6 +198,7 @@ impl App {
                 clients: Arc::new(move || counted.clients()),
                 api: moonraker::router(endpoint),
                 accept_new_key: bound.accept_new_key.clone(),
+                serial_port: bound.pty.clone(),
             }
         });
         let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
@@ -224,19 +225,24 @@ impl App {
         if !config.gateway.announce || config.gateway.listen.is_loopback() {
             return;
         }
-        let announced = |bound: &Bound, service| Announced {
-            service,
-            instance: bound.station.printer.title().to_owned(),
-            port: bound.port,
-            facts: vec![("path", "/".to_owned()), ("printer", bound.name.clone())],
-        };
-        let services: Vec<Announced> = ["_moonraker._tcp", "_octoprint._tcp"]
-            .into_iter()
-            .flat_map(|service| self.printers.iter().map(move |bound| announced(bound, service)))
-            .collect();
         let host =
             nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        let https = config.gateway.tls != Tls::Off;
+        let services: Vec<Announced> = self
+            .printers
+            .iter()
+            .flat_map(|bound| {
+                let printer = moonraker::Advertised {
+                    name: &bound.name,
+                    title: bound.station.printer.title(),
+                    host: &host,
+                    port: bound.port,
+                    https,
+                };
+                printer.services()
+            })
+            .collect();
         match Announcer::start(&services, &host, config.gateway.listen) {
             Ok(announcer) => self.announcer = Some(announcer),
             Err(error) => tracing::warn!(%error, "The printers are not announced."),
@@ -404,12 +410,14 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
-            let known_pin =
-                store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
+            let stored = store.get(PINS, &config.name).ok().flatten();
+            let known_keys = stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
             let (store, name) = (store.clone(), config.name.clone());
-            let on_pin = Arc::new(move |pin: Pin| {
-                if let Err(error) = store.put(PINS, &name, pin.to_string().into()) {
-                    tracing::error!(%error, "The printer's key could not be kept.");
+            let on_keys = Arc::new(move |keys: &KnownKeys| {
+                let kept = serde_json::to_value(keys).map_err(|error| error.to_string());
+                let kept = kept.and_then(|keys| store.put(PINS, &name, keys).map_err(|e| e.to_string()));
+                if let Err(error) = kept {
+                    tracing::error!(%error, "The printer's keys could not be kept.");
                 }
             });
             let code = config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
@@ -423,8 +431,8 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
                     camera: ports.camera.unwrap_or(6000),
                     rtsp: ports.rtsp.unwrap_or(322),
                 },
-                known_pin,
-                on_pin,
+                known_keys,
+                on_keys,
                 new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
                 moved_to: outside.moved_to,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
@@ -475,7 +483,8 @@ fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupErro
     })
 }
 
-/// The stored key goes at once, the one in use at the next connection, which comes at once too.
+/// The stored keys go at once, those in use at the next connection, which comes at once too: it may be another service
+/// than the connected one that shows a new key.
 fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
     let station = station.clone();
     Arc::new(move || {
@@ -483,6 +492,7 @@ fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::Accep
             tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
         }
         confirmed.store(true, Ordering::Relaxed);
+        station.printer.renew();
         station.printer.reconnect();
     })
 }

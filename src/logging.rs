@@ -49,10 +49,21 @@ fn keep(text: &str) {
     }
 }
 
+/// How each line is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line, for log collectors.
+    Json,
+}
+
 /// Sets up logging to standard error once; `filter` is as of `RUST_LOG`, `info` where empty.
-pub fn init(filter: Option<&str>) {
+pub fn init(filter: Option<&str>, format: Format) {
     init_to(
         filter,
+        format,
         Arc::new(|line| {
             let _closed_stderr = io::stderr().lock().write_all(line);
         }),
@@ -60,7 +71,7 @@ pub fn init(filter: Option<&str>) {
 }
 
 /// As [`init`], with the lines going elsewhere.
-pub fn init_to(filter: Option<&str>, sink: Sink) {
+pub fn init_to(filter: Option<&str>, format: Format, sink: Sink) {
     let base = filter.filter(|text| !text.is_empty()).unwrap_or("moongate=info,suppaftp=warn,warn");
     let mut directives = EnvFilter::try_new(base).unwrap_or_else(|_| EnvFilter::new("info"));
     for cap in CAPS {
@@ -70,12 +81,14 @@ pub fn init_to(filter: Option<&str>, sink: Sink) {
             directives = directives.add_directive(directive);
         }
     }
-    let already_set = tracing_subscriber::fmt()
-        .with_env_filter(directives)
-        .with_writer(Redacting(sink))
-        .with_ansi(false)
-        .try_init();
-    if already_set.is_err() {
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(directives).with_writer(Redacting(sink)).with_ansi(false);
+    let set = match format {
+        Format::Text => lines.try_init(),
+        // One span is enough to tell whose line it is; the list of all would repeat it.
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
+    };
+    if set.is_err() {
         tracing::debug!("Logging was set up before.");
     }
     redact_panics();

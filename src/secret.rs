@@ -81,7 +81,10 @@ fn register(text: &str) {
     let mut known = registry().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let encoded: String =
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    for form in [text.to_owned(), encoded] {
+    // As it stands within a JSON text, without the quotes around it.
+    let quoted = serde_json::Value::from(text).to_string();
+    let escaped = quoted.get(1..quoted.len() - 1).unwrap_or(text).to_owned();
+    for form in [text.to_owned(), encoded, escaped] {
         if !known.contains(&form) {
             known.push(form);
         }
@@ -106,6 +109,11 @@ mod tests {
         let code = Secret::new("s3cr&t77");
         assert_eq!(format!("{code:?}"), "***");
         assert_eq!(redact("PASS s3cr&t77, token=s3cr%26t77."), "PASS ***, token=***.");
+        let quoted = Secret::new("s3c\"ret");
+        assert_eq!(
+            redact(&format!("{{\"code\":{}}}", serde_json::json!(quoted.expose()))),
+            "{\"code\":\"***\"}"
+        );
         let wrong: Result<Secret, _> = serde_json::from_str("[\"s3cr\"]");
         assert!(!wrong.expect_err("no list").to_string().contains("s3cr"));
         assert_eq!(

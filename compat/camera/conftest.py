@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from browser import Browser
+from harness.browser import Browser
 from harness.demo import Demo
 from harness.moonraker import Moonraker
 

@@ -130,8 +130,11 @@ impl Access {
         if let Some(shown) = query_value(query, "access_token") {
             return self.check_token(&shown).map(Some);
         }
-        if let Some(shown) = query_value(query, "token") {
-            return self.spend_oneshot(&shown, address).map(Some);
+        // One that lets nobody in is overlooked, as by the real server: without a key KlipperScreen sends `?token=False`.
+        if let Some(identity) =
+            query_value(query, "token").and_then(|shown| self.spend_oneshot(&shown, address))
+        {
+            return Ok(Some(identity));
         }
         if let Some(key) = text("x-api-key").filter(|key| !key.is_empty()) {
             return self.check_key(key, address).map(Some);
@@ -184,16 +187,14 @@ impl Access {
     }
 
     /// KlipperScreen puts the API key where the one-shot token belongs (moonraker.md 2.3).
-    fn spend_oneshot(&self, shown: &str, address: Option<IpAddr>) -> Result<Identity, AccessError> {
+    fn spend_oneshot(&self, shown: &str, address: Option<IpAddr>) -> Option<Identity> {
         let known = self.oneshots.lock().unwrap_or_else(PoisonError::into_inner).remove(shown);
-        match known {
-            Some(token) if token.made.elapsed() < TOKEN_LIFE && token.owner == address => Ok(token.identity),
-            Some(_) => Err(AccessError::Unauthorized),
-            None => self.check_key(shown, address).map_err(|wrong| match wrong {
-                AccessError::BadCredentials(_) => AccessError::Unauthorized,
-                other => other,
-            }),
-        }
+        let Some(token) = known else {
+            // Only what could be the key counts as an attempt at it.
+            let may_be_key = shown.len() == self.api_key().expose().len();
+            return may_be_key.then(|| self.check_key(shown, address).ok()).flatten();
+        };
+        (token.made.elapsed() < TOKEN_LIFE && token.owner == address).then_some(token.identity)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::simulate::known_model;
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
 use crate::app::{App, AppOptions, StartupError};
 use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT, RTSP_PORT};
@@ -32,8 +33,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub seconds: Option<u64>,
     /// Which printers, in order: cc1, cc2, or a Bambu model such as p1s, x1c, a1mini, h2d.
-    #[arg(long, default_value = FARM)]
-    pub printers: String,
+    #[arg(long, default_value = FARM, value_delimiter = ',', value_parser = known_model)]
+    pub printers: Vec<String>,
     /// Address of a Spoolman server, as `spoolman` in [gateway].
     #[arg(long)]
     pub spoolman: Option<String>,
@@ -73,7 +74,7 @@ pub fn demo(args: &DemoArgs, environment: &Environment) -> ExitCode {
 async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     let state = tempfile::Builder::new().prefix("moongate-demo-").tempdir()?;
     let mut farm = Vec::new();
-    for name in args.printers.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    for name in &args.printers {
         farm.push(simulate(name, args.speed).await?);
     }
     let config = configuration(&farm, state.path(), args, environment)?;
@@ -157,8 +158,7 @@ fn simulated(
 
 async fn simulate_bambu(key: &str, speed: f64) -> anyhow::Result<Simulated> {
     let Some(model) = bambu::models::find(key) else {
-        let known: Vec<&str> = bambu::models::TABLE.iter().map(|row| row.key).collect();
-        anyhow::bail!("there is no simulated printer \"{key}\"; known are cc1, cc2, {}", known.join(", "));
+        anyhow::bail!(known_model(key).unwrap_or_else(|why| why))
     };
     let options = bambu::Options { speed, control_port: Some(0), ..bambu::Options::new(model) };
     let (serial, code) = (options.serial.clone(), options.access_code.clone());

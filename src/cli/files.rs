@@ -52,7 +52,11 @@ pub async fn send(
     let unreadable =
         |error: std::io::Error| ClientError::Failed(format!("{} cannot be read: {error}.", file.display()));
     let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
-    let length = opened.metadata().await.map_err(unreadable)?.len();
+    let facts = opened.metadata().await.map_err(unreadable)?;
+    if !facts.is_file() {
+        return Err(ClientError::Failed(format!("{} is a folder or no ordinary file.", file.display())));
+    }
+    let length = facts.len();
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let progress = Arc::new(Mutex::new(Progress::new(format!("upload {name}"))));
     let (shown, mut sent) = (progress.clone(), 0_u64);

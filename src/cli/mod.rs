@@ -26,9 +26,10 @@ mod words;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigError, EXIT_CONFIG, Environment};
+use crate::logging::Format;
 
 /// It failed, or was refused.
 pub const EXIT_FAILED: u8 = 1;
@@ -44,6 +45,9 @@ pub struct Cli {
     /// What to log, as in RUST_LOG: "debug", "moongate=trace".
     #[arg(long, global = true)]
     pub log: Option<String>,
+    /// How to log: "text" for people, "json" for collectors, one object per line; MOONGATE_LOG_FORMAT sets it as well.
+    #[arg(long, global = true, value_enum)]
+    pub log_format: Option<Format>,
     #[command(subcommand)]
     pub command: Verb,
 }
@@ -115,7 +119,9 @@ pub fn main(cli: Cli) -> ExitCode {
     let environment = Environment::of_process();
     // The gateway logs what it does; commands answer, and log only what is wrong.
     let quiet = (!matches!(cli.command, Verb::Run(_))).then_some("moongate=warn,warn");
-    crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet));
+    let wanted = environment.get("MOONGATE_LOG_FORMAT");
+    let format = cli.log_format.or_else(|| Format::from_str(wanted?, true).ok()).unwrap_or_default();
+    crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet), format);
     match cli.command {
         Verb::Run(args) => run::run(&args, &environment),
         Verb::Check(args) => check::check(&args, &environment),

@@ -99,6 +99,15 @@ pub struct Step {
     pub verdict: Verdict,
     pub milliseconds: u128,
     pub told: String,
+    /// The code of the fault that ended it (docs/ref/faults.md).
+    pub fault: Option<String>,
+}
+
+impl Step {
+    /// The printer let us connect but did not take the access code.
+    pub fn refuses_code(&self) -> bool {
+        self.fault.as_deref().is_some_and(|code| code.ends_with("-AUTH"))
+    }
 }
 
 pub async fn probe(args: &ProbeArgs, environment: &Environment) -> ExitCode {
@@ -154,11 +163,16 @@ impl<F: FnMut(&Step)> Steps<F> {
     }
 
     fn end(&mut self, what: &str, verdict: Verdict, told: impl Into<String>) {
+        self.end_with(what, verdict, told.into(), None);
+    }
+
+    fn end_with(&mut self, what: &str, verdict: Verdict, told: String, fault: Option<String>) {
         let step = Step {
             what: what.to_owned(),
             verdict,
             milliseconds: self.begun.elapsed().as_millis(),
-            told: told.into(),
+            told,
+            fault,
         };
         (self.tell)(&step);
         self.list.push(step);
@@ -269,7 +283,8 @@ async fn login<F: FnMut(&Step)>(steps: &mut Steps<F>, handle: &PrinterHandle) ->
             format!("not online after {} s; it stopped at \"{}\".", ONLINE.as_secs(), stage(state.link.phase))
         }
     };
-    steps.end("login, report", Verdict::Bad, told);
+    let fault = state.link.fault.as_ref().map(|fault| fault.code.clone());
+    steps.end_with("login, report", Verdict::Bad, told, fault);
     false
 }
 

@@ -1,6 +1,6 @@
 //! `moongate simulate`: one simulated printer by itself, for trying out other programs and for tests.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::sim::{bambu, elegoo_cc1, elegoo_cc2};
 #[derive(Debug, clap::Args)]
 pub struct SimulateArgs {
     /// cc1, cc2, or a Bambu model such as p1s, x1c, a1mini, h2d.
+    #[arg(value_parser = known_model)]
     pub model: String,
     /// Where it listens; use another address of 127.0.0.0/8 for each printer with its real ports.
     #[arg(long, default_value = "127.0.0.1")]
@@ -31,6 +32,19 @@ pub struct SimulateArgs {
     /// Bambu only: signed commands wanted, that is Developer Mode off.
     #[arg(long)]
     pub gated: bool,
+}
+
+/// A printer that can be simulated.
+///
+/// # Errors
+/// There is none of this name; the text lists all.
+pub fn known_model(name: &str) -> Result<String, String> {
+    let known = || ["cc1", "cc2"].into_iter().chain(bambu::models::TABLE.iter().map(|row| row.key));
+    if known().any(|model| model == name) {
+        return Ok(name.to_owned());
+    }
+    let list: Vec<&str> = known().collect();
+    Err(format!("there is no simulated printer of that name; known are {}", list.join(", ")))
 }
 
 /// Prints one line of JSON with its addresses, then serves.
@@ -78,8 +92,7 @@ async fn start(args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
 
 async fn simulate_bambu(key: &str, args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
     let Some(model) = bambu::models::find(key) else {
-        let known: Vec<&str> = bambu::models::TABLE.iter().map(|row| row.key).collect();
-        anyhow::bail!("there is no simulated printer \"{key}\"; known are cc1, cc2, {}", known.join(", "));
+        anyhow::bail!(known_model(key).unwrap_or_else(|why| why))
     };
     let mut options = bambu::Options {
         address: args.address,
@@ -95,6 +108,10 @@ async fn simulate_bambu(key: &str, args: &SimulateArgs) -> anyhow::Result<(Value
         };
         (options.mqtt_port, options.ftps_port, options.detect_port, options.camera_port) =
             (8883, 990, 3000, camera);
+        options.ssdp_port = Some(1990);
+        // On loopback an announcement stays on this machine.
+        let ear = if args.address.is_loopback() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::BROADCAST };
+        options.ssdp_target = Some(SocketAddr::from((ear, 2021)));
     }
     if let Some(code) = &args.code {
         options.access_code.clone_from(code);

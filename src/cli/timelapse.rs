@@ -35,7 +35,14 @@ pub async fn timelapse(args: &TimelapseArgs, client: &Client) -> Result<ExitCode
         let path = Client::of(&args.printer, &format!("/server/files/timelapse/{encoded}"));
         let name = Path::new(file).file_name().map(PathBuf::from);
         let output = args.output.clone().or(name).unwrap_or_else(|| PathBuf::from("timelapse"));
-        let written = fetch(client, &path, &output).await?;
+        let absent = |error: ClientError| match error.code() {
+            Some("404") => ClientError::Failed(format!(
+                "there is no timelapse \"{file}\"; `moongate timelapse {}` lists them.",
+                args.printer
+            )),
+            _ => error,
+        };
+        let written = fetch(client, &path, &output).await.map_err(absent)?;
         println!("{} ({})", output.display(), size(written));
         return Ok(ExitCode::SUCCESS);
     }

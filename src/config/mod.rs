@@ -244,7 +244,7 @@ impl Config {
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let text = format!(
-                "cannot be read: {error}. Write one (docs/config.example.toml shows how), or name it with --config."
+                "cannot be read: {error}. Write one with `moongate init` (docs/config.example.toml shows every key), or name it with --config."
             );
             ConfigError(vec![Mistake::new(0, text)]).of(path)
         })?;

@@ -64,6 +64,17 @@ impl Environment {
             .unwrap_or_else(|| PathBuf::from("/etc/moongate/moongate.toml"))
     }
 
+    /// Where a new configuration belongs: that of [`Self::config_file`] where it is named, else the user's own folder,
+    /// else (for root, and users without a home) `/etc/moongate/moongate.toml`.
+    pub fn new_config_file(&self) -> PathBuf {
+        let known = self.config_file();
+        if known.exists() || self.get("MOONGATE_CONFIG").is_some() || nix::unistd::geteuid().is_root() {
+            return known;
+        }
+        let own = self.path("XDG_CONFIG_HOME").or_else(|| self.path("HOME").map(|home| home.join(".config")));
+        own.map_or(known, |folder| folder.join("moongate/moongate.toml"))
+    }
+
     /// Reads a secret's file: systemd credentials by bare name, other files by path.
     pub fn secret_file(&self, named: &str) -> Result<String, String> {
         let path = match self.path("CREDENTIALS_DIRECTORY") {

@@ -10,10 +10,12 @@
 //! | [`ftps`] | implicit FTPS with session reuse, timeouts, cancellation and size check |
 //! | [`rtsp`] | H.264 cameras: login, interleaved media, pictures out of packets |
 //! | [`server`] | our own HTTP(S) ports: limits on connections, headers, silence; certificates |
+//! | [`lan`] | where a search for machines nearby must be sent |
 //! | [`backoff`] | growing, jittered waits between attempts |
 pub mod announce;
 pub mod backoff;
 pub mod ftps;
+pub mod lan;
 pub mod mqtt;
 pub mod rtsp;
 pub mod server;

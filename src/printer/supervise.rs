@@ -69,7 +69,7 @@ pub fn start(
     let nudge = Arc::new(Nudge::default());
     let handle =
         PrinterHandle::new(settings, writer.clone(), sender, parts.files, parts.camera, nudge.clone());
-    let span = tracing::info_span!("printer", name = handle.name());
+    let span = tracing::info_span!("printer", id = handle.name());
     let io = DriverIo { state: writer, commands };
     tasks.spawn(keep_running(parts.driver, io, nudge, cancel).instrument(span));
     handle

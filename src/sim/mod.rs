@@ -19,5 +19,11 @@ pub mod physics;
 pub mod sample;
 pub mod traffic;
 
+/// Where a printer at `address` listens for searches: a socket bound to one address hears no broadcast. On loopback,
+/// where several printers share the ports, it hears only what is sent to itself.
+fn hears_broadcasts(address: std::net::IpAddr) -> std::net::IpAddr {
+    if address.is_loopback() { address } else { std::net::Ipv4Addr::UNSPECIFIED.into() }
+}
+
 #[cfg(test)]
 mod fixture;

@@ -1,4 +1,8 @@
-//! The redb file: one table from (space, key) to JSON text. The only file that knows redb.
+//! The redb file: one table from (space, key) to JSON text, and one that says which form the file has. The only file
+//! that knows redb.
+//!
+//! Forms: 0 (before they were counted) and 1 are laid out alike. A change of the layout gets the next number and a step
+//! in [`Disk::load`] that reads the form before it; the first commit writes the new one.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -11,6 +15,12 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 use serde_json::Value;
 
 const VALUES: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("values");
+
+/// Facts of the file itself; `form` is the only one.
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
+const FORM_KEY: &str = "form";
+/// The newest form that this program reads, and the one that it writes.
+const FORM: u64 = 1;
 
 /// One key to write, or to remove where there is no value.
 pub struct Change {
@@ -66,9 +76,17 @@ impl Disk {
     /// Reads everything; a value that is no JSON is left out and told in the log.
     pub fn load(&self) -> Result<Spaces, String> {
         let Some(database) = &self.database else { return Err("it is not open".to_owned()) };
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| read_all(database)));
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| match form_of(database)? {
+            newer if newer > FORM => Ok(Err(newer)),
+            _ => read_all(database).map(Ok),
+        }));
         read.map_err(|_panic| damaged("its structure is broken"))?
-            .map_err(|error| damaged(&error.to_string()))
+            .map_err(|error: redb::Error| damaged(&error.to_string()))?
+            .map_err(|newer| {
+                format!(
+                    "a newer moongate wrote it (form {newer}; this one reads up to {FORM}). Nothing was changed: install the newer version again, or restore the backup that was made before it"
+                )
+            })
     }
 
     /// Gives back the space of what was removed; the size of the file in bytes before and after, 0 in memory.
@@ -108,6 +126,14 @@ fn open_file(path: &Path) -> Result<Database, String> {
     })
 }
 
+fn form_of(database: &Database) -> Result<u64, redb::Error> {
+    match database.begin_read()?.open_table(ABOUT) {
+        Ok(about) => Ok(about.get(FORM_KEY)?.map_or(0, |form| form.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn read_all(database: &Database) -> Result<Spaces, redb::Error> {
     let mut spaces = Spaces::new();
     let read = database.begin_read()?;
@@ -134,6 +160,10 @@ fn read_all(database: &Database) -> Result<Spaces, redb::Error> {
 fn write_all(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
     {
+        let mut about = write.open_table(ABOUT)?;
+        if about.get(FORM_KEY)?.is_none_or(|form| form.value() != FORM) {
+            about.insert(FORM_KEY, FORM)?;
+        }
         let mut table = write.open_table(VALUES)?;
         for change in changes {
             let key = (change.space.as_str(), change.key.as_str());
@@ -149,4 +179,50 @@ fn write_all(database: &Database, changes: &[Change]) -> Result<(), redb::Error>
 
 fn damaged(what: &str) -> String {
     format!("{what}. Move the file away to begin with an empty one, or restore it from a backup")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with a value, in the given form.
+    fn file(form: Option<u64>) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.redb");
+        let database = Database::create(&path).expect("made");
+        let write = database.begin_write().expect("begun");
+        write.open_table(VALUES).expect("a table").insert(("s", "k"), "7").expect("in");
+        if let Some(form) = form {
+            write.open_table(ABOUT).expect("a table").insert(FORM_KEY, form).expect("in");
+        }
+        write.commit().expect("on disk");
+        (folder, path)
+    }
+
+    #[test]
+    fn the_form_before_is_read_and_becomes_the_present_one() {
+        let (_folder, path) = file(None);
+        let mut disk = Disk::open(&path).expect("opened");
+        assert_eq!(disk.load().expect("read")["s"]["k"], 7);
+        let change = Change { space: "s".to_owned(), key: "new".to_owned(), value: Some("8".to_owned()) };
+        disk.write(&[change]).expect("written");
+        drop(disk);
+        assert_eq!(form_of(&Database::open(&path).expect("opened")).expect("read"), FORM);
+        let both = Disk::open(&path).expect("opened").load().expect("read");
+        assert_eq!((&both["s"]["k"], &both["s"]["new"]), (&Value::from(7), &Value::from(8)));
+    }
+
+    #[test]
+    fn a_form_of_tomorrow_is_refused_and_left_alone() {
+        let (_folder, path) = file(Some(FORM + 1));
+        let before = std::fs::read(&path).expect("read");
+        let why = crate::store::Store::open(&path).err().expect("refused").to_string();
+        assert!(why.contains("a newer moongate wrote it (form 2; this one reads up to 1)"), "{why}");
+        assert!(why.contains("state.redb") && why.contains("install the newer version"), "{why}");
+        assert_eq!(
+            Disk::open(&path).expect("opened").database.map(|it| form_of(&it).expect("read")),
+            Some(2)
+        );
+        assert_eq!(before.len(), std::fs::read(&path).expect("read").len());
+    }
 }

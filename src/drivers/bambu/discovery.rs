@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::field::{at, text};
 use super::models;
+use crate::net::lan::search_targets;
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 250);
 const NOTIFY_PORT: u16 = 2021;
@@ -98,10 +99,10 @@ pub struct Ground {
 
 impl Default for Ground {
     fn default() -> Self {
-        let search = [IpAddr::V4(GROUP), IpAddr::V4(Ipv4Addr::BROADCAST)];
+        let search = std::iter::once(GROUP).chain(search_targets());
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, NOTIFY_PORT)),
-            search: search.into_iter().map(|to| SocketAddr::from((to, SEARCH_PORT))).collect(),
+            search: search.map(|to| SocketAddr::from((to, SEARCH_PORT))).collect(),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use crate::net::lan::search_targets;
+
 const MAX_REPLY: usize = 4096;
 /// More machines than anybody has on one network are not listed.
 const MAX_FOUND: usize = 64;
@@ -27,19 +29,24 @@ impl<F> Probe<F> {
     /// # Errors
     /// Only if no socket can be opened.
     pub async fn broadcast(&self, port: u16, window: Duration) -> io::Result<Vec<F>> {
-        self.ask(SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), port), window, MAX_FOUND).await
+        let targets: Vec<SocketAddr> =
+            search_targets().into_iter().map(|to| SocketAddr::new(to.into(), port)).collect();
+        self.ask(&targets, window, MAX_FOUND).await
     }
 
     /// What is at one address; `None` if nothing answers within `window` (VLANs and firewalls often drop UDP).
     pub async fn identify(&self, host: &str, port: u16, window: Duration) -> Option<F> {
         let target = tokio::net::lookup_host((host, port)).await.ok()?.next()?;
-        self.ask(target, window, 1).await.ok()?.into_iter().next()
+        self.ask(&[target], window, 1).await.ok()?.into_iter().next()
     }
 
     /// Sends the datagram until `window` is over or `enough` machines have answered.
-    async fn ask(&self, target: SocketAddr, window: Duration, enough: usize) -> io::Result<Vec<F>> {
-        let any: IpAddr =
-            if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    async fn ask(&self, targets: &[SocketAddr], window: Duration, enough: usize) -> io::Result<Vec<F>> {
+        let any: IpAddr = if targets.iter().all(SocketAddr::is_ipv4) {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         let socket = UdpSocket::bind((any, 0)).await?;
         socket.set_broadcast(true)?;
         let until = Instant::now() + window;
@@ -51,8 +58,10 @@ impl<F> Probe<F> {
             loop {
                 tokio::select! {
                     _ = repeat.tick() => {
-                        // A network that is down refuses the datagram; the next one may get through.
-                        let _unsent = socket.send_to(self.datagram, target).await;
+                        for target in targets {
+                            // A network that is down refuses the datagram; the next one may get through.
+                            let _unsent = socket.send_to(self.datagram, *target).await;
+                        }
                     }
                     received = socket.recv_from(&mut buffer) => {
                         let Ok((length, from)) = received else { continue };

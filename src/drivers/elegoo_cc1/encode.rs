@@ -62,6 +62,7 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         | Command::Calibrate(_)
         | Command::SetOption { .. }
         | Command::SetNozzleType { .. }
+        | Command::Buzz(_)
         | Command::ClearFault { .. }
         | Command::Gcode(_)
         | Command::RawVendor(_) => Err(CommandError::unsupported(command.name())),

@@ -133,11 +133,16 @@ impl Metrics {
         Ok(text)
     }
 
-    fn count(&self, printer: &str, event: &Event, online_before: &mut bool) {
+    fn link_phase(&self, printer: &str) -> LinkPhase {
+        let source = self.inner.printers.get(printer);
+        source.map_or(LinkPhase::Off, |source| source.station.printer.state().link.phase)
+    }
+
+    fn count(&self, printer: &str, event: &Event, session: &mut Session) {
         let inner = &self.inner;
         let Some(source) = inner.printers.get(printer) else { return };
         match event {
-            Event::LinkChanged(LinkPhase::Online) if std::mem::replace(online_before, true) => {
+            Event::LinkChanged(phase) if session.came_back(*phase) => {
                 inner.reconnects.get_or_create(&source.labels).inc();
             }
             Event::CommandDone { error, .. } => {
@@ -147,6 +152,33 @@ impl Metrics {
                 inner.jobs.get_or_create(&source.labels.with_result(&super::word(&job.phase))).inc();
             }
             _ => {}
+        }
+    }
+}
+
+/// Tells a connection that came back from the first one, and from one that was only silent.
+struct Session {
+    online_before: bool,
+    lost: bool,
+}
+
+impl Session {
+    /// `phase` as it is when counting begins: a fast printer is online by then.
+    fn new(phase: LinkPhase) -> Self {
+        Self { online_before: matches!(phase, LinkPhase::Online | LinkPhase::Stale), lost: false }
+    }
+
+    fn came_back(&mut self, phase: LinkPhase) -> bool {
+        match phase {
+            LinkPhase::Online => {
+                let lost = std::mem::take(&mut self.lost);
+                std::mem::replace(&mut self.online_before, true) && lost
+            }
+            LinkPhase::Stale => false,
+            _ => {
+                self.lost = true;
+                false
+            }
         }
     }
 }
@@ -231,14 +263,14 @@ pub async fn follow(
     metrics: Metrics,
     cancel: CancellationToken,
 ) {
-    let mut online_before = false;
+    let mut session = Session::new(metrics.link_phase(&printer));
     loop {
         let received = tokio::select! {
             () = cancel.cancelled() => return,
             received = events.recv() => received,
         };
         match received {
-            Ok(event) => metrics.count(&printer, &event, &mut online_before),
+            Ok(event) => metrics.count(&printer, &event, &mut session),
             // Counters then stay a little behind the truth; they never run ahead of it.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
@@ -280,6 +312,20 @@ mod tests {
     use crate::camera::CameraHub;
 
     use super::*;
+
+    #[test]
+    fn only_a_lost_connection_that_came_back_counts() {
+        use LinkPhase::{Backoff, Connecting, Off, Online, Stale};
+        let back = |first: LinkPhase, phases: &[LinkPhase]| {
+            let mut session = Session::new(first);
+            phases.iter().filter(|phase| session.came_back(**phase)).count()
+        };
+        let fresh = [Connecting, Online, Stale, Online, Backoff, Connecting, Online];
+        assert_eq!(back(Off, &fresh), 1, "the first time, and silence, are none");
+        assert_eq!(back(Online, &[Online]), 0, "the event of the state that was read");
+        assert_eq!(back(Online, &[Backoff, Connecting, Online]), 1, "online before counting began");
+        assert_eq!(back(Off, &[Backoff, Connecting, Backoff, Connecting, Online]), 0, "never online before");
+    }
 
     #[test]
     fn every_metric_is_documented_and_no_other() {

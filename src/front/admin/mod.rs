@@ -11,8 +11,11 @@
 mod activity;
 mod job;
 mod metrics;
+mod page;
 mod status;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,7 +23,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +45,8 @@ pub struct Served {
     pub clients: Arc<dyn Fn() -> usize + Send + Sync>,
     /// For printers whose key is pinned.
     pub accept_new_key: Option<AcceptNewKey>,
+    /// The virtual serial port, as other programs open it.
+    pub serial_port: Option<PathBuf>,
 }
 
 /// What the gateway's own routes share.
@@ -50,6 +55,8 @@ struct Gateway {
     stations: Stations,
     activity: activity::Activity,
     metrics: metrics::Metrics,
+    /// By printer name.
+    serial_ports: Arc<HashMap<String, String>>,
 }
 
 /// The routes of the gateway's port, and the tasks that follow the printers until `cancel`.
@@ -64,6 +71,7 @@ pub fn router(
         stations: Stations::new(printers.iter().map(|served| served.station.clone()).collect()),
         activity: activity::Activity::default(),
         metrics: metrics::Metrics::new(&printers),
+        serial_ports: Arc::new(printers.iter().filter_map(serial_port).collect()),
     };
     for served in &printers {
         let (events, name) = (served.station.printer.events(), served.station.name().to_owned());
@@ -78,7 +86,7 @@ pub fn router(
         .with_state(gateway)
         .layer(guard(Role::Admin));
     let open = Router::new()
-        .route("/", get(|| async { Html(include_str!("page.html")) }))
+        .merge(page::router())
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
     printers.into_iter().fold(open.merge(guarded), |router, served| {
@@ -88,6 +96,11 @@ pub fn router(
         let own = own.merge(trust.layer(guard(Role::Admin)));
         router.nest(&format!("{base}/moongate"), own).nest_service(&base, served.api)
     })
+}
+
+fn serial_port(served: &Served) -> Option<(String, String)> {
+    let path = served.serial_port.as_ref()?;
+    Some((served.station.name().to_owned(), path.display().to_string()))
 }
 
 /// Ready as soon as the listeners are open, which they are when this answers.

@@ -50,6 +50,8 @@ struct PrinterStatus {
     /// Absent where there is no camera.
     camera_health: Option<Health>,
     moonraker_port: u16,
+    /// The virtual serial port, as other programs open it.
+    serial_port: Option<String>,
 }
 
 /// What is wrong with the link.
@@ -119,12 +121,13 @@ struct SlotStatus {
 pub async fn status(State(gateway): State<Gateway>) -> Json<Status> {
     let mut printers = Vec::new();
     for station in gateway.stations.iter() {
-        printers.push(printer(station).await);
+        let serial_port = gateway.serial_ports.get(station.name()).cloned();
+        printers.push(printer(station, serial_port).await);
     }
     Json(Status { version: env!("CARGO_PKG_VERSION"), time: unix_now(), printers })
 }
 
-async fn printer(station: &Station) -> PrinterStatus {
+async fn printer(station: &Station, serial_port: Option<String>) -> PrinterStatus {
     let state = station.printer.state();
     let caps = station.printer.capabilities();
     let device = &state.device;
@@ -154,6 +157,7 @@ async fn printer(station: &Station) -> PrinterStatus {
         camera_blocked: device.camera.blocked.clone(),
         camera_health: (caps.camera != CameraKind::None).then(|| station.camera.health()),
         moonraker_port: station.moonraker_port,
+        serial_port,
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`Endpoint`] is the printer's API with its background tasks; [`router`] mounts it at the root of the printer's own
 //! port and below `/printers/<name>/` on the gateway's port.
 
+mod advertise;
 mod args;
 mod cameras;
 mod cors;
@@ -35,6 +36,8 @@ mod upload;
 mod users;
 mod view;
 mod web;
+
+pub use advertise::Advertised;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -169,7 +169,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let kind = options.model.camera;
     let camera = bind(options.camera_port).await?;
     let ssdp = match options.ssdp_port {
-        Some(port) => Some(UdpSocket::bind((address, port)).await?),
+        Some(port) => Some(UdpSocket::bind((super::hears_broadcasts(address), port)).await?),
         None => None,
     };
     let addresses = Addresses {

@@ -15,6 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(10_100);
 /// Sends NOTIFY to `target` until shutdown.
 pub(super) async fn notify(core: Arc<Core>, target: SocketAddr) -> io::Result<()> {
     let socket = UdpSocket::bind((core.options.address, 0)).await?;
+    socket.set_broadcast(true)?;
     let mut tick = tokio::time::interval(INTERVAL);
     loop {
         tokio::select! {

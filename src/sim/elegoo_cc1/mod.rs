@@ -241,7 +241,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let at = |port| SocketAddr::new(options.bind, port);
     let ports = options.ports;
     let (web, socket, camera) = (tcp(at(ports.http))?, tcp(at(ports.websocket))?, tcp(at(ports.camera))?);
-    let discovery = udp(at(ports.discovery))?;
+    let discovery = udp(SocketAddr::new(super::hears_broadcasts(options.bind), ports.discovery))?;
     let stop = CancellationToken::new();
     let on = Power::new(&stop);
     let power = on.token();

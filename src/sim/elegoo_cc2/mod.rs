@@ -241,7 +241,8 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let storage = Storage::open(options.storage_dir.clone())?;
     let at = |port| SocketAddr::new(options.bind, port);
     let ports = options.ports;
-    let services = Services::bind(at(ports.discovery), at(ports.mqtt), at(ports.http), at(ports.camera))?;
+    let discovery = SocketAddr::new(super::hears_broadcasts(options.bind), ports.discovery);
+    let services = Services::bind(discovery, at(ports.mqtt), at(ports.http), at(ports.camera))?;
     let control_at = at(ports.control);
     let stop = CancellationToken::new();
     let on = Power::new(&stop);

@@ -1,5 +1,6 @@
 """Debian's Chromium, headless, driven over its debugging port."""
 
+import base64
 import itertools
 import json
 import re
@@ -28,6 +29,8 @@ class Browser:
         )
         self._ids = itertools.count(1)
         self._answers, self._changed = {}, threading.Condition()
+        # What the browser told by itself: (method, parameters), oldest first.
+        self.events = []
         port_file = f"{self._profile}/DevToolsActivePort"
 
         def address():
@@ -50,6 +53,8 @@ class Browser:
             with self._changed:
                 if "id" in message:
                     self._answers[message["id"]] = message
+                else:
+                    self.events.append((message["method"], message["params"]))
                 self._changed.notify_all()
 
     def _call(self, method, params=None):
@@ -66,6 +71,28 @@ class Browser:
 
     def open(self, url):
         self._call("Page.navigate", {"url": url})
+
+    def listen(self):
+        """From here on `events` has requests, console lines and uncaught errors."""
+        for domain in ("Network", "Page", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
+
+    def told(self, method):
+        with self._changed:
+            return [parameters for name, parameters in self.events if name == method]
+
+    def emulate(self, width, height, scheme="light", phone=False):
+        """A window of this size in CSS pixels, and what the user prefers."""
+        self._call("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone})
+        self._call("Emulation.setEmulatedMedia", {
+            "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
+    def picture(self, path):
+        """The whole page as PNG."""
+        shown = self._call("Page.captureScreenshot", {"captureBeyondViewport": True})
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(shown["data"]))
 
     def run(self, script):
         """The value of an expression, promises awaited."""

@@ -1,0 +1,244 @@
+//! The questions of `moongate init`, on the terminal or on any other pair of streams.
+
+use std::io::{BufRead, Write};
+
+use super::text::{Answered, configuration};
+use crate::cli::probe::{Step, Verdict};
+use crate::config::{Config, Environment, Kind, PrinterConfig};
+use crate::discovery::FoundPrinter;
+
+pub struct Terminal<R, W> {
+    pub input: R,
+    pub output: W,
+}
+
+impl<R: BufRead, W: Write> Terminal<R, W> {
+    /// The answer, or the default for an empty line; `None` at the end of the input.
+    fn ask(&mut self, question: &str, default: &str) -> std::io::Result<Option<String>> {
+        let hint = if default.is_empty() { String::new() } else { format!(" [{default}]") };
+        write!(self.output, "{question}{hint}: ")?;
+        self.output.flush()?;
+        let mut line = String::new();
+        if self.input.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let answer = line.trim();
+        Ok(Some(if answer.is_empty() { default.to_owned() } else { answer.to_owned() }))
+    }
+
+    /// False at the end of the input.
+    fn yes(&mut self, question: &str, default: bool) -> std::io::Result<bool> {
+        loop {
+            let answer = self.ask(&format!("{question} (y/n)"), if default { "y" } else { "n" })?;
+            match answer.map(|answer| answer.to_lowercase()).as_deref() {
+                None | Some("n" | "no") => return Ok(false),
+                Some("y" | "yes") => return Ok(true),
+                Some(_) => writeln!(self.output, "Please answer y or n.")?,
+            }
+        }
+    }
+}
+
+/// Asks, and tries what was answered with `tester`, which tells each step as it ends.
+pub struct Interview<R, W, T> {
+    terminal: Terminal<R, W>,
+    tester: T,
+    environment: Environment,
+    printers: Vec<Answered>,
+}
+
+/// What a test of one printer showed.
+enum Tested {
+    Fine,
+    /// The printer refuses the code; all before it was right.
+    WrongCode,
+    Bad,
+}
+
+impl<R, W, T> Interview<R, W, T>
+where
+    R: BufRead,
+    W: Write,
+    T: FnMut(&PrinterConfig, &mut dyn FnMut(&Step)) -> Vec<Step>,
+{
+    pub fn new(terminal: Terminal<R, W>, tester: T, environment: Environment) -> Self {
+        Self { terminal, tester, environment, printers: Vec::new() }
+    }
+
+    /// The printers, and whether to listen on the network.
+    pub fn hold(mut self, found: &[FoundPrinter]) -> std::io::Result<(Vec<Answered>, bool)> {
+        for printer in found {
+            self.found(printer)?;
+        }
+        while self.terminal.yes("\nAdd a printer by its address?", self.printers.is_empty())? {
+            self.by_address()?;
+        }
+        let open = !self.printers.is_empty()
+            && self.terminal.yes("\nMay other machines of this network use the gateway?", false)?;
+        Ok((self.printers, open))
+    }
+
+    fn found(&mut self, printer: &FoundPrinter) -> std::io::Result<()> {
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == printer.kind) else {
+            return Ok(());
+        };
+        let Some(address) = printer.address else { return Ok(()) };
+        let label = printer.name.clone().or_else(|| printer.model.clone()).unwrap_or_default();
+        let model = printer.model.as_deref().unwrap_or(printer.kind);
+        let called = if label.eq_ignore_ascii_case(model) { String::new() } else { format!(" \"{label}\"") };
+        if !self.terminal.yes(&format!("\nFound {model}{called} at {address}. Use it?"), true)? {
+            return Ok(());
+        }
+        let name = self.free_name(&label);
+        let title = Some(label).filter(|label| !label.is_empty() && *label != name);
+        let (host, serial, about) =
+            (address.to_string(), printer.serial.clone(), printer.model.clone().unwrap_or_default());
+        let seen = Answered { name, title, kind, host, serial, code: None, about };
+        self.settle(seen, printer.needs_code)
+    }
+
+    fn by_address(&mut self) -> std::io::Result<()> {
+        let kinds = Kind::ALL.map(Kind::name).join(", ");
+        let kind = loop {
+            let Some(text) = self.terminal.ask(&format!("Kind ({kinds})"), "bambu")? else { return Ok(()) };
+            if let Some(kind) = Kind::ALL.into_iter().find(|known| known.name() == text) {
+                break kind;
+            }
+            writeln!(self.terminal.output, "There is no kind \"{text}\".")?;
+        };
+        let Some(host) = self.terminal.ask("Address", "")?.filter(|host| !host.is_empty()) else {
+            return Ok(());
+        };
+        let serial = match kind {
+            Kind::Bambu => self.serial("")?,
+            Kind::ElegooCc1 | Kind::ElegooCc2 => None,
+        };
+        let name = self.free_name(kind.name());
+        let typed = Answered { name, title: None, kind, host, serial, code: None, about: String::new() };
+        self.settle(typed, kind != Kind::ElegooCc1)
+    }
+
+    fn serial(&mut self, default: &str) -> std::io::Result<Option<String>> {
+        self.terminal.ask("Serial number (printer: Settings > Device)", default)
+    }
+
+    /// Asks for name and code until they make a valid configuration and, unless the user leaves it at that, the
+    /// printer answers.
+    fn settle(&mut self, mut printer: Answered, needs_code: bool) -> std::io::Result<()> {
+        let mut asks_name = true;
+        loop {
+            if asks_name {
+                let Some(name) = self.terminal.ask("Short name", &printer.name)? else { return Ok(()) };
+                printer.name = name;
+            }
+            if needs_code && !self.code(&mut printer)? {
+                return Ok(());
+            }
+            let config = match self.check(&printer) {
+                Ok(config) => config,
+                Err(mistakes) => {
+                    writeln!(self.terminal.output, "{mistakes}")?;
+                    if !self.terminal.yes("Answer again?", true)? {
+                        writeln!(self.terminal.output, "{} is left out.", printer.host)?;
+                        return Ok(());
+                    }
+                    asks_name = true;
+                    continue;
+                }
+            };
+            asks_name = false;
+            match self.test(&config)? {
+                Tested::Fine => break,
+                Tested::WrongCode => {
+                    if !self.terminal.yes("The printer refuses this code. Type it again?", true)? {
+                        break;
+                    }
+                }
+                Tested::Bad => {
+                    if !self.terminal.yes("Change the address and try again?", true)?
+                        || !self.address(&mut printer)?
+                    {
+                        break;
+                    }
+                }
+            }
+        }
+        self.printers.push(printer);
+        Ok(())
+    }
+
+    /// False at the end of the input.
+    fn code(&mut self, printer: &mut Answered) -> std::io::Result<bool> {
+        let place = match printer.kind {
+            Kind::Bambu => "Access code (printer: Settings > Network)",
+            Kind::ElegooCc1 | Kind::ElegooCc2 => "Access code (printer: network settings; empty for none)",
+        };
+        let before = printer.code.clone().unwrap_or_default();
+        let Some(code) = self.terminal.ask(place, &before)? else { return Ok(false) };
+        printer.code = Some(code).filter(|code| !code.is_empty());
+        Ok(true)
+    }
+
+    /// False at the end of the input.
+    fn address(&mut self, printer: &mut Answered) -> std::io::Result<bool> {
+        let Some(host) = self.terminal.ask("Address", &printer.host)? else { return Ok(false) };
+        printer.host = host;
+        if let Some(serial) = printer.serial.clone() {
+            printer.serial = self.serial(&serial)?.or(Some(serial));
+        }
+        Ok(true)
+    }
+
+    /// The printer as the gateway would read it from the file.
+    fn check(&self, printer: &Answered) -> Result<PrinterConfig, String> {
+        let mut all = self.printers.clone();
+        all.push(printer.clone());
+        let mut config = Config::parse(&configuration(&all, false), &self.environment).map_err(|error| {
+            error.0.iter().map(|mistake| mistake.text.as_str()).collect::<Vec<_>>().join("\n")
+        })?;
+        config.printers.pop().ok_or_else(|| "no printer came out of these answers.".to_owned())
+    }
+
+    fn test(&mut self, config: &PrinterConfig) -> std::io::Result<Tested> {
+        let output = &mut self.terminal.output;
+        let mut shown = Ok(());
+        let steps = (self.tester)(config, &mut |step| {
+            let mark = match step.verdict {
+                Verdict::Fine => "ok",
+                Verdict::Note => "note",
+                Verdict::Bad => "BAD",
+            };
+            let told =
+                writeln!(output, "  {mark:<4} {}: {}", step.what, step.told).and_then(|()| output.flush());
+            shown = std::mem::replace(&mut shown, Ok(())).and(told);
+        });
+        shown?;
+        let bad = |step: &&Step| step.verdict == Verdict::Bad;
+        Ok(match steps.iter().find(bad) {
+            None => Tested::Fine,
+            Some(step) if step.refuses_code() => Tested::WrongCode,
+            Some(_) => {
+                writeln!(self.terminal.output, "Something is wrong there.")?;
+                Tested::Bad
+            }
+        })
+    }
+
+    /// A valid name made of what the printer is called, with a number where it is taken.
+    fn free_name(&self, label: &str) -> String {
+        let lower = label.to_lowercase();
+        let clean: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let words: Vec<&str> = clean.split('-').filter(|word| !word.is_empty()).collect();
+        let short: String = words.join("-").chars().take(24).collect();
+        let base = match short.trim_matches('-') {
+            "" | "printers" | "static" => "printer",
+            base => base,
+        };
+        let is_free = |name: &String| self.printers.iter().all(|printer| printer.name != *name);
+        let numbered = (2..).map(|number| format!("{base}-{number}"));
+        std::iter::once(base.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use super::*;
+use crate::secret::Secret;
+
+fn found(kind: &'static str, name: &str) -> FoundPrinter {
+    FoundPrinter {
+        kind,
+        address: "192.168.1.50".parse().ok(),
+        name: Some(name.to_owned()),
+        model: Some("P1S".to_owned()),
+        serial: (kind == "bambu").then(|| "01P00A000000001".to_owned()),
+        firmware: None,
+        needs_code: kind == "bambu",
+        lan_only: None,
+    }
+}
+
+fn step(verdict: Verdict, fault: Option<&str>) -> Step {
+    let told = "login refused.".to_owned();
+    Step { what: "login".to_owned(), verdict, milliseconds: 1, told, fault: fault.map(ToOwned::to_owned) }
+}
+
+/// The outcome, and everything that was said.
+fn talk_with(
+    found: &[FoundPrinter],
+    answers: &str,
+    mut tester: impl FnMut(&PrinterConfig) -> Vec<Step>,
+) -> (Vec<Answered>, bool, String) {
+    let mut said = Vec::new();
+    let terminal = Terminal { input: answers.as_bytes(), output: &mut said };
+    let tell = |printer: &PrinterConfig, tell: &mut dyn FnMut(&Step)| {
+        let steps = tester(printer);
+        steps.iter().for_each(tell);
+        steps
+    };
+    let interview = Interview::new(terminal, tell, Environment::of(&[]));
+    let (printers, open) = interview.hold(found).expect("streams in memory");
+    (printers, open, String::from_utf8(said).expect("text"))
+}
+
+fn talk(found: &[FoundPrinter], answers: &str) -> (Vec<Answered>, bool) {
+    let (printers, open, _) = talk_with(found, answers, |_| Vec::new());
+    (printers, open)
+}
+
+fn code(config: &PrinterConfig) -> Option<&str> {
+    config.access_code.as_ref().map(Secret::expose)
+}
+
+#[test]
+fn answers_become_a_configuration_that_checks() {
+    let seen = [found("bambu", "My \"P1S\"!"), found("elegoo_cc1", "My P1S")];
+    let (printers, open) = talk(&seen, "\n\n12345678\ny\n\ny\nelegoo_cc2\n10.0.0.7\ncc2\n\nn\ny\n");
+    let names: Vec<&str> = printers.iter().map(|printer| printer.name.as_str()).collect();
+    assert_eq!(names, ["my-p1s", "my-p1s-2", "cc2"]);
+    assert!(open);
+    let config = Config::parse(&configuration(&printers, open), &Environment::of(&[])).expect("valid");
+    assert_eq!(code(&config.printers[0]), Some("12345678"));
+    assert_eq!(config.printers[0].title, "My \"P1S\"!");
+    assert_eq!(config.printers[2].host, "10.0.0.7");
+    assert!(!config.gateway.listen.is_loopback() && config.gateway.announce);
+}
+
+#[test]
+fn the_end_of_the_input_ends_the_questions() {
+    assert_eq!(talk(&[found("bambu", "x")], ""), (Vec::new(), false));
+    let (printers, open) = talk(&[], "y\nbambu\n10.0.0.7\n01P\" x\np1s\n12\"3\n");
+    assert_eq!((printers.len(), open), (1, false));
+    let config = Config::parse(&configuration(&printers, open), &Environment::of(&[])).expect("quoted");
+    assert_eq!(code(&config.printers[0]), Some("12\"3"));
+}
+
+#[test]
+fn a_wrong_code_is_told_and_asked_for_again() {
+    let wrong_first = |config: &PrinterConfig| match code(config) {
+        Some("12345678") => vec![step(Verdict::Fine, None)],
+        _ => vec![step(Verdict::Bad, Some("MG-BAMBU-AUTH"))],
+    };
+    let (printers, _, said) = talk_with(&[found("bambu", "x")], "y\n\n999\ny\n12345678\nn\nn\n", wrong_first);
+    assert_eq!(printers[0].code.as_deref(), Some("12345678"));
+    assert!(said.contains("BAD  login: login refused.") && said.contains("refuses this code"), "{said}");
+    let (kept, _, _) = talk_with(&[found("bambu", "x")], "y\n\n999\nn\nn\nn\n", wrong_first);
+    assert_eq!(kept[0].code.as_deref(), Some("999"), "the user may leave it at that");
+}
+
+#[test]
+fn an_address_where_nothing_answers_can_be_corrected() {
+    let only = |config: &PrinterConfig| {
+        let verdict = if config.host == "10.0.0.8" { Verdict::Fine } else { Verdict::Bad };
+        vec![step(verdict, None)]
+    };
+    let (printers, _, said) = talk_with(&[], "y\nelegoo_cc1\n10.0.0.7\ncc1\ny\n10.0.0.8\nn\nn\n", only);
+    assert_eq!(printers[0].host, "10.0.0.8");
+    assert!(said.contains("Something is wrong there."), "{said}");
+}
+
+#[test]
+fn what_cannot_be_is_asked_again() {
+    let (printers, _, said) = talk_with(
+        &[],
+        "maybe\ny\nprusa\nbambu\n10.0.0.7\n01P00A000000001\nMy Printer\n\ny\np1s\n1\nn\nn\n",
+        |_| Vec::new(),
+    );
+    assert_eq!((printers[0].name.as_str(), printers[0].code.as_deref()), ("p1s", Some("1")));
+    for told in ["answer y or n", "no kind \"prusa\"", "name \"My Printer\" must be"] {
+        assert!(said.contains(told), "{told} in {said}");
+    }
+}

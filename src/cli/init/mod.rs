@@ -1,0 +1,164 @@
+//! `moongate init`: finds printers, asks for their codes, tests each, and writes a commented configuration.
+//!
+//! Nothing is on the disk before the last answer: whoever stops it with Ctrl-C finds the machine as it was.
+
+mod interview;
+mod text;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, User, access, chown, geteuid};
+
+use super::probe::{self, Step};
+use super::{ConfigArgs, EXIT_FAILED};
+use crate::config::{Config, Environment, PrinterConfig};
+use crate::discovery::{self, FoundPrinter};
+use interview::{Interview, Terminal};
+
+/// Where the service has its configuration, and the user that runs it (deploy/systemd).
+const SERVICE_FOLDER: &str = "/etc/moongate";
+const SERVICE_USER: &str = "moongate";
+
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// Listen for printers this long; 0 does not look for any.
+    #[arg(long, default_value_t = 12)]
+    pub seconds: u64,
+    /// Do not try the connections.
+    #[arg(long)]
+    pub no_test: bool,
+    /// Where to write; nothing that exists is overwritten.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+pub async fn init(args: &InitArgs, environment: &Environment) -> ExitCode {
+    let path = args.config.config.clone().unwrap_or_else(|| environment.new_config_file());
+    if let Err(why) = can_be_written(&path) {
+        return failed(&why);
+    }
+    let found = look(args.seconds).await;
+    let (test, surroundings) = (!args.no_test, environment.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        let terminal = Terminal { input: std::io::stdin().lock(), output: std::io::stdout().lock() };
+        let runtime = tokio::runtime::Handle::current();
+        let tester = |printer: &PrinterConfig, tell: &mut dyn FnMut(&Step)| {
+            if test { runtime.block_on(probe::run(printer, tell)) } else { Vec::new() }
+        };
+        Interview::new(terminal, tester, surroundings).hold(&found)
+    });
+    let (printers, open) = match asked.await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(error)) => return failed(&format!("the terminal cannot be read: {error}")),
+        Err(error) => return failed(&format!("the questions ended early: {error}")),
+    };
+    if printers.is_empty() {
+        return failed("no printer was named, nothing is written");
+    }
+    let text = text::configuration(&printers, open);
+    if let Err(error) = Config::parse(&text, environment) {
+        return failed(&format!("these answers make no valid configuration:\n{error}"));
+    }
+    match write(&path, &text).and_then(|()| hand_to_service(&path)) {
+        Ok(handed) => {
+            println!(
+                "\n{} is written, readable by {} only.",
+                path.display(),
+                if handed { "the service" } else { "you" }
+            );
+            println!("Next: {}", if handed { "systemctl restart moongate" } else { "moongate run" });
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&format!("{} cannot be written: {error}", path.display())),
+    }
+}
+
+/// Before anybody is asked anything.
+fn can_be_written(path: &Path) -> Result<(), String> {
+    if path.symlink_metadata().is_ok() {
+        return Err(format!(
+            "{} exists and is left as it is. Edit it, or name another file with --config",
+            path.display()
+        ));
+    }
+    let absolute = std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let folder = absolute.ancestors().skip(1).find(|folder| folder.exists());
+    let folder = folder.map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
+    if !folder.is_dir() || access(&folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        return Err(format!(
+            "{} cannot be written: {} is no folder that you may write to. Name another file with --config",
+            path.display(),
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+async fn look(seconds: u64) -> Vec<FoundPrinter> {
+    if seconds == 0 {
+        return Vec::new();
+    }
+    println!("Looking for printers for {seconds} s...");
+    let findings = discovery::discover(Duration::from_secs(seconds.min(120))).await;
+    findings.problems.iter().for_each(|problem| eprintln!("moongate: {problem}"));
+    match findings.printers.len() {
+        0 => println!("None made itself known; they can be added by their address."),
+        1 => println!("One printer was found."),
+        count => println!("{count} printers were found."),
+    }
+    findings.printers
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("moongate: {why}.");
+    ExitCode::from(EXIT_FAILED)
+}
+
+/// For the owner only, as it holds access codes; all of it or nothing, and never over an existing file.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder)?;
+    // Made with mode 600.
+    let mut file = tempfile::Builder::new().prefix(".moongate-init-").tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
+/// Root writes the service's configuration for the user that reads it; true where that was done.
+fn hand_to_service(path: &Path) -> std::io::Result<bool> {
+    if !geteuid().is_root() || !path.starts_with(SERVICE_FOLDER) {
+        return Ok(false);
+    }
+    let Some(user) = User::from_name(SERVICE_USER)? else { return Ok(false) };
+    chown(path, Some(user.uid), Some(user.gid))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_file_is_private_and_never_overwritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new/moongate.toml");
+        assert_eq!(can_be_written(&path), Ok(()));
+        write(&path, "a = 1\n").expect("written");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert!(can_be_written(&path).is_err_and(|why| why.contains("left as it is")));
+        assert!(write(&path, "b = 2\n").is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "a = 1\n");
+        let left: Vec<_> = std::fs::read_dir(folder.path().join("new")).expect("a folder").collect();
+        assert_eq!(left.len(), 1, "no part of a file stays behind");
+        assert!(can_be_written(&path.join("below/a/file.toml")).is_err_and(|why| why.contains("no folder")));
+    }
+}

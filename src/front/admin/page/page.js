@@ -1,0 +1,259 @@
+"use strict";
+const EVERY = 1000, PICTURE_EVERY = 5000, ACTIVITY_EVERY = 3000, ACTIVITY_SHOWN = 60;
+const byId = id => document.getElementById(id);
+
+/** An element with classes and children; texts are never taken for markup. */
+function make(tag, classes, ...children) {
+  const element = document.createElement(tag);
+  if (classes) element.className = classes;
+  element.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== ""));
+  return element;
+}
+function link(text, href, title) {
+  const a = make("a", "", text);
+  a.href = href;
+  if (title) a.title = title;
+  return a;
+}
+const plain = word => word.replaceAll("_", " ");
+const whole = value => Math.round(value);
+function duration(s) {
+  if (s == null) return null;
+  if (s < 60) return whole(s) + " s";
+  const minutes = Math.round(s / 60);
+  return minutes < 60 ? minutes + " min" : Math.floor(minutes / 60) + " h " + String(minutes % 60).padStart(2, "0") + " min";
+}
+const ACTIVE = ["transferring", "starting", "preparing", "printing", "pausing", "paused", "resuming", "cancelling"];
+
+function badge(p) {
+  if (p.link !== "online") {
+    const wrong = p.link_fault || p.link === "backoff";
+    const tone = p.link === "stale" ? "warn" : wrong ? "bad" : "";
+    return make("span", "badge " + tone, p.link === "backoff" ? "no connection" : plain(p.link));
+  }
+  const phase = p.job.phase;
+  const tone = phase === "failed" ? "bad" : phase.startsWith("paus") ? "warn" : ACTIVE.includes(phase) ? "busy" : "good";
+  return make("span", "badge " + tone, plain(phase));
+}
+function temperature(name, heater) {
+  if (heater == null || heater.actual == null) return null;
+  const goal = heater.target ? make("span", "goal dim", "to " + whole(heater.target) + " °C") : null;
+  return make("div", goal ? "temp hot" : "temp", make("div", "dim", name),
+    make("b", "", whole(heater.actual) + " °C"), goal ? " " : null, goal);
+}
+function temperatures(p) {
+  const many = p.nozzles.length > 1;
+  const cells = p.nozzles.map((heater, tool) =>
+    temperature(many ? "Nozzle " + (tool + 1) + (tool === p.active_tool ? " •" : "") : "Nozzle", heater));
+  cells.push(temperature("Bed", p.bed), temperature("Chamber", p.chamber));
+  return cells.some(cell => cell) ? make("div", "temps", cells) : null;
+}
+function job(p, base) {
+  const j = p.job;
+  if (j.phase === "idle" || !j.title) return null;
+  const bar = document.createElement("progress");
+  const sending = j.phase === "transferring" && j.transfer && j.transfer.total;
+  bar.value = sending ? j.transfer.sent / j.transfer.total : j.progress;
+  bar.setAttribute("aria-label", sending ? "transfer" : "progress");
+  const active = ACTIVE.includes(j.phase);
+  const figures = [
+    sending ? "sending it to the printer" : null,
+    j.layer == null ? null : "layer " + j.layer + (j.total_layers ? " of " + j.total_layers : ""),
+    active && j.remaining_s ? duration(j.remaining_s) + " left" : null,
+    j.elapsed_s ? duration(j.elapsed_s) + (active ? " so far" : " in all") : null,
+  ].filter(Boolean).map(text => make("span", "", text));
+  const words = make("div", "words", make("div", "title", j.title),
+    make("div", "part", bar, make("b", "", Math.floor(bar.value * 100) + " %")), make("div", "figures", figures),
+    j.detail ? make("div", "dim", j.detail) : null, j.reason ? make("div", "dim", j.reason) : null);
+  const picture = j.thumbnail ? kept(p.name + " thumbnail " + j.thumbnail, () => {
+    const image = make("img", "thumbnail");
+    image.alt = "";
+    image.src = base + j.thumbnail;
+    return image;
+  }) : null;
+  return make("div", picture ? "job" : "job bare", picture, words);
+}
+function slot(s) {
+  const empty = s.present === false || (!s.material && !s.colors.length);
+  const dot = make("i");
+  if (s.colors.length === 1) dot.style.background = s.colors[0];
+  if (s.colors.length > 1) dot.style.background = "linear-gradient(90deg," + s.colors.join(",") + ")";
+  const rest = s.remaining == null || empty ? "" : " " + whole(s.remaining * 100) + " %";
+  const chip = make("span", "slot" + (s.active ? " active" : "") + (empty ? " empty" : ""), dot,
+    (s.material || (s.present === false ? "empty" : "unknown")) + rest);
+  chip.title = ["slot " + s.id, s.name, s.colors.join(" "), s.active ? "in use" : ""].filter(Boolean).join(", ");
+  return chip;
+}
+function filament(p) {
+  const units = p.filament.units.map(unit => make("div", "unit", make("span", "dim",
+    [unit.name, unit.product && unit.product !== unit.name ? unit.product : null,
+      unit.humidity_percent != null ? "humidity " + whole(unit.humidity_percent) + " %"
+        : unit.dryness_level != null ? "dryness " + unit.dryness_level + " of 5" : null]
+      .filter(Boolean).join(", ")), unit.slots.map(slot)));
+  const outside = p.filament.external.filter(s => s.material || s.colors.length || s.active);
+  if (outside.length) units.push(make("div", "unit", make("span", "dim", "External spool"), outside.map(slot)));
+  return units.length ? make("div", "filament", units) : null;
+}
+function note(tone, text, remedy, code, more) {
+  return make("div", "note " + tone, text, " ", code ? make("code", "", code) : null,
+    remedy ? make("span", "remedy", remedy) : null, more ? " " : null, more);
+}
+function notes(p) {
+  const list = [];
+  if (p.link_fault) {
+    list.push(note("bad", p.link_fault.text, p.link_fault.remedy, p.link_fault.code, make("span", "wait dim")));
+  }
+  if (p.read_only) list.push(note("warn", p.read_only));
+  for (const fault of p.faults) {
+    const help = fault.link && /^https?:/.test(fault.link) ? link("what to do", fault.link) : null;
+    if (help) help.className = "act";
+    const tone = fault.severity === "fatal" || fault.severity === "serious" ? "bad" : fault.severity === "warning" ? "warn" : "";
+    list.push(note(tone, (fault.module ? fault.module + ": " : "") + fault.text, null, fault.code, help));
+  }
+  if (p.camera_blocked) list.push(note("warn", "Camera: " + p.camera_blocked));
+  return list;
+}
+
+/** Pictures survive the redrawing of their card, so that nothing flickers. */
+const pictures = new Map();
+function kept(key, create) {
+  if (!pictures.has(key)) pictures.set(key, create());
+  return pictures.get(key);
+}
+function camera(p, base) {
+  if (!p.camera || p.camera_blocked || p.link !== "online") return null;
+  return kept(p.name + " camera", () => {
+    const image = make("img", "camera"), view = make("div", "view dark", image, make("div", "eye"));
+    image.alt = "Camera of " + p.title;
+    image.hidden = true;
+    const shown = seen => { image.hidden = !seen; view.classList.toggle("dark", !seen); };
+    image.onload = () => shown(true);
+    image.onerror = () => shown(false);
+    const fetchStill = () => {
+      if (pictures.get(p.name + " camera") !== view) return;
+      if (!document.hidden) image.src = base + "webcam/?action=snapshot&time=" + Date.now();
+      setTimeout(fetchStill, PICTURE_EVERY);
+    };
+    setTimeout(fetchStill, 0);
+    return view;
+  });
+}
+/** The camera in a few words: this changes with every look and redraws nothing. */
+function sight(eye) {
+  if (!eye) return "";
+  const age = eye.last_frame_age;
+  const parts = [eye.open ? eye.fps.toFixed(1) + " fps" : eye.reason ? "Camera: " + eye.reason : "camera closed"];
+  if (age != null && age >= 2) parts.push("picture of " + duration(age) + " ago");
+  if (eye.viewers) parts.push(eye.viewers + (eye.viewers === 1 ? " viewer" : " viewers"));
+  return parts.join(", ");
+}
+/** What to enter in other programs, to be marked and copied. */
+function addresses(p, base) {
+  const at = new URL(base, location.href);
+  const rows = [
+    p.moonraker_port ? ["Moonraker", location.hostname + ":" + p.moonraker_port] : null,
+    ["below this port", at.href.replace(/\/$/, "")],
+    p.serial_port ? ["serial port", p.serial_port] : null,
+    p.camera ? ["camera", at.href + "webcam/?action=stream"] : null,
+  ].filter(Boolean);
+  const list = make("dl", "", rows.map(([what, value]) => [make("dt", "", what), make("dd", "", value)]));
+  const details = make("details", "", make("summary", "", "addresses for other programs"), list);
+  details.open = opened.has(p.name);
+  details.ontoggle = () => { if (details.isConnected) details.open ? opened.add(p.name) : opened.delete(p.name); };
+  return details;
+}
+const opened = new Set();
+function card(p) {
+  const base = "printers/" + encodeURIComponent(p.name) + "/";
+  const about = [p.vendor, p.model, p.firmware].filter(Boolean).join(" ");
+  const head = make("header", "", make("div", "", make("h2", "", p.title), make("div", "dim", about)), badge(p));
+  const direct = p.moonraker_port ? location.protocol + "//" + location.hostname + ":" + p.moonraker_port + "/" : null;
+  const foot = make("footer", "", make("div", "links",
+    direct ? link("port " + p.moonraker_port, direct, "For Mainsail, Home Assistant and others that want host and port") : null,
+    link(base, base, "For Fluidd, slicers and others that take a path"),
+    link("history", base + "server/history/list"), link("activity", "activity?printer=" + encodeURIComponent(p.name))),
+    addresses(p, base));
+  const away = p.link !== "online" && p.link !== "stale";
+  const values = [temperatures(p), filament(p)];
+  if (away) values.forEach(part => part && part.classList.add("away"));
+  // What needs the user stands above what only informs.
+  const parts = [camera(p, base), head, notes(p), values[0], job(p, base), values[1], foot];
+  const element = make("article", "", parts);
+  element.id = "printer-" + p.name;
+  return element;
+}
+
+let ahead = 0;
+const now = () => Date.now() / 1000 + ahead;
+/** By printer: what its card was drawn from. Cards that say the same stay; the keyboard focus stays where it was. */
+let drawn = new Map();
+const restless = (key, value) =>
+  key === "report_age_s" ? undefined : key === "camera_health" ? Boolean(value) : value;
+const focusable = element => [...element.querySelectorAll("a, summary")];
+function draw(printers) {
+  const fleet = byId("fleet"), before = drawn;
+  drawn = new Map();
+  printers.forEach((p, place) => {
+    const text = JSON.stringify(p, restless);
+    const old = before.get(p.name);
+    const focus = old ? focusable(old.element).indexOf(document.activeElement) : -1;
+    const element = old && old.text === text ? old.element : card(p);
+    if (old && old.element !== element) {
+      old.element.replaceWith(element);
+      if (focus >= 0) focusable(element)[focus]?.focus();
+    }
+    if (fleet.children[place] !== element) fleet.insertBefore(element, fleet.children[place] ?? null);
+    const eye = element.querySelector(".eye");
+    if (eye) eye.textContent = sight(p.camera_health);
+    const wait = element.querySelector(".wait");
+    if (wait) wait.textContent = p.retry_at && now() < p.retry_at ? "Next try in " + duration(p.retry_at - now()) + "." : "";
+    drawn.set(p.name, { text, element });
+  });
+  while (fleet.children.length > printers.length) fleet.lastElementChild.remove();
+  for (const [key, picture] of pictures) if (!picture.isConnected) pictures.delete(key);
+}
+async function ask(path) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(10000), cache: "no-store" });
+  if (!answer.ok) throw new Error(answer.status === 401 ? "It wants a login: open this page from a trusted address." : await answer.text());
+  return answer.json();
+}
+async function show() {
+  if (!document.hidden) {
+    try {
+      const status = await ask("status");
+      ahead = status.time - Date.now() / 1000;
+      byId("trouble").textContent = "";
+      const count = (number, word) => number + " " + word;
+      const away = status.printers.filter(p => p.link !== "online").length;
+      const faulty = status.printers.filter(p => p.faults.length || p.job.phase === "failed").length;
+      byId("summary").textContent = [
+        count(status.printers.length, status.printers.length === 1 ? "printer" : "printers"),
+        count(status.printers.filter(p => ACTIVE.includes(p.job.phase)).length, "busy"),
+        faulty ? count(faulty, "with a fault") : null, away ? count(away, "not connected") : null,
+        "version " + status.version,
+      ].filter(Boolean).join(" · ");
+      draw(status.printers);
+    } catch (error) {
+      byId("trouble").textContent = "The gateway does not answer; what is shown may be old. " + error.message;
+    }
+  }
+  setTimeout(show, EVERY);
+}
+
+/** The newest entry first; read only while the list is open. */
+async function showActivity() {
+  if (!byId("activity").open) return;
+  if (!document.hidden) {
+    try {
+      const entries = await ask("activity?limit=" + ACTIVITY_SHOWN);
+      byId("activity").querySelector("tbody").replaceChildren(...entries.reverse().map(entry => make("tr", entry.what,
+        make("td", "time", new Date(entry.time * 1000).toLocaleTimeString()), make("td", "", entry.printer),
+        make("td", "", entry.what), make("td", "", entry.text))));
+    } catch {
+      // The banner of the status says that the gateway is gone.
+    }
+  }
+  setTimeout(showActivity, ACTIVITY_EVERY);
+}
+byId("activity").ontoggle = showActivity;
+show();
