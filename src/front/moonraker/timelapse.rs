@@ -4,7 +4,7 @@
 //! timelapse/<print>_<job id>.zip    the pictures          timelapse/<print>_<job id>.mp4    where it was made
 //! timelapse/<print>_<job id>.jpg    the last picture      timelapse/printer/...             the printer's own videos
 //! timelapse/<name>.zip              what a user had packed
-//! timelapse_frames/<job id>/layer-00001.jpg
+//! timelapse_frames/<job id>/layer-00001.jpg       timelapse_frames/frame000001.jpg          the newest recording's first
 //! ```
 
 use std::path::PathBuf;
@@ -211,8 +211,19 @@ fn item(name: &str, size: u64, modified: f64) -> Value {
 /// 404 for what is not there.
 pub async fn frame(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError> {
     let missing = || RpcError::not_found("Not Found");
-    let (id, name) = path.split_once('/').ok_or_else(missing)?;
-    let frames = endpoint.station.timelapses.frames(id).await.map_err(|_error| missing())?;
+    let timelapses = &endpoint.station.timelapses;
+    let Some((id, name)) = path.split_once('/') else {
+        // Fluidd counts: it makes up the names that the component gives to its pictures.
+        let number =
+            path.strip_prefix("frame").and_then(|rest| rest.strip_suffix(".jpg")?.parse::<usize>().ok());
+        let newest = timelapses.list().await.unwrap_or_default().into_iter().next().ok_or_else(missing)?;
+        let frames = timelapses.frames(&newest.id).await.map_err(|_error| missing())?;
+        return frames
+            .into_iter()
+            .nth(number.and_then(|n| n.checked_sub(1)).ok_or_else(missing)?)
+            .ok_or_else(missing);
+    };
+    let frames = timelapses.frames(id).await.map_err(|_error| missing())?;
     let named = |file: &PathBuf| file.file_name().is_some_and(|known| known == name);
     frames.into_iter().find(named).ok_or_else(missing)
 }

@@ -16,18 +16,19 @@ const SUFFIXES: &[&str] = &[".gcode", ".g", ".gco", ".ufp", ".nc"];
 pub async fn roots(call: Call) -> Result<Value, RpcError> {
     let config = call.endpoint.config_root.as_deref();
     let library = call.endpoint.station.library.root();
-    let mut roots = json!([
-        {"name": "config", "path": config.map_or("config".into(), |path| path.to_string_lossy()), "permissions": roots::config_permissions(&call.endpoint)},
-        {"name": "logs", "path": "logs", "permissions": "r"},
-        {"name": "gcodes", "path": library.to_string_lossy(), "permissions": "rw"},
-    ]);
-    if identity::has_timelapse(&call.endpoint)
-        && let Value::Array(roots) = &mut roots
-    {
-        roots.push(json!({"name": "timelapse", "path": "timelapse", "permissions": "rw"}));
-        roots.push(json!({"name": "timelapse_frames", "path": "timelapse_frames", "permissions": "r"}));
-    }
-    Ok(roots)
+    let told = |name: &'static str| {
+        let (path, permissions) = match name {
+            "config" => (
+                config.map_or(name.into(), |path| path.to_string_lossy()),
+                roots::config_permissions(&call.endpoint),
+            ),
+            "gcodes" => (library.to_string_lossy(), "rw"),
+            "timelapse" => (name.into(), "rw"),
+            _ => (name.into(), "r"),
+        };
+        json!({"name": name, "path": path, "permissions": permissions})
+    };
+    Ok(identity::directories(&call.endpoint).into_iter().map(told).collect())
 }
 
 /// A file of the library as listings and notifications tell it.
