@@ -24,13 +24,13 @@ use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::discovery::{self, Followed};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
-use crate::front::{admin, marlin, moonraker, webcam};
+use crate::front::{admin, marlin, moonraker, rtsp, webcam};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Job;
 use crate::net::announce::{Announced, Announcer};
 use crate::net::server;
-use crate::net::tls::Pin;
+use crate::net::tls::KnownKeys;
 use crate::printer::{self, DriverParts, PrinterSettings};
 use crate::station::{Console, Station};
 use crate::store::Store;
@@ -84,9 +84,17 @@ impl Bound {
     }
 }
 
+/// The ports that are open, not yet served.
+struct Ports {
+    printers: Vec<TcpListener>,
+    gateway: TcpListener,
+    rtsp: Option<TcpListener>,
+}
+
 /// The running gateway.
 pub struct App {
     gateway_port: u16,
+    rtsp_port: Option<u16>,
     printers: Vec<Bound>,
     announcer: Option<Announcer>,
     store: Store,
@@ -105,6 +113,10 @@ impl App {
         let gateway_listener =
             listen(SocketAddr::new(config.gateway.listen, config.gateway.port), "port in [gateway]", options)
                 .await?;
+        let rtsp = match config.rtsp {
+            Some(address) => Some(listen(address, "listen in [rtsp]", options).await?),
+            None => None,
+        };
         let mut listeners = Vec::new();
         for printer in &config.printers {
             let key = format!("moonraker_port of printer \"{}\"", printer.name);
@@ -114,13 +126,15 @@ impl App {
         let store = Store::open(&config.gateway.state_dir.join("moongate.redb"))?;
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
+            rtsp_port: rtsp.as_ref().map(port_of),
             printers: Vec::new(),
             announcer: None,
             store: store.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
         };
-        match app.start_printers(&config, listeners, gateway_listener).await {
+        let ports = Ports { printers: listeners, gateway: gateway_listener, rtsp };
+        match app.start_printers(&config, ports).await {
             Ok(()) => Ok(app),
             Err(error) => {
                 app.stop().await;
@@ -129,19 +143,14 @@ impl App {
         }
     }
 
-    async fn start_printers(
-        &mut self,
-        config: &Config,
-        listeners: Vec<TcpListener>,
-        gateway: TcpListener,
-    ) -> Result<(), StartupError> {
-        let ports = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
+    async fn start_printers(&mut self, config: &Config, ports: Ports) -> Result<(), StartupError> {
+        let options = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
         let access = Access::open(access_settings(config), &self.store);
         let endpoint_config = Arc::new(endpoint_config(config));
         let spoolman = config.gateway.spoolman.as_deref();
         let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
         let (mut endpoints, mut followed) = (Vec::new(), Vec::new());
-        for (printer, listener) in config.printers.iter().zip(listeners) {
+        for (printer, listener) in config.printers.iter().zip(ports.printers) {
             let port = port_of(&listener);
             let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
             let (moved, moved_to) = watch::channel(None);
@@ -167,7 +176,7 @@ impl App {
                 self.cancel.clone(),
             );
             let router = moonraker::router(endpoint.clone());
-            self.tasks.spawn(server::serve(listener, router, ports.clone(), self.cancel.clone()));
+            self.tasks.spawn(server::serve(listener, router, options.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
             self.printers.push(Bound {
@@ -191,7 +200,17 @@ impl App {
             }
         });
         let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
-        self.tasks.spawn(server::serve(gateway, router, ports, self.cancel.clone()));
+        if let Some(listener) = ports.rtsp {
+            let cameras = self.printers.iter().map(|bound| rtsp::Camera {
+                name: bound.name.clone(),
+                title: bound.station.printer.title().to_owned(),
+                hub: bound.station.camera.clone(),
+            });
+            let serving =
+                rtsp::serve(listener, cameras.collect(), access, options.clone(), self.cancel.clone());
+            self.tasks.spawn(serving);
+        }
+        self.tasks.spawn(server::serve(ports.gateway, router, options, self.cancel.clone()));
         if !followed.is_empty() {
             self.tasks.spawn(discovery::follow_addresses(followed, self.cancel.clone()));
         }
@@ -340,6 +359,11 @@ impl App {
         self.gateway_port
     }
 
+    /// Where RTSP is served, if it is.
+    pub fn rtsp_port(&self) -> Option<u16> {
+        self.rtsp_port
+    }
+
     /// In the order of the configuration.
     pub fn printers(&self) -> &[Bound] {
         &self.printers
@@ -383,12 +407,14 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
     let ports = &config.ports;
     match config.kind {
         Kind::Bambu => {
-            let known_pin =
-                store.get(PINS, &config.name).ok().flatten().and_then(|value| value.as_str()?.parse().ok());
+            let stored = store.get(PINS, &config.name).ok().flatten();
+            let known_keys = stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
             let (store, name) = (store.clone(), config.name.clone());
-            let on_pin = Arc::new(move |pin: Pin| {
-                if let Err(error) = store.put(PINS, &name, pin.to_string().into()) {
-                    tracing::error!(%error, "The printer's key could not be kept.");
+            let on_keys = Arc::new(move |keys: &KnownKeys| {
+                let kept = serde_json::to_value(keys).map_err(|error| error.to_string());
+                let kept = kept.and_then(|keys| store.put(PINS, &name, keys).map_err(|e| e.to_string()));
+                if let Err(error) = kept {
+                    tracing::error!(%error, "The printer's keys could not be kept.");
                 }
             });
             let code = config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
@@ -402,8 +428,8 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
                     camera: ports.camera.unwrap_or(6000),
                     rtsp: ports.rtsp.unwrap_or(322),
                 },
-                known_pin,
-                on_pin,
+                known_keys,
+                on_keys,
                 new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
                 moved_to: outside.moved_to,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
@@ -454,7 +480,8 @@ fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupErro
     })
 }
 
-/// The stored key goes at once, the one in use at the next connection, which comes at once too.
+/// The stored keys go at once, those in use at the next connection, which comes at once too: it may be another service
+/// than the connected one that shows a new key.
 fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
     let station = station.clone();
     Arc::new(move || {
@@ -462,6 +489,7 @@ fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::Accep
             tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
         }
         confirmed.store(true, Ordering::Relaxed);
+        station.printer.renew();
         station.printer.reconnect();
     })
 }

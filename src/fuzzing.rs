@@ -14,7 +14,7 @@ use crate::{access, front, gcode, library, metadata, net};
 pub type Door = fn(&[u8]);
 
 /// All doors, by the name of their fuzz target.
-pub const DOORS: [(&str, Door); 13] = [
+pub const DOORS: [(&str, Door); 14] = [
     ("gcode_line", gcode_line),
     ("gcode_metadata", file_metadata),
     ("three_mf", three_mf),
@@ -27,6 +27,7 @@ pub const DOORS: [(&str, Door); 13] = [
     ("ftps", ftps),
     ("config", config),
     ("rtsp", net::rtsp::fuzz_door),
+    ("rtsp_server", front::rtsp::fuzz_door),
     ("serial", front::marlin::fuzz_door::dialogue),
 ];
 

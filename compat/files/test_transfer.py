@@ -94,7 +94,7 @@ def test_the_command_line_follows_and_cancels(slow):
     model = slow.printer.model
     following = subprocess.Popen(
         [str(binary()), "print", "big.gcode", "--library", "--printer", model, "--wait",
-         "--gateway", f"http://127.0.0.1:{slow.port}"],
+         "--gateway", f"http://127.0.0.1:{slow.gateway_port}"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
     )
     output = []

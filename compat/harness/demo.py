@@ -9,9 +9,9 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import process
+from harness.process import binary
 from harness.simulator import Simulator
 
 # A demo nobody stops ends by itself after this many seconds.
@@ -19,11 +19,6 @@ LIFETIME = 1800
 START_SECONDS = 60
 # Long enough for the gateway to notice and for OctoPrint to connect meanwhile.
 BAMBU_OFF_SECONDS = 45
-
-
-def binary():
-    """The released binary under test; MOONGATE_BIN names another one."""
-    return Path(os.environ.get("MOONGATE_BIN", process.TARGET / "release" / "moongate"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class Demo:
         # Not below target/: the path of a pty link must stay short.
         self.runtime = tempfile.mkdtemp(prefix="moongate-compat-")
         self._process = None
-        self.gateway_port = None
+        self.gateway_port = self.rtsp_port = None
         self.printers = []
 
     def start(self, ports=None):
@@ -88,7 +83,7 @@ class Demo:
             stdout=subprocess.PIPE,
         )
         line = self._first_json_line()
-        self.gateway_port = line["gateway"]["port"]
+        self.gateway_port, self.rtsp_port = line["gateway"]["port"], line["gateway"]["rtsp_port"]
         self.printers = [
             Printer(p["name"], p["kind"], p["port"], p["pty"], p["control"]["host"], p["control"]["port"])
             for p in line["printers"]

@@ -11,6 +11,11 @@ WORK = TARGET / "compat"
 LOGS = WORK / "logs"
 
 
+def binary():
+    """The released binary under test; MOONGATE_BIN names another one."""
+    return Path(os.environ.get("MOONGATE_BIN", TARGET / "release" / "moongate"))
+
+
 def free_port():
     """A TCP port on loopback that was free a moment ago."""
     with socket.socket() as probe:

@@ -32,7 +32,7 @@ READS = [
 
 # A method whose component is not advertised must not exist: -32601, HTTP 404.
 COMPONENT_OF = {
-    "machine.device_power.": "power", "machine.update.": "update_manager", "server.sensors.": "sensor",
+    "machine.device_power.": "power", "server.sensors.": "sensor",
     "server.spoolman.": "spoolman", "server.job_queue.": "job_queue", "server.history.": "history",
     "server.announcements.": "announcements", "server.webcams.": "webcam", "octoprint.": "octoprint_compat",
 }

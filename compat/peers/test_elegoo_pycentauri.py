@@ -56,18 +56,18 @@ def slice_file(tmp_path):
 
 
 def stage(machine):
-    return machine.control().truth()["stage"]
+    return machine.control.truth()["stage"]
 
 
 def rest(machine):
     """Ends whatever runs, by the printer's own doing."""
     if stage(machine) not in ("Idle", "Finished", "Cancelled", "Failed"):
-        machine.control().fault("power_cut")
-        machine.control().fault("power_on")
+        machine.control.fault("power_cut")
+        machine.control.fault("power_on")
 
 
 def unharmed(machine):
-    truth = machine.control().truth()
+    truth = machine.control.truth()
     if machine.model == "cc1":
         assert truth["crashed"] is None and truth["offences"] == []
     else:

@@ -25,7 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.demo import binary  # noqa: E402
-from harness.farm import Farm, Serial  # noqa: E402
+from harness.farm import Farm
+from harness.serial import Serial  # noqa: E402
 from harness.moonraker import Moonraker, RpcError, http  # noqa: E402
 from harness.waiting import wait_for  # noqa: E402
 
@@ -77,7 +78,7 @@ class User:
         return checked(http("POST", self.printer.url + path, 120, **options))
 
     def own(self, verb, **body):
-        return checked(http("POST", f"{self.farm.url}/printers/{self.printer.name}/moongate/{verb}", 120, json=body))
+        return checked(http("POST", f"{self.farm.own_url}/printers/{self.printer.name}/moongate/{verb}", 120, json=body))
 
     def command(self, *arguments):
         done = subprocess.run([str(binary()), *arguments, "--config", str(self.farm.config)], capture_output=True,
@@ -143,7 +144,7 @@ class User:
             answer = http("GET", self.printer.url + path, 60)
             assert answer.status_code in ANSWERS, f"{path}: {answer.status_code} {answer.text[:200]}"
         for path in ("/status", "/metrics", "/activity", "/"):
-            assert http("GET", self.farm.url + path, 30).ok, path
+            assert http("GET", self.farm.own_url + path, 30).ok, path
 
     def watch(self):
         """A web page that follows for a while."""
@@ -208,10 +209,9 @@ class User:
                 way.truncate = 1
 
     def full_printer(self):
-        fault = "full_disk" if self.printer.kind == "bambu" else "disk_full"
-        self.printer.control.fault(fault, on=True)
+        self.printer.disk_full(True)
         time.sleep(self.choices.uniform(0, 3))
-        self.printer.control.fault(fault, on=False)
+        self.printer.disk_full(False)
 
     FAULTS = ["power_cut", "drop", "drop", "garbage", "garbage", "half_open", "bad_network", "unreachable", "truncated",
               "full_printer"]
@@ -246,7 +246,7 @@ class User:
         else:
             busy = truth["stage"] not in ("Idle", "Finished", "Cancelled", "Failed")
             paused = truth["stage"] == "Paused"
-        status = self.farm.status(self.printer.name)
+        status = self.farm.status_of(self.printer.name)
         if status["link"] != "online":
             raise AssertionError(f"link {status['link']}: {status['link_fault']}")
         moonraker = self.printer.print_state()
@@ -346,7 +346,7 @@ class Vandal:
                 getattr(self, action)()
                 self.report.done("everywhere", action)
                 assert self.farm.alive(), "the gateway is gone"
-                memory, descriptors = self.farm.memory(), self.farm.descriptors()
+                memory, descriptors = self.farm.resident(), self.farm.descriptors()
                 assert memory < MEMORY, f"{memory >> 20} MiB"
                 assert descriptors < DESCRIPTORS, f"{descriptors} descriptors"
             except Exception as error:  # noqa: BLE001
@@ -362,7 +362,7 @@ def inventory(farm, users, report):
         printer = user.printer
         try:
             wait_for(user.agreed, f"{printer.name} at the end", AGREE_SECONDS)
-            starts, entries = printer.starts(), len(printer.history())
+            starts, entries = printer.begun(), len(printer.history())
             assert starts <= user.asked_starts, f"{starts} prints, {user.asked_starts} asked for"
             assert entries >= starts, f"{starts} prints, {entries} in the history"
             files = printer.files()
@@ -376,11 +376,11 @@ def inventory(farm, users, report):
     log = farm.log.read_text(errors="replace")
     for wrong in re.findall(r".*(?:panicked at|MG-BUG|stack overflow).*", log):
         report.failed("the log", AssertionError(wrong[:300]))
-    codes = {printer.told.get("access_code") for printer in farm.printers} - {None}
+    codes = {printer.access_code for printer in farm.printers} - {""}
     for code in codes:
         if code in log:
             report.failed("the log", AssertionError("holds an access code"))
-    print(f"memory {farm.memory() >> 20} MiB, {farm.descriptors()} descriptors, log {len(log) >> 10} KiB")
+    print(f"memory {farm.resident() >> 20} MiB, {farm.descriptors()} descriptors, log {len(log) >> 10} KiB")
 
 
 def main():

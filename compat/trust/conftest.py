@@ -12,4 +12,4 @@ def farm():
     try:
         yield farm.start()
     finally:
-        farm.stop()
+        farm.remove()

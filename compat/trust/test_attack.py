@@ -26,7 +26,7 @@ def house():
     try:
         yield farm.start()
     finally:
-        farm.stop()
+        farm.remove()
 
 
 def untouched(farm):
@@ -38,7 +38,7 @@ def untouched(farm):
             if printer.kind == "bambu" else []
         with printer.moonraker() as client:
             users = [user["username"] for user in client.call("access.users.list")["users"]]
-            told.append((sorted(printer.files()), printer.starts(), orders, users, len(printer.history()),
+            told.append((sorted(printer.files()), printer.begun(), orders, users, len(printer.history()),
                          client.call("access.get_api_key"), client.call("server.database.list")))
     return told
 
@@ -318,7 +318,7 @@ def test_traversal(house):
     root = house.state / "library" / "cc1" / "gcodes"
     (root / "link").symlink_to("/etc")
     (root / "link-file").symlink_to(house.config)
-    secret = printer.configuration()
+    secret = house.configuration()
     try:
         for name in TRAVERSALS:
             for start in ("/server/files/gcodes/", "/server/files/", "/server/files/config/", "/", "/api/files/local/",

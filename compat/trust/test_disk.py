@@ -61,7 +61,7 @@ def place():
         yield disk, farm.start()
     finally:
         if farm:
-            farm.stop()
+            farm.remove()
         disk.close()
 
 
@@ -169,7 +169,7 @@ def test_start_refused_while_full(place):
     disk, farm = place
     printer = farm["cc1"]
     wait_for(lambda: printer.print_state() != "printing", "idle", 60)
-    starts, before = printer.starts(), len(printer.history())
+    starts, before = printer.begun(), len(printer.history())
     with Troubled(disk, "full"):
         with printer.moonraker() as client:
             try:
@@ -180,9 +180,9 @@ def test_start_refused_while_full(place):
                 assert "space" in str(error).lower() or "disk" in str(error).lower(), error
     if started:
         wait_for(lambda: printer.print_state() == "complete", "it ends", 180)
-        assert (printer.starts(), len(printer.history())) == (starts + 1, before + 1)
+        assert (printer.begun(), len(printer.history())) == (starts + 1, before + 1)
     else:
-        assert printer.starts() == starts
+        assert printer.begun() == starts
 
 
 def test_read_only_state(place):
@@ -213,9 +213,9 @@ def test_start_on_a_disk_that_takes_nothing(place):
             def verdict():
                 if not farm.alive():
                     return "ended"
-                return "up" if http("GET", f"{farm.url}/readyz").ok else None
+                return "up" if http("GET", f"{farm.own_url}/readyz").ok else None
             if wait_for(verdict, "it starts or ends", 30) == "ended":
-                assert farm._process.returncode == 69
+                assert farm.exit_code == 69
                 said = farm.log.read_text(errors="replace").strip().splitlines()[-1]
                 assert "state" in said, said
             else:
@@ -229,10 +229,10 @@ def test_start_on_a_disk_that_takes_nothing(place):
 def test_a_reserve_is_kept(place):
     """Uploads end before the disk is full."""
     disk, farm = place
-    farm.extra = ("min_free_mb = 200", "", "")
+    farm.gateway = "min_free_mb = 200"
     farm.restart()
     answer = upload(farm["cc1"], "refused.gcode", b"G28\n")
     assert answer.status_code in (413, 500, 507) and "200" in answer.text, answer.text
-    farm.extra = ("min_free_mb = 0", "", "")
+    farm.gateway = "min_free_mb = 0"
     farm.restart()
     assert json.loads(upload(farm["cc1"], "taken.gcode", b"G28\n").text)["item"]["path"] == "taken.gcode"

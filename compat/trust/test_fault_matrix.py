@@ -11,7 +11,8 @@ from contextlib import ExitStack
 import pytest
 
 from each import at_rest, heal, on_each
-from harness.farm import Farm, Serial
+from harness.farm import Farm
+from harness.serial import Serial
 from harness.moonraker import RpcError, http
 from harness.waiting import holds_for, wait_for
 
@@ -56,7 +57,7 @@ def refused(farm, name):
         assert client.call("server.files.list", {"root": "gcodes"}), "the library needs no printer"
     answer = http("POST", f"{printer.url}/api/printer/tool", json={"command": "target", "targets": {"tool0": 213}})
     assert answer.status_code in (409, 503), answer.text
-    steered = http("POST", f"{farm.url}/printers/{name}/moongate/pause", json={})
+    steered = http("POST", f"{farm.own_url}/printers/{name}/moongate/pause", json={})
     assert steered.status_code in (409, 503), steered.text
     with Serial(printer.link) as port:
         port.send("M104 S213")
@@ -101,12 +102,12 @@ def test_power_cut_idle(farm, printer, name):
 
 @on_each
 def test_power_cut_printing(farm, printer, name):
-    before, starts = known(printer), printer.starts()
+    before, starts = known(printer), printer.begun()
     printer.start_print()
     printer.until_printing()
     printer.power_off()
     away(farm, name)
-    status = farm.status(name)
+    status = farm.status_of(name)
     assert status["job"]["phase"] not in ("complete",), "an end that nobody saw is not made up"
     printer.power_on()
     wait_for(printer.ready, f"{name} is back", BACK)
@@ -118,14 +119,14 @@ def test_power_cut_printing(farm, printer, name):
     job = job_of(printer, before)
     assert job["status"] in ("error", "cancelled", "interrupted", "klippy_disconnect", "klippy_shutdown"), job
     assert job["filename"] == "cube.gcode", job
-    holds_for(lambda: printer.starts() == starts + 1, "it is not started a second time", 3)
+    holds_for(lambda: printer.begun() == starts + 1, "it is not started a second time", 3)
     back(farm, name)
 
 
 @on_each
 def test_power_cut_uploading(farm, printer, name):
     """The printer goes off while its file is on the way: no print, an honest history, no half file that could print."""
-    starts = printer.starts()
+    starts = printer.begun()
     file = "cube.gcode"
     if name != "p1s":
         # What lies at the printer already is not sent again.
@@ -140,37 +141,37 @@ def test_power_cut_uploading(farm, printer, name):
         identifier = 9001
         client.send_text(f'{{"jsonrpc":"2.0","method":"printer.print.start","id":{identifier},'
                          f'"params":{{"filename":"{file}"}}}}')
-        wait_for(lambda: farm.status(name)["job"]["phase"] in ("transferring", "starting"), "the transfer", 30)
+        wait_for(lambda: farm.status_of(name)["job"]["phase"] in ("transferring", "starting"), "the transfer", 30)
         printer.power_off()
         printer.wires.quality.delay = 0.0
         wait_for(lambda: not printer.ready(), "away", NOTICED)
-        assert printer.starts() == starts
+        assert printer.begun() == starts
         printer.slow_files(False)
         printer.power_on()
         back(farm, name)
         # A start whose fate nobody could know is settled by what the printer shows after its return.
         def phase():
-            return farm.status(name)["job"]["phase"]
+            return farm.status_of(name)["job"]["phase"]
         wait_for(lambda: phase() not in ("transferring", "starting"), "it is settled", 150)
         assert phase() in ("failed", "idle", "cancelled"), phase()
-        holds_for(lambda: printer.starts() == starts, "what was interrupted does not start by itself", 4)
+        holds_for(lambda: printer.begun() == starts, "what was interrupted does not start by itself", 4)
     holds_for(printer.ready, "the new link stays", 3, every=0.5)
     printer.start_print(file)
     printer.until_printing()
-    assert printer.starts() == starts + 1, "started anew by a person, once"
+    assert printer.begun() == starts + 1, "started anew by a person, once"
 
 
 @on_each
 def test_broker_restart(farm, printer, name):
     """The printer's service ends every connection; the print goes on, and is the same print afterwards."""
-    before, starts = known(printer), printer.starts()
+    before, starts = known(printer), printer.begun()
     printer.start_print()
     printer.until_printing()
     for _ in range(3):
         printer.drop()
-        wait_for(lambda: farm.status(name)["link"] == "online" and printer.print_state() in ("printing", "complete"),
+        wait_for(lambda: farm.status_of(name)["link"] == "online" and printer.print_state() in ("printing", "complete"),
                  "the print is shown again", BACK)
-    assert printer.starts() == starts + 1
+    assert printer.begun() == starts + 1
     wait_for(lambda: printer.print_state() == "complete", "it ends", 120)
     assert job_of(printer, before)["status"] == "completed"
 
@@ -184,7 +185,7 @@ def test_half_open(farm, printer, name):
     with printer.wires.half_open():
         away(farm, name)
         # The last that is known stays; an end is not made up.
-        assert farm.status(name)["job"]["phase"] not in ("complete", "cancelled")
+        assert farm.status_of(name)["job"]["phase"] not in ("complete", "cancelled")
     wait_for(printer.ready, "back", BACK)
     wait_for(lambda: printer.print_state() == "complete", "the end that came meanwhile, or comes", 120)
     assert job_of(printer, before)["status"] == "completed"
@@ -193,15 +194,15 @@ def test_half_open(farm, printer, name):
 @on_each
 def test_loss_and_delay(farm, printer, name):
     """10 % loss and 2 s delay each way: a print is sent, started once, seen to its end."""
-    before, starts = known(printer), printer.starts()
+    before, starts = known(printer), printer.begun()
     with printer.wires.bad(delay=2.0, loss=0.1):
-        holds_for(lambda: farm.status(name)["link"] in ("online", "connecting", "backoff"), "told", 5, every=0.5)
+        holds_for(lambda: farm.status_of(name)["link"] in ("online", "connecting", "backoff"), "told", 5, every=0.5)
         wait_for(printer.ready, "online over the bad network", BACK)
         with printer.moonraker(seconds=120) as client:
             client.call("printer.print.start", {"filename": "cube.gcode"}, 300)
-        wait_for(lambda: printer.starts() == starts + 1, "the print begins", 240)
+        wait_for(lambda: printer.begun() == starts + 1, "the print begins", 240)
         wait_for(lambda: printer.print_state() == "complete", "the end is seen", 240)
-    assert printer.starts() == starts + 1, "never twice"
+    assert printer.begun() == starts + 1, "never twice"
     assert job_of(printer, before)["status"] == "completed"
 
 
@@ -245,7 +246,7 @@ def test_refused_code(farm, printer, name):
             failed = printer.truth()["counters"]["failed_logins"]
             time.sleep(10)
             assert printer.truth()["counters"]["failed_logins"] - failed <= 4, "no storm of logins"
-            printer.control.fault("access_code", code=printer.told["access_code"])
+            printer.control.fault("access_code", code=printer.access_code)
         else:
             printer.control.fault("wrong_code", on=False)
     # A person who has mended it does not wait: every front end's restart tries at once.
@@ -263,11 +264,11 @@ def test_certificate_change(farm):
     assert "trust" in view["remedy"], view
     holds_for(lambda: not printer.ready(), "it is not believed by itself", 5)
     for path in ("/printers/cc1/moongate/trust",):
-        answer = http("POST", f"{farm.url}{path}", json={})
+        answer = http("POST", f"{farm.own_url}{path}", json={})
         assert answer.status_code == 501, "no key that could be pinned"
-    assert http("POST", f"{farm.url}/printers/p1s/moongate/trust", data="x").status_code in (400, 415)
+    assert http("POST", f"{farm.own_url}/printers/p1s/moongate/trust", data="x").status_code in (400, 415)
     assert not printer.ready()
-    assert http("POST", f"{farm.url}/printers/p1s/moongate/trust", json={}).status_code == 200
+    assert http("POST", f"{farm.own_url}/printers/p1s/moongate/trust", json={}).status_code == 200
     back(farm, name)
     # The new key is kept: another one is a fault again, also after a start.
     farm.restart()
@@ -275,7 +276,7 @@ def test_certificate_change(farm):
     printer.control.fault("certificate_change")
     printer.drop()
     away(farm, name, codes=("CERT",))
-    http("POST", f"{farm.url}/printers/p1s/moongate/trust", json={})
+    http("POST", f"{farm.own_url}/printers/p1s/moongate/trust", json={})
     back(farm, name)
 
 
@@ -339,12 +340,12 @@ def test_clock_jumps():
                      f"a token of one hour at {offset}", 10)
         for printer in printers:
             wait_for(lambda p=printer: p.print_state() == "complete", f"{printer.name} ends", 180)
-            assert printer.starts() == 1
+            assert printer.begun() == 1
             stats = printer.stats()["print_stats"]
             job = printer.history()[0]
             assert job["status"] == "completed" and len(printer.history()) == 1, job
             for seconds in (stats["print_duration"], stats["total_duration"], job["print_duration"], job["total_duration"]):
                 assert 0 <= seconds < 3600, (stats, job)
     finally:
-        farm.stop()
+        farm.remove()
         os.unlink(rate.name)

@@ -24,12 +24,12 @@ SCRIPT = '<img src=x onerror="alert(1)">'
 def others_live(farm, name):
     for other in farm.printers:
         if other.name != name:
-            assert farm.status(other.name)["link"] == "online", f"{other.name} suffers from {name}"
+            assert farm.status_of(other.name)["link"] == "online", f"{other.name} suffers from {name}"
             # New objects of its own, just found, are a restart to its clients.
             wait_for(other.ready, f"{other.name} is ready", 15)
             with Moonraker(other.url) as client:
                 assert "temperature" in client.query("extruder")["extruder"]
-    assert http("GET", f"{farm.url}/readyz").ok
+    assert http("GET", f"{farm.own_url}/readyz").ok
 
 
 def wrapped(name, body):
@@ -75,14 +75,14 @@ def test_huge_reports(farm):
     for printer in farm.printers:
         with at_rest(printer):
             for other in farm.printers:
-                wait_for(lambda p=other: farm.status(p.name)["link"] == "online" and p.ready(), "all are well", 60)
-            before = farm.memory()
+                wait_for(lambda p=other: farm.status_of(p.name)["link"] == "online" and p.ready(), "all are well", 60)
+            before = farm.resident()
             for _ in range(2):
                 printer.control.fault("oversized", bytes=30 << 20)
                 time.sleep(1)
                 others_live(farm, printer.name)
             wait_for(printer.ready, "online again", 60)
-            assert farm.memory() - before < 120 << 20, (farm.memory() - before) >> 20
+            assert farm.resident() - before < 120 << 20, (farm.resident() - before) >> 20
 
 
 @on_each
@@ -94,11 +94,11 @@ def test_names_with_html(farm, printer, name):
         "cc2": {"print_status": {"filename": SCRIPT}},
     }[name]
     printer.publish(wrapped(name, fields))
-    status = http("GET", f"{farm.url}/status")
+    status = http("GET", f"{farm.own_url}/status")
     assert status.headers["content-type"].startswith("application/json")
-    page = http("GET", farm.url + "/")
+    page = http("GET", farm.own_url + "/")
     assert SCRIPT not in page.text
-    for url in (f"{printer.url}/{SCRIPT}", f"{printer.url}/server/files/gcodes/{SCRIPT}", f"{farm.url}/{SCRIPT}",
+    for url in (f"{printer.url}/{SCRIPT}", f"{printer.url}/server/files/gcodes/{SCRIPT}", f"{farm.own_url}/{SCRIPT}",
                 f"{printer.url}/webcam/?action={SCRIPT}"):
         answer = http("GET", url)
         html = "html" in answer.headers.get("content-type", "")

@@ -26,7 +26,7 @@ def house():
         wait_for(lambda: get(farm, farm["p1s"].port, "/server/info").json()["result"]["klippy_state"] == "ready", "online", 60)
         yield farm
     finally:
-        farm.stop()
+        farm.remove()
 
 
 def certificate(farm):
@@ -107,7 +107,7 @@ def test_commands_over_https(house):
     assert code == 0, said
     code, said = moongate(house, "print", "up.gcode.3mf", "--printer", "p1s", "--config", house.config)
     assert code == 0, said
-    wait_for(lambda: house["p1s"].starts() == 1, "it prints", 60)
+    wait_for(lambda: house["p1s"].begun() == 1, "it prints", 60)
     code, said = moongate(house, "cancel", "p1s", "--config", house.config)
     assert code == 0, said
 
@@ -147,7 +147,7 @@ def test_a_certificate_of_the_users_own(house, tmp_path):
         (tmp_path / "cert.pem").write_text("no certificate")
         farm.start(online=False)
         wait_for(lambda: not farm.alive(), "refused", 30)
-        assert farm._process.returncode == 69
+        assert farm.exit_code == 69
         assert "cert.pem" in farm.log.read_text()[-600:]
     finally:
-        farm.stop()
+        farm.remove()

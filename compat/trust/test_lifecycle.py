@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from each import at_rest
-from harness.farm import Farm, Serial
+from harness.farm import Farm
+from harness.serial import Serial
 from harness.moonraker import Moonraker, http, make_idle
 from harness.waiting import wait_for
 
@@ -18,7 +19,7 @@ GRACE = 10
 
 
 def phase(farm, name):
-    return farm.status(name)["job"]["phase"]
+    return farm.status_of(name)["job"]["phase"]
 
 
 def bring_to(farm, printer, wanted):
@@ -45,7 +46,7 @@ def test_sigterm(farm, at):
         before = {p.name: {job["job_id"] for job in p.history()} for p in printers}
         for printer in printers:
             bring_to(farm, printer, at)
-        starts = {p.name: p.starts() for p in printers}
+        starts = {p.name: p.begun() for p in printers}
         clients = [Moonraker(p.url) for p in printers]
         serials = [Serial(p.link) for p in printers]
         code, took = farm.terminate()
@@ -57,7 +58,7 @@ def test_sigterm(farm, at):
             serial.close()
             printer.slow_files(False)
         farm.start()
-        assert {p.name: p.starts() for p in printers} == starts, "nothing is started a second time, or later"
+        assert {p.name: p.begun() for p in printers} == starts, "nothing is started a second time, or later"
         for printer in printers:
             as_before(farm, printer, at, before[printer.name])
 
@@ -120,7 +121,7 @@ def test_systemd_watchdog():
         assert farm.terminate()[0] == 0
         wait_for(lambda: supervisor.said("STOPPING=1"), "STOPPING=1", 5)
     finally:
-        farm.stop()
+        farm.remove()
 
 
 def test_kill_and_restart_in_a_loop(farm):
@@ -128,7 +129,7 @@ def test_kill_and_restart_in_a_loop(farm):
     with ExitStack() as left:
         printers = [left.enter_context(at_rest(printer)) for printer in farm.printers]
         before = {p.name: {job["job_id"] for job in p.history()} for p in printers}
-        starts = {p.name: p.starts() for p in printers}
+        starts = {p.name: p.begun() for p in printers}
         for printer in printers:
             printer.start_print()
         for printer in printers:
@@ -138,7 +139,7 @@ def test_kill_and_restart_in_a_loop(farm):
             farm.start()
         for printer in printers:
             ended_once(printer, before[printer.name])
-            assert printer.starts() == starts[printer.name] + 1
+            assert printer.begun() == starts[printer.name] + 1
 
 
 def test_an_upload_under_way_at_the_end_leaves_nothing(farm):

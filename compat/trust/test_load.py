@@ -19,7 +19,7 @@ def healthy(farm, printer):
     with Moonraker(printer.url, seconds=PATIENCE) as client:
         assert client.call("server.info")["klippy_state"] == "ready"
         assert "temperature" in client.query("extruder")["extruder"]
-    assert http("GET", f"{farm.url}/readyz", PATIENCE).ok
+    assert http("GET", f"{farm.own_url}/readyz", PATIENCE).ok
 
 
 def back_to(farm, probe, before, slack, what):
@@ -40,7 +40,7 @@ def test_500_idle_websockets(farm):
         healthy(farm, printer)
         info = http("GET", f"{printer.url}/server/info").json()["result"]
         assert info["websocket_count"] >= 500, info
-        assert farm.memory() < 400 << 20, farm.memory()
+        assert farm.resident() < 400 << 20, farm.resident()
     finally:
         for one in idle:
             one.shutdown()
@@ -87,7 +87,7 @@ def test_connection_storm(farm):
 def test_flood_of_requests(farm):
     """A client that asks without reading the answers, and one that sends batches of the most that is allowed."""
     printer = farm["cc1"]
-    memory = farm.memory()
+    memory = farm.resident()
     deaf = websocket.create_connection(f"ws://127.0.0.1:{printer.port}/websocket", timeout=2, suppress_origin=True)
     batch = [{"jsonrpc": "2.0", "method": "printer.objects.query", "id": n, "params": {"objects": {"toolhead": None}}}
              for n in range(1000)]
@@ -99,7 +99,7 @@ def test_flood_of_requests(farm):
     except (OSError, websocket.WebSocketException):
         pass
     healthy(farm, printer)
-    assert farm.memory() - memory < 200 << 20, farm.memory() - memory
+    assert farm.resident() - memory < 200 << 20, farm.resident() - memory
     deaf.shutdown()
     eager = Moonraker(printer.url, seconds=60)
     for number in range(2000):
@@ -116,7 +116,7 @@ def test_slow_readers(farm):
     printer = farm["p1s"]
     content = b"; filler\n" * 1_000_000
     http("POST", f"{printer.url}/server/files/upload", 60, files={"file": ("large-gone.gcode", content)})
-    memory, readers = farm.memory(), []
+    memory, readers = farm.resident(), []
     for path in ["/server/files/gcodes/large-gone.gcode"] * 40 + ["/webcam/?action=stream"] * 20:
         one = socket.socket()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -127,7 +127,7 @@ def test_slow_readers(farm):
         reader.recv(64)
     try:
         healthy(farm, printer)
-        assert farm.memory() - memory < 150 << 20, farm.memory() - memory
+        assert farm.resident() - memory < 150 << 20, farm.resident() - memory
         # One of them reads to the end after all, and gets everything.
         whole = http("GET", f"{printer.url}/server/files/gcodes/large-gone.gcode", 60).content
         assert whole == content
@@ -151,9 +151,9 @@ def test_a_flood_from_the_printer_leaves_memory_flat(farm):
         wait_for(lambda: printer.truth()["counters"]["flooded"] >= before + messages, f"{messages} reports", 280)
 
     flood(50_000)
-    warm = farm.memory()
+    warm = farm.resident()
     flood(200_000)
-    grown = farm.memory() - warm
+    grown = farm.resident() - warm
     assert grown < 16 << 20, f"{grown >> 20} MiB more after 200000 reports"
     assert printer.ready()
     client.close()

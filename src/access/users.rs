@@ -95,6 +95,10 @@ impl Access {
         !self.records().is_empty()
     }
 
+    pub(super) fn is_user(&self, name: &str) -> bool {
+        self.records().contains_key(name)
+    }
+
     pub(super) fn user_role(&self, name: &str, login: &str) -> Option<Role> {
         let records = self.records();
         let record = records.get(name)?;

@@ -27,6 +27,11 @@ impl Frame {
         Self { data, number, time: unix_now(), at: Instant::now() }
     }
 
+    /// When it arrived, by a clock that is never set.
+    pub fn arrived(&self) -> Instant {
+        self.at
+    }
+
     /// Time since it arrived.
     pub fn age(&self) -> Duration {
         self.at.elapsed()

@@ -13,9 +13,11 @@ use super::video::Sample;
 const SEGMENT: u64 = TIMESCALE as u64;
 const LONGEST: u64 = 15 * TIMESCALE as u64;
 const SEGMENT_BYTES: usize = 12 << 20;
-/// Segments in the playlist, and kept beyond it for players that are late.
+/// Segments in the playlist. Those that left it stay for as long as a playlist lasts, and one more (RFC 8216 section
+/// 6.2.2): players read it, and fetch later. Large ones go earlier.
 const LISTED: usize = 6;
-const KEPT: usize = LISTED + 2;
+const KEPT: usize = 2 * LISTED + 1;
+const KEPT_BYTES: usize = 48 << 20;
 
 /// Finished segments and the one being collected.
 #[derive(Default)]
@@ -81,15 +83,21 @@ impl Segmenter {
         }
         let seconds = end.saturating_sub(first.time) as f64 / f64::from(TIMESCALE);
         self.bytes = 0;
-        if self.done.len() == KEPT
-            && let Some(gone) = self.done.pop_front()
-            && self.done.front().is_some_and(|next| next.generation != gone.generation)
-        {
-            self.discontinuities += 1;
-        }
         let generation = first.generation;
         self.done.push_back(Segment { number: self.next, seconds, generation, data: data.freeze() });
         self.next += 1;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let mut bytes: usize = self.done.iter().map(|segment| segment.data.len()).sum();
+        while self.done.len() > KEPT || (self.done.len() > LISTED && bytes > KEPT_BYTES) {
+            let Some(gone) = self.done.pop_front() else { return };
+            bytes -= gone.data.len();
+            if self.done.front().is_some_and(|next| next.generation != gone.generation) {
+                self.discontinuities += 1;
+            }
+        }
     }
 
     /// The playlist; `None` before the first segment.

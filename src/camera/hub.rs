@@ -240,6 +240,12 @@ impl CameraHub {
         self.inner.scaler.shrink(frame, width).await
     }
 
+    /// `frame` as sequential JPEG with 4:2:0 colours and standard Huffman tables, which every decoder and RTP know;
+    /// `None` where it cannot be decoded.
+    pub async fn plain(&self, frame: &Frame) -> Option<Bytes> {
+        self.inner.scaler.plain(frame).await
+    }
+
     /// A new viewer of H.264, beginning with the last key picture (`replay`) or with the next one.
     ///
     /// # Errors

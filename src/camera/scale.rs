@@ -1,66 +1,93 @@
-//! Smaller pictures on request. Decoding costs time, so it happens off the runtime, only when asked, and once for all
-//! viewers of one width.
+//! Pictures of another size or coding on request. Decoding costs time, so it happens off the runtime, only when asked,
+//! and once for all viewers of one kind.
 
 use std::io::Cursor;
 
 use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::{ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use tokio::sync::Mutex;
 
 use super::Frame;
 
 const QUALITY: u8 = 80;
+/// A second coding should not be seen.
+const PLAIN_QUALITY: u8 = 90;
 /// Pixels per side and bytes of a decoded picture.
 const SIDE_LIMIT: u32 = 8192;
 const DECODED_LIMIT: u64 = 128 << 20;
 
 #[derive(Default)]
 pub(super) struct Scaler {
-    /// The last results, newest last: one per width that viewers ask for.
-    made: Mutex<Vec<Scaled>>,
+    /// The last results, newest last: one per kind that viewers ask for.
+    made: Mutex<Vec<Made>>,
 }
 
-struct Scaled {
+struct Made {
     number: u64,
-    width: u32,
-    data: Bytes,
+    kind: Kind,
+    /// `None` where it could not be made.
+    data: Option<Bytes>,
 }
 
-/// Widths remembered; more different ones are made anew each time.
-const WIDTHS: usize = 4;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// At most this many pixels wide.
+    Width(u32),
+    /// Sequential, colours halved both ways, the standard's own code tables.
+    Plain,
+}
+
+/// Kinds remembered; more different ones are made anew each time.
+const KINDS: usize = 4;
 
 impl Scaler {
     /// The picture at most `width` pixels wide; the original where it is narrower or cannot be decoded.
     pub async fn shrink(&self, frame: &Frame, width: u32) -> Bytes {
-        // Held while decoding: viewers of one width wait for one result instead of each making it, and one camera
+        self.make(frame, Kind::Width(width)).await.unwrap_or_else(|| frame.data.clone())
+    }
+
+    /// The picture as sequential JPEG with 4:2:0 colours and standard Huffman tables; `None` where it cannot be decoded.
+    pub async fn plain(&self, frame: &Frame) -> Option<Bytes> {
+        self.make(frame, Kind::Plain).await
+    }
+
+    async fn make(&self, frame: &Frame, kind: Kind) -> Option<Bytes> {
+        // Held while decoding: viewers of one kind wait for one result instead of each making it, and one camera
         // never occupies more than one core.
         let mut made = self.made.lock().await;
-        if let Some(known) = made.iter().find(|known| known.number == frame.number && known.width == width) {
+        if let Some(known) = made.iter().find(|known| known.number == frame.number && known.kind == kind) {
             return known.data.clone();
         }
-        let original = frame.data.clone();
-        let input = original.clone();
-        let scaled = tokio::task::spawn_blocking(move || shrink(&input, width)).await;
-        let data = scaled.ok().flatten().unwrap_or(original);
-        made.retain(|known| known.width != width);
-        if made.len() == WIDTHS {
+        let input = frame.data.clone();
+        let work = move || match kind {
+            Kind::Width(width) => shrink(&input, width),
+            Kind::Plain => plain(&input),
+        };
+        let data = tokio::task::spawn_blocking(work).await.ok().flatten();
+        made.retain(|known| known.kind != kind);
+        if made.len() == KINDS {
             made.remove(0);
         }
-        made.push(Scaled { number: frame.number, width, data: data.clone() });
+        made.push(Made { number: frame.number, kind, data: data.clone() });
         data
     }
 }
 
-fn shrink(jpeg: &[u8], width: u32) -> Option<Bytes> {
+fn decode(jpeg: &[u8]) -> Option<DynamicImage> {
     let mut reader = ImageReader::with_format(Cursor::new(jpeg), ImageFormat::Jpeg);
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_LIMIT);
     limits.max_image_height = Some(SIDE_LIMIT);
     limits.max_alloc = Some(DECODED_LIMIT);
     reader.limits(limits);
-    let picture = reader.decode().ok()?;
+    reader.decode().ok()
+}
+
+fn shrink(jpeg: &[u8], width: u32) -> Option<Bytes> {
+    let picture = decode(jpeg)?;
     if picture.width() <= width {
         return None;
     }
@@ -68,6 +95,16 @@ fn shrink(jpeg: &[u8], width: u32) -> Option<Bytes> {
     let small = picture.resize_exact(width, u32::try_from(height).ok()?, FilterType::Triangle);
     let mut out = Vec::new();
     JpegEncoder::new_with_quality(&mut out, QUALITY).encode_image(&small.to_rgb8()).ok()?;
+    Some(Bytes::from(out))
+}
+
+fn plain(jpeg: &[u8]) -> Option<Bytes> {
+    let picture = decode(jpeg)?.into_rgb8();
+    let (width, height) = (u16::try_from(picture.width()).ok()?, u16::try_from(picture.height()).ok()?);
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(&mut out, PLAIN_QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.encode(&picture, width, height, ColorType::Rgb).ok()?;
     Some(Bytes::from(out))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -37,6 +37,18 @@ pub struct Sample {
     pub key: bool,
     /// Counts the formats; another one needs another initialisation segment.
     pub generation: u64,
+}
+
+impl Sample {
+    /// Its NAL units, without parameter sets and delimiters.
+    pub fn nals(&self) -> impl Iterator<Item = Bytes> + '_ {
+        let mut rest = self.data.clone();
+        std::iter::from_fn(move || {
+            let length = rest.try_get_u32().ok()?;
+            let length = usize::try_from(length).ok()?.min(rest.len());
+            Some(rest.split_to(length))
+        })
+    }
 }
 
 pub(super) struct Video {
@@ -115,6 +127,14 @@ impl Video {
         self.change(|state| {
             let format = state.formats.iter().find(|(number, _)| *number == generation);
             format.map(|(_, parameters)| mp4::initialization(parameters))
+        })
+    }
+
+    /// Sequence and picture parameter set of `generation`.
+    pub fn parameter_sets(&self, generation: u64) -> Option<[Bytes; 2]> {
+        self.change(|state| {
+            let (_, format) = state.formats.iter().find(|(number, _)| *number == generation)?;
+            Some([format.sequence_set.clone(), format.picture_set.clone()])
         })
     }
 
@@ -261,6 +281,11 @@ impl VideoViewer {
         self.sequence = self.sequence.wrapping_add(1);
         let entry = Entry { size: sample.data.len(), duration, key: sample.key };
         [mp4::fragment_head(self.sequence, sample.time, &[entry]), sample.data.clone()]
+    }
+
+    /// The sequence and the picture parameter set that `sample` needs.
+    pub fn parameter_sets(&self, sample: &Sample) -> Option<[Bytes; 2]> {
+        self.video.parameter_sets(sample.generation)
     }
 
     /// The initialisation segment that `sample` needs.

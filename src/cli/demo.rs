@@ -10,7 +10,7 @@ use serde_json::json;
 use super::simulate::known_model;
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
 use crate::app::{App, AppOptions, StartupError};
-use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT};
+use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT, RTSP_PORT};
 use crate::sim::{bambu, elegoo_cc1, elegoo_cc2, elegoo_sample, sample};
 
 /// How long all printers may take to come online.
@@ -202,6 +202,7 @@ fn configuration(
     if let Some(folder) = &args.web_root {
         text.push_str(&format!("web_root = {:?}\n", folder.display().to_string()));
     }
+    text.push_str(&format!("[rtsp]\nlisten = \"127.0.0.1:{RTSP_PORT}\"\n"));
     for (port, printer) in (MOONRAKER_PORT..).zip(farm) {
         text.push_str(&format!(
             "[[printer]]\nname = \"{}\"\nkind = \"{}\"\nhost = \"127.0.0.1\"\nmoonraker_port = {port}\n\
@@ -237,7 +238,8 @@ fn print_json(app: &App, farm: &[Simulated]) {
             })
         })
         .collect();
-    println!("{}", json!({"gateway": {"port": app.gateway_port()}, "printers": printers}));
+    let gateway = json!({"port": app.gateway_port(), "rtsp_port": app.rtsp_port()});
+    println!("{}", json!({"gateway": gateway, "printers": printers}));
 }
 
 fn print_table(app: &App, speed: f64) {
@@ -263,6 +265,9 @@ fn print_table(app: &App, speed: f64) {
         println!("\nTry:\n  curl {base}/printer/info");
         println!("  curl '{base}/printer/objects/query?print_stats&extruder&heater_bed'");
         println!("  curl -X POST '{base}/printer/print/start?filename=cube.gcode'");
+        if let Some(port) = app.rtsp_port() {
+            println!("  ffplay -rtsp_transport tcp rtsp://127.0.0.1:{port}/{}", first.name);
+        }
         println!("\nAll printers behind one port: http://127.0.0.1:{}/", app.gateway_port());
     }
 }

@@ -1,7 +1,7 @@
 //! From the tables of the file to a checked [`Config`].
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Mistakes, Section};
 use super::{
     AccessConfig, Config, ConfigError, Environment, GATEWAY_PORT, GatewayConfig, Kind, MOONRAKER_PORT,
-    PortConfig, PrinterConfig, PtyConfig, SerialStop, StreamedPrints, Tls,
+    PortConfig, PrinterConfig, PtyConfig, RTSP_PORT, SerialStop, StreamedPrints, Tls,
 };
 use crate::access::Role;
 use crate::model::text::nearest;
@@ -33,13 +33,18 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     let mut warnings = Vec::new();
     let gateway = gateway(root, environment, &mut mistakes);
     let access = access(root, &mut mistakes);
+    let rtsp = rtsp(root, &mut mistakes);
     let printers = printers(root, &gateway, environment, &mut mistakes);
     unknown_tables(root, &mut mistakes);
     if !gateway.listen.is_loopback() && access.trusted_clients.iter().any(|net| net.ends_with("/0")) {
         warnings.push("trusted_clients lets everybody in without credentials.".to_owned());
     }
     let list = mistakes.into_list();
-    if list.is_empty() { Ok(Config { gateway, access, printers, warnings }) } else { Err(ConfigError(list)) }
+    if list.is_empty() {
+        Ok(Config { gateway, access, rtsp, printers, warnings })
+    } else {
+        Err(ConfigError(list))
+    }
 }
 
 /// A `[table]` of the document, absent or of the wrong kind as it may be.
@@ -62,12 +67,12 @@ fn section<'s, 't>(
 }
 
 fn unknown_tables(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) {
-    const KNOWN: [&str; 3] = ["gateway", "access", "printer"];
+    const KNOWN: [&str; 4] = ["gateway", "access", "rtsp", "printer"];
     for (key, _) in root {
         let name = key.get_ref().as_ref();
         if !KNOWN.contains(&name) {
             let hint = nearest(name, KNOWN).map_or_else(
-                || "known are [gateway], [access] and [[printer]].".to_owned(),
+                || "known are [gateway], [access], [rtsp] and [[printer]].".to_owned(),
                 |near| format!("did you mean \"{near}\"?"),
             );
             mistakes.at(key.span(), format!("unknown key \"{name}\"; {hint}"));
@@ -142,6 +147,22 @@ fn tls(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Tls {
             Tls::Off
         }
     }
+}
+
+/// Where recorders find the cameras.
+fn rtsp(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<SocketAddr> {
+    let mut table = section(root, "[rtsp]", mistakes);
+    let text = table.text(mistakes, "listen", false);
+    let listen = text.as_deref().and_then(|text| {
+        let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, RTSP_PORT));
+        address.ok().or_else(|| text.parse().ok())
+    });
+    if text.is_some() && listen.is_none() {
+        let place = table.place("listen");
+        mistakes.at(place, "listen in [rtsp] must be an address and a port, such as \"127.0.0.1:8554\" (only this machine) or \"0.0.0.0:8554\" (the network).");
+    }
+    table.finish(mistakes);
+    listen
 }
 
 /// `http://host[:port]`, with a path below which the server is mounted or without.

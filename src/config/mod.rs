@@ -10,7 +10,7 @@ mod source;
 mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use source::Environment;
@@ -25,11 +25,16 @@ pub const GATEWAY_PORT: u16 = 7100;
 /// The first printer's Moonraker port; the others count up.
 pub const MOONRAKER_PORT: u16 = 7125;
 
+/// The port of RTSP where only an address is given.
+pub const RTSP_PORT: u16 = 8554;
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub gateway: GatewayConfig,
     pub access: AccessConfig,
+    /// Where the cameras are served as RTSP, if they are.
+    pub rtsp: Option<SocketAddr>,
     pub printers: Vec<PrinterConfig>,
     /// What works but should be looked at, e.g. a secret written into a file that others can read.
     pub warnings: Vec<String>,

@@ -174,3 +174,18 @@ fn trusting_everybody_is_a_warning() {
     assert!(config.warnings.iter().any(|text| text.contains("without credentials")), "{:?}", config.warnings);
     assert!(parse(printer).expect("good").warnings.is_empty());
 }
+
+#[test]
+fn rtsp_is_off_unless_it_has_an_address() {
+    assert_eq!(parse(GOOD).expect("good").rtsp, None);
+    for (text, expected) in [("127.0.0.1", "127.0.0.1:8554"), ("[::]:554", "[::]:554"), ("::1", "[::1]:8554")]
+    {
+        let config = parse(&format!("[rtsp]\nlisten = \"{text}\"\n{GOOD}")).expect("good");
+        assert_eq!(config.rtsp.map(|address| address.to_string()).as_deref(), Some(expected));
+    }
+    for wrong in ["\"8554\"", "\"localhost:8554\"", "8554", "\"1.2.3.4:99999\""] {
+        let told = complaints(&format!("[rtsp]\nlisten = {wrong}\n{GOOD}"));
+        assert!(told.len() == 1 && told[0].contains("line 2: listen in [rtsp] must be"), "{told:?}");
+    }
+    assert!(complaints(&format!("[rstp]\n{GOOD}"))[0].contains("did you mean \"rtsp\""));
+}

@@ -3,4 +3,5 @@
 pub mod admin;
 pub mod marlin;
 pub mod moonraker;
+pub mod rtsp;
 pub mod webcam;

@@ -238,13 +238,14 @@ impl Inner {
     pub fn expect_run(&self) {
         let row = self.current_row();
         let run = match self.intent() {
-            Some(Intent { stage: Stage::Starting, token, remote_path, .. }) => {
-                Some(ExpectedRun { file: remote_path, token, ran: false })
+            Some(Intent { stage: Stage::Starting, token, remote_path, started_at, .. }) => {
+                Some(ExpectedRun { file: remote_path, token, ran: false, started_at })
             }
             Some(_) => None,
             None => row.and_then(|row| {
                 let token = row.token?.parse().ok()?;
-                Some(ExpectedRun { file: row.remote_path?, token, ran: true })
+                let started_at = row.entry.started_at;
+                Some(ExpectedRun { file: row.remote_path?, token, ran: true, started_at })
             }),
         };
         if let Some(run) = run {

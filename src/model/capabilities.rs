@@ -88,6 +88,7 @@ pub struct ControlCaps {
     pub clear_fault: bool,
     pub select_tool: bool,
     pub set_nozzle: bool,
+    pub buzzer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -163,6 +163,8 @@ pub enum Command {
         diameter: Millimeters,
         material: String,
     },
+    /// Sounds the buzzer in one of the printer's own ways; 0 is silence.
+    Buzz(u8),
     ClearFault {
         code: Option<String>,
     },
@@ -194,6 +196,7 @@ impl Command {
                 | Command::SetOption { .. }
                 | Command::SetAutoRefill(_)
                 | Command::SkipObjects(_)
+                | Command::Buzz(_)
                 | Command::ClearFault { .. }
                 | Command::Refresh
         )
@@ -232,6 +235,7 @@ impl Command {
             Command::Calibrate(_) => "calibrate",
             Command::SetOption { .. } => "set option",
             Command::SetNozzleType { .. } => "set nozzle type",
+            Command::Buzz(_) => "sound the buzzer",
             Command::ClearFault { .. } => "clear fault",
             Command::Gcode(_) => "send G-code",
             Command::RawVendor(_) => "send vendor message",

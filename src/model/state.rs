@@ -262,6 +262,11 @@ impl Homed {
     pub fn all(self) -> bool {
         self.x && self.y && self.z
     }
+
+    /// These axes and those of `other`.
+    pub fn and(self, other: Self) -> Self {
+        Self { x: self.x || other.x, y: self.y || other.y, z: self.z || other.z }
+    }
 }
 
 /// The speed setting.
@@ -323,6 +328,11 @@ pub enum PrintOption {
     BuildPlateMarker,
     FirstLayerInspection,
     SpaghettiDetection,
+    PileUpDetection,
+    NozzleClumpDetection,
+    AiAirPrintDetection,
+    PlateAlignment,
+    AllowSkippingParts,
     Timelapse,
     CameraRecording,
     AmsReadOnInsert,

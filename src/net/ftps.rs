@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use channel::{Channel, Connector};
+use channel::{Channel, Connector, LastReply};
 pub use error::FtpsError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use error::reply_code;
@@ -124,6 +124,7 @@ type Library = ImplAsyncFtpStream<Channel>;
 pub struct FtpsSession {
     options: FtpsOptions,
     library: Library,
+    last_reply: Arc<LastReply>,
     /// A command is under way, or one ended in an unknown state.
     unsettled: bool,
 }
@@ -142,14 +143,20 @@ impl FtpsSession {
     /// disabled: Developer Mode), [`FtpsError::Timeout`]. A protection that does not work shows
     /// only at the first transfer, as [`FtpsError::DataRefused`].
     pub async fn open(options: FtpsOptions) -> Result<Self, FtpsError> {
-        let library = Box::pin(Self::log_in(&options)).await?;
-        Ok(Self { options, library, unsettled: false })
+        let (library, last_reply) = Box::pin(Self::log_in(&options)).await?;
+        Ok(Self { options, library, last_reply, unsettled: false })
     }
 
-    async fn log_in(options: &FtpsOptions) -> Result<Library, FtpsError> {
+    async fn log_in(options: &FtpsOptions) -> Result<(Library, Arc<LastReply>), FtpsError> {
         let FtpsTimeouts { connect, reply, .. } = options.timeouts;
         let clear = Arc::new(AtomicBool::new(false));
-        let connector = Connector { tls: TlsConnector::from(options.config.clone()), clear: clear.clone() };
+        let last_reply = Arc::<LastReply>::default();
+        let connector = Connector {
+            tls: TlsConnector::from(options.config.clone()),
+            clear: clear.clone(),
+            last_reply: last_reply.clone(),
+            controlled: AtomicBool::new(false),
+        };
         let address = (options.host.as_str(), options.port);
         let connecting = Library::connect_secure_implicit(address, connector, &options.host);
         let mut library = match timeout(connect, connecting).await {
@@ -165,7 +172,7 @@ impl FtpsSession {
         protect(&mut library, options, &clear).await?;
         // Without this the library would rewrite line ends.
         bounded(reply, library.transfer_type(FileType::Binary)).await?;
-        Ok(library)
+        Ok((library, last_reply))
     }
 
     /// The entries of the folder `dir`, for instance `/cache`.

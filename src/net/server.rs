@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -73,8 +74,28 @@ pub struct OverTls;
 /// Serves `router` until `cancel`, then ends what is under way within the grace. Handlers find `ConnectInfo` of the
 /// peer in the request, and [`OverTls`] where it holds.
 pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, cancel: CancellationToken) {
+    let each = {
+        let (options, cancel) = (options.clone(), cancel.clone());
+        move |stream, peer| {
+            let (router, options, cancel) = (router.clone(), options.clone(), cancel.clone());
+            async move { connection(stream, peer, router, &options, &cancel).await }
+        }
+    };
+    accept(listener, &options, &cancel, each).await;
+}
+
+/// Hands connections to `each` within the limits of `options`, of any protocol, until `cancel`; those under way may then
+/// take the grace to end.
+pub async fn accept<E>(
+    listener: TcpListener,
+    options: &ServerOptions,
+    cancel: &CancellationToken,
+    each: impl Fn(TcpStream, SocketAddr) -> E,
+) where
+    E: Future<Output = ()> + Send + 'static,
+{
     let tasks = TaskTracker::new();
-    let places = Places::new(&options);
+    let places = Places::new(options);
     loop {
         let accepted = tokio::select! {
             () = cancel.cancelled() => break,
@@ -92,9 +113,9 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions
             tracing::debug!(%peer, "Too many connections; this one is closed.");
             continue;
         };
-        let (router, options, cancel) = (router.clone(), options.clone(), cancel.clone());
+        let served = each(stream, peer);
         tasks.spawn(async move {
-            connection(stream, peer, router, &options, &cancel).await;
+            served.await;
             drop(place);
         });
     }
@@ -114,11 +135,24 @@ async fn connection(
     let Some(tls) = &options.tls else {
         return http(stream, peer, router, options, cancel, false).await;
     };
-    match tokio::time::timeout(options.header_deadline, tls.accept(stream)).await {
-        Ok(Ok(stream)) => http(stream, peer, router, options, cancel, true).await,
+    if let Some(stream) = handshake(tls, stream, peer, options.header_deadline).await {
+        http(stream, peer, router, options, cancel, true).await;
+    }
+}
+
+/// The TLS handshake of a client; `None` where it fails or takes too long.
+pub async fn handshake(
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    deadline: Duration,
+) -> Option<TlsStream<TcpStream>> {
+    match tokio::time::timeout(deadline, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => tracing::debug!(%peer, %error, "A TLS handshake failed."),
         Err(_elapsed) => tracing::debug!(%peer, "A TLS handshake took too long."),
     }
+    None
 }
 
 async fn http<S>(

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub use pin::{InvalidPin, Pin};
+pub use pin::{InvalidPin, KnownKeys, Pin};
 use verifier::PinVerifier;
 
 /// Sessions one FTPS session may have open or resumable at once: one control, one data, spares.
@@ -87,7 +87,9 @@ pub enum TlsConnectError {
 /// The TLS identity of one printer, shared by all its connections.
 ///
 /// Trust on first use: without a known pin the first key that proves itself is accepted, binds all
-/// later connections of this value, and can be read with [`PrinterTls::observed`] to be stored.
+/// later connections of this value, and can be read with [`PrinterTls::keys`] to be stored. All services of a printer
+/// show the same key; only where its certificate does not carry the expected name does each service have one of its
+/// own ([`PrinterTls::of_service`]).
 #[derive(Debug, Clone)]
 pub struct PrinterTls {
     verifier: Arc<PinVerifier>,
@@ -104,6 +106,14 @@ impl PrinterTls {
         Self::with_versions(expected_name, pin, TlsVersions::default())
     }
 
+    /// As [`PrinterTls::new`] with the keys that [`PrinterTls::keys`] told earlier.
+    ///
+    /// # Errors
+    /// As [`PrinterTls::new`].
+    pub fn with_keys(expected_name: Option<String>, keys: KnownKeys) -> Result<Self, rustls::Error> {
+        Self::build(expected_name, keys, TlsVersions::default())
+    }
+
     /// As [`PrinterTls::new`] with a choice of TLS versions.
     ///
     /// # Errors
@@ -113,9 +123,17 @@ impl PrinterTls {
         pin: Option<Pin>,
         versions: TlsVersions,
     ) -> Result<Self, rustls::Error> {
+        Self::build(expected_name, KnownKeys { main: pin, ..KnownKeys::default() }, versions)
+    }
+
+    fn build(
+        expected_name: Option<String>,
+        keys: KnownKeys,
+        versions: TlsVersions,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(ring::default_provider());
         let verifier =
-            Arc::new(PinVerifier::new(expected_name, pin, provider.signature_verification_algorithms));
+            Arc::new(PinVerifier::new(expected_name, keys, provider.signature_verification_algorithms));
         let offered: &[&rustls::SupportedProtocolVersion] = match versions {
             TlsVersions::Only12 => &[&rustls::version::TLS12],
             TlsVersions::Upto13 => &[&rustls::version::TLS12, &rustls::version::TLS13],
@@ -131,6 +149,14 @@ impl PrinterTls {
         Ok(Self { verifier, base: Arc::new(base) })
     }
 
+    /// The same printer's service of this name, beside the main one that this value stands for.
+    pub fn of_service(&self, service: &'static str) -> Self {
+        let verifier = Arc::new(self.verifier.of_service(service));
+        let mut base = ClientConfig::clone(&self.base);
+        base.dangerous().set_certificate_verifier(verifier.clone());
+        Self { verifier, base: Arc::new(base) }
+    }
+
     /// The configuration for everything but FTPS; it never resumes a session.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         self.base.clone()
@@ -144,13 +170,18 @@ impl PrinterTls {
         Arc::new(config)
     }
 
-    /// Forgets the key, the stored one too: the next one that proves itself is accepted. Only for a person's explicit
+    /// All keys known now, stored ones and new ones.
+    pub fn keys(&self) -> KnownKeys {
+        self.verifier.keys()
+    }
+
+    /// Forgets all keys, the stored ones too: the next one that proves itself is accepted. Only for a person's explicit
     /// wish.
     pub fn forget_key(&self) {
         self.verifier.forget();
     }
 
-    /// The pin of the last server that passed every check, if any has.
+    /// The pin of the main service that passed every check since the start, if any has.
     pub fn observed(&self) -> Option<Pin> {
         self.verifier.observed()
     }

@@ -87,6 +87,7 @@ fn check_ability(
         Command::Calibrate(wanted) => !wanted.is_empty() && wanted.is_subset(&caps.calibrations),
         Command::SetOption { option, .. } => caps.options.contains(option),
         Command::SetNozzleType { .. } => caps.control.set_nozzle,
+        Command::Buzz(mode) => caps.control.buzzer && *mode <= 2,
         Command::ClearFault { .. } => caps.control.clear_fault,
         Command::Gcode(_) => caps.control.raw_gcode,
         Command::RawVendor(_) if !settings.allow_vendor => {

@@ -161,7 +161,10 @@ impl PrinterHandle {
             Err(error) => Err(error),
         };
         if result.is_err() && requested.is_some() {
-            self.inner.writer.job(|job| job.requested = None);
+            // A later command may have asked for something else meanwhile.
+            self.inner
+                .writer
+                .job(|job| job.requested = job.requested.filter(|phase| Some(*phase) != requested));
         }
         result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
     }

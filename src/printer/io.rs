@@ -74,13 +74,15 @@ pub(super) struct Shared {
 
 /// A run that an earlier gateway started. Printers that give runs ids of their own do not echo its token: their driver
 /// finds it again by its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedRun {
     /// Path on the printer's storage.
     pub file: String,
     pub token: u32,
     /// The earlier gateway saw it running: an end that the printer shows is its end.
     pub ran: bool,
+    /// When the earlier gateway started it, by its own clock.
+    pub started_at: UnixSeconds,
 }
 
 /// Events wait for a slow reader up to this many; after that it is told that it missed some.

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::rtsp::RtspsCamera;
-use super::{Shared, USER};
+use super::{CAMERA, Shared, USER};
 use crate::model::CameraKind;
 use crate::net::tls::TlsConnectError;
 use crate::printer::{CameraError, CameraFeed, CameraSource};
@@ -84,14 +84,17 @@ impl JpegCamera {
     async fn connect(&self) -> Result<TlsStream<TcpStream>, CameraError> {
         let host = self.shared.host();
         let port = self.shared.config.ports.camera;
-        let tls = self.shared.tls.as_ref().map_err(|cause| CameraError::Blocked(cause.clone()))?;
+        let tls = self.shared.tls_of(CAMERA).map_err(CameraError::Blocked)?;
         let stream = match timeout(CONNECT, TcpStream::connect((host.as_str(), port))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(lost(&format!("{host}:{port}: {error}"))),
             Err(_late) => return Err(lost(&format!("{host}:{port} does not answer"))),
         };
         match tls.connect(stream, &host, CONNECT).await {
-            Ok(stream) => Ok(stream),
+            Ok(stream) => {
+                self.shared.keep_keys();
+                Ok(stream)
+            }
             Err(TlsConnectError::Fault(fault)) => {
                 Err(CameraError::Blocked(format!("{host}:{port}: {fault}.")))
             }

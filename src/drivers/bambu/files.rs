@@ -10,14 +10,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, UNKNOWN_SPACE, USER};
+use super::{FILES, Shared, UNKNOWN_SPACE, USER};
 use crate::model::text::base_name;
 use crate::net::ftps::{FtpsError, FtpsOptions, FtpsSession, Protection, RemoteEntry};
+use crate::net::tls::TlsFault;
 use crate::printer::clock::unix_now;
 use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
 
-/// How long an operation waits for the one before it.
-const TURN: Duration = Duration::from_secs(30);
+/// How long an operation waits for the one before it: longer than a listing may take, so that none makes a start fail.
+const TURN: Duration = Duration::from_secs(90);
 /// Folders that hold nothing that users print or fetch (bambu.md 5.4); all others are listed one level deep.
 const SKIPPED: [&str; 4] = ["image", "logger", "recorder", "System Volume Information"];
 /// Folders that are listed at most: each costs a transfer.
@@ -51,12 +52,23 @@ impl BambuFiles {
 
     async fn open(&self, protection: Protection) -> Result<FtpsSession, FtpsError> {
         let config = &self.shared.config;
-        let tls = self.shared.tls.as_ref().map_err(|cause| FtpsError::Tls(cause.clone()))?;
+        let tls = self.shared.tls_of(FILES).map_err(FtpsError::Tls)?;
         let code = config.access_code.expose();
         let mut options =
             FtpsOptions::new(&self.shared.host(), config.ports.ftps, USER, code, tls.ftps_config());
         options.protection = protection;
-        FtpsSession::open(options).await
+        let opened = FtpsSession::open(options).await;
+        match (opened, tls.fault()) {
+            (Err(FtpsError::Tls(_)), Some(fault @ TlsFault::ChangedPin { .. })) => {
+                Err(FtpsError::Tls(format!("{fault}; `moongate trust {}` accepts it", config.name)))
+            }
+            (opened, _) => {
+                if opened.is_ok() {
+                    self.shared.keep_keys();
+                }
+                opened
+            }
+        }
     }
 
     /// Runs one operation in a session of its own; without encrypted data if the printer wants it so.

@@ -15,7 +15,7 @@ use super::session::{Memory, Session};
 use super::{Shared, USER};
 use crate::model::{LinkFault, LinkPhase};
 use crate::net::mqtt::{self, MqttClient, MqttEvents, MqttOptions, Qos};
-use crate::net::tls::{Pin, PrinterTls};
+use crate::net::tls::PrinterTls;
 use crate::printer::{Driver, DriverIo};
 
 /// The identity probe answers in milliseconds or not at all.
@@ -26,13 +26,11 @@ pub(super) struct BambuDriver {
     memory: Memory,
     /// The printer was asked for its identity.
     detected: bool,
-    /// The key that was handed out to be stored.
-    kept: Option<Pin>,
 }
 
 impl BambuDriver {
     pub fn new(shared: Arc<Shared>, row: &'static ModelRow) -> Self {
-        Self { shared, memory: Memory::new(row), detected: false, kept: None }
+        Self { shared, memory: Memory::new(row), detected: false }
     }
 
     async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
@@ -59,7 +57,7 @@ impl BambuDriver {
             Ok(session) => session,
             Err(error) => return place.mqtt(&error, tls.fault()),
         };
-        self.keep_pin(&tls);
+        self.shared.keep_keys();
         let mut session =
             Session::new(self.shared.clone(), &mut self.memory, client, place, io.state.clone());
         let fault = run(&mut session, io, events, cancel).await;
@@ -95,17 +93,6 @@ impl BambuDriver {
         options.tls = Some(tls.client_config());
         let topic = format!("device/{}/report", config.serial);
         Box::pin(mqtt::connect(options, &[(&topic, Qos::AtMostOnce)])).await
-    }
-
-    /// Hands a new key out once.
-    fn keep_pin(&mut self, tls: &PrinterTls) {
-        let known = self.kept.or(self.shared.config.known_pin);
-        if let Some(pin) = tls.observed()
-            && known != Some(pin)
-        {
-            self.kept = Some(pin);
-            (self.shared.config.on_pin)(pin);
-        }
     }
 }
 

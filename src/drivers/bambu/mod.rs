@@ -37,14 +37,14 @@ mod wire;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::net::tls::{Pin, PrinterTls};
+use crate::net::tls::{KnownKeys, PrinterTls};
 use crate::printer::{CameraSource, DriverParts};
 use crate::secret::Secret;
 
@@ -113,13 +113,13 @@ pub struct BambuConfig {
     /// Model name or code, where the printer cannot tell.
     pub model: Option<String>,
     pub ports: BambuPorts,
-    /// Key seen at an earlier contact; `None` trusts the first one.
-    pub known_pin: Option<Pin>,
+    /// Keys seen at an earlier contact; without any the first one is trusted.
+    pub known_keys: KnownKeys,
     /// Set when the user confirms that the printer has a new key: at the next connection the known one no longer
     /// counts, once.
     pub new_key_confirmed: Arc<AtomicBool>,
-    /// Called with the key of the first good contact, to be stored.
-    pub on_pin: Arc<dyn Fn(Pin) + Send + Sync>,
+    /// Called with all keys whenever a new one was seen at a good contact, to be stored.
+    pub on_keys: Arc<dyn Fn(&KnownKeys) + Send + Sync>,
     /// The certificate must carry the serial number as its name, as all printers' do.
     pub check_name: bool,
     /// Where discovery has seen this serial number last; taken instead of `host` at the next connection.
@@ -137,9 +137,9 @@ impl BambuConfig {
             access_code,
             model: None,
             ports: BambuPorts::default(),
-            known_pin: None,
+            known_keys: KnownKeys::default(),
             new_key_confirmed: Arc::default(),
-            on_pin: Arc::new(|_pin| {}),
+            on_keys: Arc::new(|_keys| {}),
             check_name: true,
             moved_to: None,
             timing: BambuTiming::default(),
@@ -168,13 +168,35 @@ struct Shared {
     row: watch::Sender<&'static models::ModelRow>,
     /// One identity for all connections; the error is a build fault and shown as link fault.
     tls: Result<PrinterTls, String>,
+    /// The keys that were handed out to be stored.
+    kept: Mutex<KnownKeys>,
 }
+
+/// Services beside MQTT, as their keys are stored.
+const FILES: &str = "ftps";
+const CAMERA: &str = "camera";
 
 impl Shared {
     /// Where the printer is now.
     fn host(&self) -> String {
         let moved = self.config.moved_to.as_ref().and_then(|address| *address.borrow());
         moved.map_or_else(|| self.config.host.clone(), |address| address.to_string())
+    }
+
+    /// The identity of a service beside MQTT.
+    fn tls_of(&self, service: &'static str) -> Result<PrinterTls, String> {
+        self.tls.as_ref().map(|tls| tls.of_service(service)).map_err(Clone::clone)
+    }
+
+    /// Hands new keys out, each once.
+    fn keep_keys(&self) {
+        let Ok(tls) = &self.tls else { return };
+        let keys = tls.keys();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if *kept != keys {
+            kept.clone_from(&keys);
+            (self.config.on_keys)(&keys);
+        }
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -186,14 +208,15 @@ impl Shared {
 pub fn parts(config: BambuConfig) -> DriverParts {
     let config = BambuConfig { serial: config.serial.trim().to_ascii_uppercase(), ..config };
     let name = config.check_name.then(|| config.serial.clone());
-    let tls = PrinterTls::new(name, config.known_pin).map_err(|error| error.to_string());
+    let tls = PrinterTls::with_keys(name, config.known_keys.clone()).map_err(|error| error.to_string());
     let row = models::identify(&models::Clues {
         code: config.model.as_deref(),
         serial: &config.serial,
         ..models::Clues::default()
     });
     let row = watch::Sender::new(row);
-    let shared = Arc::new(Shared { config, tls, free_bytes: AtomicU64::new(UNKNOWN_SPACE), row });
+    let kept = Mutex::new(config.known_keys.clone());
+    let shared = Arc::new(Shared { config, tls, kept, free_bytes: AtomicU64::new(UNKNOWN_SPACE), row });
     let row = *shared.row.borrow();
     let camera: Arc<dyn CameraSource> = Arc::new(camera::ModelCamera::new(shared.clone()));
     DriverParts {

@@ -78,6 +78,8 @@ pub(super) struct ModelRow {
     pub camera: CameraKind,
     pub door: Door,
     pub calibrations: &'static [Calibration],
+    /// `buzzer_ctrl` of new firmware (bambu.md 4.4).
+    pub buzzer: bool,
     /// Drying can be started over the network.
     pub remote_drying: bool,
     /// Firmware that may ignore M104 and M140 (bambu.md 4.3): repeated as M109 or M190 while idle.
@@ -200,7 +202,8 @@ impl ModelRow {
                 raw_vendor: true,
                 clear_fault: true,
                 select_tool: self.dual(),
-                set_nozzle: true,
+                set_nozzle: !self.dual(),
+                buzzer: self.buzzer,
             },
             calibrations: self.calibrations.iter().copied().collect(),
             options: options(tree, flags),
@@ -313,6 +316,9 @@ fn options(tree: &Value, flags: u128) -> BTreeSet<PrintOption> {
         AmsEstimateRemaining,
     ]);
     let fun = hex(at(tree, "/fun")).unwrap_or(0);
+    let fun2 = hex(at(tree, "/fun2")).unwrap_or(0);
+    // Only firmware that tells the packed form has more than the spaghetti detector.
+    let detects = !at(tree, "/xcam/cfg").is_null();
     let supported = [
         (PromptSound, bit(flags, 18) || bit(fun, 8)),
         (FilamentTangleDetection, bit(flags, 19)),
@@ -321,6 +327,11 @@ fn options(tree: &Value, flags: u128) -> BTreeSet<PrintOption> {
         (BuildPlateMarker, !at(tree, "/xcam/buildplate_marker_detector").is_null()),
         (FirstLayerInspection, !at(tree, "/xcam/first_layer_inspector").is_null()),
         (SpaghettiDetection, !at(tree, "/xcam/spaghetti_detector").is_null()),
+        (AllowSkippingParts, !at(tree, "/xcam/allow_skip_parts").is_null()),
+        (PileUpDetection, detects),
+        (NozzleClumpDetection, detects),
+        (AiAirPrintDetection, detects),
+        (PlateAlignment, detects && bit(fun2, 2)),
     ];
     options.extend(supported.into_iter().filter(|(_, has)| *has).map(|(option, _)| option));
     options

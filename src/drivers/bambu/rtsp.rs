@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 
-use super::{Shared, USER};
+use super::{CAMERA, Shared, USER};
 use crate::net::rtsp::{RtspCamera, RtspError};
 use crate::net::tls::TlsConnectError;
 use crate::printer::io::AccessUnit;
@@ -30,11 +30,12 @@ impl RtspsCamera {
 
     async fn feed(&self) -> Result<CameraFeed, CameraError> {
         let config = &self.shared.config;
-        let tls = self.shared.tls.clone().map_err(CameraError::Blocked)?;
+        let tls = self.shared.tls_of(CAMERA).map_err(CameraError::Blocked)?;
         let camera = RtspCamera::new(self.shared.host(), config.ports.rtsp, PATH)
             .login(USER, config.access_code.clone())
             .tls(tls);
         let pictures = camera.open().await.map_err(not_opened)?;
+        self.shared.keep_keys();
         let units = pictures.map(|picture| {
             picture.map(|unit| AccessUnit { data: unit.data, pts: unit.pts, key: unit.key }).map_err(told)
         });

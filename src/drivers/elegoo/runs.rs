@@ -2,7 +2,12 @@
 //! own. A start of ours is therefore bound to the first run of the same file that appears after it was sent.
 
 use super::names::same_file;
+use crate::model::{DeviceStage, UnixSeconds};
 use crate::printer::ExpectedRun;
+
+/// An entry of the printer's history that began so close to a start of ours is that run; in seconds. The clocks of
+/// gateway and printer may differ, and a printer writes its entry after the warm-up at the latest.
+const SAME_START: f64 = 600.0;
 
 /// Remembers the last start and the run that came of it; it outlives a lost link.
 #[derive(Debug, Default)]
@@ -15,6 +20,23 @@ pub struct Runs {
     before: Option<(String, String)>,
     /// The token reported last, kept for the end figures: printers clear theirs (elegoo.md 2.4).
     shown: Option<String>,
+    /// The run of an earlier gateway, until it is known what became of it.
+    unseen: Option<ExpectedRun>,
+}
+
+/// A run as the printer's history tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastRun {
+    /// The printer's id of it.
+    pub id: String,
+    /// Base name of its file.
+    pub file: String,
+    /// Unix seconds by the printer's clock.
+    pub begun: Option<UnixSeconds>,
+    /// How it ended; `None` where it goes on or the printer does not say.
+    pub end: Option<DeviceStage>,
+    /// Why, where the printer says so.
+    pub reason: Option<String>,
 }
 
 impl Runs {
@@ -30,6 +52,38 @@ impl Runs {
         if run.ran {
             self.shown = Some(run.token.to_string());
         }
+        self.unseen = Some(run.clone());
+    }
+
+    /// An earlier gateway's run is neither under way nor known to have ended: only the history can tell.
+    pub fn is_unseen(&self) -> bool {
+        self.unseen.is_some()
+    }
+
+    /// A report shows a job, or an end: the history is not needed.
+    pub fn seen(&mut self) {
+        self.unseen = None;
+    }
+
+    /// Finds the unseen run in the printer's history and takes its end for ours. `None` where the history has no end of
+    /// it; either way the question is settled.
+    pub fn recall(&mut self, history: &[PastRun]) -> Option<PastRun> {
+        let wanted = self.unseen.take()?;
+        let distance =
+            |past: &PastRun| past.begun.map_or(f64::MAX, |begun| (begun - wanted.started_at).abs());
+        let mut same = history.iter().filter(|past| same_file(&past.file, &wanted.file));
+        let nearest = same.clone().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        let found = match nearest.filter(|past| distance(past) <= SAME_START) {
+            // The printer's clock may be wrong; a run that was seen to begin is its newest one of that file.
+            None if wanted.ran => same.next_back(),
+            nearest => nearest,
+        };
+        let found = found.filter(|past| past.end.is_some()).cloned();
+        if found.is_some() {
+            self.awaited = None;
+            self.shown = Some(wanted.token.to_string());
+        }
+        found
     }
 
     /// The printer refused the start.
@@ -44,6 +98,7 @@ impl Runs {
         if !active {
             return self.shown.clone();
         }
+        self.unseen = None;
         if let (Some(id), Some((bound, ours))) = (id, &self.bound)
             && id == bound
         {
@@ -115,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_run_of_an_earlier_gateway_is_found_again_by_its_file() {
-        let earlier = |ran| ExpectedRun { file: "b.gcode".into(), token: 77, ran };
+        let earlier = |ran| ExpectedRun { file: "b.gcode".into(), token: 77, ran, started_at: 1000.0 };
         for ran in [true, false] {
             let mut runs = Runs::default();
             runs.expect_again(&earlier(ran));
@@ -131,5 +186,42 @@ mod tests {
         let mut old_end = Runs::default();
         old_end.expect_again(&earlier(false));
         assert_eq!(old_end.token(None, None, false), None, "an end from before a start that never landed");
+    }
+
+    fn past(file: &str, begun: f64, end: Option<DeviceStage>) -> PastRun {
+        PastRun { id: format!("{file} {begun}"), file: file.into(), begun: Some(begun), end, reason: None }
+    }
+
+    fn recalled(ran: bool, history: &[PastRun]) -> (Option<DeviceStage>, Option<String>) {
+        let mut runs = Runs::default();
+        runs.expect_again(&ExpectedRun { file: "b.gcode".into(), token: 77, ran, started_at: 10_000.0 });
+        assert!(runs.is_unseen());
+        let end = runs.recall(history).and_then(|past| past.end);
+        assert!(!runs.is_unseen(), "asked once");
+        (end, runs.token(None, None, false))
+    }
+
+    #[test]
+    fn the_history_tells_how_an_earlier_gateways_run_ended() {
+        use DeviceStage::{Cancelled, Failed, Finished};
+        let ours = Some("77".to_owned());
+        let history = [
+            past("b.gcode", 2_000.0, Some(Failed)),
+            past("B.gcode", 10_030.0, Some(Finished)),
+            past("a.gcode", 10_040.0, Some(Cancelled)),
+            past("b.gcode", 20_000.0, Some(Cancelled)),
+        ];
+        for ran in [true, false] {
+            assert_eq!(
+                recalled(ran, &history),
+                (Some(Finished), ours.clone()),
+                "the one that began with ours"
+            );
+        }
+        let wrong_clock = [past("b.gcode", 5.0, Some(Failed)), past("b.gcode", 90.0, Some(Finished))];
+        assert_eq!(recalled(true, &wrong_clock), (Some(Finished), ours.clone()), "the newest");
+        assert_eq!(recalled(false, &wrong_clock), (None, None), "whether it began is not known");
+        assert_eq!(recalled(true, &[past("b.gcode", 10_030.0, None)]), (None, ours), "it has no end");
+        assert_eq!(recalled(true, &[past("a.gcode", 10_000.0, Some(Finished))]).0, None);
     }
 }

@@ -3,12 +3,19 @@
 use std::collections::VecDeque;
 use std::future::pending;
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::door::{Ask, AskError};
-use crate::model::{CommandError, Outcome, Seen};
+use crate::model::{Command, CommandError, DeviceStage, Outcome, Seen};
 use crate::printer::Request;
+
+/// How long a pause, resume or stop waits for the one before it. Parking and heating up again are done by then
+/// (elegoo.md 2.9).
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The requests of one command, sent one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,11 +49,44 @@ pub struct Batch<C> {
     note: Option<&'static str>,
     all_steps: bool,
     trouble: Option<CommandError>,
+    taken: Instant,
+    /// A step that the printer was too busy for is not sent again before this.
+    not_before: Option<Instant>,
 }
 
 impl<C> Batch<C> {
     pub fn new(request: Request, plan: Plan<C>) -> Self {
-        Self { request, steps: plan.steps.into(), note: plan.note, all_steps: plan.all_steps, trouble: None }
+        let Plan { steps, note, all_steps } = plan;
+        let (steps, taken) = (steps.into(), Instant::now());
+        Self { request, steps, note, all_steps, trouble: None, taken, not_before: None }
+    }
+
+    /// Pause, resume or stop: the printer does one of them at a time.
+    fn is_lifecycle(&self) -> bool {
+        matches!(self.request.command, Command::Pause | Command::Resume | Command::Cancel)
+    }
+
+    /// While a pause or resume is under way the firmware ignores another order of the kind, or calls itself busy.
+    fn waits(&self, stage: DeviceStage) -> bool {
+        let under_way = matches!(stage, DeviceStage::Pausing | DeviceStage::Resuming);
+        let patient = self.taken.elapsed() < PATIENCE;
+        self.is_lifecycle() && (under_way && patient || self.not_before.is_some_and(|at| Instant::now() < at))
+    }
+
+    /// Puts a step back that the printer was too busy for; false where it is not worth another try.
+    pub fn try_again(&mut self, step: &C, stage: DeviceStage, after: Duration) -> bool
+    where
+        C: Clone,
+    {
+        let again = self.is_lifecycle()
+            && stage.active()
+            && stage != DeviceStage::Cancelling
+            && self.taken.elapsed() < PATIENCE;
+        if again {
+            self.steps.push_front(step.clone());
+            self.not_before = Some(Instant::now() + after);
+        }
+        again
     }
 
     /// The step that comes next.
@@ -84,6 +124,26 @@ pub enum Work<C> {
     History(String),
     Command(Box<Batch<C>>),
     Ask(Ask<C>),
+}
+
+impl<C> Work<C> {
+    /// Not to be sent while the printer is at this stage.
+    pub fn waits(&self, stage: DeviceStage) -> bool {
+        matches!(self, Work::Command(batch) if batch.waits(stage))
+    }
+}
+
+/// A stop takes the place of every pause and resume that still waits.
+pub fn withdraw_for(command: &Command, queue: &mut VecDeque<Work<impl Clone>>) {
+    if *command != Command::Cancel {
+        return;
+    }
+    let waiting = |work: &Work<_>| matches!(work, Work::Command(batch) if batch.is_lifecycle());
+    while let Some(work) = queue.iter().position(waiting).and_then(|at| queue.remove(at)) {
+        if let Work::Command(batch) = work {
+            batch.request.answer(Err(CommandError::Invalid("The print is being stopped.".to_owned())));
+        }
+    }
 }
 
 impl<C: Clone> Work<C> {

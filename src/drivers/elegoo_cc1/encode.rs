@@ -62,6 +62,7 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         | Command::Calibrate(_)
         | Command::SetOption { .. }
         | Command::SetNozzleType { .. }
+        | Command::Buzz(_)
         | Command::ClearFault { .. }
         | Command::Gcode(_)
         | Command::RawVendor(_) => Err(CommandError::unsupported(command.name())),
@@ -82,17 +83,15 @@ fn start(job: &StartJob) -> Result<StartPrint, CommandError> {
     })
 }
 
-/// While one of pause, resume and stop is under way the firmware ignores another (elegoo.md 2.9).
+/// A stop under way cannot be changed any more (elegoo.md 2.9); a pause or resume under way is waited for.
 fn lifecycle(step: Sdcp, stage: DeviceStage) -> Result<Plan, CommandError> {
-    let doing = match stage {
-        DeviceStage::Pausing => "pausing",
-        DeviceStage::Resuming => "resuming",
-        DeviceStage::Cancelling => "stopping",
-        _ => return Plan::one(step),
-    };
-    Err(CommandError::Busy(format!(
-        "The printer is {doing} and ignores other orders until that is done; try again in a moment."
-    )))
+    if stage != DeviceStage::Cancelling {
+        return Plan::one(step);
+    }
+    Err(CommandError::Busy(
+        "The printer is stopping and ignores other orders until that is done; try again in a moment."
+            .to_owned(),
+    ))
 }
 
 fn emergency(stage: DeviceStage) -> Plan {

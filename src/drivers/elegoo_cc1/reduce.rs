@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::codes;
 use super::models::SPEEDS;
 use super::wire::current_status;
-use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
-use crate::drivers::elegoo::runs::Runs;
+use crate::drivers::elegoo::field::{as_num, count, flag, int, list, num, percent, text};
+use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{
     Activity, Device, DeviceJob, DeviceStage, Fan, FanId, Fault, FaultSource, Heater, Homed, Light, LightId,
@@ -17,6 +17,9 @@ use crate::model::{
 const TOTAL_EXTRUSION: [&str; 2] = ["54 6F 74 61 6C 45 78 74 72 75 73 69 6F 6E 00", "TotalExtrusion"];
 const CURRENT_EXTRUSION: [&str; 2] =
     ["43 75 72 72 65 6E 74 45 78 74 72 75 73 69 6F 6E 00", "CurrentExtrusion"];
+
+/// Runs asked for with one Cmd 321; the printer keeps fifty.
+const PAST_RUNS: usize = 10;
 
 /// What later frames need to know of earlier ones. Lives as long as the driver.
 #[derive(Debug, Default)]
@@ -29,13 +32,15 @@ pub struct Memory {
     cancelling: bool,
     /// Homing was seen and has not ended.
     homing: bool,
-    homed: bool,
-    /// A homing of ours was acknowledged; counts the reports since in which nothing homes.
-    homing_asked: Option<u8>,
+    homed: Homed,
+    /// The axes of a homing of ours that was acknowledged, and the reports since in which nothing homes.
+    homing_asked: Option<(Homed, u8)>,
     /// The verdict of the history for a job whose end was missed or has no reason yet.
     verdict: Option<Verdict>,
     /// An end is held back until the history was asked.
     held: bool,
+    /// What the history says of an earlier gateway's run.
+    past: Option<PastRun>,
 }
 
 /// How a job ended, by the printer's history.
@@ -50,21 +55,28 @@ pub struct Verdict {
 pub struct Wish {
     /// Ask the history how this run ended; until [`Memory::judge`] is called the job counts as under way.
     pub history: Option<String>,
+    /// Ask the history for the run of an earlier gateway; until [`Memory::recall`] is called no job is told.
+    pub past: bool,
 }
 
 impl Memory {
     /// A new link: what was not watched is not known.
     pub fn reconnected(&mut self) {
         self.homing = false;
-        self.homed = false;
+        self.homed = Homed::default();
         self.homing_asked = None;
         self.held = false;
         self.verdict = None;
     }
 
-    /// The printer acknowledged that it homes all axes; it may be done before a report tells of it.
-    pub fn homes(&mut self) {
-        self.homing_asked = Some(0);
+    /// The printer acknowledged that it homes these axes; it may be done before a report tells of it.
+    pub fn homes(&mut self, axes: Homed) {
+        self.homing_asked = Some((axes, 0));
+    }
+
+    /// The history's word on the run of an earlier gateway; an empty history where it could not be read.
+    pub fn recall(&mut self, history: &[PastRun]) {
+        self.past = self.runs.recall(history);
     }
 
     /// Ends the wait for the history; `None` where it knew nothing.
@@ -74,17 +86,37 @@ impl Memory {
     }
 }
 
-/// The history's entry of one run (Cmd 321).
-pub fn verdict(data: &Value, task: &str) -> Option<Verdict> {
-    let items = data.get("HistoryDetailList")?.as_array()?;
-    let item = items.iter().find(|item| text(item, "TaskId") == Some(task))?;
-    let stage = match int(item, "TaskStatus")? {
-        1 => DeviceStage::Finished,
-        2 => DeviceStage::Failed,
-        3 => DeviceStage::Cancelled,
-        _ => return None,
+/// The ids of the newest runs (Cmd 320), as many as one question may hold.
+pub fn newest_runs(data: &Value) -> Vec<String> {
+    list(data, "HistoryData").iter().filter_map(Value::as_str).take(PAST_RUNS).map(str::to_owned).collect()
+}
+
+/// The runs of Cmd 321, oldest first whatever the order told.
+pub fn history(data: &Value) -> Vec<PastRun> {
+    let run = |item: &Value| {
+        let end = match int(item, "TaskStatus")? {
+            1 => Some(DeviceStage::Finished),
+            2 => Some(DeviceStage::Failed),
+            3 => Some(DeviceStage::Cancelled),
+            _ => None,
+        };
+        Some(PastRun {
+            id: text(item, "TaskId")?.to_owned(),
+            file: base_name(text(item, "TaskName").unwrap_or_default()).to_owned(),
+            begun: num(item, "BeginTime").filter(|time| *time > 0.0),
+            end,
+            reason: int(item, "ErrorStatusReason").and_then(codes::reason),
+        })
     };
-    Some(Verdict { stage, reason: int(item, "ErrorStatusReason").and_then(codes::reason) })
+    let mut runs: Vec<PastRun> = list(data, "HistoryDetailList").iter().filter_map(run).collect();
+    runs.sort_by(|a, b| a.begun.unwrap_or(0.0).total_cmp(&b.begun.unwrap_or(0.0)));
+    runs
+}
+
+/// How the run of this id ended.
+pub fn verdict(data: &Value, task: &str) -> Option<Verdict> {
+    let past = history(data).into_iter().find(|past| past.id == task)?;
+    Some(Verdict { stage: past.end?, reason: past.reason })
 }
 
 /// Takes one `Status` object.
@@ -161,16 +193,18 @@ fn motion(status: &Value, device: &mut Device, memory: &mut Memory) {
         device.motion.position = position;
     }
     let homing = current_status(status).contains(&9);
-    if memory.homing && !homing {
-        memory.homed = true;
+    // The first report after the acknowledgement may have been on its way before the homing began.
+    let unseen = matches!(memory.homing_asked, Some((_, 1..))) && !homing;
+    if memory.homing && !homing || unseen {
+        // The screen homes all axes; the printer itself does not tell which.
+        let axes = memory.homing_asked.take().map_or(Homed::ALL, |(axes, _)| axes);
+        memory.homed = memory.homed.and(axes);
+    }
+    if let Some((_, calm)) = &mut memory.homing_asked {
+        *calm += u8::from(!homing);
     }
     memory.homing = homing;
-    if let Some(calm) = memory.homing_asked {
-        // The first report may have been on its way before the homing began.
-        memory.homing_asked = (!homing && calm == 0).then_some(1);
-        memory.homed |= !homing && calm > 0;
-    }
-    device.motion.homed = Some(if memory.homed { Homed::ALL } else { Homed::default() });
+    device.motion.homed = Some(memory.homed);
 }
 
 fn coordinates(text: &str) -> Option<[f64; 3]> {
@@ -219,11 +253,22 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     } else if memory.cancelling {
         stage = DeviceStage::Cancelling;
     }
+    if memory.runs.is_unseen() {
+        if stage == DeviceStage::Idle {
+            return Wish { past: true, ..Wish::default() };
+        }
+        memory.runs.seen();
+    }
     let mut reason = device.job.reason.take().filter(|_| stage == before);
+    if let Some(past) = memory.past.take().filter(|_| stage == DeviceStage::Idle) {
+        stage = past.end.unwrap_or(stage);
+        memory.file = Some(past.file);
+        reason = past.reason;
+    }
     let wish = end_of_job(&mut stage, &mut reason, before, device, memory);
     if before.active() && !stage.active() {
         // The motors are released at the end of a job (elegoo.md 2.9).
-        memory.homed = false;
+        memory.homed = Homed::default();
     }
     if stage.active() && !memory.held {
         memory.task = task.clone().or(memory.task.take().filter(|_| before.active()));
@@ -270,7 +315,7 @@ fn end_of_job(
         Some(task) => {
             let ask = !memory.held;
             memory.held = true;
-            Wish { history: ask.then(|| task.clone()) }
+            Wish { history: ask.then(|| task.clone()), past: false }
         }
         None => Wish::default(),
     }

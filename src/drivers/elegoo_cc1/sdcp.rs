@@ -26,8 +26,10 @@ pub enum Sdcp {
     ListFiles,
     /// 259: names in `/local`.
     Delete(Vec<String>),
-    /// 321
-    HistoryDetail(String),
+    /// 320: the ids of past runs, newest first.
+    HistoryIds,
+    /// 321: the runs of these ids.
+    HistoryDetail(Vec<String>),
     /// 324: only for firmware above 1.1 with a Canvas.
     Canvas,
     /// 386
@@ -99,6 +101,7 @@ impl Sdcp {
             Sdcp::Resume => 131,
             Sdcp::ListFiles => 258,
             Sdcp::Delete(_) => 259,
+            Sdcp::HistoryIds => 320,
             Sdcp::HistoryDetail(_) => 321,
             Sdcp::Canvas => 324,
             Sdcp::Video(_) => 386,
@@ -120,9 +123,13 @@ impl Sdcp {
 
     fn payload(&self) -> Payload<'_> {
         match self {
-            Sdcp::Status | Sdcp::Attributes | Sdcp::Pause | Sdcp::Stop | Sdcp::Resume | Sdcp::Canvas => {
-                Payload::Empty {}
-            }
+            Sdcp::Status
+            | Sdcp::Attributes
+            | Sdcp::Pause
+            | Sdcp::Stop
+            | Sdcp::Resume
+            | Sdcp::HistoryIds
+            | Sdcp::Canvas => Payload::Empty {},
             Sdcp::Start(start) => Payload::Start {
                 filename: format!("/local/{}", start.file),
                 start_layer: 0,
@@ -136,7 +143,7 @@ impl Sdcp {
                 files: names.iter().map(|name| format!("/local/{name}")).collect(),
                 folders: [],
             },
-            Sdcp::HistoryDetail(task) => Payload::History { id: [task] },
+            Sdcp::HistoryDetail(runs) => Payload::History { id: runs },
             Sdcp::Video(on) => Payload::Video { enable: u8::from(*on) },
             Sdcp::Jog(axis, step) => Payload::Jog { axis: *axis, step: *step },
             Sdcp::Home(axes) => Payload::Home { axis: *axes },
@@ -175,7 +182,7 @@ enum Payload<'a> {
     },
     History {
         #[serde(rename = "Id")]
-        id: [&'a str; 1],
+        id: &'a [String],
     },
     Video {
         #[serde(rename = "Enable")]

@@ -280,6 +280,7 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         | Command::StopDrying { .. }
         | Command::SetOption { .. }
         | Command::SetNozzleType { .. }
+        | Command::Buzz(_)
         | Command::ClearFault { .. }
         | Command::Gcode(_)
         | Command::RawVendor(_) => Err(CommandError::unsupported(command.name())),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::codes;
 use super::reduce::Wish;
 use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
-use crate::drivers::elegoo::runs::Runs;
+use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{Device, DeviceJob, DeviceStage, Severity, StageDetail};
 
@@ -13,6 +13,7 @@ use crate::model::{Device, DeviceJob, DeviceStage, Severity, StageDetail};
 const SPEED_HOLDS: f64 = 5.0;
 /// Progress from which a job that went idle unseen was complete (elegoo.md 3.9).
 const COMPLETE_FROM: f64 = 0.99;
+const STOPPED: &str = "The printer's list of jobs says that it was stopped.";
 
 /// What later reports need to know of earlier ones. Lives as long as the driver.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub struct Memory {
     layers_asked: Option<String>,
     held: bool,
     verdict: Option<DeviceStage>,
+    /// What the history says of an earlier gateway's run.
+    past: Option<PastRun>,
     /// Text of a fatal exception of this run.
     fatal: Option<String>,
     /// We sent a cancel: what follows is no failure.
@@ -74,6 +77,11 @@ impl Memory {
         self.verdict = Some(stage.unwrap_or(DeviceStage::Unknown));
     }
 
+    /// The history's word on the run of an earlier gateway; an empty history where it could not be read.
+    pub fn recall(&mut self, history: &[PastRun]) {
+        self.past = self.runs.recall(history);
+    }
+
     /// Method 1046 told the layers of `file`.
     pub fn learn_layers(&mut self, file: &str, info: &Value) {
         let layers = ["layer", "TotalLayers", "total_layer"].iter().find_map(|key| count(info, key));
@@ -83,16 +91,29 @@ impl Memory {
     }
 }
 
-/// How a run ended by `history_task_list` (1036). 2 and 3 are read both ways by clients: both count as stopped, and
-/// the run is told as cancelled only if somebody asked for it (elegoo.md 3.13).
+/// `history_task_list` of 1036, oldest first. 2 and 3 are read both ways by clients: both count as stopped, and the
+/// printer does not say by whom (elegoo.md 3.13).
+pub fn history(result: &Value) -> Vec<PastRun> {
+    let task = |task: &Value| {
+        let (end, reason) = match int(task, "task_status")? {
+            1 => (Some(DeviceStage::Finished), None),
+            2 | 3 => (Some(DeviceStage::Cancelled), Some(STOPPED.to_owned())),
+            _ => (None, None),
+        };
+        Some(PastRun {
+            id: text(task, "task_id").unwrap_or_default().to_owned(),
+            file: base_name(text(task, "task_name")?).to_owned(),
+            begun: num(task, "begin_time").filter(|time| *time > 0.0),
+            end,
+            reason,
+        })
+    };
+    list(result, "history_task_list").iter().filter_map(task).collect()
+}
+
+/// How the run of this id ended.
 pub fn verdict(result: &Value, uuid: &str) -> Option<DeviceStage> {
-    let tasks = list(result, "history_task_list");
-    let task = tasks.iter().rev().find(|task| text(task, "task_id") == Some(uuid))?;
-    match int(task, "task_status")? {
-        1 => Some(DeviceStage::Finished),
-        2 | 3 => Some(DeviceStage::Cancelled),
-        _ => None,
-    }
+    history(result).iter().rev().find(|past| past.id == uuid)?.end
 }
 
 /// The parts of the status that tell of the job.
@@ -152,6 +173,19 @@ impl Job<'_> {
         if before == DeviceStage::Cancelling && stage == DeviceStage::Idle {
             stage = DeviceStage::Cancelled;
         }
+        if memory.runs.is_unseen() {
+            if stage == DeviceStage::Idle {
+                wish.past = true;
+                return;
+            }
+            memory.runs.seen();
+        }
+        let past = memory.past.take().filter(|_| stage == DeviceStage::Idle);
+        let reason = past.and_then(|past| {
+            stage = past.end.unwrap_or(stage);
+            memory.file = Some(past.file);
+            past.reason
+        });
         let asked = self.missed_end(&mut stage, before, memory);
         if memory.held {
             wish.history = asked;
@@ -163,7 +197,8 @@ impl Job<'_> {
             memory.last_progress = percent(self.machine, "progress").unwrap_or(0.0);
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage.active());
-        device.job = DeviceJob { stage, token, ..self.figures(stage) };
+        let figures = self.figures(stage);
+        device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
         if stage == DeviceStage::Failed && device.job.reason.is_none() {
             device.job.reason = memory.fatal.clone();
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::codes;
 use super::job::Job;
-pub use super::job::{Memory, verdict};
+pub use super::job::{Memory, history, verdict};
 use super::models::SPEEDS;
 use crate::drivers::elegoo::canvas;
 use crate::drivers::elegoo::field::{as_int, flag, int, list, num, text};
@@ -18,6 +18,8 @@ use crate::model::{
 pub struct Wish {
     /// Ask the history how this run ended; until [`Memory::judge`] is called the job counts as under way.
     pub history: Option<String>,
+    /// Ask the history for the run of an earlier gateway; until [`Memory::recall`] is called no job is told.
+    pub past: bool,
     /// Ask for the layers of this file.
     pub file_info: Option<String>,
     /// Send this speed mode again: a tool change reset it (elegoo.md 3.7).

@@ -54,8 +54,9 @@ impl Pty {
         }
         let device = ttyname(&slave).map_err(|error| failed("its name is unknown", error.into()))?;
         permit(&device, config)?;
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-            .map_err(|error| failed("inotify is not available", error.into()))?;
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|error| {
+            failed("inotify is not available (is fs.inotify.max_user_instances used up?)", error.into())
+        })?;
         let events = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
         inotify
             .add_watch(device.as_path(), events)

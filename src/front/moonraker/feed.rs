@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Endpoint;
 use super::klippy::{self, Gate, Klippy};
+use super::object_list::ObjectList;
 use super::subscribe::View;
 use super::view::{self, Input, JobFile};
 use crate::model::{Control, JobPhase, LinkPhase};
@@ -54,6 +55,17 @@ impl Feed {
 
     pub fn set_gate(&self, gate: Gate) {
         self.gate.send_replace(gate);
+    }
+
+    /// Ends a restart; an emergency stop that came meanwhile stays.
+    pub(super) fn reopen(&self) {
+        self.gate.send_if_modified(|gate| {
+            let restarting = *gate == Gate::Restarting;
+            if restarting {
+                *gate = Gate::Open;
+            }
+            restarting
+        });
     }
 }
 
@@ -110,7 +122,7 @@ impl Endpoint {
         let endpoint = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(RESTART_PAUSE).await;
-            endpoint.feed.set_gate(Gate::Open);
+            endpoint.feed.reopen();
         });
     }
 }
@@ -127,7 +139,7 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     let mut urgency = Urgency::of(&endpoint);
     publish(&endpoint);
     let mut next = Instant::now();
-    let mut names_when_ready: Option<Vec<String>> = None;
+    let mut objects = ObjectList::default();
     loop {
         let second = tokio::select! {
             () = endpoint.cancel.cancelled() => return,
@@ -153,7 +165,9 @@ pub async fn run(endpoint: Arc<Endpoint>) {
         if second {
             sample(&endpoint, &view);
         }
-        restart_when_objects_changed(&endpoint, &view, &mut names_when_ready);
+        if let Some(changes) = objects.follow(&view, Instant::now()) {
+            announce_other_objects(&endpoint, &changes);
+        }
     }
 }
 
@@ -181,7 +195,7 @@ fn publish(endpoint: &Endpoint) -> Arc<View> {
 }
 
 fn sample(endpoint: &Endpoint, view: &View) {
-    if !view.klippy.served || view.klippy.state == "startup" {
+    if !view.klippy.connected || view.klippy.state == "startup" {
         return;
     }
     endpoint.stores.lock().unwrap_or_else(PoisonError::into_inner).sample(view);
@@ -194,28 +208,12 @@ fn sample(endpoint: &Endpoint, view: &View) {
     }
 }
 
-/// The UIs read the list of objects at `klippy_ready` only: another list needs another one (moonraker.md 3.5).
-fn restart_when_objects_changed(endpoint: &Arc<Endpoint>, view: &View, known: &mut Option<Vec<String>>) {
-    if !view.klippy.ready() {
-        *known = None;
-        return;
-    }
-    let mut names: Vec<String> = view.objects.keys().cloned().collect();
-    // Lists must not change their length between two readings of the object list (moonraker.md 3.5).
-    for (object, count) in [("mmu", "num_gates"), ("mmu_machine", "num_units")] {
-        let count = view.objects.get(object).and_then(|fields| fields.get(count));
-        names.extend(count.map(|count| format!("{object} {count}")));
-    }
-    match known {
-        Some(before) if *before != names => {
-            tracing::info!(
-                printer = endpoint.station.name(),
-                "The printer's objects changed; clients read them anew."
-            );
-            endpoint.restart();
-        }
-        Some(_) => {}
-        None => *known = Some(names),
+/// Clients forget and read everything; the printer is served all the while (moonraker.md 3.5).
+fn announce_other_objects(endpoint: &Endpoint, changes: &str) {
+    let printer = endpoint.station.name();
+    tracing::info!(printer, changes, "The printer's objects changed; clients read them anew.");
+    for method in ["notify_klippy_disconnected", "notify_klippy_ready"] {
+        endpoint.hub.notify(method, None);
     }
 }
 

@@ -16,10 +16,9 @@ pub enum Gate {
 /// Klipper's state as `server.info`, `printer.info` and `webhooks` tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Klippy {
-    /// False only while a restart goes on: both UIs then show nothing but that there is no Klipper.
+    /// False while the printer is away or a restart goes on: `printer.*` then answers 503 with the reason (moonraker.md
+    /// 2.2 and section 5, docs/decisions/006).
     pub connected: bool,
-    /// False: `printer.*` answers 503, except `printer.info`, from which the UIs take the reason.
-    pub served: bool,
     /// `ready`, `startup`, `shutdown`, `error` or `disconnected`.
     pub state: &'static str,
     pub message: String,
@@ -44,25 +43,21 @@ impl Klippy {
                     Control::ReadOnly(reason) => format!("Printer is ready, read only: {reason}"),
                     _ => "Printer is ready".to_owned(),
                 };
-                Self { connected: true, served: true, state: "ready", message }
+                Self { connected: true, state: "ready", message }
             }
             (LinkPhase::Off, None) => Self::disconnected("The gateway does not run this printer's connection."),
-            // `disconnected` has no place for a reason in either UI; a printer that is away is an error with its remedy.
-            (_, Some(fault)) => {
-                let mends_itself = !fault.permanent && !never_seen(state);
-                Self { connected: true, served: !mends_itself, state: "error", message: fault.sentence() }
+            // What mends itself is a printer that is away; what the user has to mend is Klipper's error with its remedy,
+            // and so is a printer that was never reached: its address may be wrong.
+            (_, Some(fault)) if fault.permanent || never_seen(state) => {
+                Self { connected: true, state: "error", message: fault.sentence() }
             }
-            (LinkPhase::Stale, None) => Self {
-                connected: true,
-                served: false,
-                state: "error",
-                message: "The printer is connected but has fallen silent; the gateway waits for it. If it stays so, look \
-                          whether the printer is on and in the network."
-                    .to_owned(),
-            },
+            (_, Some(fault)) => Self::disconnected(&fault.sentence()),
+            (LinkPhase::Stale, None) => Self::disconnected(
+                "The printer is connected but has fallen silent; the gateway waits for it. If it stays so, look whether the \
+                 printer is on and in the network.",
+            ),
             (_, None) => Self {
                 connected: true,
-                served: true,
                 state: "startup",
                 message: "Printer is not ready\nThe gateway is connecting to the printer; please retry in a few moments.\n"
                     .to_owned(),
@@ -71,13 +66,12 @@ impl Klippy {
     }
 
     fn disconnected(message: &str) -> Self {
-        Self { connected: false, served: false, state: "disconnected", message: message.to_owned() }
+        Self { connected: false, state: "disconnected", message: message.to_owned() }
     }
 
     fn shutdown() -> Self {
         Self {
             connected: true,
-            served: true,
             state: "shutdown",
             message: "Shutdown due to webhooks request\nThe printer was stopped by the emergency stop. Once the underlying \
                       issue is corrected, use the\n\"FIRMWARE_RESTART\" command to take it into service again.\n\
@@ -101,7 +95,7 @@ pub fn notifications(before: &Klippy, after: &Klippy) -> Vec<&'static str> {
         "ready" if before.state == "shutdown" => vec!["notify_klippy_disconnected", "notify_klippy_ready"],
         "ready" => vec!["notify_klippy_ready"],
         "shutdown" => vec!["notify_klippy_shutdown"],
-        _ if before.state == "ready" || before.connected != after.connected => {
+        _ if before.state == "ready" || before.connected && !after.connected => {
             vec!["notify_klippy_disconnected"]
         }
         _ => Vec::new(),
@@ -136,8 +130,8 @@ mod tests {
         assert_eq!(word(LinkPhase::Online, None), ("ready", true));
         assert_eq!(word(LinkPhase::Connecting, None), ("startup", true));
         assert_eq!(word(LinkPhase::Syncing, None), ("startup", true));
-        assert_eq!(word(LinkPhase::Backoff, Some(false)), ("error", true));
-        assert_eq!(word(LinkPhase::Stale, None), ("error", true));
+        assert_eq!(word(LinkPhase::Backoff, Some(false)), ("disconnected", false));
+        assert_eq!(word(LinkPhase::Stale, None), ("disconnected", false));
         assert_eq!(word(LinkPhase::Backoff, Some(true)), ("error", true));
         assert_eq!(
             word(LinkPhase::Connecting, Some(true)),
@@ -149,17 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn what_mends_itself_answers_nothing_meanwhile() {
-        let served = |permanent| Klippy::of(&state(LinkPhase::Backoff, Some(permanent)), Gate::Open).served;
-        assert_eq!((served(false), served(true)), (false, true));
-    }
-
-    #[test]
     fn a_printer_that_never_answered_is_told_with_its_remedy() {
         let mut never = state(LinkPhase::Backoff, Some(false));
         never.device.job.stage = DeviceStage::Unknown;
         let klippy = Klippy::of(&never, Gate::Open);
-        assert_eq!((klippy.state, klippy.message.as_str()), ("error", "No route. Check the address."));
+        assert_eq!((klippy.state, klippy.connected), ("error", true));
+        assert_eq!(klippy.message, "No route. Check the address.");
     }
 
     #[test]
@@ -170,6 +159,16 @@ mod tests {
         assert!(notifications(&ready, &ready).is_empty());
         assert_eq!(notifications(&ready, &lost), ["notify_klippy_disconnected"]);
         assert_eq!(notifications(&lost, &ready), ["notify_klippy_ready"]);
+        let refused = Klippy::of(&state(LinkPhase::Backoff, Some(true)), Gate::Open);
+        assert_eq!(
+            notifications(&ready, &refused),
+            ["notify_klippy_disconnected"],
+            "the UIs then ask for the reason"
+        );
+        assert!(
+            notifications(&lost, &refused).is_empty(),
+            "clients ask for the state while there is no Klipper"
+        );
         assert_eq!(notifications(&ready, &stopped), ["notify_klippy_shutdown"]);
     }
 }

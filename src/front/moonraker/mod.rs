@@ -24,6 +24,7 @@ mod identity;
 mod klippy;
 mod logs;
 mod methods;
+mod object_list;
 mod octoprint;
 mod rpc;
 mod socket;

@@ -108,8 +108,7 @@ pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
     }
     if method.needs_printer {
         let klippy = call.endpoint.klippy();
-        let reason_is_asked = method.name == "printer.info" && klippy.connected;
-        if !klippy.served && !reason_is_asked {
+        if !klippy.connected {
             return Err(RpcError::new(503, format!("Klippy Host not connected: {}", klippy.message)));
         }
     }

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn view(before: Option<&View>, objects: Value) -> View {
-        let klippy = Klippy { connected: true, served: true, state: "ready", message: String::new() };
+        let klippy = Klippy { connected: true, state: "ready", message: String::new() };
         let objects: BTreeMap<String, Object> = serde_json::from_value(objects).expect("objects");
         let empty = View { eventtime: 0.0, klippy: klippy.clone(), objects: BTreeMap::new() };
         before.unwrap_or(&empty).follow(1.0, klippy, objects)

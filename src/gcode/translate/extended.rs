@@ -223,6 +223,7 @@ fn device_feature(name: &str, line: &Line, context: Context<'_>) -> Option<Inten
         "SPEED_PROFILE" => speed_profile(line, context),
         "AIR_MODE" => air_mode(line, context),
         "SET_NOZZLE" => set_nozzle(line, context),
+        "BUZZER" => buzzer(line, context),
         "VENDOR_JSON" => vendor_json(line, context),
         "CALIBRATE" => calibration(line, context),
         "PRINT_OPTION" => option(line, context),
@@ -318,6 +319,16 @@ fn set_nozzle(line: &Line, context: Context<'_>) -> Intent {
         || Command::SetNozzleType { tool, diameter, material },
         "be told its nozzle",
     )
+}
+
+/// Nobody has told how the ways of sounding differ.
+fn buzzer(line: &Line, context: Context<'_>) -> Intent {
+    match line.param_value("MODE") {
+        Some(mode) if [0.0, 1.0, 2.0].contains(&mode) => {
+            able(context.caps.control.buzzer, || Command::Buzz(mode as u8), "be told to sound its buzzer")
+        }
+        _ => Intent::Refuse("BUZZER needs MODE=0 (silence), 1 or 2.".to_owned()),
+    }
 }
 
 /// The vendor's own message, for experts: `VENDOR_JSON MESSAGE='{"print": {...}}'`. The configuration must allow it.
@@ -417,6 +428,9 @@ fn calibration(line: &Line, context: Context<'_>) -> Intent {
 }
 
 fn option(line: &Line, context: Context<'_>) -> Intent {
+    if line.param("OPTION").is_none() {
+        return Intent::Note(options_text(context));
+    }
     let wanted = line.param("OPTION").unwrap_or_default().to_ascii_uppercase();
     let found: Option<&PrintOption> = context.caps.options.iter().find(|option| word_of(option) == wanted);
     match (found, switch(line)) {
@@ -427,4 +441,17 @@ fn option(line: &Line, context: Context<'_>) -> Intent {
             Intent::Refuse(format!("OPTION must be one of {}.", names.join(", ")))
         }
     }
+}
+
+/// How the options stand, for those who name none.
+fn options_text(context: Context<'_>) -> String {
+    let told = context.caps.options.iter().map(|option| {
+        let name = word_of(option);
+        match context.state.device.options.get(option) {
+            Some(on) => format!("{name}={}", u8::from(*on)),
+            None => format!("{name}=?"),
+        }
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() { "This printer has no options.".to_owned() } else { told.join(" ") }
 }

@@ -57,6 +57,7 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(!air.is_empty(), "AIR_MODE", &format!("Lead the air: MODE= one of {}", air.join(", ")), true);
     let nozzle = "Say which nozzle is fitted: DIAMETER= MATERIAL= [TOOL=]";
     add(caps.control.set_nozzle, "SET_NOZZLE", nozzle, true);
+    add(caps.control.buzzer, "BUZZER", "Sound the buzzer: MODE=0 (silence), 1 or 2", true);
     let dryer = caps.filament.dry && state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
     add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", true);
     add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
@@ -134,6 +135,7 @@ fn parameters(name: &str, caps: &Capabilities) -> Vec<(String, &'static str)> {
         "SET_NOZZLE" => &[("DIAMETER", "0.4"), ("MATERIAL", ""), ("TOOL", "0")],
         "DRY_FILAMENT" => &[("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")],
         "STOP_DRYING" => &[("UNIT", "")],
+        "BUZZER" => &[("MODE", "0")],
         "PRINT_OPTION" => &[("OPTION", ""), ("ON", "")],
         "CLEAR_FAULT" => &[("CODE", "")],
         "CALIBRATE" => return caps.calibrations.iter().map(|what| (word_of(what), "0")).collect(),

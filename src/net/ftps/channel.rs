@@ -3,8 +3,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,26 +25,59 @@ const DATA_SEND_BUFFER: u32 = 128 << 10;
 /// A connected socket of either kind.
 #[derive(Debug)]
 pub(super) enum Channel {
+    /// The one over which commands go; what has come over it is looked at.
+    Control(Box<TlsStream<TcpStream>>, Arc<LastReply>),
     Tls(Box<TlsStream<TcpStream>>),
     Clear(TcpStream),
 }
 
+/// The newest line that came over the control connection, read by the library or still in its buffer.
+#[derive(Debug, Default)]
+pub(super) struct LastReply(Mutex<Vec<u8>>);
+
+impl LastReply {
+    fn note(&self, bytes: &[u8]) {
+        let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend_from_slice(bytes);
+        let complete = tail.iter().rposition(|byte| *byte == b'\n');
+        let lines = complete.and_then(|end| tail.get(..end));
+        // Everything before the newest complete line has been seen.
+        if let Some(before) = lines.and_then(|lines| lines.iter().rposition(|byte| *byte == b'\n')) {
+            tail.drain(..=before);
+        }
+        let surplus = tail.len().saturating_sub(MAX_REPLY);
+        tail.drain(..surplus);
+    }
+
+    /// Whether it ends a command, unlike the 150 that announces a transfer.
+    pub(super) fn is_final(&self) -> bool {
+        let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(tail.as_slice(), [b'2' | b'4' | b'5', _, _, b' ', ..]) && tail.contains(&b'\n')
+    }
+}
+
+/// Longest line remembered, in bytes; a reply's first characters are all that counts.
+const MAX_REPLY: usize = 4096;
+
 impl AsyncRead for Channel {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let before = buffer.filled().len();
+        let read = match self.as_mut().get_mut() {
+            Self::Control(stream, _) | Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Clear(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if let Self::Control(_, last) = self.get_mut() {
+            last.note(buffer.filled().get(before..).unwrap_or_default());
+        }
+        match read {
             // A1 and P1 never send close_notify (bambu.md 5.1). Truncation is found by the final
             // reply and by comparing sizes, so a bare end of stream is an end of stream.
-            Self::Tls(stream) => match Pin::new(stream).poll_read(cx, buffer) {
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    Poll::Ready(Ok(()))
-                }
-                other => other,
-            },
-            Self::Clear(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            other => other,
         }
     }
 }
@@ -52,14 +85,14 @@ impl AsyncRead for Channel {
 impl AsyncWrite for Channel {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Control(stream, _) | Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Clear(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Control(stream, _) | Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Clear(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -68,7 +101,7 @@ impl AsyncWrite for Channel {
     /// which the library would discard if the shutdown failed first.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Control(stream, _) | Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Clear(stream) => Pin::new(stream).poll_shutdown(cx),
         };
         result.map(|_| Ok(()))
@@ -80,14 +113,14 @@ impl TokioTlsStream for Channel {
 
     fn tcp_stream(self) -> FtpResult<TcpStream> {
         Ok(match self {
-            Self::Tls(stream) => stream.into_inner().0,
+            Self::Control(stream, _) | Self::Tls(stream) => stream.into_inner().0,
             Self::Clear(stream) => stream,
         })
     }
 
     fn get_ref(&self) -> &TcpStream {
         match self {
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Control(stream, _) | Self::Tls(stream) => stream.get_ref().0,
             Self::Clear(stream) => stream,
         }
     }
@@ -101,6 +134,9 @@ impl TokioTlsStream for Channel {
 pub(super) struct Connector {
     pub tls: TlsConnector,
     pub clear: Arc<AtomicBool>,
+    pub last_reply: Arc<LastReply>,
+    /// The control connection is made; all further ones are for data.
+    pub controlled: AtomicBool,
 }
 
 impl std::fmt::Debug for Connector {
@@ -128,9 +164,12 @@ impl AsyncTlsConnector for Connector {
             }
             let name = server_name(host).map_err(|error| FtpError::SecureError(error.to_string()))?;
             let secured = self.tls.connect(name, stream).await;
-            secured
-                .map(|stream| Channel::Tls(Box::new(stream)))
-                .map_err(|error| FtpError::SecureError(error.to_string()))
+            let stream = secured.map_err(|error| FtpError::SecureError(error.to_string()))?;
+            Ok(if self.controlled.swap(true, Ordering::Relaxed) {
+                Channel::Tls(Box::new(stream))
+            } else {
+                Channel::Control(Box::new(stream), self.last_reply.clone())
+            })
         })
     }
 }

@@ -115,6 +115,19 @@ async fn serve(
                 None => "550 none".to_owned(),
             },
             "AVBL" => "213 123456789".to_owned(),
+            // Confirmed at once or later, while the data connection stays open and empty.
+            "LIST" => {
+                let first: &[u8] = if path == "/late" { b"150 go\r\n" } else { b"150 go\r\n226 done\r\n" };
+                control.write_all(first).await.ok()?;
+                let held = acceptor.accept(data.accept().await.ok()?.0).await.ok()?;
+                if path == "/late" {
+                    control.write_all(b"226 done\r\n").await.ok()?;
+                }
+                line.clear();
+                control.read_line(&mut line).await.ok()?;
+                drop(held);
+                "200 fine".to_owned()
+            }
             "STOR" if ending == Ending::BadName => "553 bad name".to_owned(),
             "STOR" => {
                 control.write_all(b"150 go\r\n").await.ok()?;
@@ -264,6 +277,19 @@ async fn cancelling_while_the_final_reply_is_awaited_removes_the_file() {
     assert!(matches!(result, Err(FtpsError::Cancelled)), "{result:?}");
     assert!(!server.has("/job.3mf"));
     assert!(matches!(session.size("/job.3mf").await, Err(FtpsError::NotFound(_))));
+}
+
+/// As bambuddy's virtual printer does it.
+#[tokio::test]
+async fn a_listing_that_is_confirmed_without_data_is_empty() {
+    let server = Server::start(Ending::Complete).await;
+    for path in ["/at-once", "/late"] {
+        let mut session = server.session().await;
+        // Otherwise only the idle time would end it.
+        session.options.timeouts.idle = Duration::from_secs(3600);
+        assert_eq!(session.list(path, 0).await.unwrap(), [], "{path}");
+        session.quit().await;
+    }
 }
 
 #[tokio::test]

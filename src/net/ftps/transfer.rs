@@ -3,16 +3,19 @@ use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use suppaftp::Status;
 use suppaftp::tokio::TransferStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::Channel;
-use super::{FtpsError, FtpsSession, bounded};
+use super::channel::{Channel, LastReply};
+use super::{FtpsError, FtpsSession, Library, bounded};
 
 const BUFFER: usize = 64 << 10;
+/// After this long without data it is asked whether the server has said already that there is no more.
+const QUIET: Duration = Duration::from_secs(1);
 /// Largest listing read, in bytes: some 50 000 entries.
 const MAX_LISTING: u64 = 4 << 20;
 
@@ -193,7 +196,8 @@ impl FtpsSession {
         let opened = bounded(self.options.timeouts.reply, request).await;
         let (_, mut data) = self.opened(opened)?;
         let idle = self.options.timeouts.idle;
-        match pump_in(&mut data, sink, limit, idle, progress, cancel).await {
+        let ended = Ended { library: &self.library, last_reply: &self.last_reply };
+        match pump_in(&mut data, ended, sink, limit, idle, progress, cancel).await {
             Ok(received) => self.conclude(data, cancel).await.map(|()| received),
             Err(Interruption::Remote(error)) => {
                 let finished = bounded(self.options.timeouts.reply, data.finish()).await;
@@ -240,7 +244,7 @@ impl FtpsSession {
             tracing::debug!(%error, "the old control connection was gone already");
         }
         drop(socket);
-        self.library = Box::pin(Self::log_in(&self.options)).await?;
+        (self.library, self.last_reply) = Box::pin(Self::log_in(&self.options)).await?;
         self.unsettled = false;
         Ok(())
     }
@@ -278,8 +282,26 @@ async fn pump_out(
     }
 }
 
+/// Tells whether the server has ended a transfer whose data connection it leaves open: bambuddy's virtual printer
+/// answers a listing with 150 and 226 and never touches the data connection.
+struct Ended<'a> {
+    library: &'a Library,
+    last_reply: &'a LastReply,
+}
+
+impl Ended<'_> {
+    async fn told(&self) -> bool {
+        if self.last_reply.is_final() {
+            return true;
+        }
+        let control = self.library.get_ref().await;
+        matches!(control.peek(&mut [0]).now_or_never(), Some(Ok(1)))
+    }
+}
+
 async fn pump_in(
     data: &mut TransferStream<Channel>,
+    ended: Ended<'_>,
     mut sink: impl AsyncWrite + Unpin,
     limit: u64,
     idle: Duration,
@@ -289,7 +311,16 @@ async fn pump_in(
     let mut buffer = vec![0; BUFFER];
     let mut received = 0_u64;
     loop {
-        let filled = moved(data.read(&mut buffer), idle, cancel).await?;
+        let reading = async {
+            loop {
+                match timeout(QUIET, data.read(&mut buffer)).await {
+                    Ok(filled) => return filled,
+                    Err(_) if ended.told().await => return Ok(0),
+                    Err(_) => {}
+                }
+            }
+        };
+        let filled = moved(reading, idle, cancel).await?;
         let bytes = buffer.get(..filled).unwrap_or_default();
         if bytes.is_empty() {
             sink.flush().await.map_err(local)?;

@@ -1,4 +1,5 @@
 //! The identity of a printer's key.
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -51,5 +52,45 @@ impl TryFrom<String> for Pin {
 impl From<Pin> for String {
     fn from(pin: Pin) -> Self {
         pin.to_string()
+    }
+}
+
+/// The keys of one printer: that of its main service, and of further services those that differ.
+///
+/// Stored as the main key alone where all services show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct KnownKeys {
+    pub main: Option<Pin>,
+    /// By name of the service.
+    pub others: BTreeMap<String, Pin>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    One(Pin),
+    Several {
+        main: Option<Pin>,
+        #[serde(default)]
+        others: BTreeMap<String, Pin>,
+    },
+}
+
+impl From<Stored> for KnownKeys {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::One(pin) => Self { main: Some(pin), ..Self::default() },
+            Stored::Several { main, others } => Self { main, others },
+        }
+    }
+}
+
+impl From<KnownKeys> for Stored {
+    fn from(keys: KnownKeys) -> Self {
+        match keys.main {
+            Some(pin) if keys.others.is_empty() => Self::One(pin),
+            main => Self::Several { main, others: keys.others },
+        }
     }
 }

@@ -97,6 +97,58 @@ async fn a_name_that_is_no_serial_number_is_let_pass_and_its_key_pinned() {
     assert!(matches!(greet(&tls, another).await, Err(TlsConnectError::Fault(TlsFault::ChangedPin { .. }))));
 }
 
+fn known(keys: KnownKeys) -> PrinterTls {
+    PrinterTls::with_keys(Some(SERIAL.into()), keys).unwrap()
+}
+
+fn changed(result: Result<String, TlsConnectError>) -> bool {
+    matches!(result, Err(TlsConnectError::Fault(TlsFault::ChangedPin { .. })))
+}
+
+#[tokio::test]
+async fn services_of_a_nameless_printer_have_a_key_each_and_keep_it() {
+    let (broker, files, other) = (Identity::v3("Broker"), Identity::v3("Files"), Identity::v3("Files"));
+    let (at_broker, at_files, at_other) =
+        (serve(&broker, &TLS12, 2).await, serve(&files, &TLS12, 2).await, serve(&other, &TLS12, 2).await);
+    let first = known(KnownKeys::default());
+    greet(&first, at_broker).await.unwrap();
+    greet(&first.of_service("ftps"), at_files).await.unwrap();
+    assert!(changed(greet(&first.of_service("ftps"), at_other).await), "pinned since");
+    let keys = first.keys();
+    assert_eq!(keys.main, Some(pin_of(&broker)));
+    assert_eq!(keys.others, [("ftps".to_owned(), pin_of(&files))].into());
+
+    // After a restart, with what was stored.
+    let stored = serde_json::to_value(&keys).unwrap();
+    let again = known(serde_json::from_value(stored).unwrap());
+    greet(&again, at_broker).await.unwrap();
+    assert!(changed(greet(&again.of_service("ftps"), at_other).await));
+    greet(&again.of_service("ftps"), at_files).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_printer_that_names_itself_has_one_key_for_all_services() {
+    let printer = Identity::v3(SERIAL);
+    let (main, same) = (serve(&printer, &TLS12, 1).await, serve(&printer, &TLS12, 1).await);
+    let nameless = serve(&Identity::v3("Files"), &TLS12, 2).await;
+    let named = serve(&Identity::v3(SERIAL), &TLS12, 1).await;
+    let tls = known(KnownKeys::default());
+    greet(&tls, main).await.unwrap();
+    greet(&tls.of_service("ftps"), same).await.unwrap();
+    assert!(
+        changed(greet(&tls.of_service("ftps"), nameless).await),
+        "a certificate without a name proves nothing"
+    );
+    assert!(
+        changed(greet(&tls.of_service("ftps"), named).await),
+        "nor does one with the name and another key"
+    );
+    assert_eq!(serde_json::to_value(tls.keys()).unwrap(), serde_json::json!(pin_of(&printer)));
+    // Stored as one key, and before the main service was seen again: still only that key.
+    let restarted = known(KnownKeys { main: Some(pin_of(&printer)), ..KnownKeys::default() });
+    assert!(changed(greet(&restarted.of_service("camera"), nameless).await));
+}
+
 #[tokio::test]
 async fn a_stored_pin_admits_its_key_and_refuses_another() {
     let identity = Identity::v1_rsa();

@@ -9,16 +9,68 @@ use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, Unix
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::{Pin, TlsFault};
+use super::{KnownKeys, Pin, TlsFault};
 
-/// What the verifier learned; shared with [`super::PrinterTls`] because rustls flattens errors.
+/// The keys of one printer as all its verifiers know them.
 #[derive(Debug, Default)]
-struct Findings {
-    /// The stored pin.
-    known: Option<Pin>,
-    observed: Option<Pin>,
-    fault: Option<TlsFault>,
+pub(super) struct Findings {
+    /// The stored keys.
+    known: KnownKeys,
+    /// Those that proved themselves since the start.
+    observed: KnownKeys,
+    /// The certificate of the main service did not carry the expected name.
+    nameless: bool,
 }
+
+impl Findings {
+    fn main(&self) -> Option<Pin> {
+        self.known.main.or(self.observed.main)
+    }
+
+    fn other(&self, service: &str) -> Option<Pin> {
+        let of = |keys: &KnownKeys| keys.others.get(service).copied();
+        of(&self.known).or_else(|| of(&self.observed))
+    }
+
+    /// The key that this service must show; `None` where the first one that proves itself is taken.
+    ///
+    /// A printer has one key and its serial number in the certificate. What shows a certificate without it is a bridge
+    /// or an emulated printer: its services may be several programs, each with a key of its own.
+    fn expected(&self, service: Service, shown: Pin, named: bool) -> Option<Pin> {
+        let main = self.main();
+        match service {
+            None => main,
+            Some(_) if main == Some(shown) => main,
+            Some(service) => self.other(service).or(main.filter(|_| !self.nameless || named)),
+        }
+    }
+
+    fn record(&mut self, service: Service, pin: Pin, named: bool) {
+        match service {
+            None => {
+                self.observed.main = Some(pin);
+                self.nameless = !named;
+            }
+            Some(_) if self.main() == Some(pin) => {}
+            Some(_) if named && self.main().is_none() => self.observed.main = Some(pin),
+            Some(service) => {
+                self.observed.others.insert(service.to_owned(), pin);
+            }
+        }
+    }
+
+    pub(super) fn keys(&self) -> KnownKeys {
+        let mut keys = self.known.clone();
+        keys.main = keys.main.or(self.observed.main);
+        for (service, pin) in &self.observed.others {
+            keys.others.entry(service.clone()).or_insert(*pin);
+        }
+        keys
+    }
+}
+
+/// `None` is the main one.
+pub(super) type Service = Option<&'static str>;
 
 /// Accepts exactly one server: no other printer's name, the known key, and proof that it holds that key.
 ///
@@ -28,7 +80,10 @@ struct Findings {
 pub(super) struct PinVerifier {
     expected_name: Option<String>,
     algorithms: WebPkiSupportedAlgorithms,
+    service: Service,
     findings: Arc<Mutex<Findings>>,
+    /// Kept because rustls flattens errors.
+    fault: Mutex<Option<TlsFault>>,
 }
 
 impl fmt::Debug for PinVerifier {
@@ -40,28 +95,57 @@ impl fmt::Debug for PinVerifier {
 impl PinVerifier {
     pub(super) fn new(
         expected_name: Option<String>,
-        known: Option<Pin>,
+        known: KnownKeys,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        let findings = Arc::new(Mutex::new(Findings { known, ..Findings::default() }));
-        Self { expected_name, algorithms, findings }
+        let findings = Findings { known, ..Findings::default() };
+        Self {
+            expected_name,
+            algorithms,
+            service: None,
+            findings: Arc::new(Mutex::new(findings)),
+            fault: Mutex::default(),
+        }
     }
 
-    /// The next key that proves itself becomes the known one.
+    /// The verifier of another service of the same printer.
+    pub(super) fn of_service(&self, service: &'static str) -> Self {
+        Self {
+            expected_name: self.expected_name.clone(),
+            algorithms: self.algorithms,
+            service: Some(service),
+            findings: self.findings.clone(),
+            fault: Mutex::default(),
+        }
+    }
+
+    /// The next keys that prove themselves become the known ones.
     pub(super) fn forget(&self) {
         *self.findings() = Findings::default();
     }
 
     pub(super) fn observed(&self) -> Option<Pin> {
-        self.findings().observed
+        self.findings().observed.main
+    }
+
+    pub(super) fn keys(&self) -> KnownKeys {
+        self.findings().keys()
     }
 
     pub(super) fn fault(&self) -> Option<TlsFault> {
-        self.findings().fault.clone()
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_fault(&self, fault: Option<TlsFault>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     fn findings(&self) -> MutexGuard<'_, Findings> {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names_us(&self, leaf: &Leaf<'_>) -> bool {
+        self.expected_name.as_ref().is_none_or(|expected| *expected == leaf.common_name)
     }
 
     fn refuse(&self, fault: TlsFault) -> rustls::Error {
@@ -75,7 +159,7 @@ impl PinVerifier {
                 rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
             }
         };
-        self.findings().fault = Some(fault);
+        self.set_fault(Some(fault));
         error
     }
 
@@ -93,11 +177,7 @@ impl PinVerifier {
         }
         // A key seen earlier through this verifier binds just like a stored one: the control and
         // data connections of one printer cannot be two machines.
-        let expected = {
-            let findings = self.findings();
-            findings.known.or(findings.observed)
-        };
-        match expected {
+        match self.findings().expected(self.service, leaf.pin, self.names_us(&leaf)) {
             Some(expected) if expected != leaf.pin => Err(TlsFault::ChangedPin { expected, found: leaf.pin }),
             _ => Ok(()),
         }
@@ -105,17 +185,21 @@ impl PinVerifier {
 
     /// Remembers the key only now that the server has proved that it holds it; of two first
     /// handshakes at once the earlier binds the later.
-    fn record(&self, pin: Pin) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn record(&self, leaf: &Leaf<'_>) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let (pin, named) = (leaf.pin, self.names_us(leaf));
         let expected = {
             let mut findings = self.findings();
-            let expected = *findings.observed.get_or_insert(pin);
+            let expected = findings.expected(self.service, pin, named).unwrap_or(pin);
             if expected == pin {
-                findings.fault = None;
-                return Ok(HandshakeSignatureValid::assertion());
+                findings.record(self.service, pin, named);
             }
             expected
         };
-        Err(self.refuse(TlsFault::ChangedPin { expected, found: pin }))
+        if expected != pin {
+            return Err(self.refuse(TlsFault::ChangedPin { expected, found: pin }));
+        }
+        self.set_fault(None);
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls12(
@@ -170,7 +254,7 @@ impl ServerCertVerifier for PinVerifier {
         let leaf = Leaf::parse(certificate).map_err(|fault| self.refuse(fault))?;
         self.verify_tls12(message, &leaf.spki, signed)
             .map_err(|error| self.refuse(TlsFault::BadSignature(error.to_string())))?;
-        self.record(leaf.pin)
+        self.record(&leaf)
     }
 
     fn verify_tls13_signature(
@@ -182,7 +266,7 @@ impl ServerCertVerifier for PinVerifier {
         let leaf = Leaf::parse(certificate).map_err(|fault| self.refuse(fault))?;
         verify_tls13_signature_with_raw_key(message, &leaf.spki, signed, &self.algorithms)
             .map_err(|error| self.refuse(TlsFault::BadSignature(error.to_string())))?;
-        self.record(leaf.pin)
+        self.record(&leaf)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -150,6 +150,7 @@ pub(super) fn encode(command: &Command, context: &Context<'_>) -> Encoded {
         Command::SetNozzleType { tool, diameter, material } => {
             settings::nozzle_type(*tool, *diameter, material, context.row)
         }
+        Command::Buzz(mode) => Ok(Message::print("buzzer_ctrl", json!({ "mode": mode })).into()),
         Command::ClearFault { code } => settings::clear_fault(code.as_deref(), context),
         Command::Gcode(lines) => gcode::pass_on(lines, context),
         Command::RawVendor(value) => settings::raw(value, context),

@@ -44,6 +44,11 @@ pub(super) fn option(option: PrintOption, on: bool, context: &Context<'_>) -> Pl
         PrintOption::BuildPlateMarker => detector("buildplate_marker_detector", on, context),
         PrintOption::FirstLayerInspection => detector("first_layer_inspector", on, context),
         PrintOption::SpaghettiDetection => detector("spaghetti_detector", on, context),
+        PrintOption::PileUpDetection => detector("pileup_detector", on, context),
+        PrintOption::NozzleClumpDetection => detector("clump_detector", on, context),
+        PrintOption::AiAirPrintDetection => detector("airprint_detector", on, context),
+        PrintOption::PlateAlignment => detector("plate_offset_switch", on, context),
+        PrintOption::AllowSkippingParts => detector("allow_skip_parts", on, context),
         PrintOption::Timelapse => camera("ipcam_timelapse", on),
         PrintOption::CameraRecording => camera("ipcam_record_set", on),
         PrintOption::AmsReadOnInsert | PrintOption::AmsReadAtStart | PrintOption::AmsEstimateRemaining => {

@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Bench {
     sim: Simulator,
     handle: PrinterHandle,
-    pins: Arc<Mutex<Vec<Pin>>>,
+    pins: Arc<Mutex<Vec<KnownKeys>>>,
     cancel: CancellationToken,
 }
 
@@ -74,7 +74,7 @@ fn run(sim: Simulator, change: impl FnOnce(&mut BambuConfig)) -> Bench {
     let pins = Arc::new(Mutex::new(Vec::new()));
     let mut config = config(&sim);
     let seen = pins.clone();
-    config.on_pin = Arc::new(move |pin| seen.lock().expect("lock").push(pin));
+    config.on_keys = Arc::new(move |keys| seen.lock().expect("lock").push(keys.clone()));
     change(&mut config);
     let cancel = CancellationToken::new();
     let settings =

@@ -93,6 +93,14 @@ fn plugged(source: Source<'_>, unit: u16) -> bool {
     hex(source.at("/ams/ams_exist_bits")).is_none_or(|bits| bit(bits, index))
 }
 
+/// Some bridges count the bits of slots differently: bits that name only slots of units that are not there say nothing.
+fn plausible(source: Source<'_>) -> bool {
+    let bits = hex(source.at("/ams/tray_exist_bits")).unwrap_or(0);
+    let units = list(source.at("/ams/ams")).iter().filter_map(|unit| small::<u16>(at(unit, "/id")));
+    let known = units.flat_map(|unit| (0..4).filter_map(move |slot| tray_bit(unit, slot)));
+    bits == 0 || known.into_iter().any(|index| bit(bits, index))
+}
+
 fn slot_of_bit(bit: u32) -> Option<SlotId> {
     match bit {
         0..=15 => Some(SlotId::Unit { unit: (bit / 4) as u16, slot: (bit % 4) as u8 }),
@@ -153,6 +161,7 @@ fn slot(source: Source<'_>, unit: &Value, id: u16, slot: u8) -> Slot {
     let says = |pointer: &str| Some(bit(hex(source.at(pointer))?, index?));
     // Presence by the bits, else by bit 0 of the state, else by anything being known (bambu.md 3.12).
     let present = says("/ams/tray_exist_bits")
+        .filter(|_| plausible(source))
         .or_else(|| bits32(at(tray, "/state")).map(|state| state & 1 == 1))
         .or_else(|| tray.as_object().map(|fields| fields.len() > 1));
     let known = present != Some(false);

@@ -19,9 +19,10 @@ fn stage(tree: &Value, cancelled: bool) -> DeviceStage {
     match state.as_str() {
         "IDLE" => DeviceStage::Idle,
         "PREPARE" | "SLICING" => DeviceStage::Preparing,
-        "RUNNING" => DeviceStage::Printing,
-        "PAUSE" => DeviceStage::Paused,
-        "FINISH" => DeviceStage::Finished,
+        // The second words are those of bridges and emulated printers.
+        "RUNNING" | "PRINTING" => DeviceStage::Printing,
+        "PAUSE" | "PAUSED" => DeviceStage::Paused,
+        "FINISH" | "FINISHED" => DeviceStage::Finished,
         "FAILED" if cancelled => DeviceStage::Cancelled,
         "FAILED" => DeviceStage::Failed,
         _ => DeviceStage::Unknown,

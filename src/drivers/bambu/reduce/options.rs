@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Source;
-use crate::drivers::bambu::field::{bit, flag};
+use crate::drivers::bambu::field::{bit, bits32, flag};
 use crate::model::PrintOption;
 
 pub(super) fn options(source: Source<'_>) -> BTreeMap<PrintOption, bool> {
@@ -15,6 +15,8 @@ pub(super) fn options(source: Source<'_>) -> BTreeMap<PrintOption, bool> {
         newer.or_else(|| old.map(|bits| bit(bits, in_old)))
     };
     let says = |pointer: &str| flag(source.at(pointer));
+    // A decimal number here, unlike the hexadecimal `cfg` beside it.
+    let detects = |index: u32| bits32(source.at("/xcam/cfg")).map(|bits| bit(bits.into(), index));
     let all = [
         (AutoRecovery, bits(4, Some(16))),
         (AutoSwitchFilament, bits(10, Some(18))),
@@ -25,6 +27,11 @@ pub(super) fn options(source: Source<'_>) -> BTreeMap<PrintOption, bool> {
         (BuildPlateMarker, says("/xcam/buildplate_marker_detector")),
         (FirstLayerInspection, says("/xcam/first_layer_inspector")),
         (SpaghettiDetection, says("/xcam/spaghetti_detector")),
+        (AllowSkippingParts, says("/xcam/allow_skip_parts")),
+        (PileUpDetection, detects(10)),
+        (NozzleClumpDetection, detects(13)),
+        (AiAirPrintDetection, detects(16)),
+        (PlateAlignment, detects(20)),
         (Timelapse, says("/ipcam/timelapse")),
         (CameraRecording, says("/ipcam/ipcam_record")),
         (AmsReadOnInsert, says("/ams/insert_flag")),

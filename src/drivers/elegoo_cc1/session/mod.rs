@@ -59,6 +59,8 @@ pub(super) struct Session<'a> {
     /// Last codes of `CurrentStatus`.
     codes: Vec<i64>,
     has_canvas: bool,
+    /// The Canvas was asked for its trays, whatever came of it.
+    canvas_asked: bool,
     firmware: String,
     stop: Option<StopWatch>,
     heard: Instant,
@@ -90,6 +92,7 @@ impl<'a> Session<'a> {
             state: None,
             codes: Vec::new(),
             has_canvas: false,
+            canvas_asked: false,
             firmware: String::new(),
             stop: None,
             heard: now,
@@ -192,19 +195,24 @@ impl<'a> Session<'a> {
         }
         if now >= self.next_poll {
             self.next_poll = now + timing.poll;
-            if !self.is_waiting(&Sdcp::Status) {
-                self.queue.push_back(Work::Own(Sdcp::Status));
-            }
+            self.want(Sdcp::Status);
         }
         if now >= self.next_attributes {
             self.next_attributes = now + ATTRIBUTES_EVERY;
-            self.queue.push_back(Work::Own(Sdcp::Attributes));
+            self.want(Sdcp::Attributes);
         }
         if self.may_ask_canvas() && now >= self.next_canvas {
             self.next_canvas = now + CANVAS_EVERY;
-            self.queue.push_back(Work::Own(Sdcp::Canvas));
+            self.want(Sdcp::Canvas);
         }
         Ok(())
+    }
+
+    /// Queues a request of our own, once.
+    fn want(&mut self, call: Sdcp) {
+        if !self.is_waiting(&call) && self.queue.len() < MAX_QUEUE {
+            self.queue.push_back(Work::Own(call));
+        }
     }
 
     fn is_waiting(&self, call: &Sdcp) -> bool {

@@ -12,7 +12,7 @@ use crate::drivers::elegoo_cc1::sdcp::{HomeAxes, Sdcp};
 use crate::drivers::elegoo_cc1::wire::{self, Frame};
 use crate::drivers::elegoo_cc1::{codes, models, reduce};
 use crate::model::text::base_name;
-use crate::model::{CommandError, DeviceStage, LinkFault, LinkPhase};
+use crate::model::{CommandError, DeviceStage, Homed, LinkFault, LinkPhase};
 use crate::printer::StateWriter;
 use crate::printer::clock::unix_now;
 
@@ -56,6 +56,9 @@ impl Session<'_> {
         if let Some(task) = wish.history {
             self.queue.push_front(Work::History(task));
         }
+        if wish.past && !self.asks_history() {
+            self.want(Sdcp::HistoryIds);
+        }
         let snapshot = writer.state();
         let job = &snapshot.device.job;
         let printing =
@@ -66,9 +69,26 @@ impl Session<'_> {
             seen.printing = printing;
         });
         self.watch_stop(job.stage, job.token.as_deref());
+        self.come_online(&writer);
+        self.framed(&Sdcp::Status);
+    }
+
+    /// Online is a printer whose job and trays are known, or could not be had: what clients read first is then whole,
+    /// and nothing that belongs to it appears a moment later.
+    fn come_online(&mut self, writer: &StateWriter) {
+        let trays_known = !writer.state().device.filament.units.is_empty();
+        let trays_missing = self.may_ask_canvas() && !self.canvas_asked && !trays_known;
+        if !self.online && (trays_missing || self.driver.memory.runs.is_unseen()) {
+            return;
+        }
         self.online = true;
         self.phase(LinkPhase::Online);
-        self.framed(&Sdcp::Status);
+    }
+
+    fn asks_history(&self) -> bool {
+        let asks = |call: &Sdcp| matches!(call, Sdcp::HistoryIds | Sdcp::HistoryDetail(_));
+        self.outstanding.as_ref().is_some_and(|outstanding| asks(&outstanding.call))
+            || self.queue.iter().any(|work| matches!(work, Work::Own(own) if asks(own)))
     }
 
     fn learn_canvas(&mut self, writer: &StateWriter, attached: bool) {
@@ -142,12 +162,7 @@ impl Session<'_> {
     fn finish(&mut self, done: Outstanding, result: Answer) {
         let Outstanding { call, work, .. } = done;
         match work {
-            Work::Own(Sdcp::Canvas) => {
-                if let (Ok(data), Some(writer)) = (&result, &self.state) {
-                    writer.report(|device| canvas::reduce(data, &mut device.filament));
-                }
-            }
-            Work::Own(_) => {}
+            Work::Own(call) => self.own_done(&call, result),
             Work::History(task) => {
                 let verdict = result.ok().and_then(|data| reduce::verdict(&data, &task));
                 self.driver.memory.judge(verdict);
@@ -158,13 +173,41 @@ impl Session<'_> {
         }
     }
 
+    fn own_done(&mut self, call: &Sdcp, result: Answer) {
+        match (call, result) {
+            (Sdcp::Canvas, result) => {
+                self.canvas_asked = true;
+                if let (Ok(data), Some(writer)) = (&result, &self.state) {
+                    writer.report(|device| canvas::reduce(data, &mut device.filament));
+                }
+                self.look_again();
+            }
+            (Sdcp::HistoryIds, Ok(data)) if !reduce::newest_runs(&data).is_empty() => {
+                self.queue.push_front(Work::Own(Sdcp::HistoryDetail(reduce::newest_runs(&data))));
+            }
+            (Sdcp::HistoryIds | Sdcp::HistoryDetail(_), result) => {
+                let history = result.map(|data| reduce::history(&data)).unwrap_or_default();
+                self.driver.memory.recall(&history);
+                self.look_again();
+            }
+            _ => {}
+        }
+    }
+
+    /// A printer that waits to be called online is read at once.
+    fn look_again(&mut self) {
+        if !self.online {
+            self.queue.push_front(Work::Own(Sdcp::Status));
+        }
+    }
+
     fn step_done(&mut self, mut batch: Batch, call: &Sdcp, result: Answer) {
         match (&result, call) {
             (Ok(_), Sdcp::Stop) => {
                 let run = self.state.as_ref().and_then(|state| state.state().device.job.token.clone());
                 self.stop = Some(StopWatch { since: Instant::now(), repeated: false, run });
             }
-            (Ok(_), Sdcp::Home(HomeAxes::Xyz)) => self.driver.memory.homes(),
+            (Ok(_), Sdcp::Home(axes)) => self.driver.memory.homes(homed_by(*axes)),
             (Err(AskError::Refused(_)), Sdcp::Start(_)) => self.driver.memory.runs.forget(),
             _ => {}
         }
@@ -197,6 +240,16 @@ impl Session<'_> {
             }
             _ => {}
         }
+    }
+}
+
+fn homed_by(axes: HomeAxes) -> Homed {
+    match axes {
+        HomeAxes::X => Homed { x: true, ..Homed::default() },
+        HomeAxes::Y => Homed { y: true, ..Homed::default() },
+        HomeAxes::Z => Homed { z: true, ..Homed::default() },
+        HomeAxes::Xy => Homed { x: true, y: true, ..Homed::default() },
+        HomeAxes::Xyz => Homed::ALL,
     }
 }
 

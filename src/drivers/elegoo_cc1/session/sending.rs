@@ -7,9 +7,10 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Batch, Outstanding, PING_AFTER, Session, Work};
+use crate::drivers::elegoo::work;
 use crate::drivers::elegoo_cc1::encode;
 use crate::drivers::elegoo_cc1::sdcp::{Envelope, Sdcp, frame};
-use crate::model::{Command, LinkFault};
+use crate::model::{Command, DeviceStage, LinkFault};
 use crate::printer::Request;
 use crate::printer::clock::unix_now;
 
@@ -22,6 +23,7 @@ impl Session<'_> {
         match encode::plan(&request.command, &state.state()) {
             Err(error) => request.answer(Err(error)),
             Ok(plan) => {
+                work::withdraw_for(&request.command, &mut self.queue);
                 let urgent = request.command.urgent();
                 let work = Work::Command(Box::new(Batch::new(request, plan)));
                 if urgent { self.queue.push_front(work) } else { self.queue.push_back(work) }
@@ -32,8 +34,11 @@ impl Session<'_> {
     /// Sends the next request if none is in flight, and the keep-alive if nothing else was sent.
     pub(super) async fn pump(&mut self) -> Result<(), LinkFault> {
         while self.outstanding.is_none() {
-            let Some(mut work) = self.queue.pop_front() else { break };
-            let history = |task: &str| Sdcp::HistoryDetail(task.to_owned());
+            let stage =
+                self.state.as_ref().map_or(DeviceStage::Unknown, |state| state.state().device.job.stage);
+            let next = self.queue.iter().position(|work| !work.waits(stage));
+            let Some(mut work) = next.and_then(|at| self.queue.remove(at)) else { break };
+            let history = |task: &str| Sdcp::HistoryDetail(vec![task.to_owned()]);
             let Some(call) = work.take_call(history) else { continue };
             if self.codes.contains(&1) && !call.allowed_while_printing() {
                 work.refuse("A job is under way at the printer; this is not sent.");

@@ -174,7 +174,7 @@ fn a_homing_that_no_report_showed_counts_once_it_was_acknowledged() {
         device.motion.homed == Some(Homed::ALL)
     };
     assert!(!homed(&mut memory));
-    memory.homes();
+    memory.homes(Homed::ALL);
     assert!(!homed(&mut memory), "this report may be older than the homing");
     assert!(homed(&mut memory));
     memory.reconnected();
@@ -314,7 +314,8 @@ fn payloads_byte_for_byte() {
         (Sdcp::Resume, 131, "{}"),
         (Sdcp::ListFiles, 258, r#"{"Url":"/local"}"#),
         (Sdcp::Delete(vec!["a.gcode".into()]), 259, r#"{"FileList":["/local/a.gcode"],"FolderList":[]}"#),
-        (Sdcp::HistoryDetail("uuid".into()), 321, r#"{"Id":["uuid"]}"#),
+        (Sdcp::HistoryIds, 320, "{}"),
+        (Sdcp::HistoryDetail(vec!["uuid".into()]), 321, r#"{"Id":["uuid"]}"#),
         (Sdcp::Canvas, 324, "{}"),
         (Sdcp::Video(true), 386, r#"{"Enable":1}"#),
         (Sdcp::Video(false), 386, r#"{"Enable":0}"#),
@@ -381,7 +382,7 @@ fn commands_are_planned_or_refused() {
     let stop = plan(&Command::EmergencyStop, &printing).unwrap();
     assert_eq!(stop.steps.len(), 3);
     assert!(stop.note.unwrap().contains("cut the power"));
-    for stage in [DeviceStage::Pausing, DeviceStage::Resuming, DeviceStage::Cancelling] {
+    for stage in [DeviceStage::Cancelling] {
         for command in [Command::Pause, Command::Resume, Command::Cancel] {
             assert!(matches!(plan(&command, &state(stage)), Err(CommandError::Busy(_))));
         }

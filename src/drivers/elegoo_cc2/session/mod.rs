@@ -17,7 +17,7 @@ use super::link::{Cc2Driver, Topics};
 use super::wire::Document;
 use crate::drivers::elegoo::door::{Ask, AskError};
 use crate::drivers::elegoo::work::{self, next_ask};
-use crate::model::{LinkFault, LinkPhase};
+use crate::model::{DeviceStage, LinkFault, LinkPhase};
 use crate::net::mqtt::{self, MqttClient, MqttError, MqttEvents};
 use crate::printer::{DriverIo, Request, StateWriter};
 
@@ -47,6 +47,8 @@ pub(super) struct Session<'a> {
     pending: HashMap<i64, Pending>,
     next_id: i64,
     has_canvas: bool,
+    /// The Canvas was asked for its trays, whatever came of it.
+    canvas_asked: bool,
     online: bool,
     /// When the next ordinary request may be sent.
     free_at: Instant,
@@ -85,11 +87,12 @@ impl<'a> Session<'a> {
             topics,
             state,
             document: Document::default(),
-            queue: VecDeque::from([Work::Own(Call::FullStatus), Work::Own(Call::SystemInfo)]),
+            queue: VecDeque::from([Work::Own(Call::FullStatus)]),
             pending: HashMap::new(),
             // Ids of other clients start low as well; the topic tells them apart, this helps reading logs.
             next_id: i64::from(rand::random::<u16>()) + 1,
             has_canvas: false,
+            canvas_asked: false,
             online: false,
             free_at: now,
             sent: [None; 2],
@@ -153,7 +156,8 @@ impl<'a> Session<'a> {
         if self.has_canvas {
             due = due.min(self.next_canvas);
         }
-        if !self.queue.is_empty() {
+        let stage = self.stage();
+        if self.queue.iter().any(|work| !work.waits(stage)) {
             due = due.min(self.free_at);
         }
         if let Some(first) = self.pending.values().map(|pending| pending.until).min() {
@@ -204,6 +208,10 @@ impl<'a> Session<'a> {
 
     fn poll_period(&self) -> Duration {
         let timing = self.driver.timing;
-        if self.state.state().device.job.stage.active() { timing.poll_printing } else { timing.poll_idle }
+        if self.stage().active() { timing.poll_printing } else { timing.poll_idle }
+    }
+
+    fn stage(&self) -> DeviceStage {
+        self.state.state().device.job.stage
     }
 }

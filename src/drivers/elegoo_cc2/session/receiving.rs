@@ -15,6 +15,9 @@ use crate::model::{CommandError, LinkFault, LinkPhase};
 use crate::net::mqtt;
 use crate::printer::clock::unix_now;
 
+/// The printer's own work is in the way for the moment (elegoo.md 3.12).
+const BUSY: i64 = 1009;
+
 impl Session<'_> {
     pub(super) fn take_message(&mut self, message: &mqtt::Message) -> Result<(), LinkFault> {
         let ours = message.topic == self.topics.response;
@@ -51,9 +54,6 @@ impl Session<'_> {
     fn reduce(&mut self) {
         let Some(status) = self.document.value() else { return };
         let memory = &mut self.driver.memory;
-        if let Some(run) = self.state.take_expected_run() {
-            memory.runs.expect_again(&run);
-        }
         let mut wish = reduce::Wish::default();
         if let Some(run) = self.state.take_expected_run() {
             memory.runs.expect_again(&run);
@@ -84,12 +84,28 @@ impl Session<'_> {
         if let Some(mode) = wish.speed {
             self.want(Call::Speed(mode));
         }
-        if wish.canvas && self.has_canvas {
+        if wish.past {
+            self.want(Call::History);
+        }
+        if self.has_canvas && (wish.canvas || !self.online && !self.canvas_asked) {
             self.want(Call::Canvas);
         }
         let soon = Instant::now() + self.poll_period();
         self.next_poll = self.next_poll.min(soon);
-        self.online = true;
+        self.come_online();
+    }
+
+    /// Online is a printer whose job and trays are known, or could not be had: what clients read first is then whole,
+    /// and nothing that belongs to it appears a moment later.
+    fn come_online(&mut self) {
+        let trays_known = !self.state.state().device.filament.units.is_empty();
+        let trays_missing = self.has_canvas && !self.canvas_asked && !trays_known;
+        if !self.online && (trays_missing || self.driver.memory.runs.is_unseen()) {
+            return;
+        }
+        if !std::mem::replace(&mut self.online, true) {
+            self.want(Call::SystemInfo);
+        }
         self.state.link(LinkPhase::Online);
     }
 
@@ -132,25 +148,37 @@ impl Session<'_> {
     }
 
     fn own_done(&mut self, call: &Call, result: Answer) -> Result<(), LinkFault> {
-        let Ok(result) = result else {
+        if result.is_err() {
             tracing::debug!(method = call.method(), "A request of the gateway itself had no result.");
-            return Ok(());
-        };
-        match call {
-            Call::SystemInfo => return self.take_attributes(&result),
-            Call::Canvas => {
-                if let Some(info) = result.get("canvas_info") {
+        }
+        match (call, result.as_ref().ok()) {
+            (Call::Canvas, result) => {
+                self.canvas_asked = true;
+                if let Some(info) = result.and_then(|result| result.get("canvas_info")) {
                     self.document.set_canvas(info.clone());
-                    self.reduce();
                 }
+                self.reduce();
             }
+            (Call::History, result) => {
+                self.driver.memory.recall(&result.map(reduce::history).unwrap_or_default());
+                self.reduce();
+            }
+            (_, Some(result)) => return self.take_own(call, result),
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    fn take_own(&mut self, call: &Call, result: &Value) -> Result<(), LinkFault> {
+        match call {
+            Call::SystemInfo => return self.take_attributes(result),
             Call::FileInfo(file) => {
-                self.driver.memory.learn_layers(file, &result);
+                self.driver.memory.learn_layers(file, result);
                 self.reduce();
             }
             Call::DiskVolume => {
                 let mut free = None;
-                self.state.report(|device| free = reduce::disk(&result, device));
+                self.state.report(|device| free = reduce::disk(result, device));
                 self.driver.door.note(|seen| seen.free = free);
             }
             _ => {}
@@ -161,6 +189,13 @@ impl Session<'_> {
     fn step_done(&mut self, mut batch: Batch, call: &Call, result: Answer) {
         if matches!((&result, call), (Err(AskError::Refused(_)), Call::Start(_))) {
             self.driver.memory.runs.forget();
+        }
+        if result == Err(AskError::Refused(BUSY))
+            && batch.try_again(call, self.stage(), self.driver.timing.spacing)
+        {
+            self.queue.push_front(Work::Command(Box::new(batch)));
+            self.want(Call::FullStatus);
+            return;
         }
         if batch.step_done(result.err().map(|error| refusal(&error))) {
             self.queue.push_front(Work::Command(Box::new(batch)));
@@ -178,7 +213,7 @@ impl Session<'_> {
 
 fn refusal(error: &AskError) -> CommandError {
     match error {
-        AskError::Refused(1009) => CommandError::Busy(codes::error(1009)),
+        AskError::Refused(BUSY) => CommandError::Busy(codes::error(BUSY)),
         AskError::Refused(1010) => CommandError::Invalid(codes::error(1010)),
         AskError::Refused(code) => {
             CommandError::Refused { code: code.to_string(), text: codes::error(*code) }

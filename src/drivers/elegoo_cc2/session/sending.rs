@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Batch, MAX_QUEUE, Pending, Session, Work};
 use crate::drivers::elegoo::door::Ask;
+use crate::drivers::elegoo::work;
 use crate::drivers::elegoo_cc2::encode::{self, Call, payload};
 use crate::model::{Command, LinkFault};
 use crate::net::mqtt::Qos;
@@ -28,6 +29,7 @@ impl Session<'_> {
         match encode::plan(&request.command, &self.state.state()) {
             Err(error) => request.answer(Err(error)),
             Ok(plan) => {
+                work::withdraw_for(&request.command, &mut self.queue);
                 // Commands go before our own polls; urgent ones do not even wait for the spacing.
                 let place = self.queue.iter().take_while(|work| matches!(work, Work::Command(_))).count();
                 self.queue.insert(place, Work::Command(Box::new(Batch::new(request, plan))));
@@ -50,10 +52,12 @@ impl Session<'_> {
             let free = now >= self.free_at;
             // A third request in quick succession would be swallowed, whatever it is (elegoo.md 3.5).
             let third = self.sent[0].is_some_and(|sent| now < sent + self.driver.timing.spacing);
-            let urgent = self.queue.iter().position(is_urgent).filter(|_| free || !third);
-            let Some(at) = urgent.or_else(|| (free && !self.queue.is_empty()).then_some(0)) else {
-                return Ok(());
-            };
+            // What is asked before a printer counts as connected must not wait longer than needed either.
+            let stage = self.stage();
+            let hurried = |work: &Work| (is_urgent(work) || !self.online) && !work.waits(stage);
+            let urgent = self.queue.iter().position(hurried).filter(|_| free || !third);
+            let next = || self.queue.iter().position(|work| !work.waits(stage)).filter(|_| free);
+            let Some(at) = urgent.or_else(next) else { return Ok(()) };
             let Some(mut work) = self.queue.remove(at) else { return Ok(()) };
             let Some(call) = work.take_call(|_run| Call::History) else { continue };
             self.send(call, work)?;

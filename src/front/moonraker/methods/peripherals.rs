@@ -1,5 +1,5 @@
 //! What a printer's own host would have and a gateway has not: devices at its ports, power switches, sensors of its own,
-//! the right to become root (moonraker.md 2.12, 2.13). Each list is there and empty, so that no dialog waits for it.
+//! programs to update, the right to become root (moonraker.md 2.12, 2.13). Each list is there and empty, so that no dialog waits for it.
 
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,24 @@ pub async fn video(_call: Call) -> Result<Value, RpcError> {
 
 pub async fn canbus(_call: Call) -> Result<Value, RpcError> {
     Ok(json!({"can_uuids": []}))
+}
+
+/// Nothing is updated by way of the gateway, so `update_manager` is no component; KlipperScreen has its page all the same.
+pub async fn update_status(_call: Call) -> Result<Value, RpcError> {
+    Ok(json!({
+        "busy": false,
+        "github_rate_limit": null,
+        "github_requests_remaining": null,
+        "github_limit_reset_time": null,
+        "version_info": {},
+    }))
+}
+
+pub async fn update_refresh(call: Call) -> Result<Value, RpcError> {
+    let endpoint = call.endpoint.clone();
+    let status = update_status(call).await?;
+    endpoint.hub.notify("notify_update_refreshed", Some(status.clone()));
+    Ok(status)
 }
 
 pub async fn sudo_info(_call: Call) -> Result<Value, RpcError> {

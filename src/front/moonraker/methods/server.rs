@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::error::RpcError;
 use super::super::events::console_text;
+use super::super::klippy::{Gate, Klippy};
 use super::super::logs::Application;
 use super::super::rpc::{Call, add_member};
 use super::super::{identity, stores};
@@ -28,13 +29,22 @@ pub async fn info(call: Call) -> Result<Value, RpcError> {
         "components": components,
         "failed_components": [],
         "registered_directories": ["config", "logs", "gcodes"],
-        "warnings": [],
+        "warnings": warnings(&call, &klippy),
         "websocket_count": endpoint.hub.count(),
         "moonraker_version": identity::MOONRAKER_VERSION,
         "missing_klippy_requirements": [],
         "api_version": identity::API_VERSION,
         "api_version_string": identity::API_VERSION_STRING,
     }))
+}
+
+/// Why the printer is away: Fluidd shows it beside the state, which has no text of its own. Mainsail has the announcement
+/// and would keep a warning until its page is loaded anew.
+fn warnings(call: &Call, klippy: &Klippy) -> Vec<String> {
+    let client = call.caller.socket.as_ref().and_then(|socket| socket.client());
+    let away = !klippy.connected && call.endpoint.feed.gate() == Gate::Open;
+    let shown = away && client.is_none_or(|client| client.name != "mainsail");
+    shown.then(|| klippy.message.clone()).into_iter().collect()
 }
 
 /// What clients read of it: the ports and the sizes of the stores.

@@ -50,6 +50,8 @@ pub async fn post_item(call: Call) -> Result<Value, RpcError> {
         cameras::keep(&call.endpoint, &webcam)?;
         webcam
     };
+    // What a user was told is kept: not even a power cut may bring the old entry back.
+    call.endpoint.station.store.flush().await?;
     tell(&call.endpoint);
     Ok(json!({"webcam": webcam.fields}))
 }
@@ -90,6 +92,7 @@ fn tell(endpoint: &Endpoint) {
 pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
     let webcam = find(&call)?;
     cameras::remove(&call.endpoint, &webcam)?;
+    call.endpoint.station.store.flush().await?;
     tell(&call.endpoint);
     Ok(json!({"webcam": webcam.fields}))
 }

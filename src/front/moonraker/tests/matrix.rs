@@ -31,6 +31,8 @@ const METHODS: &str = "\
     machine.peripherals.serial machine.peripherals.video machine.peripherals.canbus machine.sudo.info \
     server.spoolman.status server.spoolman.get_spool_id server.spoolman.post_spool_id server.spoolman.proxy \
     server.sensors.list server.sensors.info server.sensors.measurements \
+    machine.timelapse.get_settings machine.timelapse.post_settings machine.timelapse.lastframeinfo \
+    machine.timelapse.render machine.timelapse.saveframes \
     server.analysis.status access.info access.login access.logout \
     access.refresh_jwt access.get_user access.users.list access.user.password access.post_user \
     access.delete_user access.get_api_key access.oneshot_token printer.emergency_stop printer.restart \
@@ -40,7 +42,10 @@ const METHODS: &str = "\
 const LEFT_OUT: &[(&str, &str)] = &[
     // Until an inventory is configured.
     ("spoolman", "server.spoolman."),
-    ("update_manager", "machine.update."),
+    ("update_manager", "machine.update.client"),
+    ("update_manager", "machine.update.full"),
+    ("update_manager", "machine.update.recover"),
+    ("update_manager", "machine.update.system"),
     ("analysis", "server.analysis."),
 ];
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::room::{Room, fixture};
 
 /// Methods of components that we do not advertise: the front ends would not have asked.
-const NOT_OURS: &[&str] = &["server.spoolman.", "machine.update.", "machine.timelapse."];
+const NOT_OURS: &[&str] = &["server.spoolman."];
 
 async fn replay(recording: &str) {
     let room = Room::open().await;

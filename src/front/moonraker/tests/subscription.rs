@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::room::Room;
+use crate::front::moonraker::klippy::Gate;
 use crate::model::*;
 
 fn heat(room: &Room, actual: f64) {
@@ -86,12 +87,13 @@ async fn an_unreachable_printer_shows_and_comes_back() {
     room.station.printer.writer().link_lost(fault(false), 0.0);
     assert_eq!(socket.notice("notify_klippy_disconnected").await, Value::Null, "no params");
     let info = socket.call("server.info", json!({})).await;
-    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(true), &json!("error")));
-    let told = socket.call("printer.info", json!({})).await;
-    assert_eq!((&told["state"], &told["state_message"]), (&json!("error"), &json!("No route. Check it.")));
-    let refused = socket.ask("printer.objects.list", json!({})).await;
-    assert_eq!(refused["error"]["code"], 503);
-    assert!(refused["error"]["message"].as_str().unwrap().contains("No route. Check it."), "{refused}");
+    assert_eq!((&info["klippy_connected"], &info["klippy_state"]), (&json!(false), &json!("disconnected")));
+    assert_eq!(info["warnings"], json!(["No route. Check it."]));
+    for method in ["printer.info", "printer.objects.list", "printer.print.pause"] {
+        let refused = socket.ask(method, json!({})).await;
+        assert_eq!(refused["error"]["code"], 503);
+        assert!(refused["error"]["message"].as_str().unwrap().contains("No route. Check it."), "{refused}");
+    }
     assert_eq!(reqwest::get(room.url("/printer/objects/list")).await.unwrap().status(), 503);
     socket.call("server.files.get_directory", json!({"path": "gcodes"})).await;
     room.station.printer.writer().link_lost(fault(true), 0.0);
@@ -102,6 +104,7 @@ async fn an_unreachable_printer_shows_and_comes_back() {
     room.station.printer.writer().link(LinkPhase::Online);
     socket.notice("notify_klippy_ready").await;
     assert_eq!(socket.call("printer.info", json!({})).await["state"], "ready");
+    assert_eq!(socket.call("server.info", json!({})).await["warnings"], json!([]));
 }
 
 #[tokio::test]
@@ -118,6 +121,48 @@ async fn an_emergency_stop_holds_until_the_restart() {
     assert_eq!(socket.call("printer.gcode.script", json!({"script": "FIRMWARE_RESTART"})).await, "ok");
     socket.notice("notify_klippy_disconnected").await;
     socket.notice("notify_klippy_ready").await;
+}
+
+#[tokio::test]
+async fn an_emergency_stop_within_a_restart_stays() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let feed = &room.endpoint.feed;
+    assert_eq!(socket.call("printer.firmware_restart", json!({})).await, "ok");
+    assert_eq!(feed.gate(), Gate::Restarting);
+    feed.set_gate(Gate::Stopped);
+    feed.reopen();
+    assert_eq!(feed.gate(), Gate::Stopped);
+    feed.set_gate(Gate::Restarting);
+    feed.reopen();
+    assert_eq!(feed.gate(), Gate::Open);
+}
+
+#[tokio::test]
+async fn other_objects_are_announced_while_the_printer_is_served() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let listed = socket.call("printer.objects.list", json!({})).await;
+    assert!(!listed.to_string().contains("\"mmu\""), "{listed}");
+    room.station.printer.writer().report(|device| {
+        device.filament.units = vec![FilamentUnit {
+            id: 0,
+            name: "Box".into(),
+            product: None,
+            slots: vec![Slot::empty(SlotId::Unit { unit: 0, slot: 0 })],
+            humidity_percent: None,
+            dryness_level: None,
+            temperature: None,
+            dryer: None,
+            tool: None,
+        }];
+    });
+    socket.notice("notify_klippy_disconnected").await;
+    socket.notice("notify_klippy_ready").await;
+    let gates = room.endpoint.feed.gate();
+    assert_eq!(gates, Gate::Open, "no request is turned away for it");
+    let listed = socket.call("printer.objects.list", json!({})).await;
+    assert!(listed.to_string().contains("\"mmu\""), "{listed}");
 }
 
 #[tokio::test]

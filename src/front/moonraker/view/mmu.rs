@@ -20,6 +20,9 @@ const UNDER_WAY: i64 = 3;
 const IN_NOZZLE: i64 = 10;
 /// How tools that nobody mapped find their gate: the same material, the nearest colour.
 const AUTOMAP: &str = "closest_color";
+/// The panels show nothing of a unit's vendor but a logo, and Fluidd asks its server for a picture of that name: of those
+/// that both have, the one that they draw for makers they do not know (moonraker.md 3.5).
+const LOGO: &str = "HappyHare";
 /// Name of the unit of spools outside any unit.
 const EXTERNAL_UNIT: &str = "External";
 
@@ -158,19 +161,18 @@ fn slicer_tools(input: &Input<'_>) -> Value {
 }
 
 fn machine(input: &Input<'_>, system: &FilamentSystem) -> Value {
-    let vendor = if input.caps.vendor.is_empty() { "Other" } else { input.caps.vendor.as_str() };
     let mut machine = Map::new();
     let mut first = 0;
     for (index, unit) in system.units.iter().enumerate() {
         let product = unit.product.as_deref().unwrap_or_default();
-        let mut fields = unit_fields(&unit.name, vendor, product, unit.slots.len(), first);
+        let mut fields = unit_fields(&unit.name, product, unit.slots.len(), first);
         climate::name_sensors(&mut fields, input, unit);
         machine.insert(format!("unit_{index}"), fields.into());
         first += unit.slots.len();
     }
     let mut units = system.units.len();
     if !system.external.is_empty() {
-        let fields = unit_fields(EXTERNAL_UNIT, vendor, "", system.external.len(), first);
+        let fields = unit_fields(EXTERNAL_UNIT, "", system.external.len(), first);
         machine.insert(format!("unit_{units}"), fields.into());
         units += 1;
     }
@@ -178,10 +180,10 @@ fn machine(input: &Input<'_>, system: &FilamentSystem) -> Value {
     machine.into()
 }
 
-fn unit_fields(name: &str, vendor: &str, version: &str, gates: usize, first: usize) -> Map<String, Value> {
+fn unit_fields(name: &str, version: &str, gates: usize, first: usize) -> Map<String, Value> {
     let fields = json!({
         "name": name,
-        "vendor": vendor,
+        "vendor": LOGO,
         "version": version,
         "num_gates": gates,
         "first_gate": first,

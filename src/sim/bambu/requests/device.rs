@@ -40,6 +40,7 @@ pub(super) fn run(p: &mut Printer, category: &str, command: &str, request: &Obje
             if let (true, Some(on)) = (p.xcam.contains_key(&module), on) {
                 p.xcam.insert(module, on.into());
             }
+            set_detector(p, module_bit(text(request, "module_name")), on);
             if let (true, Some(level)) =
                 (p.xcam.contains_key("halt_print_sensitivity"), request.get("halt_print_sensitivity"))
             {
@@ -49,6 +50,25 @@ pub(super) fn run(p: &mut Printer, category: &str, command: &str, request: &Obje
         }
         ("update" | "system", _) => Taken::Ok,
         _ => Taken::Silent,
+    }
+}
+
+/// Bit of a detector in the decimal `xcam.cfg` (dossier 3.8).
+fn module_bit(module: &str) -> Option<u32> {
+    let known = [
+        ("spaghetti_detector", 7),
+        ("pileup_detector", 10),
+        ("clump_detector", 13),
+        ("airprint_detector", 16),
+        ("plate_offset_switch", 20),
+    ];
+    known.iter().find(|(name, _)| *name == module).map(|(_, bit)| *bit)
+}
+
+fn set_detector(p: &mut Printer, bit: Option<u32>, on: Option<bool>) {
+    let known = p.xcam.get("cfg").and_then(Value::as_u64);
+    if let (Some(bits), Some(bit), Some(on)) = (known, bit, on) {
+        p.xcam.insert("cfg".into(), (bits & !(1 << bit) | u64::from(on) << bit).into());
     }
 }
 

@@ -81,6 +81,9 @@ pub(super) fn run(p: &mut Printer, root: &Path, command: &str, request: &Object)
             let target = number(request, "target").unwrap_or(i64::from(NOTHING));
             let slot = number(request, "slot_id");
             let external = number(request, "ams_id") == Some(255) && matches!(slot, Some(254 | 0));
+            // The AMS Lite of an A2L counts its trays by itself (dossier 4.5); which `target` it wants nobody has captured.
+            let own = slot.filter(|slot| number(request, "ams_id") == Some(16) && *slot < 4);
+            let target = own.unwrap_or(target);
             let target = if external { EXTERNAL } else { u32::try_from(target).unwrap_or(NOTHING) };
             super::device::change(p, target)
         }
