@@ -145,11 +145,16 @@ impl App {
             let port = port_of(&listener);
             let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
             let (moved, moved_to) = watch::channel(None);
-            let outside = Outside { new_key_confirmed: confirmed.clone(), moved_to: Some(moved_to) };
+            let (model, announced_model) = watch::channel(None);
+            let outside = Outside {
+                new_key_confirmed: confirmed.clone(),
+                moved_to: Some(moved_to),
+                announced_model: Some(announced_model),
+            };
             let station = self.station(config, printer, port, outside).await?;
             if let (Kind::Bambu, Some(serial)) = (printer.kind, printer.serial.clone()) {
                 let (host, printer) = (printer.host.clone(), station.printer.clone());
-                followed.push(Followed { serial, host, printer, moved });
+                followed.push(Followed { serial, host, printer, moved, model });
             }
             if let Some(spoolman) = &spoolman {
                 station.jobs.filament().use_inventory(spoolman.clone());
@@ -370,6 +375,8 @@ pub struct Outside {
     pub new_key_confirmed: Option<Arc<AtomicBool>>,
     /// Where the network says that the printer is.
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+    /// What the network says that it is.
+    pub announced_model: Option<watch::Receiver<Option<String>>>,
 }
 
 /// The driver of one printer from its configuration.
@@ -402,6 +409,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
                 on_keys,
                 new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
                 moved_to: outside.moved_to,
+                announced_model: outside.announced_model,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }

@@ -61,6 +61,8 @@ pub struct Followed {
     pub host: String,
     pub printer: PrinterHandle,
     pub moved: watch::Sender<Option<IpAddr>>,
+    /// The model code that it announces.
+    pub model: watch::Sender<Option<String>>,
 }
 
 /// A network that cannot be listened to now is tried again after this.
@@ -86,6 +88,9 @@ pub async fn follow_addresses(printers: Vec<Followed>, cancel: CancellationToken
 fn follow(printers: &[Followed], found: &bambu::discovery::Found) {
     let Some(address) = found.address.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()) else { return };
     for known in printers.iter().filter(|known| known.serial.trim().eq_ignore_ascii_case(&found.serial)) {
+        if found.model.is_some() {
+            known.model.send_if_modified(|now| std::mem::replace(now, found.model.clone()) != found.model);
+        }
         if known.printer.state().online() {
             continue;
         }
