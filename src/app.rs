@@ -159,6 +159,7 @@ impl App {
             let outside = Outside {
                 new_key_confirmed: confirmed.clone(),
                 moved_to: Some(trail.moved_to.clone()),
+                announced_model: Some(trail.announced_model.clone()),
                 on_identity: Some(trail.on_identity.clone()),
             };
             let station = self.station(config, printer, port, outside).await?;
@@ -404,6 +405,8 @@ pub struct Outside {
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
     /// Hears which printer it is, where the configuration need not say so.
     pub on_identity: Option<OnIdentity>,
+    /// What the network says that it is.
+    pub announced_model: Option<watch::Receiver<Option<String>>>,
 }
 
 /// The driver of one printer from its configuration.
@@ -436,6 +439,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
                 on_keys,
                 new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
                 moved_to: outside.moved_to,
+                announced_model: outside.announced_model,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }

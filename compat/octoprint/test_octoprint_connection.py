@@ -208,9 +208,14 @@ def test_octoprint_dies_during_a_print(idle_printer, moonraker, demo):
         first.kill()
     finally:
         first.stop()
+    assert moonraker.print_state() == "printing", "the print goes on"
+    # Paused elsewhere meanwhile: an OctoPrint may take longer to start than the sample to print.
+    moonraker.call("printer.print.pause", seconds=60)
     with OctoPrint(f"next{MAJOR}-{idle_printer.name}", glob, major=MAJOR) as second:
         wait_for(lambda: glob in second.ports(), "the pty is offered")
         second.connect(glob)
+        second.wait_state("Paused", seconds=30)
+        second.resume()
         second.wait_state("Printing", seconds=30)
         second.cancel()
         second.wait_state("Operational")

@@ -37,13 +37,17 @@ pub struct Followed {
     serial: watch::Receiver<Option<String>>,
     printer: PrinterHandle,
     moved: watch::Sender<Option<IpAddr>>,
+    model: watch::Sender<Option<String>>,
 }
 
 /// What a driver needs so that its printer can be followed.
 pub struct Trail {
     pub moved_to: watch::Receiver<Option<IpAddr>>,
     pub on_identity: OnIdentity,
+    /// The model code that it announces.
+    pub announced_model: watch::Receiver<Option<String>>,
     moved: watch::Sender<Option<IpAddr>>,
+    model: watch::Sender<Option<String>>,
     serial: watch::Receiver<Option<String>>,
 }
 
@@ -55,6 +59,7 @@ impl Trail {
         let learned = kept.and_then(|kept| kept.get("serial")?.as_str().map(str::to_owned));
         let (known, serial) = watch::channel(config.serial.clone().or(learned));
         let (moved, moved_to) = watch::channel(None);
+        let (model, announced_model) = watch::channel(None);
         let (store, name, host) = (store.clone(), config.name.clone(), config.host.clone());
         let on_identity = Arc::new(move |identity: &str| {
             let new =
@@ -66,7 +71,7 @@ impl Trail {
                 tracing::error!(%error, "The printer's serial number could not be kept.");
             }
         });
-        Self { moved_to, on_identity, moved, serial }
+        Self { moved_to, on_identity, announced_model, moved, model, serial }
     }
 
     /// Follows the printer of this trail.
@@ -78,6 +83,7 @@ impl Trail {
             serial: self.serial,
             printer,
             moved: self.moved,
+            model: self.model,
         }
     }
 }
@@ -127,9 +133,13 @@ async fn listen(printers: &[Followed], cancel: &CancellationToken) {
     }
     let ground = bambu::discovery::Ground::default();
     let heard = |found: bambu::discovery::Found| {
-        let Some(address) = found.address else { return };
         for known in printers.iter().filter(|known| known.has_serial(&found.serial)) {
-            known.seen_at(&[address]);
+            if found.model.is_some() {
+                known.model.send_if_modified(|now| std::mem::replace(now, found.model.clone()) != found.model);
+            }
+            if let Some(address) = found.address {
+                known.seen_at(&[address]);
+            }
         }
     };
     loop {

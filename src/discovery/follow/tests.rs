@@ -58,6 +58,7 @@ impl Bench {
         let trail = Trail::of(&self.config, &self.store);
         let outside = Outside {
             moved_to: Some(trail.moved_to.clone()),
+            announced_model: None,
             on_identity: Some(trail.on_identity.clone()),
             ..Outside::default()
         };
