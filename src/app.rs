@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings, Role};
-use crate::camera::CameraHub;
 use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
+use crate::camera::{self, CameraHub};
 use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::discovery::{self, Trail};
 use crate::drivers::{OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
@@ -37,6 +37,8 @@ use crate::store::Store;
 
 /// How long the parts may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// A printer whose gateway was killed notices it with the next pictures that it sends, one each second or two.
+const CAMERA_REST: Duration = Duration::from_secs(5);
 /// Space of the store that holds the printers' pinned keys.
 const PINS: &str = "pins";
 
@@ -278,12 +280,13 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode },
+            JobsConfig { wrap_gcode: printer.wrap_gcode, bed: printer.bed.clone() },
         )
         .map_err(|error| failed(error.to_string()))?;
-        let camera = CameraHub::new(
+        let camera = CameraHub::with_settings(
             handle.camera().cloned(),
             handle.capabilities().camera,
+            camera::Settings { rest: CAMERA_REST, ..camera::Settings::default() },
             &self.tasks,
             self.cancel.clone(),
         );

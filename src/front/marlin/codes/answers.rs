@@ -11,7 +11,7 @@ pub fn temperatures(view: &View) -> Option<String> {
     if !view.state.online() {
         return None;
     }
-    let mut report = crate::gcode::script::temperatures(&view.state);
+    let mut report = crate::station::script::temperatures(&view.state);
     if !report.starts_with("T:") {
         // The host takes only lines that begin so for a report.
         report = format!("T:0.0 /0.0 {report}").trim_end().to_owned();

@@ -67,7 +67,7 @@ impl Dialogue {
     fn command(&mut self, commands: Vec<Command>, line: &Line, view: &View) {
         if self.host.protects(view) && commands.iter().all(switches_off) {
             let why = "the printer looks after itself at the end of a print, and a print that was not started here is left alone";
-            self.push(format!("echo:Ignored {}: {why}.", plain(&crate::gcode::script::head(line))));
+            self.push(format!("echo:Ignored {}: {why}.", plain(&crate::station::script::head(line))));
             return;
         }
         self.effects.extend(commands.into_iter().map(|command| match command {
@@ -109,7 +109,7 @@ impl Dialogue {
             }
             // The line that OctoPrint's pause waits for: E is mandatory (rule 6), and a count follows in Marlin.
             Query::Position => vec![self.position(view)],
-            other => crate::gcode::script::answer(other, &self.session.gcode, &view.state, &view.caps)
+            other => crate::station::script::answer(other, &self.session.gcode, &view.state, &view.caps)
                 .iter()
                 .map(|text| format!("echo:{}", plain(text)))
                 .collect(),
