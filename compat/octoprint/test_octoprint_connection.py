@@ -130,7 +130,11 @@ def test_printer_goes_away_and_comes_back(octoprint, printer, moonraker):
     since = octoprint.mark()
     with printer.without_power():
         wait_for(lambda: any("action:notification" in line for line in octoprint.received(since)), "a notification", 40)
+        away = octoprint.mark()
+        octoprint.command("M105")
+        wait_for(lambda: any(line.startswith("ok") for line in octoprint.received(away)), "an answer without delay", 10)
         holds_for(lambda: octoprint.state() == "Operational", "Operational while the printer is away", 3)
+        assert not any("T:" in line for line in octoprint.received(away)), "old temperatures are no news"
     wait_for(lambda: moonraker.call("server.info")["klippy_state"] == "ready", "the printer is back", 120)
     wait_for(lambda: octoprint.temperatures()["tool0"]["actual"] > 5, "temperatures")
 

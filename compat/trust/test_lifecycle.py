@@ -85,9 +85,12 @@ def as_before(farm, printer, at, known):
 
 
 def ended_once(printer, known):
-    wait_for(lambda: printer.print_state() == "complete", f"{printer.name}: the end", 150)
-    fresh = [job for job in printer.history() if job["job_id"] not in known]
-    assert [job["status"] for job in fresh] == ["completed"], (printer.name, fresh)
+    """One entry, completed. (A Centauri Carbon 2 forgets the end it had shown; a gateway started after that is at rest.)"""
+    def ends():
+        return [job["status"] for job in printer.history() if job["job_id"] not in known]
+    wait_for(lambda: ends() == ["completed"], f"{printer.name}: the end is in the history, once", 150)
+    wait_for(lambda: printer.print_state() in ("complete", "standby"), f"{printer.name} is at rest", 30)
+    assert ends() == ["completed"], (printer.name, ends())
 
 
 class Supervisor:
@@ -131,6 +134,8 @@ def test_systemd_watchdog():
         farm.remove()
 
 
+# A Centauri Carbon 2 keeps the place of a killed client for a minute, after each kill (elegoo.md 3.4).
+@pytest.mark.timeout(900)
 def test_kill_and_restart_in_a_loop(farm):
     """A service manager that restarts a gateway killed again and again: one print, one entry."""
     with ExitStack() as left:
