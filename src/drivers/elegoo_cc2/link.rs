@@ -132,7 +132,7 @@ impl Cc2Driver {
     }
 
     async fn connect(&self, topics: &Topics) -> Result<(MqttClient, MqttEvents), LinkFault> {
-        let mut options = MqttOptions::new(&self.config.host.now(), self.config.ports.mqtt, &self.client_id);
+        let mut options = MqttOptions::new(self.config.host.now(), self.config.ports.mqtt, &self.client_id);
         options.keep_alive = KEEP_ALIVE;
         options.set_credentials(USER, self.config.code().expose());
         let subscriptions = [&topics.response, &topics.status, &topics.registered];
