@@ -283,6 +283,7 @@ async fn canvas_and_runout_on_newer_firmware() {
     let state = bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;
     assert_eq!(state.device.filament.units[0].slots.len(), 4);
     assert!(bench.printer.capabilities().filament.map);
+    bench.online().await;
     bench.start_file("cube.gcode", 3).await.unwrap();
     bench.phase(JobPhase::Printing).await;
     bench.sim.faults().apply(Fault::FilamentSwap { tray: 1 }).unwrap();
