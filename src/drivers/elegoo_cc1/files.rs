@@ -91,8 +91,10 @@ impl Cc1Storage {
         offset: u64,
         chunk: Bytes,
     ) -> Result<(), ChunkError> {
-        let url =
-            format!("http://{}/uploadFile/upload", authority(&self.config.host, self.config.ports.http));
+        let url = format!(
+            "http://{}/uploadFile/upload",
+            authority(&self.config.host.now(), self.config.ports.http)
+        );
         let length = chunk.len() as u64;
         let part = Part::stream_with_length(chunk, length)
             .file_name(job.name.to_owned())
@@ -185,7 +187,7 @@ impl Storage for Cc1Storage {
 
     async fn fetch(&self, name: &str) -> Result<Reply, FileError> {
         let target = format!("/downloadFile/local/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
-        let reply = http::get(&self.config.host, self.config.ports.http, &target, DOWNLOAD_IDLE)
+        let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
             .await
             .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
         match reply.status {

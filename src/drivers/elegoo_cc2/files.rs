@@ -97,7 +97,7 @@ impl Cc2Storage {
         offset: u64,
         chunk: Bytes,
     ) -> reqwest::Result<(u16, Vec<u8>)> {
-        let url = format!("http://{}/upload", authority(&self.config.host, self.config.ports.http));
+        let url = format!("http://{}/upload", authority(&self.config.host.now(), self.config.ports.http));
         let last = offset + (chunk.len() as u64).saturating_sub(1);
         let request = self
             .client
@@ -188,7 +188,7 @@ impl Storage for Cc2Storage {
             utf8_percent_encode(self.config.code().expose(), NON_ALPHANUMERIC),
             utf8_percent_encode(name, NON_ALPHANUMERIC)
         );
-        let reply = http::get(&self.config.host, self.config.ports.http, &target, DOWNLOAD_IDLE)
+        let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
             .await
             .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
         match reply.status {

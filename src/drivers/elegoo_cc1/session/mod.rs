@@ -70,6 +70,7 @@ pub(super) struct Session<'a> {
     next_attributes: Instant,
     next_canvas: Instant,
     online: bool,
+    camera_on: bool,
 }
 
 enum Event {
@@ -102,6 +103,7 @@ impl<'a> Session<'a> {
             next_attributes: now + ATTRIBUTES_EVERY,
             next_canvas: now,
             online: false,
+            camera_on: false,
         }
     }
 
@@ -114,7 +116,10 @@ impl<'a> Session<'a> {
                 break fault;
             }
             match self.wait(io, &mut asks, cancel).await {
-                Event::Cancelled => break faults::lost(&self.driver.place(), "the gateway stops"),
+                Event::Cancelled => {
+                    self.switch_camera_off().await;
+                    break faults::lost(&self.driver.place(), "the gateway stops");
+                }
                 event => {
                     if let Err(fault) = self.handle(event) {
                         break fault;
