@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import DEPLOY
+from harness.command import DEPLOY
 from harness.demo import binary
 
-ROOT = DEPLOY.parent
 # What lintian says of a package that no Debian archive has: no bug number, a maintainer without an address.
 ACCEPTED = {"initial-upload-closes-no-bugs", "bogus-mail-host", "bogus-mail-host-in-debian-changelog",
             "maintainer-address-malformed"}

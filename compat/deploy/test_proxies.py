@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 import websocket
 
-from conftest import DEPLOY
+from harness.command import DEPLOY
 from harness import process
 from harness.demo import Demo
 from harness.waiting import wait_for

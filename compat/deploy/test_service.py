@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import DEPLOY
+from harness.command import DEPLOY
 from harness.demo import binary
 from harness.moonraker import http
 from harness.waiting import wait_for
