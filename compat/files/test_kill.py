@@ -124,6 +124,7 @@ def test_while_the_file_goes_to_the_printer(gateway):
     gateway.start()
     assert gateway.until_state("error", "standby", seconds=30)
     assert gateway.printer.starts() == 0
+    assert not list(gateway.library.glob(".sending-*")), "no copy that was made for the printer"
     job = gateway.history()[0] if gateway.history() else None
     assert job is None or job["status"] != "in_progress", job
     # What was half sent is removed, and the printer can be used at once.

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use super::camera::{AccessUnit, CameraError, CameraFeed, CameraSource};
-pub use super::storage::{FileError, PrinterFiles, ProgressFn, RemoteFile};
+pub use super::storage::{FileError, PrinterFiles, ProgressFn, RemoteFile, SENDING};
 pub use super::writer::{ExpectedRun, StateWriter};
 use crate::model::{Capabilities, Command, CommandError, LinkFault, Outcome};
 

@@ -22,6 +22,6 @@ mod writer;
 pub use handle::PrinterHandle;
 pub use io::{
     CameraError, CameraFeed, CameraSource, Driver, DriverIo, DriverParts, ExpectedRun, FileError,
-    PrinterFiles, ProgressFn, RemoteFile, Request, StateWriter,
+    PrinterFiles, ProgressFn, RemoteFile, Request, SENDING, StateWriter,
 };
 pub use supervise::{PrinterSettings, start};

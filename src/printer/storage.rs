@@ -43,7 +43,11 @@ pub enum FileError {
     Failed(String),
 }
 
-/// Called with the number of bytes that went through.
+/// Begins the names of copies that a driver makes beside a file to send them: what a killed gateway left of them is
+/// nobody's.
+pub const SENDING: &str = ".sending-";
+
+/// Called with the number of bytes that went through; with 0 as long as the file is made ready.
 pub type ProgressFn = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// The printer's own storage. One operation at a time; a second one waits its turn or fails with Busy.
