@@ -135,7 +135,9 @@ async fn listen(printers: &[Followed], cancel: &CancellationToken) {
     let heard = |found: bambu::discovery::Found| {
         for known in printers.iter().filter(|known| known.has_serial(&found.serial)) {
             if found.model.is_some() {
-                known.model.send_if_modified(|now| std::mem::replace(now, found.model.clone()) != found.model);
+                known
+                    .model
+                    .send_if_modified(|now| std::mem::replace(now, found.model.clone()) != found.model);
             }
             if let Some(address) = found.address {
                 known.seen_at(&[address]);
