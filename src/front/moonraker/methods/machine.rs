@@ -13,6 +13,19 @@ pub async fn proc_stats(call: Call) -> Result<Value, RpcError> {
     Ok(call.endpoint.host.proc_stats(call.endpoint.hub.count()))
 }
 
+/// Fluidd's only button while the printer is away restarts `klipper`, here the connection to the printer; `moonraker` is
+/// what `server.restart` restarts.
+pub async fn restart_service(call: Call) -> Result<Value, RpcError> {
+    match call.args.text("service")?.as_str() {
+        "klipper" => {
+            call.endpoint.restart();
+            Ok(json!("ok"))
+        }
+        "moonraker" => super::server::restart(call).await,
+        _ => refused(call).await,
+    }
+}
+
 pub async fn refused(_call: Call) -> Result<Value, RpcError> {
     Err(RpcError::forbidden(
         "The gateway does not switch its host or other services; use the host's own means.",

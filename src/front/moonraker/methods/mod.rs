@@ -197,7 +197,7 @@ static TABLE: &[Method] = table! {
     "machine.proc_stats" Get "/machine/proc_stats" PLAIN => machine::proc_stats;
     "machine.reboot" Post "/machine/reboot" ADMIN => machine::refused;
     "machine.shutdown" Post "/machine/shutdown" ADMIN => machine::refused;
-    "machine.services.restart" Post "/machine/services/restart" ADMIN => machine::refused;
+    "machine.services.restart" Post "/machine/services/restart" ADMIN => machine::restart_service;
     "machine.services.start" Post "/machine/services/start" ADMIN => machine::refused;
     "machine.services.stop" Post "/machine/services/stop" ADMIN => machine::refused;
 

@@ -108,6 +108,17 @@ async fn an_unreachable_printer_shows_and_comes_back() {
 }
 
 #[tokio::test]
+async fn the_services_of_a_klipper_host_have_their_likes() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    assert_eq!(socket.call("machine.services.restart", json!({"service": "klipper"})).await, "ok");
+    socket.notice("notify_klippy_disconnected").await;
+    socket.notice("notify_klippy_ready").await;
+    let refused = socket.ask("machine.services.restart", json!({"service": "sshd"})).await;
+    assert_eq!(refused["error"]["code"], 403);
+}
+
+#[tokio::test]
 async fn an_emergency_stop_holds_until_the_restart() {
     let room = Room::open().await;
     let mut socket = room.socket().await;
