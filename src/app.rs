@@ -452,6 +452,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
             host: config.host.clone(),
             serial: config.serial.clone(),
             access_code: config.access_code.clone(),
+            jobs_on_usb: config.jobs_on_usb,
             ports: elegoo_cc2::Ports {
                 mqtt: ports.mqtt.unwrap_or(1883),
                 http: ports.http.unwrap_or(80),
