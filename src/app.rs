@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings, Role};
-use crate::camera::CameraHub;
 use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
+use crate::camera::{self, CameraHub};
 use crate::config::{Config, Kind, PrinterConfig, Tls};
-use crate::discovery::{self, Followed};
-use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
+use crate::discovery::{self, Trail};
+use crate::drivers::{OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, rtsp, webcam};
 use crate::jobs::{Jobs, JobsConfig};
@@ -37,6 +37,8 @@ use crate::store::Store;
 
 /// How long the parts may take to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// A printer whose gateway was killed notices it with the next pictures that it sends, one each second or two.
+const CAMERA_REST: Duration = Duration::from_secs(5);
 /// Space of the store that holds the printers' pinned keys.
 const PINS: &str = "pins";
 
@@ -153,13 +155,15 @@ impl App {
         for (printer, listener) in config.printers.iter().zip(ports.printers) {
             let port = port_of(&listener);
             let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
-            let (moved, moved_to) = watch::channel(None);
-            let outside = Outside { new_key_confirmed: confirmed.clone(), moved_to: Some(moved_to) };
+            let trail = Trail::of(printer, &self.store);
+            let outside = Outside {
+                new_key_confirmed: confirmed.clone(),
+                moved_to: Some(trail.moved_to.clone()),
+                announced_model: Some(trail.announced_model.clone()),
+                on_identity: Some(trail.on_identity.clone()),
+            };
             let station = self.station(config, printer, port, outside).await?;
-            if let (Kind::Bambu, Some(serial)) = (printer.kind, printer.serial.clone()) {
-                let (host, printer) = (printer.host.clone(), station.printer.clone());
-                followed.push(Followed { serial, host, printer, moved });
-            }
+            followed.push(trail.follow(printer, station.printer.clone()));
             if let Some(spoolman) = &spoolman {
                 station.jobs.filament().use_inventory(spoolman.clone());
             }
@@ -211,9 +215,7 @@ impl App {
             self.tasks.spawn(serving);
         }
         self.tasks.spawn(server::serve(ports.gateway, router, options, self.cancel.clone()));
-        if !followed.is_empty() {
-            self.tasks.spawn(discovery::follow_addresses(followed, self.cancel.clone()));
-        }
+        self.tasks.spawn(discovery::follow_addresses(followed, self.cancel.clone()));
         self.announce(config);
         Ok(())
     }
@@ -279,12 +281,13 @@ impl App {
             self.store.clone(),
             &self.tasks,
             self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode },
+            JobsConfig { wrap_gcode: printer.wrap_gcode, bed: printer.bed.clone() },
         )
         .map_err(|error| failed(error.to_string()))?;
-        let camera = CameraHub::new(
+        let camera = CameraHub::with_settings(
             handle.camera().cloned(),
             handle.capabilities().camera,
+            camera::Settings { rest: CAMERA_REST, ..camera::Settings::default() },
             &self.tasks,
             self.cancel.clone(),
         );
@@ -400,6 +403,10 @@ pub struct Outside {
     pub new_key_confirmed: Option<Arc<AtomicBool>>,
     /// Where the network says that the printer is.
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+    /// Hears which printer it is, where the configuration need not say so.
+    pub on_identity: Option<OnIdentity>,
+    /// What the network says that it is.
+    pub announced_model: Option<watch::Receiver<Option<String>>>,
 }
 
 /// The driver of one printer from its configuration.
@@ -432,12 +439,13 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
                 on_keys,
                 new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
                 moved_to: outside.moved_to,
+                announced_model: outside.announced_model,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
             }))
         }
         Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
             name: config.name.clone(),
-            host: config.host.clone(),
+            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
             mainboard_id: config.serial.clone().map(|id| id.to_lowercase()),
             ports: elegoo_cc1::Ports {
                 websocket: ports.websocket.unwrap_or(3030),
@@ -449,7 +457,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
         })),
         Kind::ElegooCc2 => Ok(elegoo_cc2::parts(elegoo_cc2::Cc2Config {
             name: config.name.clone(),
-            host: config.host.clone(),
+            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
             serial: config.serial.clone(),
             access_code: config.access_code.clone(),
             jobs_on_usb: config.jobs_on_usb,

@@ -2,16 +2,17 @@
 //!
 //! Everything heard is unauthenticated: it proposes printers, the login decides.
 
+mod follow;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use follow::{Trail, follow_addresses};
+
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{Kind, PrinterConfig};
 use crate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
-use crate::printer::PrinterHandle;
 
 /// A printer that made itself known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,66 +55,31 @@ pub async fn discover(time: Duration) -> Findings {
     findings
 }
 
-/// A configured printer whose address is followed by its serial number.
-pub struct Followed {
-    pub serial: String,
-    /// As configured.
-    pub host: String,
-    pub printer: PrinterHandle,
-    pub moved: watch::Sender<Option<IpAddr>>,
-}
-
-/// A network that cannot be listened to now is tried again after this.
-const LISTEN_AGAIN: Duration = Duration::from_secs(60);
-
-/// Listens to the printers' announcements until `cancel`, and sends a printer that is away to the address it announces.
-pub async fn follow_addresses(printers: Vec<Followed>, cancel: CancellationToken) {
-    let ground = bambu::discovery::Ground::default();
-    loop {
-        match bambu::discovery::watch(&ground, |found| follow(&printers, &found), &cancel).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(%error, "Announcements of printers cannot be heard."),
-        }
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(LISTEN_AGAIN) => {}
-        }
-    }
-}
-
-/// An announcement is not authenticated: it never disturbs a printer that is connected, and the key decides whether
-/// the one at the new address is the printer.
-fn follow(printers: &[Followed], found: &bambu::discovery::Found) {
-    let Some(address) = found.address.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()) else { return };
-    for known in printers.iter().filter(|known| known.serial.trim().eq_ignore_ascii_case(&found.serial)) {
-        if known.printer.state().online() {
-            continue;
-        }
-        let wanted = Some(address).filter(|address| known.host.parse() != Ok(*address));
-        let changed = known.moved.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
-        if changed {
-            tracing::info!(printer = known.printer.name(), %address, "The printer announces another address; it is tried there.");
-            known.printer.reconnect();
-        }
-    }
-}
-
 /// Asks the address of a configured printer who it is; `None` where nothing answers within `time`.
 pub async fn identify(printer: &PrinterConfig, time: Duration) -> Option<FoundPrinter> {
     let host = printer.host.as_str();
     match printer.kind {
         Kind::Bambu => {
-            let port = printer.ports.detect.unwrap_or(bambu::BambuPorts::default().detect);
+            let port = printer.ports.detect.unwrap_or(default_discovery_port(printer.kind));
             bambu::discovery::detect(host, port, time).await.ok().map(from_bambu)
         }
         Kind::ElegooCc1 => {
-            let port = printer.ports.discovery.unwrap_or(elegoo_cc1::Ports::default().discovery);
+            let port = printer.ports.discovery.unwrap_or(default_discovery_port(printer.kind));
             elegoo_cc1::discovery::identify(host, port, time).await.map(from_cc1)
         }
         Kind::ElegooCc2 => {
-            let port = printer.ports.discovery.unwrap_or(elegoo_cc2::Ports::default().discovery);
+            let port = printer.ports.discovery.unwrap_or(default_discovery_port(printer.kind));
             elegoo_cc2::discovery::identify(host, port, time).await.map(from_cc2)
         }
+    }
+}
+
+/// The port at which printers of a kind are asked who they are: TCP at Bambu printers, UDP at the others.
+fn default_discovery_port(kind: Kind) -> u16 {
+    match kind {
+        Kind::Bambu => bambu::BambuPorts::default().detect,
+        Kind::ElegooCc1 => elegoo_cc1::Ports::default().discovery,
+        Kind::ElegooCc2 => elegoo_cc2::Ports::default().discovery,
     }
 }
 

@@ -145,9 +145,10 @@ async fn cc2() -> (Simulated, printer::DriverParts) {
     let at = sim.addresses();
     let parts = elegoo_cc2::parts(elegoo_cc2::Cc2Config {
         name: "cc2".to_owned(),
-        host: "127.0.0.1".to_owned(),
+        host: moongate::drivers::Whereabouts::fixed("127.0.0.1"),
         serial: None,
         access_code: Some(Secret::new(code)),
+        jobs_on_usb: false,
         ports: elegoo_cc2::Ports {
             mqtt: at.mqtt.port(),
             http: at.http.port(),

@@ -35,6 +35,7 @@ fn every_row_names_tests_that_exist() {
     let mut text = String::new();
     collect(&root().join("src"), "rs", &mut text);
     collect(&root().join("compat/trust"), "py", &mut text);
+    collect(&root().join("compat/files"), "py", &mut text);
     let rows = rows();
     assert!(rows.len() >= 20, "{} rows", rows.len());
     for row in rows {
@@ -52,8 +53,14 @@ fn every_row_names_tests_that_exist() {
 #[test]
 fn every_test_of_a_fault_has_a_row() {
     let named: BTreeSet<String> = rows().iter().flat_map(|row| tests_of(row)).collect();
-    for file in ["test_fault_matrix.py", "test_disk.py", "test_lifecycle.py", "test_load.py"] {
-        let text = fs::read_to_string(root().join("compat/trust").join(file)).unwrap();
+    for file in [
+        "trust/test_fault_matrix.py",
+        "trust/test_disk.py",
+        "trust/test_lifecycle.py",
+        "trust/test_load.py",
+        "files/test_kill.py",
+    ] {
+        let text = fs::read_to_string(root().join("compat").join(file)).unwrap();
         let tests = text.lines().filter_map(|line| line.strip_prefix("def ")?.split('(').next());
         for test in tests.filter(|name| name.starts_with("test_")) {
             assert!(named.contains(test), "{file}: {test} is in no row of docs/ref/fault-matrix.md");

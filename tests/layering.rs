@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms it must not name.
-const WALLS: [(&str, &[&str]); 10] = [
+const WALLS: [(&str, &[&str]); 11] = [
     (
         "access",
         &[
@@ -41,7 +41,14 @@ const WALLS: [(&str, &[&str]); 10] = [
             "config", "app", "cli",
         ],
     ),
-    ("gcode", &["drivers", "front", "sim", "config", "app", "cli"]),
+    (
+        "gcode",
+        &[
+            "printer", "drivers", "front", "sim", "net", "jobs", "library", "store", "camera", "station",
+            "config", "metadata", "app", "cli",
+        ],
+    ),
+    ("station", &["drivers", "front", "sim", "net", "config", "app", "cli"]),
     (
         "metadata",
         &[

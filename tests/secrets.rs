@@ -126,7 +126,7 @@ async fn no_secret_shows_anywhere() {
     let kept = lines.clone();
     moongate::logging::init_to(
         Some("trace"),
-        moongate::logging::Format::Json,
+        moongate::logging::Format::Text,
         Arc::new(move |line| kept.lock().unwrap().extend_from_slice(line)),
     );
     let (farm, debug) = farm().await;

@@ -66,7 +66,9 @@ def test_a_job_is_recorded_layer_by_layer(farm, tmp_path):
     with Moonraker(printer.url, seconds=60) as client:
         make_idle(client)
         client.identify()
-        assert "timelapse" in client.call("server.info")["components"]
+        info = client.call("server.info")
+        # Mainsail's page lists what is registered.
+        assert "timelapse" in info["components"] and "timelapse" in info["registered_directories"]
         settings = client.call("machine.timelapse.get_settings")
         assert settings["enabled"] is True and settings["autorender"] is True
         client.call("printer.print.start", {"filename": "cube.gcode"})
@@ -84,6 +86,9 @@ def test_a_job_is_recorded_layer_by_layer(farm, tmp_path):
         last = client.call("machine.timelapse.lastframeinfo")
     base = f"{printer.url}/server/files"
     assert requests.get(f"{base}/timelapse_frames/{last['lastframefile']}", timeout=20).content[:2] == b"\xff\xd8"
+    # Fluidd counts the pictures by itself.
+    for number, status in ((1, 200), (last["framecount"], 200), (last["framecount"] + 1, 404), (0, 404)):
+        assert requests.get(f"{base}/timelapse_frames/frame{number:06}.jpg", timeout=20).status_code == status
     with zipfile.ZipFile(io.BytesIO(requests.get(f"{base}/timelapse/{title}.zip", timeout=30).content)) as archive:
         assert archive.testzip() is None and len(archive.namelist()) == last["framecount"] > 1
     # The same by the command line.

@@ -67,6 +67,10 @@ def test_viewers_of_a_gateway_that_ends_and_comes_back_cost_one_connection(house
         for printer in house.printers:
             wait_for(lambda p=printer: shown(p), f"{printer.name} is seen", 60)
         getattr(house, end)()
+        if end == "stop_process":
+            # Otherwise a Centauri Carbon keeps the place taken until it is switched off (elegoo.md 2.13).
+            sent = house.printer("cc1").simulator().truth()["commands"]
+            assert [one["body"] for one in sent if one["number"] == 386][-1] == {"Enable": 0}, sent
         house.start()
         for printer in house.printers:
             wait_for(lambda p=printer: shown(p), f"{printer.name} is seen again", 120)

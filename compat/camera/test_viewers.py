@@ -1,7 +1,6 @@
 """Real programs look at every kind of camera: curl, ffmpeg, Chromium, aiohttp, requests, OctoPrint."""
 
 import asyncio
-import base64
 import json
 import re
 import socket
@@ -12,7 +11,6 @@ import aiohttp
 import pytest
 import requests
 
-from harness.octoprint_server import OctoPrint
 from harness.waiting import wait_for
 
 SIZES = {"p1s": (1280, 720), "h2d": (1280, 720), "cc1": (640, 360), "cc2": (640, 360)}
@@ -147,21 +145,3 @@ def test_obico_cuts_pictures_out_of_the_raw_stream(camera):
         assert is_jpeg(data[begin:end + 2])
     for _ in range(5):
         assert is_jpeg(requests.get(f"{camera.url}/webcam/?action=snapshot", timeout=30).content)
-
-
-def test_octoprint_tests_the_urls(farm):
-    """Settings > Webcam > Test, for every camera."""
-    server = OctoPrint("webcam")
-    server.start()
-    try:
-        for name in SIZES:
-            answer = server.request("POST", "/api/util/test", json={
-                "command": "url", "url": f"{farm.printer(name).url}/webcam/?action=snapshot", "method": "GET",
-                "response": "bytes", "timeout": 40, "content_type_whitelist": ["image/*"],
-                "content_type_guess": True,
-            })
-            tested = answer.json()
-            assert tested["result"] is True and tested["status"] == 200, tested
-            assert is_jpeg(base64.b64decode(tested["response"]["content"]))
-    finally:
-        server.stop()

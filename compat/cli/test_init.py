@@ -153,7 +153,7 @@ def test_an_address_where_nothing_is_can_be_corrected(lan, home, tmp_path):
                                  # The gateway's own machine: nothing listens there.
                                  (r"Address: ", lan["gateway"].address), (r"Short name \[elegoo-cc1\]: ", "My CC"),
                                  (r"must be 1 to 32 lower-case", None), (r"Answer again\? \(y/n\) \[y\]: ", ""),
-                                 (r"Short name \[My CC\]: ", "mine"), (r"BAD +port 3030", None), (r"Change the address and try again\? \(y/n\) \[y\]: ", ""),
+                                 (r"Short name \[My CC\]: ", "mine"), (r"BAD +port 3030", None), (r"Put it right and test again\? \(y/n\) \[y\]: ", ""),
                                  (r"Address \[.*\]: ", lan["cc1"].address), (r"ok +login, report", None),
                                  (r"Add a printer by its address\? \(y/n\) \[n\]: ", ""), (r"use the gateway\? \(y/n\) \[n\]: ", ""),
                                  (r"is written", None)):

@@ -4,11 +4,10 @@ import json
 import os
 import re
 import time
-from pathlib import Path
 
 import pytest
 
-from harness.command import CONFIG, DONE, FAILED, LATER, UNAVAILABLE, USAGE, moongate
+from harness.command import CONFIG, DONE, FAILED, LATER, REPOSITORY, UNAVAILABLE, USAGE, moongate
 from harness.demo import binary
 from harness.moonraker import Moonraker, make_idle
 from harness.process import free_port
@@ -16,7 +15,7 @@ from harness.terminal import Terminal
 from harness.waiting import wait_for
 
 DOCUMENTED = re.findall(
-    r"^#### (\S+)", (Path(__file__).parents[2] / "docs/ref/cli.md").read_text(encoding="utf-8"), re.MULTILINE)
+    r"^#### (\S+)", (REPOSITORY / "docs/ref/cli.md").read_text(encoding="utf-8"), re.MULTILINE)
 ONE = '[[printer]]\nname = "cc1"\nkind = "elegoo_cc1"\nhost = "127.0.0.1"\n'
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from harness.moonraker import http
 from harness.waiting import wait_for
 
 LIFETIME_SECONDS = 900
-DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 class Simulated:

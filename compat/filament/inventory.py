@@ -5,6 +5,7 @@ a real Spoolman 0.26.1 gave (fixtures/spoolman, with what was asked), and lays o
 counts itself. `record.py` makes the recording anew.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -50,8 +51,10 @@ class Recorded(Spoolman):
             self.recorded = json.load(file)["exchanges"]
         self.things = {"vendor": {}, "filament": {}, "spool": {}}
         self.fields, self.uses, self.lock = [], [], threading.Lock()
-        # What happens to the next uses: "lost" counts and answers with an error, "refuse" does not count.
+        # What happens to the next uses: "lost" counts and answers with an error, "refuse" does not count, "hang" counts
+        # and does not answer before `let_go`.
         self.trouble = []
+        self.going, self.gone = threading.Event(), False
         recorded = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,25 +63,51 @@ class Recorded(Spoolman):
             def answer(self):
                 length = int(self.headers.get("content-length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
+                if recorded.gone:
+                    # A connection that was kept open from before.
+                    self.close_connection = True
+                    return
                 with recorded.lock:
+                    hangs = recorded.trouble[:1] == ["hang"] and self.path.endswith("/use")
                     status, answer = recorded.serve(self.command, self.path.split("?")[0], body)
+                if hangs:
+                    recorded.going.wait(60)
                 data = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                with contextlib.suppress(ConnectionError):
+                    self.send_response(status)
+                    self.send_header("content-type", "application/json")
+                    self.send_header("content-length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.handler = Handler
+        self.listen(0)
         super().__init__(f"http://127.0.0.1:{self.server.server_port}")
 
+    def listen(self, port):
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), self.handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def let_go(self):
+        self.going.set()
+
+    def away(self):
+        """Nobody answers at its port any more; what it counted stays."""
+        self.gone = True
+        self.close()
+
+    def back(self):
+        self.gone = False
+        self.listen(self.server.server_port)
+
     def close(self):
+        self.going.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -135,7 +164,7 @@ class Recorded(Spoolman):
             spool["used_weight"] += body["use_weight"]
             spool["remaining_weight"] = spool["filament"]["weight"] - spool["used_weight"]
             self.uses.append((number, body["use_weight"]))
-        return (500, {"message": "Internal Server Error"}) if trouble else (200, spool)
+        return (500, {"message": "Internal Server Error"}) if trouble in ("lost", "refuse") else (200, spool)
 
 
 def opened():

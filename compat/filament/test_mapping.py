@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from filament_files import four_colours
+from filament_files import four_colours, one_colour
 from harness.demo import binary
 from view import check
 
@@ -138,3 +138,51 @@ def test_the_command_line_refuses_what_cannot_be(either):
     code, out, err = command_line(either, path, "--library", "--dry-run")
     assert code != 0 and "finds no free slot" in out, (out, err)
     assert either.client.print_state() not in ("printing", "paused")
+
+
+# Per printer: what is chosen, and what must arrive in the flat and in the detailed list (bambu.md 4.5).
+PLACES = {
+    "p1s": {"0.2": (2, (0, 2)), "external": (-1, (255, 0))},
+    # The AMS HT is unit 128; external spool 0 feeds the right nozzle, 1 the left one.
+    "h2d": {"0.1": (1, (0, 1)), "128.0": (128, (128, 0)), "external": (-1, (255, 0)), "external1": (-1, (254, 0))},
+}
+
+
+def told(bench, flat, detailed):
+    """The newest start that reached the printer names this place and no other."""
+    payload = bench.sent("project_file")[-1]
+    unit, slot = detailed
+    assert payload["ams_mapping"] == [flat], payload
+    assert payload["ams_mapping2"] == [{"ams_id": unit, "slot_id": slot}], payload
+    # Without any slot of a unit a printer of one nozzle is told so.
+    assert payload["use_ams"] == (flat >= 0 or bench.name == "h2d"), payload
+
+
+def fill_ht(h2d):
+    h2d.simulator.fault("spool", unit=128, slot=0, spool={"material": "PLA", "color": "123456FF"})
+    h2d.until("a spool in the AMS HT", lambda: "123456" in h2d.mmu["gate_color"])
+
+
+@pytest.mark.parametrize("name, place", [(name, place) for name, places in PLACES.items() for place in places])
+def test_each_place_by_its_name(name, place, request):
+    bench = request.getfixturevalue(name)
+    path = one_colour(bench)
+    if place == "128.0":
+        fill_ht(bench)
+    count = len(bench.sent("project_file"))
+    code, out, err = command_line(bench, path, "--library", "--slots", place, "--override", "filament")
+    assert code == 0, (out, err)
+    assert len(bench.sent("project_file")) == count + 1
+    told(bench, *PLACES[name][place])
+
+
+def test_the_ams_ht_by_its_gate(h2d):
+    """The panels count gates: that of the AMS HT comes after those of the other units."""
+    machine = h2d.objects("mmu_machine")["mmu_machine"]
+    gate = machine[f"unit_{machine['num_units'] - 1}"]["first_gate"]
+    path = one_colour(h2d)
+    fill_ht(h2d)
+    h2d.client.gcode(f'MMU_TTG_MAP MAP="{gate}"')
+    h2d.client.gcode(f'SDCARD_PRINT_FILE FILENAME="{path}" OVERRIDE=filament')
+    h2d.until_state("printing")
+    told(h2d, 128, (128, 0))

@@ -74,8 +74,9 @@ def test_partial_and_broken_reports_leave_the_gates_alone(p1s):
         found = p1s.objects(*OBJECTS)
         check(found["mmu"], found["mmu_machine"])
     assert p1s.mmu["num_gates"] == shown["num_gates"]
-    p1s.client.gcode("REFRESH")
-    p1s.until("gates", lambda: matches(p1s))
+    # A P1S is asked for everything every five minutes at most (bambu.md 3.2), but at each connection.
+    p1s.simulator.fault("drop_link")
+    p1s.until("gates", lambda: matches(p1s), 60)
 
 
 def test_four_colours_with_a_runout(bench):

@@ -84,6 +84,15 @@ def reported(gateway):
     gateway.until("all reported", none_pending, 90)
 
 
+def counted(gateway, spoolman, spool, grams, within=1e-6):
+    """The server counts exactly this of a spool, soon, and then not more."""
+    def there():
+        used = spoolman.used(spool)
+        return used if used >= grams - within else None
+    used = gateway.until(f"{grams:.2f} g of spool {spool}", there, 90)
+    assert used == pytest.approx(grams, abs=within), (spool, used, grams)
+
+
 def complete(gateway):
     start(gateway)
     gateway.until_state("complete")
@@ -163,8 +172,11 @@ def test_ten_jobs_of_which_three_failed(gateway, spoolman):
         spoolman.trouble = ["lost", None, None, "refuse"]
     parts = []
     for job in JOBS:
+        before = [spoolman.used(spool) for spool in (spools[0], spools[2])]
         job(gateway)
         parts.append(1.0 if gateway.truth()["gcode_state"] == "FINISH" else gateway.truth()["progress"])
+        counted(gateway, spoolman, spools[0], before[0] + GRAMS[0] * parts[-1], STEP * GRAMS[0])
+        counted(gateway, spoolman, spools[2], before[1] + GRAMS[2] * parts[-1], STEP * GRAMS[2])
         reported(gateway)
     assert sum(part < 1.0 for part in parts) == 3, parts
 
@@ -186,6 +198,53 @@ def test_ten_jobs_of_which_three_failed(gateway, spoolman):
     told = [line["message"].split(": ")[1].split(" g")[0] for line in store if "by the sliced weights." in line["message"]
             and "Slot " in line["message"]][-4:]
     assert sum(map(float, told)) == pytest.approx(sum(used.values()), abs=0.3), (told, used)
+
+
+@pytest.fixture
+def recorded(spoolman):
+    """Only of the recorded server it can be said when it answers."""
+    if not hasattr(spoolman, "trouble"):
+        pytest.skip("a real Spoolman cannot be made to answer late")
+    return spoolman
+
+
+def one_job(gateway, spoolman):
+    spools = [spoolman.add_spool(f"spool {number}") for number in range(3)]
+    for gate, spool in enumerate(spools):
+        assign(gateway, gate, spool)
+    assert gateway.upload("job.gcode.3mf", projects.archive("C12", FILAMENTS, minutes=2)).status_code == 201
+    return spools
+
+
+def test_killed_before_the_answer_a_report_is_not_sent_again(gateway, recorded):
+    """The server has counted the first spool, and its answer never came."""
+    spools = one_job(gateway, recorded)
+    recorded.trouble = ["hang"]
+    complete(gateway)
+    gateway.until("the first report counted", lambda: recorded.uses)
+    gateway.kill()
+    recorded.let_go()
+    gateway.start()
+    for spool, grams in zip(spools, GRAMS):
+        counted(gateway, recorded, spool, grams)
+    reported(gateway)
+    assert sorted(recorded.uses) == [(spool, pytest.approx(grams)) for spool, grams in zip(spools, GRAMS)]
+
+
+def test_reports_wait_for_a_server_that_is_away(gateway, recorded):
+    """Over the end of the job and the end of the gateway."""
+    spools = one_job(gateway, recorded)
+    recorded.away()
+    complete(gateway)
+    gateway.until("reports wait", lambda: gateway.client.call("server.spoolman.status")["pending_reports"])
+    gateway.kill()
+    gateway.start()
+    assert len(gateway.client.call("server.spoolman.status")["pending_reports"]) == 3
+    recorded.back()
+    for spool, grams in zip(spools, GRAMS):
+        counted(gateway, recorded, spool, grams)
+    reported(gateway)
+    assert len(recorded.uses) == 3, recorded.uses
 
 
 def test_a_tagged_spool_finds_its_slot_and_can_be_made(gateway, spoolman):

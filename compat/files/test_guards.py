@@ -10,7 +10,7 @@ from harness.waiting import wait_for
 @pytest.fixture(scope="module")
 def lasting():
     """Only archives say for whom and with what they were sliced: these guards are seen with a P1S."""
-    with farm("p1s", "files-guards") as gateway:
+    with farm("p1s", "files-guards", printer_settings='bed = "Textured PEI Plate"') as gateway:
         yield gateway
 
 
@@ -18,6 +18,7 @@ CASES = {
     # name: (archive options, code, words of the reason)
     "model": ({"code": "N1"}, "model", "model N1"),
     "nozzle": ({"nozzle": "0.8"}, "nozzle", "0.8"),
+    "bed": ({"bed": "Cool Plate"}, "bed", "Cool Plate"),
     "material": ({"plates": {1: {1: ("ASA-CF", "#101010")}}}, "slots", "no free slot"),
 }
 
@@ -57,8 +58,49 @@ def test_the_file_is_not_for_this_printer(lasting, case):
     assert f"[{code}]" in told, told
 
 
-def test_another_model_and_nozzle_can_be_overridden(lasting):
-    overridden(lasting, put(lasting, "model", code="N1"), "--override", "model")
+def overridden_in_the_console(gateway, name, code):
+    """With the line that the refusal names."""
+    before = gateway.printer.starts()
+    told = gateway.post("/printer/print/start", json={"filename": name}).json()["error"]["message"]
+    line = told[told.index("SDCARD_PRINT_FILE"):]
+    assert line.endswith(f"OVERRIDE={code}"), told
+    answer = gateway.post("/printer/gcode/script", json={"script": line})
+    assert answer.ok, answer.text
+    gateway.until_phase("printing")
+    assert gateway.printer.starts() == before + 1
+    assert gateway.post("/printer/print/cancel").ok
+    gateway.until_state("cancelled", "error")
+
+
+@pytest.mark.parametrize("case", ["model", "bed"])
+def test_what_was_sliced_for_another_can_be_overridden(lasting, case):
+    options, code, _ = CASES[case]
+    name = put(lasting, case, **options)
+    overridden(lasting, name, "--override", code)
+    overridden_in_the_console(lasting, name, code)
+
+
+def test_a_printer_may_still_refuse_another_nozzle(lasting):
+    """Overridden here, it gets the start and says no itself: its own reason is told."""
+    name = put(lasting, "nozzle", nozzle="0.8")
+    before = lasting.printer.starts()
+    code, told = lasting.cli("print", name, "--library", "--printer", "p1s", "--override", "nozzle")
+    assert code != 0 and "0500_4047" in told, told
+    assert lasting.printer.starts() == before + 1 and not lasting.printer.busy()
+
+
+def test_the_bed_on_the_printer_can_be_said(lasting):
+    """The printer is told of the bed that lies on it, in its own words."""
+    def told_bed():
+        commands = lasting.printer.truth()["counters"]["commands"]
+        return [entry["payload"] for entry in commands if entry["command"] == "project_file"][-1]["bed_type"]
+    cool, textured = put(lasting, "cool", bed="Cool Plate"), put(lasting, "textured", bed="textured_plate")
+    overridden(lasting, cool, "--bed", "Cool Plate")
+    assert told_bed() == "cool_plate"
+    overridden(lasting, textured)
+    assert told_bed() == "textured_plate"
+    code, told = lasting.cli("print", textured, "--library", "--printer", "p1s", "--bed", "Engineering Plate")
+    assert code != 0 and "--override bed" in told, told
 
 
 def test_a_slot_of_another_material_is_told_and_can_be_overridden(lasting):

@@ -57,9 +57,12 @@ def ends_well(gateway, entries=1):
     return jobs[0]
 
 
-def test_while_a_file_is_uploaded(gateway):
+@pytest.mark.parametrize("print_it", ["false", "true"])
+def test_while_a_file_is_uploaded(gateway, print_it):
+    """Also one that is to be printed when it is there, as slicers send it."""
     content = sliced.gcode(extra=b"; filler\n" * 2_000_000)
-    body = (b'--b\r\nContent-Disposition: form-data; name="file"; filename="half.gcode"\r\n\r\n' + content + b"\r\n--b--\r\n")
+    body = (b'--b\r\nContent-Disposition: form-data; name="print"\r\n\r\n' + print_it.encode() + b"\r\n"
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="half.gcode"\r\n\r\n' + content + b"\r\n--b--\r\n")
     with socket.create_connection(("127.0.0.1", gateway.moonraker_port)) as half:
         half.sendall(b"POST /server/files/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
                      + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[: len(body) // 2])
@@ -74,6 +77,41 @@ def test_while_a_file_is_uploaded(gateway):
     assert gateway.printer.starts() == 0
 
 
+def started_once_or_not_at_all(gateway):
+    """Where the printer got nothing, nothing is sent by itself either."""
+    assert gateway.printer.starts() <= 1
+    if gateway.printer.starts() == 1:
+        ends_well(gateway)
+        return
+    gateway.until_state("standby", "error", seconds=130)
+    holds_for(lambda: gateway.printer.starts() == 0, "no start", 2)
+
+
+def test_while_a_file_is_looked_into(gateway):
+    """What lay on the disk is known after the restart, and can be printed."""
+    name, content = sliced.padded(gateway.printer.model, 16 << 20)
+    gateway.stop()
+    (gateway.library / name).write_bytes(content)
+    gateway.start(online=False)
+    gateway.kill()
+    gateway.start()
+    wait_for(lambda: gateway.get("/server/files/metadata?filename=big.gcode").get("estimated_time"), "metadata", 60, 0.2)
+    start(gateway, "big.gcode")
+    gateway.until_phase("printing", seconds=240)
+    assert gateway.printer.starts() == 1
+
+
+@pytest.mark.parametrize("wait", [0.1, 0.5])
+def test_after_an_upload_that_is_to_be_printed(gateway, wait):
+    name, content = sliced.for_printer(gateway.printer.model)
+    sending = in_background(lambda: gateway.upload(name, content, print="true"))
+    time.sleep(wait)
+    gateway.kill()
+    sending.join(30)
+    gateway.start()
+    started_once_or_not_at_all(gateway)
+
+
 def test_while_the_file_goes_to_the_printer(gateway):
     slow(gateway.printer)
     name, content = sliced.padded(gateway.printer.model, 12 << 20)
@@ -86,6 +124,7 @@ def test_while_the_file_goes_to_the_printer(gateway):
     gateway.start()
     assert gateway.until_state("error", "standby", seconds=30)
     assert gateway.printer.starts() == 0
+    assert not list(gateway.library.glob(".sending-*")), "no copy that was made for the printer"
     job = gateway.history()[0] if gateway.history() else None
     assert job is None or job["status"] != "in_progress", job
     # What was half sent is removed, and the printer can be used at once.
@@ -112,20 +151,13 @@ def test_between_the_start_and_its_landing(gateway):
 
 @pytest.mark.parametrize("wait", [0.0, 0.05, 0.15, 0.4])
 def test_shortly_after_the_start_was_asked_for(gateway, wait):
-    printer = gateway.printer
     name = put(gateway)
     asking = in_background(start, gateway, name)
     time.sleep(wait)
     gateway.kill()
     asking.join(30)
     gateway.start()
-    assert printer.starts() <= 1
-    if printer.starts() == 1:
-        ends_well(gateway)
-        return
-    # The printer got nothing: nothing is sent by itself either.
-    gateway.until_state("standby", "error", seconds=130)
-    holds_for(lambda: printer.starts() == 0, "no start", 2)
+    started_once_or_not_at_all(gateway)
 
 
 def test_while_it_prints(gateway):
@@ -138,6 +170,18 @@ def test_while_it_prints(gateway):
     job = ends_well(gateway)
     assert job["job_id"] == before
     assert job["total_duration"] >= job["print_duration"] > 0
+
+
+def test_while_it_pauses(gateway):
+    """Whether the printer heard of it is up to the moment: the gateway shows what the printer does."""
+    printing(gateway, seconds=400)
+    in_background(gateway.post, "/printer/print/pause")
+    wait_for(lambda: gateway.phase() in ("pausing", "paused"), "pausing", 30, 0.01)
+    gateway.kill()
+    gateway.start()
+    if gateway.until_state("paused", "printing") == "paused":
+        assert gateway.post("/printer/print/resume").ok
+    ends_well(gateway)
 
 
 def test_while_it_is_paused(gateway):

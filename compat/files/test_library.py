@@ -137,6 +137,69 @@ def test_folders(lasting):
     assert inside.status_code == 400, inside.text
 
 
+def test_a_folder_is_copied(lasting):
+    """With what is in it; the copy is printed and deleted on its own."""
+    post = lambda call: lasting.post(f"/server/files/{call}")  # noqa: E731
+    for name in ("one.gcode", "zwei größe.gcode"):
+        assert lasting.upload(name, BOX, path="origin/deep").status_code == 201
+    answer = post("copy?source=gcodes/origin&dest=gcodes/copied").json()["result"]
+    assert answer["action"] == "create_dir" and answer["item"]["path"] == "copied", answer
+    assert {"copied/deep/one.gcode", "copied/deep/zwei größe.gcode"} <= listed(lasting)
+    metadata = lasting.get("/server/files/metadata?filename=copied/deep/one.gcode")
+    assert metadata["layer_count"] == 5
+    assert metadata["uuid"] != lasting.get("/server/files/metadata?filename=origin/deep/one.gcode")["uuid"]
+    assert http("DELETE", f"{lasting.url}/server/files/directory?path=gcodes/origin&force=true").ok
+    assert http("GET", f"{lasting.url}/server/files/gcodes/copied/deep/one.gcode").content == BOX
+    for refused in ("copy?source=gcodes/copied&dest=gcodes/copied/in", "copy?source=gcodes/copied/deep&dest=gcodes/copied",
+                    "copy?source=gcodes/nothing&dest=gcodes/x", "copy?source=gcodes/copied&dest=gcodes/printer/x"):
+        answer = post(refused)
+        assert answer.status_code == 400 and error(answer), answer.text
+    assert http("DELETE", f"{lasting.url}/server/files/directory?path=gcodes/copied&force=true").ok
+
+
+def test_several_timelapses_are_downloaded_as_one_archive(lasting):
+    """As Mainsail does: packed into the root of the timelapses, then downloaded from there."""
+    assert lasting.upload("packed.gcode", BOX).status_code == 201
+    request = {"items": ["gcodes/packed.gcode"], "dest": "timelapse/timelapse-2026.zip"}
+    answer = lasting.post("/server/files/zip", json=request)
+    assert answer.ok and answer.json()["result"]["destination"]["root"] == "timelapse", answer.text
+    content = http("GET", f"{lasting.url}/server/files/timelapse/timelapse-2026.zip").content
+    with zipfile.ZipFile(io.BytesIO(content)) as zipped:
+        assert zipped.read("gcodes/packed.gcode") == BOX
+    names = [f["path"] for f in lasting.get("/server/files/list?root=timelapse")]
+    assert "timelapse-2026.zip" in names
+    assert http("DELETE", f"{lasting.url}/server/files/timelapse/timelapse-2026.zip").ok
+    assert "timelapse-2026.zip" not in [f["path"] for f in lasting.get("/server/files/list?root=timelapse")]
+    for dest in ("timelapse/../x.zip", "timelapse/.zip", "timelapse/a/b.zip", "timelapse/x.mp4"):
+        refused = lasting.post("/server/files/zip", json={**request, "dest": dest})
+        assert refused.status_code == 400, (dest, refused.text)
+
+
+def test_refusals_have_the_codes_of_the_real_server(lasting):
+    """403 is for what is in use, 404 for what is asked about and not there, 400 for the rest."""
+    assert lasting.upload("there.gcode", BOX, path="codes").status_code == 201
+    delete_folder = lambda path: http("DELETE", f"{lasting.url}/server/files/directory?path={path}")  # noqa: E731
+    for code, answer in (
+        (400, lasting.post("/server/files/directory?path=gcodes/codes")),
+        (400, delete_folder("gcodes/codes")),
+        (400, delete_folder("gcodes/none")),
+        (400, delete_folder("gcodes")),
+        (400, delete(lasting, "codes/none.gcode")),
+        (400, delete(lasting, "codes")),
+        (400, lasting.post("/server/files/move?source=gcodes/none.gcode&dest=gcodes/x.gcode")),
+        (400, lasting.post("/server/files/copy?source=gcodes/none.gcode&dest=gcodes/x.gcode")),
+        (400, lasting.post("/server/files/move?source=nowhere/a.gcode&dest=gcodes/x.gcode")),
+        (400, lasting.post("/server/files/move?source=gcodes/codes/there.gcode&dest=logs/x.gcode")),
+        (400, http("GET", f"{lasting.url}/server/files/directory?path=gcodes/none")),
+        (400, http("GET", f"{lasting.url}/server/files/list?root=none")),
+        (404, http("GET", f"{lasting.url}/server/files/metadata?filename=none.gcode")),
+        (404, http("GET", f"{lasting.url}/server/files/gcodes/none.gcode")),
+        (400, lasting.post("/server/files/directory?path=gcodes/printer/x")),
+    ):
+        assert answer.status_code == code and error(answer), (code, answer.url, answer.status_code, answer.text)
+    assert http("DELETE", f"{lasting.url}/server/files/directory?path=gcodes/codes&force=true").ok
+
+
 def test_an_upload_replaces_a_file_of_its_name_at_once(lasting):
     other = sliced.gcode(layers=9)
     first = lasting.upload("again.gcode", BOX)
@@ -157,7 +220,7 @@ def test_what_is_printed_is_not_touched(lasting):
         lasting.post("/server/files/move?source=gcodes/job&dest=gcodes/elsewhere"),
         lasting.post("/server/files/move?source=gcodes/job/printing.gcode&dest=gcodes/x.gcode"),
     ):
-        assert answer.status_code in (400, 403) and "is being printed" in error(answer), answer.text
+        assert answer.status_code == 403 and "is being printed" in error(answer), answer.text
     assert http("GET", f"{lasting.url}/server/files/gcodes/job/printing.gcode").content == BOX
     assert lasting.upload("meanwhile.gcode", BOX).status_code == 201
     assert lasting.post("/printer/print/cancel").ok

@@ -187,3 +187,24 @@ def test_a_print_that_is_refused_keeps_the_file_and_says_why(lasting):
     assert answer.json()["print_started"] is False
     refused = lasting.post("/printer/print/start", json={"filename": "alien.gcode.3mf"})
     assert refused.status_code == 400 and "NO-SUCH-PRINTER" in refused.json()["error"]["message"], refused.text
+
+
+def test_what_prusaslicer_itself_sent(lasting):
+    """Captured from its window: the test button without and with a key, an upload, and one into a folder to be printed."""
+    at_rest(lasting)
+    status, _, body = replay(lasting, "captured/prusaslicer-octoprint-test")
+    assert status == 200 and json.loads(body)["text"].startswith("OctoPrint")
+    name = "captured/prusaslicer-octoprint-test-with-key"
+    assert replay(lasting, name)[0] == 401
+    assert replay(lasting, name, key=lasting.get("/access/api_key"))[0] == 200
+    name = "captured/prusaslicer-octoprint-upload"
+    item = uploaded(lasting, name)["item"]
+    stored = (lasting.library / item["path"]).read_bytes()
+    assert item["path"] == "box.gcode" and stored in (REQUESTS / f"{name}.http").read_bytes()
+    metadata = lasting.get("/server/files/metadata?filename=box.gcode")
+    assert (metadata["slicer"], metadata["slicer_version"]) == ("PrusaSlicer", "2.5.0")
+    assert lasting.print_state() != "printing"
+    before = lasting.printer.starts()
+    answer = uploaded(lasting, "captured/prusaslicer-octoprint-upload-print-folder")
+    assert answer["item"]["path"] == "teile/box 20%.gcode" and answer["print_started"] is True, answer
+    printed(lasting, before)

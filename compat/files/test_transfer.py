@@ -158,3 +158,25 @@ def test_a_job_leaves_nothing_that_could_start_by_itself(lasting):
         lasting.until_state(end)
         if printer.kind == "bambu":
             wait_for(lambda: "tidy" not in json.dumps(lasting.printer_files()), f"clean after {end}", 60, 1)
+
+
+NAMES = ["Würfel größe 20%", "立方体 テスト", "مكعب & куб", "🧊" * 50]
+
+
+def test_a_name_in_any_script_is_printed(lasting):
+    """The printer gets a name that it takes; the front ends show the user's."""
+    printer = lasting.printer
+    name, content = sliced.for_printer(printer.model, seconds=300)
+    for title in (*NAMES, "x" * (255 - len(name[4:]))):
+        path = lasting.upload(title + name[4:], content).json()["item"]["path"]
+        listed = [f["path"] for f in lasting.get("/server/files/list?root=gcodes")]
+        [printable] = [p for p in listed if p.startswith(title[:40]) and p.endswith(".gcode")]
+        ready(lasting, printable)
+        before = printer.starts()
+        answer = lasting.post("/printer/print/start", json={"filename": printable})
+        assert answer.ok, answer.text
+        lasting.until_phase("printing")
+        assert lasting.query("print_stats")["print_stats"]["filename"] == printable
+        assert lasting.post("/printer/print/cancel").ok
+        lasting.until_state("cancelled")
+        assert printer.starts() == before + 1 and path

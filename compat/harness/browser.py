@@ -16,15 +16,15 @@ from harness.waiting import wait_for
 
 
 class Browser:
-    """One page."""
+    """One page; `flags` are further switches of the program."""
 
-    def __init__(self):
+    def __init__(self, *flags):
         self._profile = tempfile.mkdtemp(prefix="moongate-chromium-")
         self._process = process.start(
             ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
              "--disable-background-networking", "--disable-component-update", "--no-proxy-server",
              "--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0",
-             "--remote-allow-origins=*", f"--user-data-dir={self._profile}", "about:blank"],
+             "--remote-allow-origins=*", f"--user-data-dir={self._profile}", *flags, "about:blank"],
             "chromium.log", stdout=subprocess.DEVNULL,
         )
         self._ids = itertools.count(1)

@@ -4,8 +4,12 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.demo import binary
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEPLOY = REPOSITORY / "deploy"
 
 DONE, FAILED, USAGE, CONFIG, UNAVAILABLE, LATER = 0, 1, 2, 64, 69, 75
 

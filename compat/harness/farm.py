@@ -33,7 +33,10 @@ class FarmPrinter(FrontEnds, SimulatedPrinter):
 
     def mend(self):
         """Everything that was made wrong is right again, also on the way, and it has power."""
-        self.wires.quality.delay = self.wires.quality.loss = 0.0
+        quality = self.wires.quality
+        if quality.held:
+            self.wires.cut()
+        quality.delay, quality.loss, quality.held = 0.0, 0.0, False
         super().mend()
         if not self.ready():
             self.power_on()

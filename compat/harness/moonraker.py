@@ -23,7 +23,7 @@ class RpcError(Exception):
 class Moonraker:
     """One WebSocket connection; answers are matched by id, everything else is kept in arrival order."""
 
-    def __init__(self, url, seconds=15.0, origin=None, headers=None):
+    def __init__(self, url, seconds=15.0, origin=None, headers=None, path="/websocket"):
         self.url = url.rstrip("/")
         self.seconds = seconds
         self._ids = itertools.count(1)
@@ -34,7 +34,7 @@ class Moonraker:
         self.status = {}
         self.closed = False
         self._socket = websocket.create_connection(
-            "ws" + self.url[4:] + "/websocket", timeout=seconds, header=headers or [], origin=origin,
+            "ws" + self.url[4:] + path, timeout=seconds, header=headers or [], origin=origin,
             suppress_origin=origin is None,
         )
         threading.Thread(target=self._read, daemon=True).start()

@@ -32,14 +32,14 @@ class Quality:
 class Wire:
     """One TCP port that leads to another."""
 
-    def __init__(self, target, quality):
+    def __init__(self, target, quality, place=("127.0.0.1", 0)):
         self.target = target
         self.quality = quality
         self.open = set()
         self.lock = threading.Lock()
         self.down = False
         self.truncate = 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(place, backlog=64)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -135,26 +135,28 @@ class Wire:
         return len(pairs)
 
     def close(self):
-        self._listener.close()
+        # A thread that waits in accept() holds the port open otherwise.
+        _wake(self._listener)
         self.cut()
 
 
 class Datagrams:
-    """The same for one UDP port that answers questions."""
+    """The same for one UDP port that answers questions, also those to everybody on this machine."""
 
-    def __init__(self, target, quality):
+    def __init__(self, target, quality, place=("127.0.0.1", 0)):
         self.target = target
         self.quality = quality
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket = _datagram_socket(place)
         self.port = self._socket.getsockname()[1]
+        self._everybody = _datagram_socket(("127.255.255.255", self.port))
         self.down = False
-        threading.Thread(target=self._serve, daemon=True).start()
+        for heard in (self._socket, self._everybody):
+            threading.Thread(target=self._serve, args=(heard,), daemon=True).start()
 
-    def _serve(self):
+    def _serve(self, heard):
         while True:
             try:
-                question, asker = self._socket.recvfrom(65535)
+                question, asker = heard.recvfrom(65535)
             except OSError:
                 return
             if self._lost():
@@ -182,7 +184,25 @@ class Datagrams:
         pass
 
     def close(self):
-        self._socket.close()
+        _wake(self._socket)
+        _wake(self._everybody)
+
+
+def _datagram_socket(place):
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    # One that was just closed is there until its thread has noticed.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(place)
+    return bound
+
+
+def _wake(listening):
+    """Closes a socket at which a thread waits."""
+    try:
+        listening.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    listening.close()
 
 
 def _reset(connection):
@@ -208,6 +228,12 @@ class Wires:
         else:
             self.ways[service] = (Datagrams if datagrams else Wire)(target, self.quality)
         return self.ways[service].port
+
+    def move(self, host):
+        """The printer has this address from now on, with the same ports; nobody answers at the old one."""
+        for service, way in list(self.ways.items()):
+            way.close()
+            self.ways[service] = type(way)(way.target, self.quality, (host, way.port))
 
     @contextmanager
     def bad(self, delay=0.0, loss=0.0):

@@ -221,7 +221,7 @@ class User:
     def state(self):
         try:
             return self.printer.print_state()
-        except (KeyError, ValueError):
+        except (AssertionError, KeyError, ValueError):
             return "away"
 
     def step(self):
@@ -251,6 +251,9 @@ class User:
             raise AssertionError(f"link {status['link']}: {status['link_fault']}")
         moonraker = self.printer.print_state()
         octoprint = self.printer.octoprint("connection").json()["current"]["state"]
+        if not self.printer.bambu and truth["stage"] == "Idle" and moonraker == "paused":
+            # A Centauri Carbon 2 that lost its power while it printed waits for a decision.
+            busy = paused = True
         seen = f"{truth.get('gcode_state', truth.get('stage'))} / {status['job']['phase']} / {moonraker} / {octoprint}"
         assert busy == (moonraker in ("printing", "paused")), seen
         assert paused == (moonraker == "paused"), seen

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -53,12 +54,11 @@ def at_rest(printer):
 
 
 def heal(printer):
-    printer.wires.quality.delay = printer.wires.quality.loss = 0.0
     printer.mend()
     if not printer.ready():
         # What only a person mends is tried rarely; a person asks.
         http("POST", f"{printer.url}/printer/restart")
-    wait_for(printer.ready, f"{printer.name} is online", 120)
+    wait_for(printer.ready, f"{printer.name} is online", 150)
     wait_for(lambda: _idle(printer), f"{printer.name} is at rest", 180, every=1)
     with printer.moonraker() as client:
         client.call("server.database.post_item", {"namespace": "trust", "key": "note", "value": {"kept": True}})
@@ -79,3 +79,13 @@ def belongings(printer):
         "notes": json.dumps(notes, sort_keys=True),
         "history": {job["job_id"] for job in printer.history()},
     }
+
+
+def unsent(printer):
+    """The name of a file that is sent when it is printed: what lies at an Elegoo printer already is not sent again."""
+    if printer.bambu:
+        return "cube.gcode"
+    name = f"gone-{time.time_ns()}.gcode"
+    content = http("GET", f"{printer.url}/server/files/gcodes/cube.gcode").content + b"; %d\n" % time.time_ns()
+    assert printer.upload(name, content).status_code == 201
+    return name

@@ -5,11 +5,12 @@ import socket
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
-from each import at_rest
+from each import at_rest, unsent
 from harness.farm import Farm
 from harness.serial import Serial
 from harness.moonraker import Moonraker, http, make_idle
@@ -28,9 +29,13 @@ def bring_to(farm, printer, wanted):
     if wanted == "idle":
         return
     printer.slow_files(wanted == "transferring")
+    file = unsent(printer) if wanted == "transferring" else "cube.gcode"
     with printer.moonraker() as client:
-        client.send_text('{"jsonrpc":"2.0","method":"printer.print.start","params":{"filename":"cube.gcode"},"id":77}')
-        wait_for(lambda: phase(farm, printer.name) == "transferring" or wanted != "transferring", "transfer", 30)
+        client.send_later("printer.print.start", {"filename": file})
+        if wanted == "transferring":
+            wait_for(lambda: phase(farm, printer.name) == "transferring", "transfer", 60)
+            # It stays so: nothing comes through any more, and nobody says so.
+            printer.wires.quality.held = True
         if wanted != "transferring":
             printer.until_printing()
         if wanted == "paused":
@@ -44,8 +49,8 @@ def test_sigterm(farm, at):
     with ExitStack() as left:
         printers = [left.enter_context(at_rest(printer)) for printer in farm.printers]
         before = {p.name: {job["job_id"] for job in p.history()} for p in printers}
-        for printer in printers:
-            bring_to(farm, printer, at)
+        with ThreadPoolExecutor(len(printers)) as pool:
+            list(pool.map(lambda printer: bring_to(farm, printer, at), printers))
         starts = {p.name: p.begun() for p in printers}
         clients = [Moonraker(p.url) for p in printers]
         serials = [Serial(p.link) for p in printers]
@@ -57,6 +62,8 @@ def test_sigterm(farm, at):
             assert not os.path.lexists(printer.link), "the link of the serial port is gone"
             serial.close()
             printer.slow_files(False)
+            printer.wires.cut()
+            printer.wires.quality.held = False
         farm.start()
         assert {p.name: p.begun() for p in printers} == starts, "nothing is started a second time, or later"
         for printer in printers:
@@ -78,9 +85,12 @@ def as_before(farm, printer, at, known):
 
 
 def ended_once(printer, known):
-    wait_for(lambda: printer.print_state() == "complete", f"{printer.name}: the end", 150)
-    fresh = [job for job in printer.history() if job["job_id"] not in known]
-    assert [job["status"] for job in fresh] == ["completed"], (printer.name, fresh)
+    """One entry, completed. (A Centauri Carbon 2 forgets the end it had shown; a gateway started after that is at rest.)"""
+    def ends():
+        return [job["status"] for job in printer.history() if job["job_id"] not in known]
+    wait_for(lambda: ends() == ["completed"], f"{printer.name}: the end is in the history, once", 150)
+    wait_for(lambda: printer.print_state() in ("complete", "standby"), f"{printer.name} is at rest", 30)
+    assert ends() == ["completed"], (printer.name, ends())
 
 
 class Supervisor:
@@ -124,6 +134,8 @@ def test_systemd_watchdog():
         farm.remove()
 
 
+# A Centauri Carbon 2 keeps the place of a killed client for a minute, after each kill (elegoo.md 3.4).
+@pytest.mark.timeout(900)
 def test_kill_and_restart_in_a_loop(farm):
     """A service manager that restarts a gateway killed again and again: one print, one entry."""
     with ExitStack() as left:

@@ -1,10 +1,12 @@
 """Too many, too fast, too slow: one bad client never costs another one its answer, nor the printer its link."""
 
 import json
+import os
 import socket
 import threading
 import time
 
+import pytest
 import websocket
 
 from harness.moonraker import Moonraker, http
@@ -12,6 +14,7 @@ from harness.waiting import wait_for
 
 # What a well-behaved client waits for an answer while others misbehave. Generous: the machine is busy too.
 PATIENCE = 20
+MESSAGES = int(os.environ.get("MOONGATE_FLOOD", "200000"))
 
 
 def healthy(farm, printer):
@@ -138,8 +141,12 @@ def test_slow_readers(farm):
     healthy(farm, printer)
 
 
+@pytest.mark.timeout(600 + MESSAGES / 300)
 def test_a_flood_from_the_printer_leaves_memory_flat(farm):
-    """A quarter million reports at full speed: all are read, clients are told at their own pace, memory stays."""
+    """Reports at full speed: all are read, clients are told at their own pace, memory stays.
+
+    A quarter million of them in the gate; `MOONGATE_FLOOD=10000000 ./compat/run trust -k flood_from` takes its time.
+    """
     printer = farm["p1s"]
     wait_for(printer.ready, "online", 60)
     client = Moonraker(printer.url)
@@ -148,13 +155,15 @@ def test_a_flood_from_the_printer_leaves_memory_flat(farm):
     def flood(messages):
         before = printer.truth()["counters"]["flooded"]
         printer.control.fault("flood", messages=messages)
-        wait_for(lambda: printer.truth()["counters"]["flooded"] >= before + messages, f"{messages} reports", 280)
+        wait_for(lambda: printer.truth()["counters"]["flooded"] >= before + messages, f"{messages} reports",
+                 280 + messages / 500)
 
     flood(50_000)
     warm = farm.resident()
-    flood(200_000)
-    grown = farm.resident() - warm
-    assert grown < 16 << 20, f"{grown >> 20} MiB more after 200000 reports"
+    for _ in range(0, MESSAGES, 200_000):
+        flood(200_000)
+        grown = farm.resident() - warm
+        assert grown < 16 << 20, f"{grown >> 20} MiB more"
     assert printer.ready()
     client.close()
     healthy(farm, printer)

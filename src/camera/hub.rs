@@ -34,6 +34,9 @@ pub struct Settings {
     pub backoff_max: Duration,
     /// A new viewer is shown the last picture if it is not older than this.
     pub replay: Duration,
+    /// The camera is not opened before the hub is this old. A gateway that was killed a moment ago may still hold the
+    /// only place, and a second connection before it is free can cost 20 minutes of darkness (bambu.md 6.1).
+    pub rest: Duration,
     /// How long a viewer waits for the first picture: printers in deep sleep need seconds (bambu.md 6.1).
     pub first_picture: Duration,
     /// The program that turns H.264 into JPEG: a path, or a name looked up in PATH.
@@ -49,6 +52,7 @@ impl Default for Settings {
             backoff_min: Duration::from_secs(2),
             backoff_max: Duration::from_secs(60),
             replay: Duration::from_secs(30),
+            rest: Duration::ZERO,
             first_picture: Duration::from_secs(15),
             ffmpeg: PathBuf::from("ffmpeg"),
         }

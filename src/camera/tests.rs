@@ -84,9 +84,14 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    with(Settings::default())
+}
+
+fn with(settings: Settings) -> Rig {
     let source = Arc::new(Scripted::default());
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-    let hub = CameraHub::new(Some(source.clone()), CameraKind::Jpeg, &tasks, cancel.clone());
+    let (known, kind) = (source.clone(), CameraKind::Jpeg);
+    let hub = CameraHub::with_settings(Some(known), kind, settings, &tasks, cancel.clone());
     Rig { source, hub, cancel, tasks }
 }
 
@@ -151,6 +156,26 @@ async fn the_connection_closes_after_the_last_viewer_and_opens_again_for_the_nex
     feed.send(Ok(jpeg(3))).unwrap();
     assert_eq!(shown(&mut viewer).await, 3, "a picture an hour old is not replayed");
     assert_eq!((rig.source.opened(), rig.source.most.load(Ordering::SeqCst)), (2, 1));
+}
+
+/// What a killed gateway left open at the printer is gone by then.
+#[tokio::test(start_paused = true)]
+async fn a_hub_rests_before_its_first_connection_only() {
+    let rig = with(Settings { rest: Duration::from_secs(5), ..Settings::default() });
+    let feed = rig.source.feed();
+    let mut viewer = rig.hub.subscribe().unwrap();
+    let began = Instant::now();
+    feed.send(Ok(jpeg(1))).unwrap();
+    assert_eq!(shown(&mut viewer).await, 1);
+    assert_eq!(began.elapsed().as_secs(), 5);
+    drop(viewer);
+    until(|| feed.is_closed()).await;
+    let feed = rig.source.feed();
+    feed.send(Ok(jpeg(2))).unwrap();
+    let began = Instant::now();
+    let mut viewer = rig.hub.subscribe().unwrap();
+    while shown(&mut viewer).await != 2 {}
+    assert!(began.elapsed().as_secs() < 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::demand::Demand;
@@ -31,6 +31,8 @@ pub(super) struct Upstream {
     pub status: watch::Sender<Status>,
     pub meter: Meter,
     pub outlet: Outlet,
+    /// Nothing is opened before.
+    rested: Instant,
 }
 
 /// Where the pictures go.
@@ -51,6 +53,7 @@ enum End {
 impl Upstream {
     pub fn new(settings: Settings, outlet: Outlet) -> Arc<Self> {
         Arc::new(Self {
+            rested: Instant::now() + settings.rest,
             settings,
             demand: Arc::default(),
             status: watch::Sender::default(),
@@ -63,9 +66,13 @@ impl Upstream {
     pub async fn run(self: Arc<Self>, source: Arc<dyn CameraSource>, cancel: CancellationToken) {
         let mut backoff = Backoff::new(self.settings.backoff_min, self.settings.backoff_max, JITTER);
         loop {
+            let wanted = async {
+                self.demand.wanted(self.settings.idle_close).await;
+                sleep_until(self.rested).await;
+            };
             tokio::select! {
                 () = cancel.cancelled() => break,
-                () = self.demand.wanted(self.settings.idle_close) => {}
+                () = wanted => {}
             }
             let began = Instant::now();
             let pause = match self.session(source.as_ref(), &cancel).await {

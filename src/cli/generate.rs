@@ -58,11 +58,12 @@ fn page(name: &str, command: clap::Command) -> std::io::Result<String> {
     let manual = clap_mangen::Man::new(command).title(name.to_uppercase()).manual("moongate");
     let mut roff = Vec::new();
     manual.source(concat!("moongate ", env!("CARGO_PKG_VERSION"))).render(&mut roff)?;
-    let roff = String::from_utf8_lossy(&roff).into_owned();
+    // No date: two builds of one commit are equal. Its place is kept, or the next word is taken for it.
+    let roff = String::from_utf8_lossy(&roff).replacen(" 1  \"", " 1 \"\" \"", 1);
     let lines: Vec<&str> = roff.lines().collect();
     let mut page = String::with_capacity(roff.len());
     for (at, line) in lines.iter().enumerate() {
-        let beside = |other: Option<&&str>| other.is_some_and(|other| *other == ".sp");
+        let beside = |other: Option<&&str>| other.is_some_and(|other| matches!(*other, ".sp" | ""));
         if *line == ".br"
             && (beside(lines.get(at + 1)) || beside(at.checked_sub(1).and_then(|at| lines.get(at))))
         {

@@ -10,7 +10,7 @@ use super::EXIT_FAILED;
 use super::client::{Client, ClientError, GatewayArgs};
 use super::files;
 use super::words::{Progress, duration, table, text};
-use crate::jobs::{StartPreview, StartRequest};
+use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest};
 use crate::model::{SlotId, StartOptions};
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -34,6 +34,9 @@ pub struct PrintArgs {
     /// Go on in spite of an objection: model, nozzle, bed or filament. Can be given several times.
     #[arg(long = "override", value_name = "CODE", value_delimiter = ',')]
     pub overrides: Vec<String>,
+    /// The build plate on the printer, in the slicer's words, e.g. "Textured PEI Plate"; else that of the configuration.
+    #[arg(long)]
+    pub bed: Option<String>,
     /// Level the bed first (true or false); the printer's own default where not given.
     #[arg(long, value_name = "BOOL")]
     pub level: Option<bool>,
@@ -102,18 +105,18 @@ fn request(args: &PrintArgs) -> Result<StartRequest, ClientError> {
         options: StartOptions {
             bed_levelling: args.level,
             timelapse: args.timelapse,
+            bed_type: args.bed.clone(),
             ..StartOptions::default()
         },
         overrides: args.overrides.clone(),
+        queued: None,
     })
 }
 
 /// An objection says how to go on in spite of it.
 fn helped(error: ClientError) -> ClientError {
     match error {
-        ClientError::Refused { code, text }
-            if matches!(code.as_str(), "model" | "nozzle" | "bed" | "filament") =>
-        {
+        ClientError::Refused { code, text } if OVERRIDABLE.contains(&code.as_str()) => {
             let text = format!("{text} If that is right as it is: --override {code}");
             ClientError::Refused { code, text }
         }

@@ -348,6 +348,7 @@ fn printer(
         read_only: table.flag(mistakes, "read_only", false),
         allow_vendor_json: table.flag(mistakes, "allow_vendor_json", false),
         wrap_gcode: table.flag(mistakes, "wrap_gcode", true),
+        bed: bed(&mut table, mistakes),
         add_header_comments: table.flag(mistakes, "add_header_comments", true),
         jobs_on_usb: table.flag(mistakes, "jobs_on_usb", false),
         streamed_prints: streamed_prints(&mut table, mistakes),
@@ -362,6 +363,18 @@ fn printer(
     };
     table.finish(mistakes);
     Some(config)
+}
+
+fn bed(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    let place = table.place("bed");
+    let bed = table.text(mistakes, "bed", false)?;
+    if crate::metadata::bed_key(&bed).is_none() {
+        mistakes.at(
+            place,
+            format!("bed \"{bed}\" is no known build plate: write it as the slicer does, e.g. \"Textured PEI Plate\"."),
+        );
+    }
+    Some(bed)
 }
 
 fn check_name(name: &str, table: &mut Section<'_, '_>, taken: &mut Taken, mistakes: &mut Mistakes<'_>) {

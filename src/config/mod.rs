@@ -151,6 +151,8 @@ pub struct PrinterConfig {
     pub allow_vendor_json: bool,
     /// Plain G-code is packed for printers that take only sliced archives (design D12).
     pub wrap_gcode: bool,
+    /// The build plate that lies on the printer, in a slicer's words.
+    pub bed: Option<String>,
     pub streamed_prints: StreamedPrints,
     /// Missing layer and time comments are added to G-code for printers that read them.
     pub add_header_comments: bool,

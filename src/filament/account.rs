@@ -13,6 +13,8 @@ use crate::model::{DeviceStage, Event, Job, JobPhase, PrinterState, SlotId, Spea
 
 /// The account is kept on disk at each change of the slot and at steps of this part of the job.
 const KEEP_STEP: f64 = 0.005;
+/// A job that was stopped does not come so far.
+const ALL_BUT_COMPLETE: f64 = 0.99;
 /// Reports that wait for the inventory; the oldest are joined by spool long before.
 const MAX_PENDING: usize = 1000;
 
@@ -309,7 +311,13 @@ fn left(run: &Run, state: &PrinterState) -> Job {
 /// Accounts for a run up to its end, if this job is the run.
 fn finish(run: &mut Run, job: &Job, choices: &super::Choices) {
     if is_run(run, job) {
-        let progress = if job.phase == JobPhase::Complete { 1.0 } else { job.progress };
+        // Of a run that was not seen printing the printer may still show the figures of the one before (bambu.md T10).
+        let stale = run.accounted == 0.0 && job.progress >= ALL_BUT_COMPLETE;
+        let progress = match job.phase {
+            JobPhase::Complete => 1.0,
+            _ if stale => 0.0,
+            _ => job.progress,
+        };
         run.advance(progress, |slot| choices.spool(slot));
     }
 }

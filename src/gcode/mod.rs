@@ -20,10 +20,8 @@
 //! A line whose checksum does not match is an error, never a [`Line`]: it cannot be executed by mistake.
 
 mod error;
-mod filament_words;
 mod line;
 mod parse;
-pub mod script;
 #[cfg(test)]
 mod tests;
 pub mod translate;

@@ -1,6 +1,6 @@
 //! Whether a file was sliced for this printer: model, nozzle, bed (pure). What a file does not say is no objection.
 
-use crate::metadata::{FileMetadata, PlateInfo};
+use crate::metadata::{FileMetadata, PlateInfo, bed_key};
 use crate::model::{Capabilities, Device};
 
 type Objection = Option<(&'static str, String)>;
@@ -84,19 +84,33 @@ pub fn nozzle(metadata: &FileMetadata, plate: Option<&PlateInfo>, device: &Devic
     Some(("nozzle", text))
 }
 
-/// The bed the file was sliced for, as the slice names it.
-pub fn bed_of(metadata: &FileMetadata, plate: Option<&PlateInfo>) -> Option<String> {
+/// The bed the file was sliced for, as the slicer names it.
+fn bed_of(metadata: &FileMetadata, plate: Option<&PlateInfo>) -> Option<String> {
     plate.and_then(|plate| plate.bed_type.clone()).or_else(|| metadata.bed_type.clone())
 }
 
-pub fn bed(metadata: &FileMetadata, plate: Option<&PlateInfo>, chosen: Option<&str>) -> Objection {
-    let (sliced_for, chosen) = (bed_of(metadata, plate)?, chosen?);
-    let plain = |text: &str| text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect::<String>();
-    if plain(chosen) == "auto" || plain(chosen) == plain(&sliced_for) {
+/// The bed that the printer is told of: the one that lies on it, else the one the file was sliced for.
+pub fn told_bed(metadata: &FileMetadata, plate: Option<&PlateInfo>, mounted: Option<&str>) -> Option<String> {
+    let sliced_for = || bed_key(&bed_of(metadata, plate)?);
+    mounted.and_then(bed_key).or_else(sliced_for).map(str::to_owned)
+}
+
+/// `mounted` is the bed that the user says is on the printer: none of these printers tells it.
+pub fn bed(metadata: &FileMetadata, plate: Option<&PlateInfo>, mounted: Option<&str>) -> Objection {
+    let chosen = mounted.filter(|name| !name.eq_ignore_ascii_case("auto"))?;
+    if bed_key(chosen).is_none() {
+        let text = format!(
+            "\"{chosen}\" is no known build plate: name it as the slicer does, e.g. \"Textured PEI Plate\"."
+        );
+        return Some(("bed", text));
+    }
+    let sliced_for = bed_of(metadata, plate)?;
+    if bed_key(chosen) == bed_key(&sliced_for) {
         return None;
     }
     let text = format!(
-        "The file was sliced for the bed \"{sliced_for}\", not for \"{chosen}\": slice it again, or override \"bed\"."
+        "The file was sliced for the bed \"{sliced_for}\" and \"{chosen}\" is on the printer: change the bed, slice it \
+         again, or override \"bed\"."
     );
     Some(("bed", text))
 }
@@ -173,7 +187,12 @@ mod tests {
         assert!(nozzle(&metadata, None, &device(Some(0.4))).is_none());
         assert_eq!(nozzle(&metadata, None, &device(Some(0.6))).unwrap().0, "nozzle");
         assert!(bed(&metadata, None, None).is_none());
-        assert!(bed(&metadata, None, Some("textured_pei_plate")).is_none());
-        assert_eq!(bed(&metadata, None, Some("cool_plate")).unwrap().0, "bed");
+        assert!(bed(&metadata, None, Some("textured_plate")).is_none(), "the printers' name of the same");
+        assert!(bed(&metadata, None, Some("auto")).is_none());
+        assert_eq!(bed(&metadata, None, Some("Cool Plate")).unwrap().0, "bed");
+        assert!(bed(&metadata, None, Some("Colo Plate")).unwrap().1.contains("no known build plate"));
+        assert_eq!(told_bed(&metadata, None, None).as_deref(), Some("textured_plate"));
+        assert_eq!(told_bed(&metadata, None, Some("Cool Plate")).as_deref(), Some("cool_plate"));
+        assert_eq!(told_bed(&FileMetadata::default(), None, None), None);
     }
 }

@@ -25,6 +25,9 @@ pub struct Intent {
     pub title: String,
     pub remote_path: String,
     pub started_at: UnixSeconds,
+    /// The job of the queue that this is: once started it must not be there any more.
+    #[serde(default)]
+    pub queued: Option<String>,
 }
 
 const KEY: &str = "intent";

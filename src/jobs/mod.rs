@@ -47,6 +47,7 @@ use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
 use crate::printer::PrinterHandle;
 use crate::store::{Store, StoreError};
 use history::History;
+pub use plan::OVERRIDABLE;
 use start::Active;
 pub use types::{
     HistoryEnd, HistoryEntry, HistoryQuery, JobsEvent, MappedFilament, Queue, QueueState, QueuedJob,
@@ -54,15 +55,17 @@ pub use types::{
 };
 
 /// What the configuration says of jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobsConfig {
     /// Plain G-code is wrapped for printers that take archives only (design D12; unverified on hardware).
     pub wrap_gcode: bool,
+    /// The build plate that lies on the printer, in the slicers' words; `None` where nobody says so.
+    pub bed: Option<String>,
 }
 
 impl Default for JobsConfig {
     fn default() -> Self {
-        Self { wrap_gcode: true }
+        Self { wrap_gcode: true, bed: None }
     }
 }
 
@@ -289,113 +292,8 @@ impl Jobs {
         self.inner.reset_totals()
     }
 
-    pub fn queue(&self) -> Queue {
-        self.inner.queue().clone()
-    }
-
-    /// All files must exist or none is queued.
-    ///
-    /// # Errors
-    /// A file that cannot be printed, or a full queue.
-    pub async fn enqueue(&self, files: Vec<String>, reset: bool) -> Result<Queue, StartError> {
-        for file in &files {
-            self.inner.library.job_file(file).await.map_err(plan::file_error)?;
-        }
-        let before = if reset { 0 } else { self.inner.queue().jobs.len() };
-        if before + files.len() > queue::MAX_QUEUED {
-            return Err(StartError::Failed(format!("The queue takes {} jobs at most.", queue::MAX_QUEUED)));
-        }
-        Ok(self.inner.change_queue(|queue| {
-            if reset {
-                queue.jobs.clear();
-            }
-            let added_at = crate::printer::clock::unix_now();
-            let id = || format!("{:016X}", rand::random::<u64>());
-            queue.jobs.extend(files.into_iter().map(|file| QueuedJob { id: id(), file, added_at }));
-            Some("jobs_added")
-        }))
-    }
-
-    /// `None` removes all.
-    pub fn dequeue(&self, ids: Option<&[String]>) -> Queue {
-        self.inner.change_queue(|queue| {
-            queue.jobs.retain(|job| ids.is_some_and(|ids| !ids.contains(&job.id)));
-            Some("jobs_removed")
-        })
-    }
-
-    pub fn pause_queue(&self) -> Queue {
-        self.inner.change_queue(|queue| {
-            queue.state = QueueState::Paused;
-            Some("state_changed")
-        })
-    }
-
-    /// Starts the first job of the queue if the printer is free and the user confirmed a clear bed by calling this.
-    ///
-    /// # Errors
-    /// As [`Self::start`]; the job stays in the queue then.
-    pub async fn start_queue(&self) -> Result<Queue, StartError> {
-        let mut before = QueueState::Ready;
-        let queue = self.inner.change_queue(|queue| {
-            before = queue.state;
-            queue.state = if queue.jobs.is_empty() { QueueState::Ready } else { QueueState::Loading };
-            (queue.state != before).then_some("state_changed")
-        });
-        if before == QueueState::Loading {
-            return Err(
-                CommandError::Busy("The next job of the queue is being started already.".to_owned()).into()
-            );
-        }
-        let Some(next) = queue.jobs.first().cloned() else { return Ok(queue) };
-        let mut loading = LoadingGuard { inner: &self.inner, back: before };
-        let request = StartRequest { file: next.file, ..StartRequest::default() };
-        self.restored().await;
-        if let Some(busy) = self.inner.starting().or_else(|| self.inner.printing()) {
-            return Err(busy.into());
-        }
-        self.inner.start(request).await?;
-        loading.back = QueueState::Ready;
-        Ok(self.inner.change_queue(|queue| {
-            queue.jobs.retain(|job| job.id != next.id);
-            queue.state = QueueState::Ready;
-            Some("job_loaded")
-        }))
-    }
-
-    /// Moves a job to the front.
-    pub fn jump_queue(&self, id: &str) -> Option<Queue> {
-        let mut found = false;
-        let queue = self.inner.change_queue(|queue| {
-            let at = queue.jobs.iter().position(|job| job.id == id)?;
-            let job = queue.jobs.remove(at);
-            queue.jobs.insert(0, job);
-            found = true;
-            Some("state_changed")
-        });
-        found.then_some(queue)
-    }
-
     pub fn events(&self) -> broadcast::Receiver<JobsEvent> {
         self.inner.events.subscribe()
-    }
-}
-
-/// Takes the queue out of Loading however the start ends.
-struct LoadingGuard<'a> {
-    inner: &'a Inner,
-    back: QueueState,
-}
-
-impl Drop for LoadingGuard<'_> {
-    fn drop(&mut self) {
-        self.inner.change_queue(|queue| {
-            let loading = queue.state == QueueState::Loading;
-            if loading {
-                queue.state = self.back;
-            }
-            loading.then_some("state_changed")
-        });
     }
 }
 

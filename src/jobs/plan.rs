@@ -8,7 +8,7 @@ use crate::model::{Command, CommandError, PrinterState, StartJob, StartOptions};
 use crate::printer::guard;
 
 /// Guards that a user may override; the others describe what cannot work.
-const OVERRIDABLE: [&str; 4] = ["model", "nozzle", "bed", "filament"];
+pub const OVERRIDABLE: [&str; 4] = ["model", "nozzle", "bed", "filament"];
 
 /// How the printer gets the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +102,12 @@ impl Inner {
         let info = file.metadata.plate(plate);
         object(fits::model(&file.metadata, &caps, state.device.identity.model.as_deref()));
         object(fits::nozzle(&file.metadata, info, &state.device));
-        object(fits::bed(&file.metadata, info, request.options.bed_type.as_deref()));
+        let bed = request.options.bed_type.as_deref().or(self.config.bed.as_deref());
+        object(fits::bed(&file.metadata, info, bed));
         let mapping = self.map(request, &file, plate, &state);
         objections.extend(mapping.objections.iter().cloned());
         let mut options = request.options.clone();
-        options.bed_type = options.bed_type.or_else(|| fits::bed_of(&file.metadata, info));
+        options.bed_type = fits::told_bed(&file.metadata, info, bed);
         let title = names::stem(names::split(&file.path).1).to_owned();
         let remote_path = match way {
             Way::OnPrinter => file.stored.clone(),

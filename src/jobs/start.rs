@@ -89,6 +89,7 @@ impl Inner {
             title: plan.title.clone(),
             remote_path: plan.remote_path.clone(),
             started_at: unix_now(),
+            queued: request.queued.clone(),
         };
         if let Err(error) = self.keep_intent(&intent).await {
             // Memory has it all the same: it must not reach the disk later.

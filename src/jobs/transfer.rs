@@ -77,9 +77,8 @@ impl Inner {
         let progress = {
             let (sent, moved) = (sent.clone(), moved.clone());
             Arc::new(move |bytes: u64| {
-                if sent.swap(bytes, Ordering::Relaxed) != bytes {
-                    moved.notify_one();
-                }
+                sent.store(bytes, Ordering::Relaxed);
+                moved.notify_one();
             })
         };
         let stop = self.cancel.child_token();

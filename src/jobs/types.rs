@@ -18,6 +18,9 @@ pub struct StartRequest {
     pub options: StartOptions,
     /// Guards that the user overrides, by code: "model", "nozzle", "bed", "filament".
     pub overrides: Vec<String>,
+    /// The job of the queue that this start takes out of it.
+    #[serde(skip)]
+    pub queued: Option<String>,
 }
 
 /// One filament of the job and where it would come from.

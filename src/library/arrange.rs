@@ -32,7 +32,7 @@ impl Library {
             return Err(LibraryError::NotFound(format!("\"{path}\" is no folder.")));
         }
         if self.remote_entries().iter().any(|entry| names::split(&entry.path).0 == path) {
-            return Err(LibraryError::InUse(format!("The folder \"{path}\" on the printer is not empty.")));
+            return Err(LibraryError::Exists(format!("The folder \"{path}\" on the printer is not empty.")));
         }
         self.at_printer("remove the folder", |files| files.remove_directory(listed.stored.clone())).await?;
         self.forget_remote(&listed.stored);
@@ -75,7 +75,7 @@ impl Library {
         let stored =
             stored.ok_or_else(|| LibraryError::BadName(format!("\"{path}\" cannot be replaced.")))?;
         if self.any_listed(path).is_ok() {
-            return Err(LibraryError::InUse(format!("\"{path}\" exists already.")));
+            return Err(LibraryError::Exists(format!("\"{path}\" exists already.")));
         }
         let parent = names::split(path).0;
         let there = parent == names::PRINTER
@@ -97,7 +97,7 @@ impl Library {
         operation: impl FnOnce(&dyn crate::printer::PrinterFiles) -> BoxFuture<'_, Result<(), FileError>>,
     ) -> Result<(), LibraryError> {
         if !self.files_caps().arrange {
-            return Err(LibraryError::Failed(
+            return Err(LibraryError::Unsupported(
                 "This printer does not arrange its files by command.".to_owned(),
             ));
         }

@@ -1,4 +1,4 @@
-//! Folders, moves, copies and deletions. Each is done on disk first, then in the index, then told.
+//! Folders, moves and deletions. Each is done on disk first, then in the index, then told.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::names::{self, Content};
 use super::serve::stored;
 use super::{Entry, Library, LibraryAction, LibraryError, LibraryEvent, disk};
 
-fn missing(path: &str) -> LibraryError {
+pub(super) fn missing(path: &str) -> LibraryError {
     LibraryError::NotFound(format!("There is no file or folder \"{path}\"."))
 }
 
@@ -15,7 +15,7 @@ impl Library {
     /// Makes a folder, and those above it.
     ///
     /// # Errors
-    /// [`LibraryError::InUse`] where something of that name exists.
+    /// [`LibraryError::Exists`] where something of that name is.
     pub async fn make_directory(&self, path: &str) -> Result<Entry, LibraryError> {
         if let Some(path) = names::on_printer(path) {
             return self.make_remote_directory(&path).await;
@@ -24,7 +24,7 @@ impl Library {
         self.ready().await;
         let _change = self.inner.changing.lock().await;
         if self.index().find(&path).is_some() {
-            return Err(LibraryError::InUse(format!("\"{path}\" exists already.")));
+            return Err(LibraryError::Exists(format!("\"{path}\" exists already.")));
         }
         let modified = self.on_disk("create the folder", &path, std::fs::create_dir_all).await?;
         let entry = index::directory_entry(&path, modified);
@@ -40,7 +40,7 @@ impl Library {
     }
 
     /// Does something to a path on disk; returns its time of change afterwards, 0 if it is gone.
-    async fn on_disk(
+    pub(super) async fn on_disk(
         &self,
         what: &'static str,
         path: &str,
@@ -60,7 +60,8 @@ impl Library {
     /// Removes a folder; with `force` also one that holds files.
     ///
     /// # Errors
-    /// [`LibraryError::InUse`] for a folder that is not empty, or holds the file being printed.
+    /// [`LibraryError::Exists`] for a folder that is not empty, [`LibraryError::InUse`] for one that holds the file being
+    /// printed.
     pub async fn remove_directory(&self, path: &str, force: bool) -> Result<Entry, LibraryError> {
         if let Some(path) = names::on_printer(path) {
             return self.remove_remote_directory(&path).await;
@@ -71,14 +72,14 @@ impl Library {
         if self.index().find(&path) != Some(Found::Directory) {
             return Err(missing(&path));
         }
-        self.refuse_in_use(&path)?;
         let (files, folders) = {
             let index = self.index();
             (index.files_below(&path), index.directories_below(&path))
         };
         if !force && (!files.is_empty() || folders.len() > 1) {
-            return Err(LibraryError::InUse(format!("The folder \"{path}\" is not empty.")));
+            return Err(LibraryError::Exists(format!("The folder \"{path}\" is not empty.")));
         }
+        self.refuse_in_use(&path)?;
         self.on_disk("remove the folder", &path, std::fs::remove_dir_all).await?;
         let mut events = Vec::new();
         {
@@ -167,13 +168,13 @@ impl Library {
     }
 
     /// Where a file or folder goes: into `to` where that is a folder.
-    fn destination(&self, from: &str, to: &str) -> Result<String, LibraryError> {
+    pub(super) fn destination(&self, from: &str, to: &str) -> Result<String, LibraryError> {
         let to = names::clean_directory(to)?;
         let into = self.index().is_directory(&to);
         let to = if into { names::join(&to, names::split(from).1) } else { to };
         let to = names::clean_local(&to)?;
         if self.index().find(&to).is_some() {
-            return Err(LibraryError::InUse(format!("\"{to}\" exists already.")));
+            return Err(LibraryError::Exists(format!("\"{to}\" exists already.")));
         }
         let parent = names::split(&to).0;
         if !self.index().is_directory(parent) {
@@ -185,7 +186,7 @@ impl Library {
     /// Moves a file or directory; into `to` where that is a directory. Returns the new entry.
     ///
     /// # Errors
-    /// [`LibraryError::InUse`] for what is being printed and for a destination that exists.
+    /// [`LibraryError::InUse`] for what is being printed, [`LibraryError::Exists`] for a destination that is taken.
     pub async fn rename(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         if names::on_printer(from).is_some() || names::on_printer(to).is_some() {
             return self.rename_remote(&names::clean(from)?, &names::clean_directory(to)?).await;
@@ -320,7 +321,7 @@ impl Library {
             }
             let beside = names::join(names::split(to).0, names::split(archive).1);
             if self.index().find(&beside).is_some() {
-                return Err(LibraryError::InUse(format!("\"{beside}\" exists already.")));
+                return Err(LibraryError::Exists(format!("\"{beside}\" exists already.")));
             }
             self.move_file(archive, &beside).await?;
             let listed = self.index().row(&beside).and_then(|row| row.published.get(&plate).cloned());
@@ -345,7 +346,7 @@ impl Library {
                     if let Some(old) = old {
                         index.put(archive, old);
                     }
-                    return Err(LibraryError::InUse(format!("\"{to}\" exists already.")));
+                    return Err(LibraryError::Exists(format!("\"{to}\" exists already.")));
                 }
             }
         };
@@ -355,67 +356,9 @@ impl Library {
         self.tell([told]);
         Ok(entry)
     }
-
-    /// Copies a file; of an archive's published plate the archive, with that plate alone on the list.
-    ///
-    /// # Errors
-    /// As [`Self::rename`]; folders are not copied.
-    pub async fn copy(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
-        let from = names::clean_local(from)?;
-        self.ready().await;
-        let _change = self.inner.changing.lock().await;
-        let found = self.index().find(&from).ok_or_else(|| missing(&from))?;
-        let mut to = self.destination(&from, to)?;
-        same_content(&from, &to)?;
-        let only = match &found {
-            Found::Directory => return Err(LibraryError::BadName("Folders cannot be copied.".to_owned())),
-            Found::File(_) => None,
-            Found::Plate { plate, .. } => {
-                to = names::with_suffix(names::stem(&to), ".gcode.3mf");
-                if self.index().find(&to).is_some() {
-                    return Err(LibraryError::InUse(format!("\"{to}\" exists already.")));
-                }
-                Some(*plate)
-            }
-        };
-        let source = stored(&found).to_owned();
-        let Some(mut row) = self.index().row(&source).cloned() else { return Err(missing(&from)) };
-        self.check_free(row.size).await?;
-        let (incoming, copied) = (self.absolute(names::INCOMING), self.absolute(&source));
-        let modified = self
-            .on_disk("copy the file", &to, move |to| {
-                let temporary = tempfile::NamedTempFile::new_in(incoming)?;
-                std::fs::copy(copied, temporary.path())?;
-                temporary.as_file().sync_all()?;
-                temporary.persist_noclobber(to).map_err(|error| error.error)?;
-                Ok(())
-            })
-            .await?;
-        (row.modified, row.uuid) = (modified, uuid::Uuid::new_v4().to_string());
-        row.published.clear();
-        row.prints.clear();
-        row.thumbnails.clear();
-        // Extracted again for pictures of its own.
-        row.metadata = None;
-        if let Some(only) = only {
-            let others =
-                self.index().row(&source).and_then(|row| row.metadata.clone()).unwrap_or_default().plates;
-            row.hidden = others.iter().map(|plate| plate.index).filter(|plate| *plate != only).collect();
-            row.chosen_plate = Some(only);
-        }
-        let entry = row.entry(&to);
-        let mut events = vec![event(LibraryAction::CreateFile, entry)];
-        events.extend(self.index().put(&to, row));
-        self.tell(events);
-        self.look_into(&to).await?;
-        let listed =
-            only.and_then(|only| self.index().row(&to).and_then(|row| row.published.get(&only).cloned()));
-        let shown = listed.unwrap_or(to);
-        self.index().entry(&shown).ok_or_else(|| missing(&shown))
-    }
 }
 
-fn same_content(from: &str, to: &str) -> Result<(), LibraryError> {
+pub(super) fn same_content(from: &str, to: &str) -> Result<(), LibraryError> {
     if names::content(from) == names::content(to) || names::content(from) == Content::Other {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use super::names::{self, Content};
 use super::{DiskUsage, LibraryError};
 use crate::metadata::{self, FileMetadata, MetadataError};
 use crate::model::UnixSeconds;
+use crate::printer::SENDING;
 
 /// Folders below folders that are walked into.
 const MAX_DEPTH: usize = 32;
@@ -74,6 +75,10 @@ pub fn walk(root: &Path) -> Walked {
     while let Some((directory, depth)) = open.pop() {
         let Ok(entries) = fs::read_dir(root.join(&directory)) else { continue };
         for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(SENDING)) {
+                // Nothing is being sent yet: a killed gateway left it.
+                drop(fs::remove_file(entry.path()));
+            }
             let Some(path) = entry.file_name().to_str().map(|name| names::join(&directory, name)) else {
                 continue;
             };

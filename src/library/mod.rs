@@ -17,6 +17,7 @@
 
 mod arrange;
 mod change;
+mod copy;
 mod disk;
 mod index;
 pub mod names;
@@ -57,14 +58,21 @@ pub enum LibraryError {
     #[error("{0}")]
     Checksum(String),
     /// Printing at the moment, or not empty, or exists already.
+    /// Something is being printed or protected.
     #[error("{0}")]
     InUse(String),
+    /// Something else is in the way: a name that is taken, a folder that is not empty.
+    #[error("{0}")]
+    Exists(String),
     #[error("{0}")]
     Full(String),
     #[error("{0}")]
     TooLarge(String),
     #[error("{0}")]
     Offline(String),
+    /// This printer does not do that.
+    #[error("{0}")]
+    Unsupported(String),
     #[error("{0}")]
     Failed(String),
 }

@@ -63,7 +63,8 @@ pub fn file_error(error: FileError) -> LibraryError {
         FileError::Full(text) => LibraryError::Full(text),
         FileError::BadName(text) => LibraryError::BadName(text),
         FileError::NotAllowed(text) | FileError::Busy(text) => LibraryError::InUse(text),
-        FileError::Unsupported(text) | FileError::Failed(text) => LibraryError::Failed(text),
+        FileError::Unsupported(text) => LibraryError::Unsupported(text),
+        FileError::Failed(text) => LibraryError::Failed(text),
         FileError::Cancelled => LibraryError::Failed("The transfer was cancelled.".to_owned()),
     }
 }
@@ -307,7 +308,7 @@ impl Library {
     pub(super) async fn open_remote(&self, path: &str) -> Result<PathBuf, LibraryError> {
         let listed = self.listed(path)?;
         if !self.files_caps().download {
-            return Err(LibraryError::Failed("This printer does not hand out its files.".to_owned()));
+            return Err(LibraryError::Unsupported("This printer does not hand out its files.".to_owned()));
         }
         let extension = if listed.archive { "3mf" } else { "gcode" };
         let cache = self.inner.root.join(names::CACHE);
@@ -344,7 +345,9 @@ impl Library {
     pub(super) async fn delete_remote(&self, path: &str) -> Result<Entry, LibraryError> {
         let listed = self.listed(path)?;
         if !self.files_caps().delete {
-            return Err(LibraryError::Failed("This printer does not delete files by command.".to_owned()));
+            return Err(LibraryError::Unsupported(
+                "This printer does not delete files by command.".to_owned(),
+            ));
         }
         self.refuse_printing(path, &listed)?;
         let deleting = self.inner.printer.files().delete(listed.stored.clone());

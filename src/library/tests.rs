@@ -180,10 +180,10 @@ async fn folders_moves_copies_and_deletions() {
     let room = room().await;
     let library = &room.library;
     library.make_directory("one/two").await.unwrap();
-    assert!(matches!(library.make_directory("one").await, Err(LibraryError::InUse(_))));
+    assert!(matches!(library.make_directory("one").await, Err(LibraryError::Exists(_))));
     put(library, "one/two", "cube.gcode.3mf", archive(&TWO[..1])).await.unwrap();
     put(library, "one", "box.gcode", gcode()).await.unwrap();
-    assert!(matches!(library.remove_directory("one", false).await, Err(LibraryError::InUse(_))));
+    assert!(matches!(library.remove_directory("one", false).await, Err(LibraryError::Exists(_))));
     library.rename("one/two", "three").await.unwrap();
     assert_eq!(
         paths(library).await,
@@ -192,7 +192,7 @@ async fn folders_moves_copies_and_deletions() {
     assert_eq!(library.rename("one/box.gcode", "three").await.unwrap().path, "three/box.gcode");
     assert!(matches!(
         library.rename("three/box.gcode", "three/cube.gcode").await,
-        Err(LibraryError::InUse(_))
+        Err(LibraryError::Exists(_))
     ));
     assert!(matches!(
         library.rename("three/box.gcode", "three/box.3mf").await,
@@ -211,6 +211,41 @@ async fn folders_moves_copies_and_deletions() {
     assert_eq!(paths(library).await, ["three", "three/box.gcode"]);
     assert_eq!(room.store.list("library/one").unwrap().len(), 1);
     assert!(matches!(library.delete("nothing.gcode").await, Err(LibraryError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_folder_is_copied_with_all_that_it_holds() {
+    let room = room().await;
+    let library = &room.library;
+    library.make_directory("a/empty").await.unwrap();
+    put(library, "a/deep", "cube.gcode.3mf", archive(TWO)).await.unwrap();
+    put(library, "a", "box.gcode", gcode()).await.unwrap();
+    library.rename("a/deep/cube_plate_2.gcode", "a/deep/Zwei.gcode").await.unwrap();
+    let copy = library.copy("a", "b").await.unwrap();
+    assert_eq!((copy.path.as_str(), copy.kind), ("b", EntryKind::Directory));
+    let below =
+        ["", "/box.gcode", "/deep", "/deep/cube.gcode", "/deep/cube.gcode.3mf", "/deep/Zwei.gcode", "/empty"];
+    let expected: Vec<String> = ["a", "b"]
+        .iter()
+        .flat_map(|folder| below.iter().map(move |rest| format!("{folder}{rest}")))
+        .collect();
+    assert_eq!(paths(library).await, expected);
+    let (old, new) = (
+        library.record("a/deep/Zwei.gcode").await.unwrap(),
+        library.record("b/deep/Zwei.gcode").await.unwrap(),
+    );
+    assert_eq!(new.metadata, old.metadata);
+    assert_ne!(new.uuid, old.uuid);
+    for picture in &new.thumbnails {
+        assert!(library.root().join("b/deep").join(&picture.relative_path).is_file(), "{picture:?}");
+    }
+    // Into a folder that exists, and not into itself.
+    assert_eq!(library.copy("a/deep", "b/empty").await.unwrap().path, "b/empty/deep");
+    assert!(matches!(library.copy("a", "a/deep/x").await, Err(LibraryError::BadName(_))));
+    assert!(matches!(library.copy("a/deep", "b").await, Err(LibraryError::Exists(_))));
+    library.delete("a/box.gcode").await.unwrap();
+    assert!(library.root().join("b/box.gcode").is_file());
+    assert_eq!(std::fs::read_dir(library.root().join(names::INCOMING)).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -235,6 +270,7 @@ async fn what_is_printing_is_left_alone() {
         assert!(matches!(room.library.delete(path).await, Err(LibraryError::InUse(_))), "{path}");
         assert!(matches!(room.library.rename(path, "x.gcode").await, Err(LibraryError::InUse(_))), "{path}");
     }
+    assert!(matches!(room.library.remove_directory("d", false).await, Err(LibraryError::Exists(_))));
     assert!(matches!(room.library.remove_directory("d", true).await, Err(LibraryError::InUse(_))));
     assert!(matches!(room.library.begin_upload("d", "cube.3mf").await, Err(LibraryError::InUse(_))));
 }

@@ -10,11 +10,13 @@
 //! | `gcode` | plain G-code: which part of a file is read, what the slicers' settings mean |
 //! | `archive` | the only file that knows the zip crate; all caps on archives |
 //! | `three_mf`, `slice_info` | the entries of a sliced 3MF (dossier bambu 5.6, 5.7) |
+//! | `bed` | the names of build plates |
 //! | `thumbnails` | the picture set that Moonraker clients expect |
 //! | `package` | wrapping plain G-code into a `.gcode.3mf` (unverified on hardware) |
 //! | `inject` | header comments that a Centauri Carbon reads and some slicers leave out |
 
 mod archive;
+mod bed;
 mod comments;
 mod gcode;
 pub mod inject;
@@ -29,6 +31,7 @@ mod types;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
+pub use bed::bed_key;
 pub use objects::{NamedObject, named_objects};
 pub use types::{FilamentUse, FileMetadata, MetadataError, ObjectInfo, PlateInfo, Thumbnail};
 

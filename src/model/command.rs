@@ -31,7 +31,7 @@ pub struct StartOptions {
     pub nozzle_offset_calibration: Option<bool>,
     /// Smooth (B) side of the build plate, where the printer asks.
     pub smooth_plate: Option<bool>,
-    /// Bed type as the slice names it ("textured_plate"), where the printer wants it.
+    /// The build plate on the printer ("textured_plate", or in a slicer's words), where the printer wants it.
     pub bed_type: Option<String>,
 }
 

@@ -5,19 +5,23 @@
 //!  front end --PrinterHandle::send--> guard --> lane --> Request --> driver --> outcome, then the effect in the state
 //! ```
 //! A driver is a function that runs until its link is lost; [`supervise`] calls it again with backoff. What front ends
-//! and drivers share of a printer is [`handle`] on one side and [`io`] on the other.
+//! and drivers share of a printer is [`handle`] on one side and [`io`] on the other, with the printer's `storage` and
+//! `camera` and the `writer` of its state.
 
+mod camera;
 pub mod clock;
 pub mod effect;
 pub mod guard;
 pub mod handle;
 pub mod io;
+mod storage;
 pub mod supervise;
 pub mod track;
+mod writer;
 
 pub use handle::PrinterHandle;
 pub use io::{
     CameraError, CameraFeed, CameraSource, Driver, DriverIo, DriverParts, ExpectedRun, FileError,
-    PrinterFiles, ProgressFn, RemoteFile, Request, StateWriter,
+    PrinterFiles, ProgressFn, RemoteFile, Request, SENDING, StateWriter,
 };
 pub use supervise::{PrinterSettings, start};

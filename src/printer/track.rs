@@ -144,6 +144,14 @@ fn end(state: &mut PrinterState, now: UnixSeconds) {
     count_until(&mut state.job, now);
     let device = &state.device.job;
     let job = &mut state.job;
+    // Reports are seconds apart: the one that tells the end tells how far it came. Wiped figures are lower; those of a
+    // job that never printed may be of the job before (bambu.md T10).
+    let printed = job.printed_s > 0.0 || job.progress > 0.0;
+    if device.stage.ended() && printed {
+        job.progress = device.progress.map_or(job.progress, |last| job.progress.max(last.clamp(0.0, 1.0)));
+        job.layer = job.layer.max(device.layer);
+        job.filament_used_mm = at_least(job.filament_used_mm, device.filament_used_mm);
+    }
     job.reason = match phase {
         JobPhase::Failed => device
             .reason
@@ -161,6 +169,13 @@ fn end(state: &mut PrinterState, now: UnixSeconds) {
     if phase == JobPhase::Complete {
         job.progress = 1.0;
         job.layer = job.total_layers.or(job.layer);
+    }
+}
+
+fn at_least(known: Option<f64>, told: Option<f64>) -> Option<f64> {
+    match (known, told) {
+        (Some(known), Some(told)) => Some(known.max(told)),
+        (known, told) => known.or(told),
     }
 }
 

@@ -117,6 +117,43 @@ fn a_job_that_vanishes_is_judged_by_its_progress() {
     }
 }
 
+/// A P1 reports every one to two seconds: what was printed since the last report is told with the end.
+#[test]
+fn the_last_report_tells_how_far_a_job_came() {
+    for (stage, told, came) in [
+        (DeviceStage::Failed, Some(0.51), 0.51),
+        (DeviceStage::Cancelled, Some(0.51), 0.51),
+        (DeviceStage::Failed, Some(0.0), 0.34),
+        (DeviceStage::Cancelled, None, 0.34),
+        (DeviceStage::Idle, Some(0.9), 0.34),
+    ] {
+        let mut played = Played::online(DeviceStage::Idle);
+        played.stage(DeviceStage::Printing);
+        played.step(|s| {
+            s.device.job.progress = Some(0.34);
+            s.device.job.layer = Some(8);
+        });
+        played.step(|s| {
+            s.device.job.stage = stage;
+            s.device.job.progress = told;
+            s.device.job.layer = Some(0);
+        });
+        assert_eq!(
+            (played.state.job.progress, played.state.job.layer),
+            (came, Some(8)),
+            "{stage:?} {told:?}"
+        );
+    }
+    // Cancelled before it printed: the figures are still those of the job before.
+    let mut played = Played::online(DeviceStage::Idle);
+    played.stage(DeviceStage::Preparing);
+    played.step(|s| {
+        s.device.job.stage = DeviceStage::Cancelled;
+        s.device.job.progress = Some(1.0);
+    });
+    assert_eq!(played.state.job.progress, 0.0);
+}
+
 #[test]
 fn a_lost_link_ends_nothing() {
     let mut played = Played::online(DeviceStage::Idle);

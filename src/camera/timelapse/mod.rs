@@ -3,8 +3,10 @@
 //! ```text
 //! <folder>/<job id>/layer-00001.jpg ...   pictures
 //! <folder>/<job id>/video.mp4             made on request
+//! <folder>/<name>.zip                     archives that users had made
 //! ```
 
+mod collections;
 mod export;
 mod recorder;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use serde::Serialize;
 use tokio::fs;
 use tokio::sync::broadcast;
 
+pub use collections::Collection;
 pub use export::ExportError;
 pub use recorder::{Choices, Subject, TimelapseEvent};
 pub use trigger::{Step, Trigger};
@@ -175,10 +178,7 @@ impl Timelapses {
     /// The disk's error; a missing folder is an empty list.
     pub async fn list(&self) -> io::Result<Vec<Recording>> {
         let mut found = Vec::new();
-        let mut entries = match fs::read_dir(&self.inner.folder).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            entries => entries?,
-        };
+        let Some(mut entries) = entries(&self.inner.folder).await? else { return Ok(found) };
         while let Some(entry) = entries.next_entry().await? {
             let Ok(id) = entry.file_name().into_string() else { continue };
             if valid(&id) && entry.file_type().await?.is_dir() {
@@ -217,6 +217,14 @@ impl Timelapses {
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "not the id of a timelapse"))
         }
+    }
+}
+
+/// `None` where the folder was not made yet.
+async fn entries(folder: &Path) -> io::Result<Option<fs::ReadDir>> {
+    match fs::read_dir(folder).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        entries => entries.map(Some),
     }
 }
 

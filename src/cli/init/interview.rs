@@ -155,7 +155,7 @@ where
                     }
                 }
                 Tested::Bad => {
-                    if !self.terminal.yes("Change the address and try again?", true)?
+                    if !self.terminal.yes("Put it right and test again?", true)?
                         || !self.address(&mut printer)?
                     {
                         break;

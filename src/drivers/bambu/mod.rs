@@ -124,6 +124,8 @@ pub struct BambuConfig {
     pub check_name: bool,
     /// Where discovery has seen this serial number last; taken instead of `host` at the next connection.
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+    /// The model code that discovery has heard for this serial number; counts where the printer itself tells none.
+    pub announced_model: Option<watch::Receiver<Option<String>>>,
     pub timing: BambuTiming,
 }
 
@@ -142,6 +144,7 @@ impl BambuConfig {
             on_keys: Arc::new(|_keys| {}),
             check_name: true,
             moved_to: None,
+            announced_model: None,
             timing: BambuTiming::default(),
         }
     }
@@ -199,6 +202,11 @@ impl Shared {
         }
     }
 
+    /// What the printer announces itself to be, as far as it was heard.
+    fn announced_model(&self) -> Option<String> {
+        self.config.announced_model.as_ref().and_then(|model| model.borrow().clone())
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         Some(self.free_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN_SPACE)
     }
@@ -229,3 +237,5 @@ pub fn parts(config: BambuConfig) -> DriverParts {
 
 #[cfg(test)]
 mod link_tests;
+#[cfg(test)]
+mod trap_tests;

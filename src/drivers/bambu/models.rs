@@ -103,6 +103,8 @@ const GCODE_MARKERS: [&str; 2] = ["M1002", "M620"];
 /// Below this the extruder of every model refuses to turn (bambu.md 4.3).
 const MIN_EXTRUDE: Celsius = 170.0;
 
+const MAKER: &str = "Bambu Lab";
+
 /// What is known of the identity of a printer, best evidence first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clues<'a> {
@@ -119,9 +121,17 @@ pub(super) struct Clues<'a> {
 
 /// The row of a printer; [`GENERIC`] where nothing fits.
 pub(super) fn identify(clues: &Clues<'_>) -> &'static ModelRow {
-    let by_product = clues.product.and_then(|product| find(|row| any(row.products, product)));
+    // Bridges leave the maker's name out.
+    let of_product =
+        |product: &str| by_code_or_name(product).or_else(|| by_code_or_name(&format!("{MAKER} {product}")));
+    let by_product = clues.product.and_then(of_product);
+    // A product that the maker names and nobody here knows is no relative of those with a like serial number.
+    let new_product = clues.product.is_some_and(|product| product.starts_with(MAKER));
     let by_code = || [clues.code, clues.project].into_iter().flatten().find_map(by_code);
-    let by_prefix = || clues.serial.get(..3).and_then(|prefix| find(|row| any(row.prefixes, prefix)));
+    let by_prefix = || {
+        let prefix = clues.serial.get(..3).filter(|_| !new_product)?;
+        find(|row| any(row.prefixes, prefix))
+    };
     let by_board = || match clues.board? {
         ("rv1126" | "ap", "AP05") => by_code_or_name("BL-P001"),
         ("rv1126" | "ap", "AP02") => by_code_or_name("C13"),
@@ -213,7 +223,7 @@ impl ModelRow {
 
     fn read_only(&self) -> Capabilities {
         Capabilities {
-            vendor: "Bambu Lab".to_owned(),
+            vendor: MAKER.to_owned(),
             model: self.name.to_owned(),
             slicer_names: self.codes.iter().chain(self.products).map(|name| (*name).to_owned()).collect(),
             evidence: self.evidence,

@@ -51,6 +51,44 @@ fn an_unknown_model_is_shown_and_never_commanded() {
 }
 
 #[test]
+fn the_order_of_evidence() {
+    let name = |product, code, serial| identify(&Clues { product, code, serial, ..Clues::default() }).name;
+    // Early H2S and H2C carry the prefix of the H2D (bambu.md 1.3).
+    assert_eq!(name(Some("Bambu Lab H2C"), Some("O1S"), "09400A000000001"), "H2C");
+    assert_eq!(name(None, Some("O1S"), "09400A000000001"), "H2S");
+    assert_eq!(name(None, None, "09400A000000001"), "H2D");
+    assert_eq!(name(Some("X1 Carbon"), None, "01P00A000000001"), "X1C", "as bridges write it");
+    assert_eq!(name(Some("Some bridge"), None, "01P00A000000001"), "P1S", "says nothing of the model");
+    let unknown = identify(&Clues { product: Some("Bambu Lab H9"), serial: "094", ..Clues::default() });
+    assert!(!unknown.controllable, "a new product is none of its relatives");
+    assert_eq!(name(Some("Bambu Lab H9"), Some("O1D"), "094"), "H2D", "unless its code is known");
+}
+
+/// What docs/ref/bambu.md promises: a row, and nothing else, makes a model.
+#[test]
+fn a_new_model_is_one_row() {
+    let row: &'static ModelRow = Box::leak(Box::new(ModelRow {
+        name: "Z1",
+        codes: &["Z01"],
+        products: &["Bambu Lab Z1"],
+        prefixes: &["77Z"],
+        fans: &[FanId::Part, FanId::Chamber],
+        nozzles: 2,
+        bed_max: 90.0,
+        ..*by_code_or_name("H2D").expect("row")
+    }));
+    let caps = row.capabilities(&Value::Null);
+    assert_eq!((caps.model.as_str(), caps.nozzles.len(), caps.bed.max), ("Z1", 2, Some(90.0)));
+    assert_eq!(caps.fans, BTreeSet::from([FanId::Part, FanId::Chamber]));
+    assert!(caps.slicer_names.contains(&"Z01".to_owned()) && caps.control.select_tool);
+    let tree = json!({"gcode_state": "IDLE", "lights_report": [{"node": "chamber_light", "mode": "on"}],
+        "device": {"extruder": {"state": 2, "info": [{"id": 0, "temp": 60}, {"id": 1, "temp": 70}]}}});
+    let device = crate::drivers::bambu::testing::shown(row, tree);
+    assert_eq!(device.nozzles.len(), 2);
+    assert_eq!(device.nozzles[1].heater.actual, Some(70.0));
+}
+
+#[test]
 fn rows_are_consistent() {
     for row in ROWS {
         let caps = row.capabilities(&Value::Null);

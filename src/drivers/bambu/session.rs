@@ -181,6 +181,7 @@ impl<'a> Session<'a> {
     /// First words on a new link: who are you, and tell everything, once.
     pub fn begin(&mut self) {
         self.memory.reports.await_full();
+        self.settle_model();
         // A new link may mean that Developer Mode was switched: what was learned by a rejection is asked anew.
         self.set_control(Control::Unknown, true);
         self.tell(&encode::get_version());
@@ -225,9 +226,9 @@ impl<'a> Session<'a> {
         self.follow_marker(fields);
         let stage = self.state.state().device.job.stage;
         let begins = stage.active() && !stage_before.active() && stage_before != DeviceStage::Unknown;
-        if begins && fields.extent == Extent::Delta && self.pushall_at.elapsed() >= PUSHALL_GAP {
+        if begins && fields.extent == Extent::Delta {
             // The layer total is told once, sometimes before the job itself (bambu.md T9).
-            self.pushall();
+            self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
         }
     }
 
@@ -250,13 +251,20 @@ impl<'a> Session<'a> {
 
     fn identify(&mut self, modules: &serde_json::Value) {
         self.memory.versions = Versions::read(modules);
-        let code = self.shared.config.model.as_deref().or(self.memory.code.as_deref());
-        self.memory.row = models::identify(&self.memory.versions.clues(code, &self.shared.config.serial));
-        self.shared.row.send_replace(self.memory.row);
+        self.settle_model();
         if self.memory.reports.synced() {
             self.refine();
             self.publish();
         }
+    }
+
+    /// By get_version, else by the configuration, the detect port or an announcement, else by the serial number.
+    fn settle_model(&mut self) {
+        let announced = self.shared.announced_model();
+        let code =
+            self.shared.config.model.as_deref().or(self.memory.code.as_deref()).or(announced.as_deref());
+        self.memory.row = models::identify(&self.memory.versions.clues(code, &self.shared.config.serial));
+        self.shared.row.send_replace(self.memory.row);
     }
 
     fn refine(&mut self) {

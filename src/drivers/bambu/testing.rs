@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::merge::Reports;
 use super::models::{self, ModelRow};
 use super::reduce::{self, Source, Versions};
-use super::wire::{Incoming, StateFields, parse};
+use super::wire::{Extent, Incoming, StateFields, parse};
 use crate::model::Device;
 
 const FOLDER: &str = "fixtures/bambu";
@@ -37,6 +37,14 @@ pub(super) fn state(name: &str) -> StateFields {
         Incoming::State(state) => state,
         other => panic!("{name}: {other:?}"),
     }
+}
+
+/// The device that a printer of this row with this full report is.
+pub(super) fn shown(row: &'static ModelRow, tree: Value) -> Device {
+    let Value::Object(fields) = tree else { panic!("a report is an object") };
+    let mut reports = Reports::default();
+    reports.merge(&StateFields { fields, extent: Extent::Full });
+    Printer { reports, versions: Versions::default(), row }.device()
 }
 
 /// One printer as its full report and, where there is one, its module list make it.

@@ -1,6 +1,6 @@
 //! What both Elegoo protocols share: the Canvas filament unit, file names and the file room around the requests, MJPEG
-//! without trustworthy headers, HTTP replies that strict readers refuse, discovery over UDP, the queue of a link, and the
-//! door through which file room and camera use the one connection.
+//! without trustworthy headers, HTTP replies that strict readers refuse, discovery over UDP, the queue of a link, where to
+//! look for the printer, and the door through which file room and camera use the one connection.
 
 pub mod canvas;
 pub mod door;
@@ -15,4 +15,5 @@ pub mod probe;
 pub mod runs;
 #[cfg(test)]
 pub mod testing;
+pub mod whereabouts;
 pub mod work;

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::sdcp::Sdcp;
 use super::{Cc1Config, Timing};
 use crate::drivers::elegoo::door::{AskError, Door};
+use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::drivers::elegoo::{http, pictures};
 use crate::printer::{CameraError, CameraFeed, CameraSource};
 
@@ -18,7 +19,7 @@ const SWITCH: Duration = Duration::from_secs(15);
 
 /// The camera of one printer.
 pub struct Cc1Camera {
-    host: String,
+    host: Whereabouts,
     port: u16,
     idle: Duration,
     door: Arc<Door<Sdcp>>,
@@ -52,7 +53,7 @@ impl Cc1Camera {
             other => CameraError::Lost(format!("The camera cannot be switched on: {other}")),
         })?;
         let guard = SwitchOff { door: Arc::clone(&self.door), _permit: permit };
-        let reply = http::get(&self.host, self.port, "/video", self.idle)
+        let reply = http::get(&self.host.now(), self.port, "/video", self.idle)
             .await
             .map_err(|error| CameraError::Lost(format!("The camera does not answer: {error}.")))?;
         if reply.status != 200 {

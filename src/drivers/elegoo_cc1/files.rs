@@ -25,7 +25,7 @@ use crate::drivers::elegoo::http::{self, Reply, authority};
 use crate::drivers::elegoo::names::same_file;
 use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
 use crate::metadata;
-use crate::printer::{FileError, RemoteFile};
+use crate::printer::{FileError, ProgressFn, RemoteFile, SENDING};
 
 /// Other requests of the link may come first.
 const ASK: Duration = Duration::from_secs(25);
@@ -67,7 +67,8 @@ impl Cc1Storage {
         let local = job.local.to_owned();
         let md5 = job.md5.to_owned();
         let add = self.config.add_header_comments;
-        let work = move || prepare(local, md5, add);
+        let progress = job.progress.clone();
+        let work = move || prepare(local, md5, add, &progress);
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_panic| FileError::Failed("Reading the file failed.".to_owned()))?
@@ -97,8 +98,10 @@ impl Cc1Storage {
         offset: u64,
         chunk: Bytes,
     ) -> Result<(), ChunkError> {
-        let url =
-            format!("http://{}/uploadFile/upload", authority(&self.config.host, self.config.ports.http));
+        let url = format!(
+            "http://{}/uploadFile/upload",
+            authority(&self.config.host.now(), self.config.ports.http)
+        );
         let length = chunk.len() as u64;
         let part = Part::stream_with_length(chunk, length)
             .file_name(job.name.to_owned())
@@ -235,10 +238,10 @@ impl Storage for Cc1Storage {
                 if self.videos.find(name).is_none() {
                     self.read_videos().await;
                 }
-                video_target(&self.videos.find(name).ok_or_else(missing)?.url, &self.config.host, port)
+                video_target(&self.videos.find(name).ok_or_else(missing)?.url, &self.config.host.now(), port)
             }
         };
-        let reply = http::get(&self.config.host, port, &target, DOWNLOAD_IDLE)
+        let reply = http::get(&self.config.host.now(), port, &target, DOWNLOAD_IDLE)
             .await
             .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
         match reply.status {
@@ -281,20 +284,40 @@ impl Prepared {
     }
 }
 
-fn prepare(local: PathBuf, md5: String, add_comments: bool) -> io::Result<Prepared> {
+fn prepare(local: PathBuf, md5: String, add_comments: bool, progress: &ProgressFn) -> io::Result<Prepared> {
     let size = std::fs::metadata(&local)?.len();
-    if add_comments && let Some(rewritten) = with_comments(&local)? {
+    if add_comments && let Some((rewritten, md5)) = with_comments(&local, progress)? {
         let size = rewritten.as_file().metadata()?.len();
-        let mut hash = Md5::new();
-        io::copy(&mut std::fs::File::open(rewritten.path())?, &mut hash)?;
-        let md5 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         return Ok(Prepared { original: local, rewritten: Some(rewritten), md5, size });
     }
     Ok(Prepared { original: local, rewritten: None, md5, size })
 }
 
-/// A copy with the missing header comments; `None` if nothing is missing or nothing is known.
-fn with_comments(local: &Path) -> io::Result<Option<tempfile::NamedTempFile>> {
+/// Hashes what it writes, and tells that it lives: a gigabyte on a slow card takes minutes.
+struct Hashing<'a, W> {
+    inner: W,
+    hash: Md5,
+    progress: &'a ProgressFn,
+}
+
+impl<W: io::Write> io::Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(bytes.get(..written).unwrap_or(bytes));
+        (self.progress)(0);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A copy with the missing header comments, and its MD5; `None` if nothing is missing or nothing is known.
+fn with_comments(
+    local: &Path,
+    progress: &ProgressFn,
+) -> io::Result<Option<(tempfile::NamedTempFile, String)>> {
     let mut file = std::fs::File::open(local)?;
     let Ok(facts) = metadata::read(&mut file) else { return Ok(None) };
     let missing = metadata::inject::missing(&mut file, &facts).unwrap_or_default();
@@ -302,9 +325,11 @@ fn with_comments(local: &Path) -> io::Result<Option<tempfile::NamedTempFile>> {
         return Ok(None);
     }
     let folder = local.parent().map_or_else(std::env::temp_dir, Path::to_owned);
-    let mut copy = tempfile::NamedTempFile::new_in(folder)?;
-    metadata::inject::copy(&mut file, &facts, copy.as_file_mut()).map_err(io::Error::other)?;
-    Ok(Some(copy))
+    let mut copy = tempfile::Builder::new().prefix(SENDING).tempfile_in(folder)?;
+    let mut writer = Hashing { inner: copy.as_file_mut(), hash: Md5::new(), progress };
+    metadata::inject::copy(&mut file, &facts, &mut writer).map_err(io::Error::other)?;
+    let md5 = writer.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some((copy, md5)))
 }
 
 /// `code` is text; an empty or foreign body is a failure (elegoo.md 2.10).

@@ -60,7 +60,7 @@ impl Cc1Driver {
 
     /// `host:port` of the WebSocket.
     pub(super) fn place(&self) -> String {
-        authority(&self.config.host, self.config.ports.websocket)
+        authority(&self.config.host.now(), self.config.ports.websocket)
     }
 
     async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
@@ -82,7 +82,7 @@ impl Cc1Driver {
     async fn identify(&mut self) -> Result<(), LinkFault> {
         let ports = self.config.ports;
         let Some(found) =
-            discovery::identify(&self.config.host, ports.discovery, self.timing.discovery).await
+            discovery::identify(&self.config.host.now(), ports.discovery, self.timing.discovery).await
         else {
             return Ok(());
         };
@@ -107,6 +107,9 @@ impl Cc1Driver {
         let sane = !id.is_empty()
             && id.len() <= 64
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if sane {
+            self.config.host.identified(id);
+        }
         if sane && id != self.mainboard {
             if !self.mainboard.is_empty() {
                 tracing::info!(

@@ -34,6 +34,7 @@ pub use discovery::{Found, discover};
 
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::files::Files;
+use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::printer::DriverParts;
 
 /// TCP and UDP ports of the printer.
@@ -56,8 +57,7 @@ impl Default for Ports {
 pub struct Cc1Config {
     /// The configured id, for log lines.
     pub name: String,
-    /// Address or host name.
-    pub host: String,
+    pub host: Whereabouts,
     /// Routing id on the wire; found out where it is not given, and taken anew where the printer has another
     /// (firmware updates change it: elegoo.md 2.2).
     pub mainboard_id: Option<String>,
@@ -72,7 +72,7 @@ impl Cc1Config {
     pub fn new(name: impl Into<String>, host: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            host: host.into(),
+            host: Whereabouts::fixed(host),
             mainboard_id: None,
             ports: Ports::default(),
             add_header_comments: true,

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::{Cc2Config, Timing};
+use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::drivers::elegoo::{http, pictures};
 use crate::printer::{CameraError, CameraFeed, CameraSource};
 
@@ -18,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The camera of one printer.
 pub struct Cc2Camera {
-    host: String,
+    host: Whereabouts,
     port: u16,
     idle: Duration,
     only: Arc<Semaphore>,
@@ -40,7 +41,7 @@ impl Cc2Camera {
             .map_err(|_taken| CameraError::Lost("The camera is already open.".to_owned()))?;
         let until = Instant::now() + START;
         let reply = loop {
-            match http::get(&self.host, self.port, "/?action=stream", self.idle).await {
+            match http::get(&self.host.now(), self.port, "/?action=stream", self.idle).await {
                 Ok(reply) if reply.status == 200 => break reply,
                 Ok(reply) => {
                     let text = format!("The camera answers with HTTP status {}.", reply.status);

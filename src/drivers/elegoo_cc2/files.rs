@@ -100,7 +100,8 @@ impl Cc2Storage {
         chunk: Bytes,
     ) -> reqwest::Result<(u16, Vec<u8>)> {
         let folder = if job.medium == Medium::Usb { "/udisk" } else { "" };
-        let url = format!("http://{}/upload{folder}", authority(&self.config.host, self.config.ports.http));
+        let url =
+            format!("http://{}/upload{folder}", authority(&self.config.host.now(), self.config.ports.http));
         let last = offset + (chunk.len() as u64).saturating_sub(1);
         let request = self
             .client
@@ -238,7 +239,7 @@ impl Storage for Cc2Storage {
             utf8_percent_encode(self.config.code().expose(), NON_ALPHANUMERIC),
             utf8_percent_encode(&name, NON_ALPHANUMERIC)
         );
-        let reply = http::get(&self.config.host, self.config.ports.http, &target, DOWNLOAD_IDLE)
+        let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
             .await
             .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
         match reply.status {

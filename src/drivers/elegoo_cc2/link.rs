@@ -80,7 +80,7 @@ impl Cc2Driver {
 
     /// `host:port` of the broker.
     pub(super) fn place(&self) -> String {
-        authority(&self.config.host, self.config.ports.mqtt)
+        authority(&self.config.host.now(), self.config.ports.mqtt)
     }
 
     async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
@@ -100,6 +100,7 @@ impl Cc2Driver {
         if let Err(fault) = self.register(&client, &mut events, &topics).await {
             return fault;
         }
+        self.config.host.identified(&serial);
         self.memory.reconnected();
         io.state.link(LinkPhase::Syncing);
         Session::new(self, client, events, topics, io.state.clone()).run(io, cancel).await
@@ -111,24 +112,27 @@ impl Cc2Driver {
             return Ok(serial.clone());
         }
         let ports = self.config.ports;
-        let found = discovery::identify(&self.config.host, ports.discovery, self.timing.discovery).await;
+        let found =
+            discovery::identify(&self.config.host.now(), ports.discovery, self.timing.discovery).await;
         let serial = match found {
             Some(found) if models::find(&found.machine_model).is_none() => {
                 return Err(faults::other_model(&self.place(), &found.machine_model));
             }
             Some(found) => found.serial,
-            None => match discovery::system_info(&self.config.host, ports.http, &self.config.code()).await {
-                SystemInfo::Serial(serial) => serial,
-                SystemInfo::WrongCode => return Err(faults::wrong_code(&self.place())),
-                SystemInfo::Nothing => return Err(faults::no_serial(&self.place())),
-            },
+            None => {
+                match discovery::system_info(&self.config.host.now(), ports.http, &self.config.code()).await {
+                    SystemInfo::Serial(serial) => serial,
+                    SystemInfo::WrongCode => return Err(faults::wrong_code(&self.place())),
+                    SystemInfo::Nothing => return Err(faults::no_serial(&self.place())),
+                }
+            }
         };
         self.serial = Some(serial.clone());
         Ok(serial)
     }
 
     async fn connect(&self, topics: &Topics) -> Result<(MqttClient, MqttEvents), LinkFault> {
-        let mut options = MqttOptions::new(&self.config.host, self.config.ports.mqtt, &self.client_id);
+        let mut options = MqttOptions::new(self.config.host.now(), self.config.ports.mqtt, &self.client_id);
         options.keep_alive = KEEP_ALIVE;
         options.set_credentials(USER, self.config.code().expose());
         let subscriptions = [&topics.response, &topics.status, &topics.registered];
@@ -142,7 +146,7 @@ impl Cc2Driver {
 
     /// A printer in cloud mode closes its ports but may still answer by UDP.
     async fn why_unreachable(&self, why: &str) -> LinkFault {
-        let found = discovery::identify(&self.config.host, self.config.ports.discovery, WHY).await;
+        let found = discovery::identify(&self.config.host.now(), self.config.ports.discovery, WHY).await;
         match found.and_then(|found| found.lan_only) {
             Some(false) => faults::lan_mode_off(&self.place()),
             _ => faults::unreachable(&self.place(), why),

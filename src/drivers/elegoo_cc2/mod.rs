@@ -32,6 +32,7 @@ pub use discovery::{Found, discover};
 
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::files::Files;
+use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::printer::DriverParts;
 use crate::secret::Secret;
 
@@ -55,8 +56,7 @@ impl Default for Ports {
 pub struct Cc2Config {
     /// The configured id, for log lines.
     pub name: String,
-    /// Address or host name.
-    pub host: String,
+    pub host: Whereabouts,
     /// Found out where it is not given.
     pub serial: Option<String>,
     /// `123456` where none is set at the printer (elegoo.md 3.3).
@@ -71,7 +71,7 @@ impl Cc2Config {
     pub fn new(name: impl Into<String>, host: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            host: host.into(),
+            host: Whereabouts::fixed(host),
             serial: None,
             access_code: None,
             jobs_on_usb: false,

@@ -53,7 +53,7 @@ impl Desk for Station {
 
     fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>> {
         Box::pin(async move {
-            let outcome = crate::gcode::script::send(self, command).await;
+            let outcome = crate::station::script::send(self, command).await;
             outcome.map(|outcome| outcome.note).map_err(|error| error.to_string())
         })
     }

@@ -45,3 +45,9 @@ pub fn components(endpoint: &Endpoint) -> Vec<&'static str> {
     let timelapse = has_timelapse(endpoint).then_some("timelapse");
     COMPONENTS.iter().copied().chain(timelapse).collect()
 }
+
+/// Its roots of files: Mainsail lists these and no others, its page of timelapses among them.
+pub fn directories(endpoint: &Endpoint) -> Vec<&'static str> {
+    let timelapse: &[_] = if has_timelapse(endpoint) { &["timelapse", "timelapse_frames"] } else { &[] };
+    ["config", "logs", "gcodes"].iter().chain(timelapse).copied().collect()
+}

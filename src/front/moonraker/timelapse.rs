@@ -3,7 +3,8 @@
 //! ```text
 //! timelapse/<print>_<job id>.zip    the pictures          timelapse/<print>_<job id>.mp4    where it was made
 //! timelapse/<print>_<job id>.jpg    the last picture      timelapse/printer/...             the printer's own videos
-//! timelapse_frames/<job id>/layer-00001.jpg
+//! timelapse/<name>.zip              what a user had packed
+//! timelapse_frames/<job id>/layer-00001.jpg       timelapse_frames/frame000001.jpg          the newest recording's first
 //! ```
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use super::Endpoint;
 use super::download;
 use super::error::RpcError;
 use super::methods::roots::Item;
-use crate::camera::timelapse::{Choices, ExportError, Recording, TimelapseEvent};
+use crate::camera::timelapse::{Choices, Collection, ExportError, Recording, TimelapseEvent};
 use crate::library::{EntryKind, LibraryError};
 use crate::model::text::base_name;
 
@@ -34,6 +35,8 @@ enum File {
     Preview(Recording),
     /// Path in the library.
     Printer(String),
+    /// Its name, and where it lies.
+    Collection(String, PathBuf),
 }
 
 impl From<ExportError> for RpcError {
@@ -69,6 +72,11 @@ pub async fn items(endpoint: &Endpoint, folder: &str) -> Result<Vec<Item>, RpcEr
                     add("mp4", size);
                 }
             }
+            for Collection { name, bytes, modified } in
+                station.timelapses.collections().await.map_err(failed)?
+            {
+                items.push(Item { path: name, directory: false, size: bytes, modified });
+            }
             if station.printer.capabilities().files.list {
                 items.push(Item { path: PRINTER.to_owned(), directory: true, size: 0, modified: 0.0 });
             }
@@ -99,6 +107,9 @@ async fn find(endpoint: &Endpoint, path: &str) -> Result<File, RpcError> {
         return Ok(File::Printer(format!("{ON_PRINTER}/{file}")));
     }
     let (title, suffix) = path.rsplit_once('.').ok_or_else(missing)?;
+    if let Ok(on_disk) = endpoint.station.timelapses.collection(path).await {
+        return Ok(File::Collection(path.to_owned(), on_disk));
+    }
     let known = endpoint.station.timelapses.list().await.map_err(|_error| missing())?;
     let recording = known.into_iter().find(|recording| recording.title() == title).ok_or_else(missing)?;
     match suffix {
@@ -136,6 +147,7 @@ pub async fn send(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Resp
             frames.last().cloned().ok_or_else(missing)?
         }
         File::Printer(file) => endpoint.station.library.open(&file).await?,
+        File::Collection(_, on_disk) => on_disk,
     };
     download::send(parts, &on_disk, base_name(path), true).await
 }
@@ -164,8 +176,33 @@ pub async fn members(endpoint: &Endpoint, path: &str) -> Result<Vec<(String, Pat
             frames.last().cloned().ok_or_else(|| RpcError::not_found("Not Found"))?
         }
         File::Printer(file) => endpoint.station.library.open(&file).await?,
+        File::Collection(_, on_disk) => on_disk,
     };
     Ok(vec![(format!("timelapse/{path}"), on_disk)])
+}
+
+/// Keeps an archive in the root, tells all clients, and describes it.
+///
+/// # Errors
+/// 400 for a name that is none or that a recording has, the disk's error.
+pub async fn keep(endpoint: &Endpoint, name: &str, archive: tokio::fs::File) -> Result<Value, RpcError> {
+    if matches!(find(endpoint, name).await, Ok(File::Zip(_))) {
+        return Err(RpcError::bad_request(format!("timelapse/{name} is a recording.")));
+    }
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidInput => {
+            RpcError::bad_request(format!("Cannot write an archive to timelapse/{name}"))
+        }
+        _ => RpcError::new(500, error.to_string()),
+    };
+    let kept = endpoint.station.timelapses.keep_collection(name, archive).await.map_err(failed)?;
+    let item = item(&kept.name, kept.bytes, kept.modified);
+    endpoint.hub.notify("notify_filelist_changed", Some(json!({"action": "create_file", "item": item})));
+    Ok(item)
+}
+
+fn item(name: &str, size: u64, modified: f64) -> Value {
+    json!({"path": name, "root": "timelapse", "modified": modified, "size": size, "permissions": "rw"})
 }
 
 /// Where a picture of `timelapse_frames` lies.
@@ -174,8 +211,19 @@ pub async fn members(endpoint: &Endpoint, path: &str) -> Result<Vec<(String, Pat
 /// 404 for what is not there.
 pub async fn frame(endpoint: &Endpoint, path: &str) -> Result<PathBuf, RpcError> {
     let missing = || RpcError::not_found("Not Found");
-    let (id, name) = path.split_once('/').ok_or_else(missing)?;
-    let frames = endpoint.station.timelapses.frames(id).await.map_err(|_error| missing())?;
+    let timelapses = &endpoint.station.timelapses;
+    let Some((id, name)) = path.split_once('/') else {
+        // Fluidd counts: it makes up the names that the component gives to its pictures.
+        let number =
+            path.strip_prefix("frame").and_then(|rest| rest.strip_suffix(".jpg")?.parse::<usize>().ok());
+        let newest = timelapses.list().await.unwrap_or_default().into_iter().next().ok_or_else(missing)?;
+        let frames = timelapses.frames(&newest.id).await.map_err(|_error| missing())?;
+        return frames
+            .into_iter()
+            .nth(number.and_then(|n| n.checked_sub(1)).ok_or_else(missing)?)
+            .ok_or_else(missing);
+    };
+    let frames = timelapses.frames(id).await.map_err(|_error| missing())?;
     let named = |file: &PathBuf| file.file_name().is_some_and(|known| known == name);
     frames.into_iter().find(named).ok_or_else(missing)
 }
@@ -193,6 +241,7 @@ pub async fn delete(endpoint: &Endpoint, path: &str) -> Result<(), RpcError> {
         // The UIs delete it along with the video.
         File::Preview(_) => Ok(()),
         File::Printer(file) => Ok(endpoint.station.library.delete(&file).await.map(drop)?),
+        File::Collection(name, _) => timelapses.remove_collection(&name).await.map_err(failed),
     }
 }
 
@@ -297,7 +346,7 @@ fn tell(endpoint: &Endpoint, event: &TimelapseEvent) {
         );
     };
     let file = |action: &str, name: String, size: u64, modified: f64| {
-        let item = json!({"path": name, "root": "timelapse", "modified": modified, "size": size, "permissions": "rw"});
+        let item = item(&name, size, modified);
         hub.notify("notify_filelist_changed", Some(json!({"action": action, "item": item})));
     };
     match event {

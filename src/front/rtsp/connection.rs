@@ -50,8 +50,8 @@ pub(super) struct Connection<S> {
     identity: Option<Identity>,
     refusals: u32,
     session: Option<Session>,
-    /// When the client last asked or was shown something.
-    active: Instant,
+    /// When the client last asked for something.
+    asked: Instant,
 }
 
 struct Session {
@@ -61,6 +61,8 @@ struct Session {
     beginning: Beginning,
     /// While it plays.
     feed: Option<Feed>,
+    /// When it began to play, or a picture was last shown.
+    lit: Instant,
 }
 
 enum Event {
@@ -82,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
             identity: None,
             refusals: 0,
             session: None,
-            active: Instant::now(),
+            asked: Instant::now(),
         }
     }
 
@@ -93,8 +95,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     pub async fn run(mut self) -> io::Result<()> {
         let cancel = self.shared.cancel.clone();
         loop {
-            let playing = self.session.as_ref().is_some_and(|session| session.feed.is_some());
-            let deadline = self.active + if playing { DARK } else { IDLE };
+            let playing = self.session.as_ref().filter(|session| session.feed.is_some());
+            let deadline = playing.map_or(self.asked + IDLE, |session| session.lit + DARK);
             let event = tokio::select! {
                 () = cancel.cancelled() => Event::Over,
                 heard = hear(&mut self.reader, &mut self.buffer) => heard?.map_or(Event::Over, Event::Heard),
@@ -125,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
     /// False where the connection ends.
     async fn request(&mut self, request: &Request) -> io::Result<bool> {
         let answer = self.answer(request).await;
-        self.active = Instant::now();
+        self.asked = Instant::now();
         self.say(&answer, request.sequence).await?;
         Ok(self.refusals < REFUSALS)
     }
@@ -242,7 +244,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         let transport =
             format!("RTP/AVP/TCP;unicast;interleaved={media}-{reports};ssrc={source:08X};mode=\"PLAY\"");
         let id = uuid::Uuid::new_v4().simple().to_string();
-        self.session = Some(Session { id, camera, sender, beginning: Beginning::default(), feed: None });
+        self.session = Some(Session {
+            id,
+            camera,
+            sender,
+            beginning: Beginning::default(),
+            feed: None,
+            lit: Instant::now(),
+        });
         Ok(self.in_session(Answer::ok().header("Transport", &transport)))
     }
 
@@ -264,6 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
         match method {
             "PLAY" => {
                 if session.feed.is_none() {
+                    session.lit = Instant::now();
                     session.feed = Some(Feed::open(&session.camera.hub).map_err(|error| dark(&error))?);
                 }
                 let (sequence, time) = session.sender.beginning();
@@ -292,18 +302,18 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Connection<S> {
 
     /// Sends a picture; false where the client may not look any more.
     async fn show(&mut self, shown: &Shown) -> io::Result<bool> {
-        let Some(Session { sender, beginning, camera, feed: Some(feed), .. }) = &mut self.session else {
+        let Some(Session { sender, beginning, camera, feed: Some(feed), lit, .. }) = &mut self.session else {
             return Ok(true);
         };
         let reported = media::pack(sender, beginning, &camera.hub, feed, shown).await;
         let pieces = sender.take();
+        if !pieces.is_empty() {
+            *lit = Instant::now();
+        }
         if reported && !self.may_look() {
             return Ok(false);
         }
-        if !pieces.is_empty() {
-            self.write(pieces).await?;
-            self.active = Instant::now();
-        }
+        self.write(pieces).await?;
         Ok(true)
     }
 

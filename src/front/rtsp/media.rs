@@ -16,6 +16,8 @@ use crate::printer::io::CameraError;
 
 /// A picture that is replayed to somebody who asks what there is.
 const RECENT: Duration = Duration::from_secs(30);
+/// How long ago a replayed picture counts as taken, at most.
+const REPLAY: Duration = Duration::from_secs(1);
 
 /// Waits for the first picture of `hub` and tells what it is.
 ///
@@ -102,7 +104,9 @@ impl Beginning {
         match shown {
             Shown::Video(sample) => sample.time.saturating_sub(*self.video.get_or_insert(sample.time)),
             Shown::Picture(frame) => {
-                let first = *self.pictures.get_or_insert(frame.arrived());
+                // The first one may be a replay: its age is not time that the recorder has seen.
+                let since = Instant::now().checked_sub(REPLAY).unwrap_or(frame.arrived());
+                let first = *self.pictures.get_or_insert(frame.arrived().max(since));
                 let micros = frame.arrived().saturating_duration_since(first).as_micros();
                 u64::try_from(micros).unwrap_or(u64::MAX).saturating_mul(CLOCK / 10_000) / 100
             }

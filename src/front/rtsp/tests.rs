@@ -87,9 +87,11 @@ fn full(number: u64) -> Bytes {
     coded(number, SamplingFactor::F_1_1)
 }
 
+/// On the left the number modulo 32 as a grey, on the right something smooth.
 fn coded(number: u64, sampling: SamplingFactor) -> Bytes {
+    let grey = (number % 32) as u8 * 8;
     let image = RgbImage::from_fn(322, 180, |x, y| {
-        Rgb([(x * 3) as u8, (y + number as u32 * 8) as u8, (x * y) as u8])
+        if x < 160 { Rgb([grey; 3]) } else { Rgb([(x / 2) as u8, y as u8, 128]) }
     });
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out, 80);

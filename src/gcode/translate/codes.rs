@@ -117,7 +117,11 @@ fn job_word(code: u32, line: &Line) -> Option<JobWord> {
         28 => JobWord::BeginWrite(text()),
         29 => JobWord::EndWrite,
         30 => JobWord::Delete(text()),
-        32 => JobWord::Print { file: text().trim_matches(['!', '#', ' ']).to_owned(), plate: None },
+        32 => JobWord::Print {
+            file: text().trim_matches(['!', '#', ' ']).to_owned(),
+            plate: None,
+            overrides: Vec::new(),
+        },
         524 => JobWord::Cancel,
         _ => return None,
     })

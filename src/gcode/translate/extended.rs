@@ -21,6 +21,12 @@ pub fn named(name: &str, line: &Line, session: &mut Session, context: Context<'_
         .unwrap_or(Intent::Unknown)
 }
 
+/// Guards that a start is to go past: `OVERRIDE=model,nozzle`.
+fn overrides(line: &Line) -> Vec<String> {
+    let codes = line.param("OVERRIDE").unwrap_or_default().split(',').map(|code| code.trim().to_lowercase());
+    codes.filter(|code| !code.is_empty()).collect()
+}
+
 /// Jobs, modes, moves and words without effect.
 fn control(name: &str, line: &Line, session: &mut Session, context: Context<'_>) -> Option<Intent> {
     let state_name = || line.param("NAME").unwrap_or("default").to_owned();
@@ -33,6 +39,7 @@ fn control(name: &str, line: &Line, session: &mut Session, context: Context<'_>)
             Some(file) => Intent::Job(JobWord::Print {
                 file: file.to_owned(),
                 plate: line.param_value("PLATE").map(|plate| plate as u32),
+                overrides: overrides(line),
             }),
             None => Intent::Refuse("SDCARD_PRINT_FILE needs FILENAME=.".to_owned()),
         },

@@ -28,7 +28,12 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     add(true, "PAUSE", "Pause the print", false);
     add(true, "RESUME", "Resume the paused print", false);
     add(true, "CANCEL_PRINT", "Cancel the print", false);
-    add(true, "SDCARD_PRINT_FILE", "Print a file: FILENAME= [PLATE=]", false);
+    add(
+        true,
+        "SDCARD_PRINT_FILE",
+        "Print a file: FILENAME= [PLATE=] [OVERRIDE=model,nozzle,bed,filament]",
+        false,
+    );
     add(true, "SDCARD_RESET_FILE", "Forget the last job", false);
     add(true, "SET_HEATER_TEMPERATURE", "Set a target: HEATER= TARGET=", false);
     add(true, "TURN_OFF_HEATERS", "Switch all heaters off", false);

@@ -77,10 +77,11 @@ pub enum JobWord {
     Select(String),
     /// M24: start, or resume a paused print.
     StartOrResume,
-    /// M32, SDCARD_PRINT_FILE: select and start. The plate, where one is named.
+    /// M32, SDCARD_PRINT_FILE: select and start. The plate, where one is named, and the guards to go past, by code.
     Print {
         file: String,
         plate: Option<u32>,
+        overrides: Vec<String>,
     },
     /// M25: pause, or in some dialects the first half of a cancel.
     PauseWord,

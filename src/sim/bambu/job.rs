@@ -197,7 +197,11 @@ impl Printer {
                 profile_id: text(request, "profile_id"),
                 plate,
                 print_type: "local",
-                tray: if use_ams { first } else { Some(EXTERNAL) },
+                tray: if use_ams {
+                    first.or(self.external_spool(request).map(|_| EXTERNAL))
+                } else {
+                    Some(EXTERNAL)
+                },
                 changes_due: if use_ams { super::feed::changes(&mapping) } else { Vec::new() },
                 mapping,
                 ..Job::default()
@@ -262,7 +266,8 @@ impl Printer {
         if !use_ams {
             return Ok(());
         }
-        if self.ams.units.is_empty() || trays.iter().all(|tray| *tray < 0) {
+        let of_no_unit = trays.iter().all(|tray| *tray < 0) && self.external_spool(request).is_none();
+        if self.ams.units.is_empty() || of_no_unit {
             return Err(error::NO_AMS);
         }
         let present = |tray: &i64| {
@@ -272,6 +277,14 @@ impl Printer {
         };
         let all = trays.iter().filter(|tray| **tray >= 0).all(present);
         all.then_some(()).ok_or(error::MAPPING)
+    }
+
+    /// The external spool that the detailed list names: printers of two nozzles have one for each (254 left, 255 right).
+    fn external_spool(&self, request: &Map<String, Value>) -> Option<u32> {
+        let list = request.get("ams_mapping2").and_then(Value::as_array)?;
+        let places = list.iter().filter(|place| place.get("slot_id").and_then(Value::as_u64) == Some(0));
+        let units = places.filter_map(|place| u32::try_from(place.get("ams_id")?.as_u64()?).ok());
+        units.filter(|_| self.machine.nozzles.len() > 1).find(|unit| matches!(unit, 254 | 255))
     }
 
     /// Starts what was accepted once its delay is over.

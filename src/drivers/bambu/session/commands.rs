@@ -138,10 +138,14 @@ impl Session<'_> {
     /// Small controllers slow down for minutes when asked often (bambu.md 3.2).
     fn refresh(&mut self) -> Outcome {
         let age = self.pushall_at.elapsed();
-        if age < Duration::from_secs(self.memory.row.pushall_every_s) {
+        let every = Duration::from_secs(self.memory.row.pushall_every_s);
+        if age < every {
+            let due = self.pushall_at + every;
+            self.full_report_due = Some(self.full_report_due.map_or(due, |known| known.min(due)));
             let note = format!(
-                "The printer told everything {} s ago and reports each change by itself; it was not asked again.",
-                age.as_secs()
+                "The printer told everything {} s ago and reports each change by itself; it is asked again in {} s.",
+                age.as_secs(),
+                (every - age).as_secs()
             );
             return Outcome::noted(Seen::Sent, note);
         }

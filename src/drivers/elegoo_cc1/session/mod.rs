@@ -68,6 +68,7 @@ pub(super) struct Session<'a> {
     next_attributes: Instant,
     next_canvas: Instant,
     online: bool,
+    camera_on: bool,
 }
 
 type Frame = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
@@ -94,6 +95,7 @@ impl<'a> Session<'a> {
             next_attributes: now + ATTRIBUTES_EVERY,
             next_canvas: now,
             online: false,
+            camera_on: false,
         }
     }
 
@@ -107,7 +109,10 @@ impl<'a> Session<'a> {
             }
             let due = self.next_timer();
             match next_event(&mut io.commands, self.socket.next(), &mut asks, due, cancel).await {
-                Event::Cancelled => break faults::lost(&self.driver.place(), "the gateway stops"),
+                Event::Cancelled => {
+                    self.switch_camera_off().await;
+                    break faults::lost(&self.driver.place(), "the gateway stops");
+                }
                 event => {
                     if let Err(fault) = self.handle(event) {
                         break fault;

@@ -52,6 +52,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// The last word of a gateway that stops: otherwise the camera's place leaks until the printer is switched off
+    /// (elegoo.md 2.13). Whoever holds the camera ends at the same moment, too late to ask for it.
+    pub(super) async fn switch_camera_off(&mut self) {
+        if self.camera_on {
+            let off = Sdcp::Video(false);
+            let _as_far_as_it_goes = self.send(off.clone(), Work::Own(off)).await;
+        }
+    }
+
     async fn send(&mut self, call: Sdcp, work: Work) -> Result<(), LinkFault> {
         let id = format!("{:016x}", rand::random::<u64>());
         let envelope =
@@ -64,6 +73,9 @@ impl Session<'_> {
             && let Command::StartJob(job) = &batch.request.command
         {
             self.driver.memory.runs.expect(&start.file, job.token);
+        }
+        if let Sdcp::Video(on) = call {
+            self.camera_on = on;
         }
         tracing::trace!(command = call.number(), "Request sent.");
         let until = Instant::now() + self.driver.timing.answer;

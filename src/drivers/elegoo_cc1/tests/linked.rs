@@ -287,6 +287,7 @@ async fn canvas_and_runout_on_newer_firmware() {
     bench.online().await;
     assert_eq!(bench.printer.state().device.filament.units[0].slots.len(), 4, "known before it is online");
     assert!(bench.printer.capabilities().filament.map);
+    bench.online().await;
     bench.start_file("cube.gcode", 3).await.unwrap();
     bench.phase(JobPhase::Printing).await;
     bench.sim.faults().apply(Fault::FilamentSwap { tray: 1 }).unwrap();

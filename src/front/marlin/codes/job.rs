@@ -65,7 +65,7 @@ impl Dialogue {
             JobWord::Pause => self.effects.push(Effect::Pause),
             JobWord::Resume => self.effects.push(Effect::Resume),
             JobWord::Exclude(_) => {
-                let head = plain(&crate::gcode::script::head(line));
+                let head = plain(&crate::station::script::head(line));
                 self.push(format!("echo:{head} is not available over the serial port."));
             }
         }

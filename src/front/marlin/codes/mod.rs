@@ -21,7 +21,7 @@ impl Dialogue {
                 self.session.media = None;
                 Reply::Ok
             }
-            Some(('M', 105)) => Reply::OkWith(answers::temperatures(view)),
+            Some(('M', 105)) => answers::temperatures(view).map_or(Reply::Ok, Reply::OkWith),
             Some(('M', 112 | 876)) => self.emergency_word(line, view),
             Some(('M', 115)) => self.identify(line, view),
             Some(('M', 118)) => {
@@ -67,7 +67,7 @@ impl Dialogue {
     fn command(&mut self, commands: Vec<Command>, line: &Line, view: &View) {
         if self.host.protects(view) && commands.iter().all(switches_off) {
             let why = "the printer looks after itself at the end of a print, and a print that was not started here is left alone";
-            self.push(format!("echo:Ignored {}: {why}.", plain(&crate::gcode::script::head(line))));
+            self.push(format!("echo:Ignored {}: {why}.", plain(&crate::station::script::head(line))));
             return;
         }
         self.effects.extend(commands.into_iter().map(|command| match command {
@@ -98,7 +98,9 @@ impl Dialogue {
 
     fn ask(&mut self, query: Query, view: &View) {
         let lines = match query {
-            Query::Temperatures => vec![answers::temperatures(view)],
+            Query::Temperatures => {
+                vec![answers::temperatures(view).unwrap_or_else(|| answers::AWAY.to_owned())]
+            }
             Query::Endstops => {
                 vec![
                     "Reporting endstop status".to_owned(),
@@ -107,7 +109,7 @@ impl Dialogue {
             }
             // The line that OctoPrint's pause waits for: E is mandatory (rule 6), and a count follows in Marlin.
             Query::Position => vec![self.position(view)],
-            other => crate::gcode::script::answer(other, &self.session.gcode, &view.state, &view.caps)
+            other => crate::station::script::answer(other, &self.session.gcode, &view.state, &view.caps)
                 .iter()
                 .map(|text| format!("echo:{}", plain(text)))
                 .collect(),

@@ -16,18 +16,19 @@ const SUFFIXES: &[&str] = &[".gcode", ".g", ".gco", ".ufp", ".nc"];
 pub async fn roots(call: Call) -> Result<Value, RpcError> {
     let config = call.endpoint.config_root.as_deref();
     let library = call.endpoint.station.library.root();
-    let mut roots = json!([
-        {"name": "config", "path": config.map_or("config".into(), |path| path.to_string_lossy()), "permissions": roots::config_permissions(&call.endpoint)},
-        {"name": "logs", "path": "logs", "permissions": "r"},
-        {"name": "gcodes", "path": library.to_string_lossy(), "permissions": "rw"},
-    ]);
-    if identity::has_timelapse(&call.endpoint)
-        && let Value::Array(roots) = &mut roots
-    {
-        roots.push(json!({"name": "timelapse", "path": "timelapse", "permissions": "rw"}));
-        roots.push(json!({"name": "timelapse_frames", "path": "timelapse_frames", "permissions": "r"}));
-    }
-    Ok(roots)
+    let told = |name: &'static str| {
+        let (path, permissions) = match name {
+            "config" => (
+                config.map_or(name.into(), |path| path.to_string_lossy()),
+                roots::config_permissions(&call.endpoint),
+            ),
+            "gcodes" => (library.to_string_lossy(), "rw"),
+            "timelapse" => (name.into(), "rw"),
+            _ => (name.into(), "r"),
+        };
+        json!({"name": name, "path": path, "permissions": permissions})
+    };
+    Ok(identity::directories(&call.endpoint).into_iter().map(told).collect())
 }
 
 /// A file of the library as listings and notifications tell it.
@@ -277,7 +278,7 @@ pub async fn post_directory(call: Call) -> Result<Value, RpcError> {
     let path = call.args.text("path")?;
     let item = match Root::of(&path) {
         Some(Root::Library(folder)) if !folder.is_empty() => {
-            item(&call.endpoint.station.library.make_directory(folder).await.map_err(as_400)?)
+            item(&call.endpoint.station.library.make_directory(folder).await?)
         }
         Some(Root::Config(folder)) if !folder.is_empty() => {
             let on_disk = roots::config_path(&call.endpoint, folder)?;
@@ -291,22 +292,17 @@ pub async fn post_directory(call: Call) -> Result<Value, RpcError> {
     Ok(changed(&call, "create_dir", item, None))
 }
 
-/// An existing directory, or one that is not empty, is a 400 here; 403 is for files in use.
-fn as_400(error: LibraryError) -> RpcError {
-    match error {
-        LibraryError::InUse(reason) => RpcError::bad_request(reason),
-        other => other.into(),
-    }
-}
-
 pub async fn delete_directory(call: Call) -> Result<Value, RpcError> {
     let path = call.args.text("path")?;
     let force = call.args.flag("force")?;
     let item = match Root::of(&path) {
         Some(Root::Library(folder)) if !folder.is_empty() => {
-            let entry =
-                call.endpoint.station.library.remove_directory(folder, force).await.map_err(as_400)?;
-            gone_item(&entry.path)
+            let missing = |error| match error {
+                LibraryError::NotFound(_) => roots::no_directory(&path),
+                other => other.into(),
+            };
+            let removed = call.endpoint.station.library.remove_directory(folder, force).await;
+            gone_item(&removed.map_err(missing)?.path)
         }
         Some(Root::Config(folder)) if !folder.is_empty() => {
             let on_disk = roots::config_path(&call.endpoint, folder)?;

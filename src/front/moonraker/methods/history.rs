@@ -44,7 +44,8 @@ pub async fn described_job(endpoint: &Endpoint, entry: &HistoryEntry) -> Value {
     let auxiliary = if entry.auxiliary.is_array() { entry.auxiliary.clone() } else { json!([]) };
     json!({
         "job_id": entry.id,
-        "user": entry.user,
+        // Never null, as Mobileraker reads a text.
+        "user": entry.user.as_deref().unwrap_or("No User"),
         "filename": entry.file,
         "status": status,
         "start_time": entry.started_at,

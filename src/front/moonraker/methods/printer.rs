@@ -8,11 +8,11 @@ use super::super::error::RpcError;
 use super::super::identity;
 use super::super::klippy::Gate;
 use super::super::rpc::Call;
-use crate::gcode::script::{self, Reply};
 use crate::gcode::translate::Session;
 use crate::jobs::{StartError, StartRequest};
 use crate::model::{CommandError, JobPhase, Outcome, Speaker};
 use crate::station::Station;
+use crate::station::script::{self, Reply};
 
 /// How long a start waits for a printer that is connecting.
 const START_PATIENCE: Duration = Duration::from_secs(8);
@@ -138,6 +138,9 @@ pub async fn start_job(station: &Station, request: StartRequest) -> Result<(), R
                     RpcError::bad_request("Unable to open file")
                 }
                 StartError::Command(CommandError::NotAllowed(reason)) => RpcError::bad_request(reason),
+                refused @ StartError::Objection { .. } => {
+                    RpcError::bad_request(script::refusal(&file, &refused))
+                }
                 other => other.into(),
             };
             station.say(Speaker::Error, told.message.clone());

@@ -28,7 +28,7 @@ pub async fn info(call: Call) -> Result<Value, RpcError> {
         "klippy_state": klippy.state,
         "components": components,
         "failed_components": [],
-        "registered_directories": ["config", "logs", "gcodes"],
+        "registered_directories": identity::directories(endpoint),
         "warnings": warnings(&call, &klippy),
         "websocket_count": endpoint.hub.count(),
         "moonraker_version": identity::MOONRAKER_VERSION,

@@ -63,8 +63,13 @@ fn default_name() -> String {
 
 /// Where the archive goes.
 enum Target<'a> {
-    Library { directory: &'a str, name: &'a str },
+    Library {
+        directory: &'a str,
+        name: &'a str,
+    },
     Config(&'a str),
+    /// Mainsail's way to download several timelapses.
+    Timelapse(&'a str),
 }
 
 impl<'a> Target<'a> {
@@ -79,6 +84,7 @@ impl<'a> Target<'a> {
                 Ok(Self::Library { directory, name })
             }
             Some(Root::Config(path)) if !path.is_empty() => Ok(Self::Config(path)),
+            Some(Root::Timelapse(name)) if !name.contains('/') => Ok(Self::Timelapse(name)),
             _ => Err(refused()),
         }
     }
@@ -92,6 +98,7 @@ impl<'a> Target<'a> {
                 Ok(super::files::item(&stored.entry))
             }
             Self::Config(path) => upload::keep_in_config(endpoint, archive, path).await,
+            Self::Timelapse(name) => timelapse::keep(endpoint, name, archive).await,
         }
     }
 }

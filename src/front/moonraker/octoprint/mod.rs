@@ -210,7 +210,9 @@ async fn delete(endpoint: &Endpoint, path: &str) -> Result<Response<Body>, RpcEr
     };
     deleted.map_err(|error| match error {
         crate::library::LibraryError::NotFound(_) => RpcError::not_found("Not Found"),
-        crate::library::LibraryError::InUse(reason) => RpcError::new(409, reason),
+        crate::library::LibraryError::InUse(reason) | crate::library::LibraryError::Exists(reason) => {
+            RpcError::new(409, reason)
+        }
         other => other.into(),
     })?;
     Ok(empty(StatusCode::NO_CONTENT))

@@ -94,3 +94,21 @@ async fn timelapses_are_files_of_their_own_root() {
     socket.call("server.files.delete_file", json!({"path": "timelapse/00000A.zip"})).await;
     assert_eq!(timelapses.list().await.unwrap(), []);
 }
+
+/// Mainsail fills its page of timelapses from the directories that `server.info` registers.
+#[tokio::test]
+async fn the_folders_of_timelapses_are_registered_where_there_is_a_camera() {
+    let room = Room::open().await;
+    let get =
+        async |path: &str| -> Value { reqwest::get(room.url(path)).await.unwrap().json().await.unwrap() };
+    let info = get("/server/info").await;
+    let registered = info["result"]["registered_directories"].as_array().unwrap();
+    assert_eq!(registered, &["config", "logs", "gcodes", "timelapse", "timelapse_frames"].map(Value::from));
+    let roots = get("/server/files/roots").await;
+    let names: Vec<&Value> = roots["result"].as_array().unwrap().iter().map(|root| &root["name"]).collect();
+    assert_eq!(names, registered.iter().collect::<Vec<_>>());
+    for name in registered {
+        let path = format!("/server/files/directory?path={}", name.as_str().unwrap());
+        assert!(get(&path).await["result"]["disk_usage"]["free"].is_u64(), "{path}");
+    }
+}

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Builder, Input};
-use crate::gcode::script::{self, Word};
+use crate::station::script::{self, Word};
 
 /// Both UIs want these three, and hide them from the macro panel when they rename something.
 const PRINT_CONTROL: [(&str, &str); 3] =

@@ -1,4 +1,12 @@
 //! One printer with everything the gateway keeps for it; what every front end is given.
+//!
+//! | part | owns |
+//! |---|---|
+//! | `script` | lines of G-code run against the printer, its jobs and its files |
+//! | `filament_words` | the words of a script about slots and spools |
+
+mod filament_words;
+pub mod script;
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Words about filament that need what the gateway keeps: the selected slot, the tool map, the spools.
 
+use super::Station;
 use super::script::{Reply, note, send};
-use super::translate::FilamentWord;
+use crate::gcode::translate::FilamentWord;
 use crate::model::{Command, CommandError, SlotId};
-use crate::station::Station;
 
 /// Does them in order.
 ///

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-pub use super::translate::help::Word;
-use super::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
-use super::{Line, filament_words, parse};
-use crate::jobs::StartRequest;
+use super::{Station, filament_words};
+pub use crate::gcode::translate::help::Word;
+use crate::gcode::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
+use crate::gcode::{Line, parse};
+use crate::jobs::{OVERRIDABLE, StartError, StartRequest};
 use crate::model::{Capabilities, Command, CommandError, JobPhase, Outcome, PrinterState};
-use crate::station::Station;
 
 /// Longest script in bytes; the front ends' own are far below.
 pub const MAX_SCRIPT: usize = 256 * 1024;
@@ -145,9 +145,9 @@ async fn job(
             station.jobs.forget_ended();
             return Ok(());
         }
-        JobWord::Print { file, plate } => {
-            let request = StartRequest { file, plate, ..StartRequest::default() };
-            station.jobs.start(request).await.map_err(start_refused)?;
+        JobWord::Print { file, plate, overrides } => {
+            let request = StartRequest { file: file.clone(), plate, overrides, ..StartRequest::default() };
+            station.jobs.start(request).await.map_err(|error| start_refused(&file, error))?;
             return Ok(());
         }
         JobWord::Exclude(name) => exclude(station, &name).await?,
@@ -172,10 +172,20 @@ async fn job(
     Ok(())
 }
 
-fn start_refused(error: crate::jobs::StartError) -> CommandError {
+fn start_refused(file: &str, error: StartError) -> CommandError {
     match error {
-        crate::jobs::StartError::Command(error) => error,
-        other => CommandError::Invalid(other.to_string()),
+        StartError::Command(error) => error,
+        other => CommandError::Invalid(refusal(file, &other)),
+    }
+}
+
+/// Why a start was refused; where a guard can be overridden, with the line that does it.
+pub fn refusal(file: &str, error: &StartError) -> String {
+    match error {
+        StartError::Objection { code, text } if OVERRIDABLE.contains(&code.as_str()) => {
+            format!("{text} To print it as it is: SDCARD_PRINT_FILE FILENAME=\"{file}\" OVERRIDE={code}")
+        }
+        other => other.to_string(),
     }
 }
 
