@@ -460,6 +460,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
             host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
             serial: config.serial.clone(),
             access_code: config.access_code.clone(),
+            jobs_on_usb: config.jobs_on_usb,
             ports: elegoo_cc2::Ports {
                 mqtt: ports.mqtt.unwrap_or(1883),
                 http: ports.http.unwrap_or(80),

@@ -111,6 +111,8 @@ def test_emergency_stop(server, idle_printer, moonraker, printer):
     server.wait_offline()
     if printer.kind == "elegoo_cc2":
         # It halts until it is switched off and on, and says so (elegoo.md 3.6).
+        wait_for(lambda: moonraker.call("server.info")["klippy_state"] == "shutdown", "the halt is told", 30)
+        assert "switch it off and on" in moonraker.call("printer.info")["state_message"]
         with printer.without_power():
             pass
     with Moonraker(printer.url) as client:

@@ -350,6 +350,7 @@ fn printer(
         wrap_gcode: table.flag(mistakes, "wrap_gcode", true),
         bed: bed(&mut table, mistakes),
         add_header_comments: table.flag(mistakes, "add_header_comments", true),
+        jobs_on_usb: table.flag(mistakes, "jobs_on_usb", false),
         streamed_prints: streamed_prints(&mut table, mistakes),
         timelapse: table.flag(mistakes, "timelapse", false),
         pty: pty(&mut table, mistakes),

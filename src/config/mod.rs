@@ -156,6 +156,8 @@ pub struct PrinterConfig {
     pub streamed_prints: StreamedPrints,
     /// Missing layer and time comments are added to G-code for printers that read them.
     pub add_header_comments: bool,
+    /// Job files go to the USB stick in the printer.
+    pub jobs_on_usb: bool,
     /// Pictures of each job, layer by layer, until a user chooses otherwise in a front end.
     pub timelapse: bool,
     pub pty: PtyConfig,

@@ -50,6 +50,9 @@ impl PrinterState {
 pub struct Device {
     pub identity: Identity,
     pub activity: Activity,
+    /// Why the machine takes no order at all, after an emergency stop for example, and what helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     pub job: DeviceJob,
     /// By tool number; index 0 is the main (right) nozzle.
     pub nozzles: Vec<Nozzle>,

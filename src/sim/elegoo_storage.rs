@@ -13,6 +13,10 @@ use super::physics::Plan;
 
 /// Suffix of a file that is not yet complete (dossier 2.10).
 pub const PARTIAL: &str = ".cbdtmp";
+/// The file on the USB stick.
+pub const ON_STICK: &str = "stick.gcode";
+/// What a simulated timelapse video holds.
+pub const VIDEO: &[u8] = b"simulated timelapse";
 /// Bytes read at the head and at the tail of a file for its facts.
 const HEAD: u64 = 256 * 1024;
 const TAIL: u64 = 64 * 1024;
@@ -72,6 +76,13 @@ impl Storage {
         fs::create_dir_all(&dir)?;
         fs::write(dir.join(elegoo_sample::NAME), elegoo_sample::cube())?;
         Ok(Self { dir, _temporary: temporary })
+    }
+
+    /// A USB stick: a temporary directory with one file, which the internal storage does not have.
+    pub fn stick() -> io::Result<Self> {
+        let stick = Self::open(None)?;
+        fs::rename(stick.dir.join(elegoo_sample::NAME), stick.dir.join(ON_STICK))?;
+        Ok(stick)
     }
 
     /// Path of a stored file; `name` is reduced to its last component, `None` when nothing is left of it.

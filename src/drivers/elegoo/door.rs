@@ -66,6 +66,8 @@ pub struct Seen {
     pub transferring: bool,
     /// Base name of the file being printed.
     pub printing: Option<String>,
+    /// A USB stick is plugged in.
+    pub usb: bool,
     /// Bytes free for job files.
     pub free: Option<u64>,
     /// Errors about transferred files so far, and the code of the last.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::door::{AskError, Seen};
 use super::http::Reply;
 use super::names::{safe_name, same_file};
-use crate::model::text::base_name;
+use super::place::{self, Medium, Place};
 use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
 
 /// Bytes of one request of an upload (elegoo.md 2.10, 3.13).
@@ -44,14 +44,20 @@ pub trait Storage: Send + Sync + 'static {
     fn send(&self, job: &Upload<'_>) -> impl Future<Output = Result<(), FileError>> + Send;
 
     /// Opens the download of one file.
-    fn fetch(&self, name: &str) -> impl Future<Output = Result<Reply, FileError>> + Send;
+    fn fetch(&self, place: &Place) -> impl Future<Output = Result<Reply, FileError>> + Send;
 
-    fn remove(&self, name: &str) -> impl Future<Output = Result<(), FileError>> + Send;
+    fn remove(&self, medium: Medium, name: &str) -> impl Future<Output = Result<(), FileError>> + Send;
+
+    /// Where job files go.
+    fn job_medium(&self) -> Medium {
+        Medium::Internal
+    }
 }
 
 /// What one upload needs on its way.
 pub struct Upload<'a> {
     pub local: &'a Path,
+    pub medium: Medium,
     pub name: &'a str,
     pub md5: &'a str,
     pub progress: &'a ProgressFn,
@@ -78,9 +84,9 @@ impl<S: Storage> Files<S> {
         }
     }
 
-    async fn save(&self, name: &str, local: &Path, progress: &ProgressFn) -> Result<(), FileError> {
+    async fn save(&self, place: &Place, local: &Path, progress: &ProgressFn) -> Result<(), FileError> {
         let failed = |error: io::Error| FileError::Failed(format!("The download failed: {error}."));
-        let mut reply = self.storage.fetch(name).await?;
+        let mut reply = self.storage.fetch(place).await?;
         let mut file = tokio::fs::File::create(local).await.map_err(failed)?;
         let mut received = 0;
         while let Some(piece) = reply.piece(DOWNLOAD_IDLE).await.map_err(failed)? {
@@ -106,10 +112,13 @@ impl<S: Storage> PrinterFiles for Files<S> {
         cancel: CancellationToken,
     ) -> BoxFuture<'_, Result<(), FileError>> {
         async move {
-            let name = safe_name(&remote);
+            let Place::Job(medium, name) = Place::of(&remote) else {
+                return Err(FileError::Unsupported("Videos are made by the printer only.".to_owned()));
+            };
+            let name = safe_name(&name);
             self.storage.check()?;
             self.not_printing(&name, "replaced")?;
-            let job = Upload { local: &local, name: &name, md5: &md5, progress: &progress };
+            let job = Upload { local: &local, medium, name: &name, md5: &md5, progress: &progress };
             let work = async {
                 let _turn = self.turn.lock().await;
                 self.storage.send(&job).await
@@ -131,9 +140,10 @@ impl<S: Storage> PrinterFiles for Files<S> {
     ) -> BoxFuture<'_, Result<(), FileError>> {
         async move {
             let _turn = self.turn.lock().await;
+            let place = Place::of(&remote);
             let result = tokio::select! {
                 () = cancel.cancelled() => Err(FileError::Cancelled),
-                result = self.save(base_name(&remote), &local, &progress) => result,
+                result = self.save(&place, &local, &progress) => result,
             };
             if result.is_err() {
                 let _absent = tokio::fs::remove_file(&local).await;
@@ -145,18 +155,20 @@ impl<S: Storage> PrinterFiles for Files<S> {
 
     fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
         async move {
-            let name = base_name(&remote);
+            let Place::Job(medium, name) = Place::of(&remote) else {
+                return Err(FileError::Unsupported("Videos are deleted at the printer's screen.".to_owned()));
+            };
             if name.is_empty() {
                 return Err(FileError::BadName("No file was named.".to_owned()));
             }
-            self.not_printing(name, "deleted")?;
-            self.storage.remove(name).await
+            self.not_printing(&name, "deleted")?;
+            self.storage.remove(medium, &name).await
         }
         .boxed()
     }
 
     fn job_path(&self, name: &str) -> String {
-        safe_name(name)
+        place::path(self.storage.job_medium(), &safe_name(name))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod http;
 pub mod mjpeg;
 pub mod names;
 pub mod pictures;
+pub mod place;
 pub mod probe;
 pub mod runs;
 #[cfg(test)]

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::*;
-use crate::printer::{DriverParts, FileError, PrinterHandle, PrinterSettings, start};
+use crate::printer::{DriverParts, FileError, PrinterHandle, PrinterSettings, RemoteFile, start};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct Rig<S> {
-    pub sim: S,
+    pub sim: Arc<S>,
     pub printer: PrinterHandle,
     /// Stage of the simulated machine, for messages.
     stage: fn(&S) -> String,
@@ -27,7 +27,7 @@ impl<S> Drop for Rig<S> {
 }
 
 impl<S> Rig<S> {
-    pub fn new(name: &str, sim: S, parts: DriverParts, stage: fn(&S) -> String) -> Self {
+    pub fn new(name: &str, sim: impl Into<Arc<S>>, parts: DriverParts, stage: fn(&S) -> String) -> Self {
         let cancel = CancellationToken::new();
         let settings = PrinterSettings {
             name: name.into(),
@@ -36,7 +36,27 @@ impl<S> Rig<S> {
             allow_vendor: false,
         };
         let printer = start(settings, parts, &TaskTracker::new(), cancel.clone());
-        Self { sim, printer, stage, cancel }
+        Self { sim: sim.into(), printer, stage, cancel }
+    }
+
+    /// The gateway ends; the simulator goes on.
+    pub fn leave(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Waits until the printer's listing holds this path.
+    pub async fn until_listed(&self, path: &str) -> RemoteFile {
+        let look = async {
+            let mut often = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                often.tick().await;
+                let files = self.printer.files().list().await.unwrap_or_default();
+                if let Some(file) = files.into_iter().find(|file| file.path == path) {
+                    return file;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, look).await.unwrap_or_else(|_late| panic!("never listed {path}"))
     }
 
     pub async fn until(

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::door::{Ask, AskError};
 use crate::model::{Command, CommandError, DeviceStage, Outcome, Seen};
@@ -168,8 +169,36 @@ impl<C: Clone> Work<C> {
     }
 }
 
+/// What a link wakes up for.
+pub enum Event<M, C> {
+    Message(M),
+    /// `None` when the gateway stops.
+    Command(Option<Request>),
+    Ask(Ask<C>),
+    Timer,
+    Cancelled,
+}
+
+/// Waits for the first of all that a link has to serve, until `due` at the latest; commands come before messages.
+pub async fn next_event<M, C>(
+    commands: &mut mpsc::Receiver<Request>,
+    message: impl Future<Output = M>,
+    asks: &mut mpsc::Receiver<Ask<C>>,
+    due: Instant,
+    cancel: &CancellationToken,
+) -> Event<M, C> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Event::Cancelled,
+        command = commands.recv() => Event::Command(command),
+        message = message => Event::Message(message),
+        ask = next_ask(asks) => Event::Ask(ask),
+        () = sleep_until(due) => Event::Timer,
+    }
+}
+
 /// The next question; a closed door is not polled again, because the link lives longer than its askers.
-pub async fn next_ask<C>(asks: &mut mpsc::Receiver<Ask<C>>) -> Ask<C> {
+async fn next_ask<C>(asks: &mut mpsc::Receiver<Ask<C>>) -> Ask<C> {
     match asks.recv().await {
         Some(ask) => ask,
         None => pending().await,

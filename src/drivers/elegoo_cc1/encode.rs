@@ -1,10 +1,10 @@
 //! Commands of the gateway as requests to the printer (pure; elegoo.md 2.9 and 4).
 
 use super::models::nearest_speed;
-use super::sdcp::{Axis, HomeAxes, Parameter, Sdcp, StartPrint};
+use super::sdcp::{Axis, Disk, HomeAxes, Parameter, Sdcp, StartPrint};
 use crate::drivers::elegoo::canvas::slot_map;
+use crate::drivers::elegoo::place::{Medium, Place};
 use crate::drivers::elegoo::work;
-use crate::model::text::base_name;
 use crate::model::{Axes, Command, CommandError, DeviceStage, FanId, LightId, PrinterState, StartJob};
 
 /// The requests of one command.
@@ -70,11 +70,13 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
 }
 
 fn start(job: &StartJob) -> Result<StartPrint, CommandError> {
-    let file = base_name(&job.remote_path).to_owned();
-    if file.is_empty() {
-        return Err(CommandError::Invalid("No file was named.".to_owned()));
-    }
+    let (disk, file) = match Place::of(&job.remote_path) {
+        Place::Job(Medium::Internal, file) if !file.is_empty() => (Disk::Local, file),
+        Place::Job(Medium::Usb, file) if !file.is_empty() => (Disk::Usb, file),
+        _ => return Err(CommandError::Invalid("No file that can be printed was named.".to_owned())),
+    };
     Ok(StartPrint {
+        disk,
         file,
         level_first: job.options.bed_levelling.unwrap_or(false),
         smooth_plate: job.options.smooth_plate.unwrap_or(false),

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
 use super::codes;
-use super::sdcp::Sdcp;
+use super::reduce;
+use super::sdcp::{Disk, Sdcp};
 use super::{Cc1Config, Timing};
 use crate::drivers::elegoo::door::{AskError, Door, Seen};
 use crate::drivers::elegoo::field::{as_int, int, list, num, text};
@@ -22,11 +23,15 @@ use crate::drivers::elegoo::files::{
 };
 use crate::drivers::elegoo::http::{self, Reply, authority};
 use crate::drivers::elegoo::names::same_file;
+use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
 use crate::metadata;
 use crate::printer::{FileError, ProgressFn, RemoteFile, SENDING};
 
 /// Other requests of the link may come first.
 const ASK: Duration = Duration::from_secs(25);
+
+/// A path keeps its slashes.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 /// The storage of one printer.
 pub struct Cc1Storage {
@@ -34,6 +39,7 @@ pub struct Cc1Storage {
     timing: Timing,
     door: Arc<Door<Sdcp>>,
     client: reqwest::Client,
+    videos: Videos,
 }
 
 /// Why one chunk did not arrive.
@@ -53,7 +59,7 @@ impl From<FileError> for ChunkError {
 
 impl Cc1Storage {
     pub(super) fn new(config: Cc1Config, timing: Timing, door: Arc<Door<Sdcp>>) -> Self {
-        Self { config, timing, door, client: http::upload_client() }
+        Self { config, timing, door, client: http::upload_client(), videos: Videos::default() }
     }
 
     /// The file as it goes to the printer: with the header comments added, where they are wanted and missing.
@@ -134,7 +140,7 @@ impl Cc1Storage {
                 "The printer rejects the file after the transfer: {why}."
             )));
         }
-        let files = match self.listed().await {
+        let files = match self.listed(Disk::Local).await {
             Ok(files) => files,
             // Every chunk was confirmed and the check is over: firmware that does not list undoes neither.
             Err(AskError::Refused(_) | AskError::Timeout) => return Ok(()),
@@ -152,9 +158,36 @@ impl Cc1Storage {
         }
     }
 
-    async fn listed(&self) -> Result<Vec<RemoteFile>, AskError> {
-        let data = self.door.ask(Sdcp::ListFiles, ASK).await?;
-        Ok(list(&data, "FileList").iter().filter_map(remote_file).collect())
+    async fn listed(&self, disk: Disk) -> Result<Vec<RemoteFile>, AskError> {
+        let data = self.door.ask(Sdcp::ListFiles(disk), ASK).await?;
+        Ok(list(&data, "FileList").iter().filter_map(|item| remote_file(item, disk)).collect())
+    }
+
+    /// The files of the stick, whichever of its two names this firmware uses. Read only while nothing prints.
+    async fn stick(&self) -> Option<(Disk, Vec<RemoteFile>)> {
+        let seen = self.door.seen();
+        if !seen.usb || seen.printing.is_some() {
+            return None;
+        }
+        let mut found = None;
+        for disk in [Disk::Usb, Disk::Udisk] {
+            match self.listed(disk).await {
+                Ok(files) if !files.is_empty() => return Some((disk, files)),
+                Ok(files) => found = found.or(Some((disk, files))),
+                Err(AskError::Refused(_)) => {}
+                Err(_) => return found,
+            }
+        }
+        found
+    }
+
+    /// Videos of the newest runs; none where the printer keeps no history.
+    async fn read_videos(&self) -> Vec<RemoteFile> {
+        let read = async {
+            let ids = reduce::newest_runs(&self.door.ask(Sdcp::HistoryIds, ASK).await?);
+            if ids.is_empty() { Ok(Value::Null) } else { self.door.ask(Sdcp::HistoryDetail(ids), ASK).await }
+        };
+        self.videos.keep(read.await.map(|detail| reduce::videos(&detail)).unwrap_or_default())
     }
 }
 
@@ -168,10 +201,18 @@ impl Storage for Cc1Storage {
     }
 
     async fn list(&self) -> Result<Vec<RemoteFile>, FileError> {
-        Ok(self.listed().await?)
+        let mut files = self.listed(Disk::Local).await?;
+        files.extend(self.stick().await.into_iter().flat_map(|(_, files)| on_stick(files)));
+        files.extend(self.read_videos().await);
+        Ok(files)
     }
 
     async fn send(&self, job: &Upload<'_>) -> Result<(), FileError> {
+        if job.medium == Medium::Usb {
+            return Err(FileError::Unsupported(
+                "This printer takes files into its internal storage only.".to_owned(),
+            ));
+        }
         let prepared = self.prepare(job).await?;
         check_room(&self.door.seen(), prepared.size)?;
         let errors_before = self.door.seen().file_errors.0;
@@ -186,21 +227,37 @@ impl Storage for Cc1Storage {
         self.verify(job.name, prepared.size, errors_before).await
     }
 
-    async fn fetch(&self, name: &str) -> Result<Reply, FileError> {
-        let target = format!("/downloadFile/local/{}", utf8_percent_encode(name, NON_ALPHANUMERIC));
-        let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
+    async fn fetch(&self, place: &Place) -> Result<Reply, FileError> {
+        let name = place.name();
+        let missing = || FileError::NotFound(format!("The printer does not hand out \"{name}\"."));
+        let port = self.config.ports.http;
+        let (port, target) = match place {
+            Place::Job(Medium::Internal, name) => (port, download_page(&format!("local/{name}"))),
+            Place::Job(Medium::Usb, name) => (port, download_page(&format!("usb/{name}"))),
+            Place::Video(name) => {
+                if self.videos.find(name).is_none() {
+                    self.read_videos().await;
+                }
+                video_target(&self.videos.find(name).ok_or_else(missing)?.url, &self.config.host.now(), port)
+            }
+        };
+        let reply = http::get(&self.config.host.now(), port, &target, DOWNLOAD_IDLE)
             .await
             .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
         match reply.status {
             200 => Ok(reply),
-            404 => Err(FileError::NotFound(format!("The printer does not hand out \"{name}\"."))),
+            404 => Err(missing()),
             status => Err(FileError::Failed(format!("The printer answers with HTTP status {status}."))),
         }
     }
 
-    async fn remove(&self, name: &str) -> Result<(), FileError> {
+    async fn remove(&self, medium: Medium, name: &str) -> Result<(), FileError> {
+        let disk = match medium {
+            Medium::Internal => Disk::Local,
+            Medium::Usb => self.stick().await.map_or(Disk::Usb, |(disk, _)| disk),
+        };
         let data =
-            self.door.ask(Sdcp::Delete(vec![name.to_owned()]), ASK).await.map_err(|error| match error {
+            self.door.ask(Sdcp::Delete(disk, name.to_owned()), ASK).await.map_err(|error| match error {
                 AskError::Refused(_) => {
                     FileError::NotFound(format!("The printer did not delete \"{name}\"; it may not exist."))
                 }
@@ -292,12 +349,46 @@ fn judge_chunk(status: u16, body: &[u8]) -> Result<(), ChunkError> {
     })
 }
 
-fn remote_file(item: &Value) -> Option<RemoteFile> {
+/// Where a video is fetched: below `/downloadFile`, or where the printer itself says, at its own address only.
+fn video_target(url: &str, host: &str, port: u16) -> (u16, String) {
+    let Some((_, rest)) = url.split_once("://") else { return (port, download_page(url)) };
+    let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (told, told_port) = place.rsplit_once(':').unwrap_or((place, "80"));
+    match told_port.parse() {
+        Ok(told_port) if told == host && path.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            (told_port, path.to_owned())
+        }
+        _ => (port, download_page(path)),
+    }
+}
+
+fn download_page(path: &str) -> String {
+    let path = path.strip_prefix("/downloadFile").unwrap_or(path).trim_start_matches('/');
+    format!("/downloadFile/{}", utf8_percent_encode(path, PATH))
+}
+
+fn remote_file(item: &Value, disk: Disk) -> Option<RemoteFile> {
     let path = text(item, "name")?;
+    let inside = path.strip_prefix(disk.root()).map(|rest| rest.trim_start_matches('/'));
     Some(RemoteFile {
-        path: listed_name(path.strip_prefix("/local/").unwrap_or(path))?,
+        path: listed_name(inside.unwrap_or(path))?,
         size: int(item, "FileSize").and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         directory: int(item, "type") == Some(0),
         modified: num(item, "CreateTime").filter(|time| *time > 0.0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_video_is_fetched_from_the_printer_only() {
+        let target = |url| video_target(url, "10.0.0.5", 80);
+        assert_eq!(target("/local/tlp/a b.mp4"), (80, "/downloadFile/local/tlp/a%20b%2Emp4".to_owned()));
+        assert_eq!(target("/downloadFile/local/a"), (80, "/downloadFile/local/a".to_owned()));
+        assert_eq!(target("http://10.0.0.5:8000/a.mp4"), (8000, "/a.mp4".to_owned()));
+        assert_eq!(target("http://10.0.0.5/a.mp4"), (80, "/a.mp4".to_owned()));
+        assert_eq!(target("http://10.9.9.9:8000/a"), (80, "/downloadFile/a".to_owned()), "another machine");
+    }
 }

@@ -104,7 +104,9 @@ impl Cc1Driver {
 
     /// The id changes with firmware updates (elegoo.md 2.2): the printer's own word counts.
     pub(super) fn learn_mainboard(&mut self, id: &str) {
-        let sane = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let sane = !id.is_empty()
+            && id.len() <= 64
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         if sane {
             self.config.host.identified(id);
         }

@@ -17,6 +17,7 @@ mod faults;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_doors;
+mod history;
 mod link;
 mod models;
 mod reduce;

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::codes;
+pub use super::history::{Verdict, history, newest_runs, verdict, videos};
 use super::models::SPEEDS;
 use super::wire::current_status;
-use crate::drivers::elegoo::field::{as_num, count, flag, int, list, num, percent, text};
+use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
 use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{
@@ -17,9 +18,6 @@ use crate::model::{
 const TOTAL_EXTRUSION: [&str; 2] = ["54 6F 74 61 6C 45 78 74 72 75 73 69 6F 6E 00", "TotalExtrusion"];
 const CURRENT_EXTRUSION: [&str; 2] =
     ["43 75 72 72 65 6E 74 45 78 74 72 75 73 69 6F 6E 00", "CurrentExtrusion"];
-
-/// Runs asked for with one Cmd 321; the printer keeps fifty.
-const PAST_RUNS: usize = 10;
 
 /// What later frames need to know of earlier ones. Lives as long as the driver.
 #[derive(Debug, Default)]
@@ -41,13 +39,6 @@ pub struct Memory {
     held: bool,
     /// What the history says of an earlier gateway's run.
     past: Option<PastRun>,
-}
-
-/// How a job ended, by the printer's history.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
-    pub stage: DeviceStage,
-    pub reason: Option<String>,
 }
 
 /// What the link should do about a status.
@@ -84,39 +75,6 @@ impl Memory {
         self.held = false;
         self.verdict = Some(verdict.unwrap_or(Verdict { stage: DeviceStage::Unknown, reason: None }));
     }
-}
-
-/// The ids of the newest runs (Cmd 320), as many as one question may hold.
-pub fn newest_runs(data: &Value) -> Vec<String> {
-    list(data, "HistoryData").iter().filter_map(Value::as_str).take(PAST_RUNS).map(str::to_owned).collect()
-}
-
-/// The runs of Cmd 321, oldest first whatever the order told.
-pub fn history(data: &Value) -> Vec<PastRun> {
-    let run = |item: &Value| {
-        let end = match int(item, "TaskStatus")? {
-            1 => Some(DeviceStage::Finished),
-            2 => Some(DeviceStage::Failed),
-            3 => Some(DeviceStage::Cancelled),
-            _ => None,
-        };
-        Some(PastRun {
-            id: text(item, "TaskId")?.to_owned(),
-            file: base_name(text(item, "TaskName").unwrap_or_default()).to_owned(),
-            begun: num(item, "BeginTime").filter(|time| *time > 0.0),
-            end,
-            reason: int(item, "ErrorStatusReason").and_then(codes::reason),
-        })
-    };
-    let mut runs: Vec<PastRun> = list(data, "HistoryDetailList").iter().filter_map(run).collect();
-    runs.sort_by(|a, b| a.begun.unwrap_or(0.0).total_cmp(&b.begun.unwrap_or(0.0)));
-    runs
-}
-
-/// How the run of this id ended.
-pub fn verdict(data: &Value, task: &str) -> Option<Verdict> {
-    let past = history(data).into_iter().find(|past| past.id == task)?;
-    Some(Verdict { stage: past.end?, reason: past.reason })
 }
 
 /// Takes one `Status` object.
@@ -388,6 +346,8 @@ fn faults(info: &Value, device: &mut Device, now: f64) {
 /// Who the printer says it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Identification {
+    /// A USB stick is plugged in.
+    pub usb: Option<bool>,
     pub machine_name: Option<String>,
     pub mainboard_id: Option<String>,
     pub mac: Option<String>,
@@ -414,6 +374,7 @@ pub fn attributes(attributes: &Value, device: &mut Device) -> Identification {
             (!present).then(|| "The printer reports no camera; check its cable.".to_owned());
     }
     Identification {
+        usb: flag(attributes, "UsbDiskStatus"),
         machine_name: word("MachineName"),
         mainboard_id: word("MainboardID"),
         mac: word("MainboardMAC"),

@@ -23,9 +23,9 @@ pub enum Sdcp {
     /// 131
     Resume,
     /// 258
-    ListFiles,
-    /// 259: names in `/local`.
-    Delete(Vec<String>),
+    ListFiles(Disk),
+    /// 259
+    Delete(Disk, String),
     /// 320: the ids of past runs, newest first.
     HistoryIds,
     /// 321: the runs of these ids.
@@ -42,10 +42,34 @@ pub enum Sdcp {
     Set(Parameter),
 }
 
+/// Roots of the printer's paths. Clients name the stick both ways (elegoo.md 7): both are read, jobs start by `/usb`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Disk {
+    #[default]
+    Local,
+    Usb,
+    Udisk,
+}
+
+impl Disk {
+    pub fn root(self) -> &'static str {
+        match self {
+            Disk::Local => "/local",
+            Disk::Usb => "/usb",
+            Disk::Udisk => "/udisk",
+        }
+    }
+
+    fn path(self, name: &str) -> String {
+        format!("{}/{name}", self.root())
+    }
+}
+
 /// What the firmware does with the file (elegoo.md 2.9, start print).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StartPrint {
-    /// Name in `/local`.
+    pub disk: Disk,
+    /// Base name.
     pub file: String,
     pub level_first: bool,
     pub smooth_plate: bool,
@@ -99,8 +123,8 @@ impl Sdcp {
             Sdcp::Pause => 129,
             Sdcp::Stop => 130,
             Sdcp::Resume => 131,
-            Sdcp::ListFiles => 258,
-            Sdcp::Delete(_) => 259,
+            Sdcp::ListFiles(_) => 258,
+            Sdcp::Delete(..) => 259,
             Sdcp::HistoryIds => 320,
             Sdcp::HistoryDetail(_) => 321,
             Sdcp::Canvas => 324,
@@ -131,18 +155,15 @@ impl Sdcp {
             | Sdcp::HistoryIds
             | Sdcp::Canvas => Payload::Empty {},
             Sdcp::Start(start) => Payload::Start {
-                filename: format!("/local/{}", start.file),
+                filename: start.disk.path(&start.file),
                 start_layer: 0,
                 calibration: u8::from(start.level_first),
                 platform: u8::from(start.smooth_plate),
                 timelapse: u8::from(start.timelapse),
                 slot_map: &start.slot_map,
             },
-            Sdcp::ListFiles => Payload::List { url: "/local" },
-            Sdcp::Delete(names) => Payload::Delete {
-                files: names.iter().map(|name| format!("/local/{name}")).collect(),
-                folders: [],
-            },
+            Sdcp::ListFiles(disk) => Payload::List { url: disk.root() },
+            Sdcp::Delete(disk, name) => Payload::Delete { files: [disk.path(name)], folders: [] },
             Sdcp::HistoryDetail(runs) => Payload::History { id: runs },
             Sdcp::Video(on) => Payload::Video { enable: u8::from(*on) },
             Sdcp::Jog(axis, step) => Payload::Jog { axis: *axis, step: *step },
@@ -176,7 +197,7 @@ enum Payload<'a> {
     },
     Delete {
         #[serde(rename = "FileList")]
-        files: Vec<String>,
+        files: [String; 1],
         #[serde(rename = "FolderList")]
         folders: [&'static str; 0],
     },

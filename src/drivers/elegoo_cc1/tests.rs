@@ -1,5 +1,7 @@
 //! The driver against fixtures (`pure`) and against the simulated printer over real sockets (`linked`).
 
+mod disks;
+mod earlier;
 mod linked;
 mod pure;
 mod rules;

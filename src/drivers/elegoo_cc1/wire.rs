@@ -45,6 +45,15 @@ pub fn parse(text: &str) -> Frame {
     }
     let topic = frame.get("Topic").and_then(Value::as_str).unwrap_or_default();
     let Some(outer) = frame.get("Data") else { return Frame::Other };
+    // Some who speak for the printer (simulators) leave the inner object out.
+    if outer.get("RequestID").is_none() {
+        if topic.starts_with("sdcp/status/") {
+            return Frame::Status(outer.clone());
+        }
+        if topic.starts_with("sdcp/attributes/") {
+            return Frame::Attributes(outer.clone());
+        }
+    }
     if topic.starts_with("sdcp/error/") {
         let code = outer.get("Data").and_then(|data| int(data, "ErrorCode"));
         return code.map_or(Frame::Other, Frame::FileError);
@@ -72,11 +81,35 @@ pub fn ack(data: &Value) -> i64 {
     int(data, "Ack").unwrap_or(0)
 }
 
-/// The codes in `CurrentStatus`, which some senders write as a plain number.
+/// The codes in `CurrentStatus`, which some senders write as a plain number; where it is missing, the state of the print
+/// tells whether there is one.
 pub fn current_status(status: &Value) -> Vec<i64> {
     match status.get("CurrentStatus").or_else(|| status.get("CurrenStatus")) {
         Some(Value::Array(codes)) => codes.iter().filter_map(as_int).collect(),
         Some(single) => as_int(single).into_iter().collect(),
-        None => Vec::new(),
+        None => match status.get("PrintInfo").and_then(|print| int(print, "Status")) {
+            Some(0 | 8 | 9 | 14) => vec![0],
+            Some(_) => vec![1],
+            None => Vec::new(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_without_its_inner_object_and_without_current_status_is_read() {
+        let frame = |sub: i64| {
+            format!(
+                r#"{{"Topic":"sdcp/status/X","Data":{{"MainboardID":"X","PrintInfo":{{"Status":{sub}}}}}}}"#
+            )
+        };
+        for (sub, codes) in [(13, [1]), (6, [1]), (0, [0]), (9, [0])] {
+            let Frame::Status(status) = parse(&frame(sub)) else { panic!("not a status") };
+            assert_eq!(current_status(&status), codes);
+        }
+        assert_eq!(current_status(&serde_json::json!({"TempOfNozzle": 25})), Vec::<i64>::new());
     }
 }

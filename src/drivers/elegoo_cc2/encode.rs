@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::models::nearest_mode;
 use crate::drivers::elegoo::canvas::{SlotMapEntry, slot_map};
+use crate::drivers::elegoo::place::{Medium, Place};
 use crate::drivers::elegoo::work;
-use crate::model::text::base_name;
 use crate::model::{
     Calibration, Command, CommandError, DeviceStage, FanId, Filament, LightId, PrinterState, SlotEdit,
     SlotId, StartJob,
@@ -48,9 +48,11 @@ pub enum Call {
     },
     History,
     /// Offset.
-    ListFiles(u64),
-    FileInfo(String),
-    Delete(String),
+    ListFiles(Medium, u64),
+    FileInfo(Medium, String),
+    Delete(Medium, String),
+    /// Renders the video of this address.
+    ExportVideo(String),
     DiskVolume,
     /// Canvas and tray.
     LoadTray(u16, u8),
@@ -63,9 +65,18 @@ pub enum Call {
 /// Files asked for with one 1044 (as in the captured request).
 pub const LIST_PAGE: u64 = 50;
 
+/// `storage_media` (elegoo.md 3.10).
+fn media(medium: Medium) -> &'static str {
+    match medium {
+        Medium::Internal => "local",
+        Medium::Usb => "u-disk",
+    }
+}
+
 /// Parameters of 1020.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StartPrint {
+    pub medium: Medium,
     pub file: String,
     pub timelapse: bool,
     pub level_first: bool,
@@ -111,10 +122,11 @@ impl Call {
             Call::Pid => 1034,
             Call::Diagnose { .. } => 1035,
             Call::History => 1036,
-            Call::ListFiles(_) => 1044,
-            Call::FileInfo(_) => 1046,
-            Call::Delete(_) => 1047,
+            Call::ListFiles(..) => 1044,
+            Call::FileInfo(..) => 1046,
+            Call::Delete(..) => 1047,
             Call::DiskVolume => 1048,
+            Call::ExportVideo(_) => 1051,
             Call::LoadTray(..) => 2001,
             Call::UnloadTray(..) => 2002,
             Call::EditTray(_) => 2003,
@@ -127,7 +139,7 @@ impl Call {
     pub fn limit(&self) -> Duration {
         Duration::from_secs(match self.method() {
             1020..=1023 => 90,
-            1024 | 1025 | 1032..=1034 | 2001 | 2002 => 300,
+            1024 | 1025 | 1032..=1034 | 1051 | 2001 | 2002 => 300,
             1026 => 50,
             1027 => 25,
             1035 => 7200,
@@ -143,7 +155,7 @@ impl Call {
     fn params(&self) -> Params<'_> {
         match self {
             Call::Start(start) => Params::Start {
-                storage_media: "local",
+                storage_media: media(start.medium),
                 filename: &start.file,
                 config: StartConfig {
                     delay_video: start.timelapse,
@@ -163,11 +175,12 @@ impl Call {
             Call::Diagnose { resonances, pid, level } => {
                 Params::Diagnose { ringing_optimize: *resonances, pid_check: *pid, auto_bed_leveling: *level }
             }
-            Call::ListFiles(offset) => {
-                Params::List { storage_media: "local", offset: *offset, limit: LIST_PAGE }
+            Call::ListFiles(medium, offset) => {
+                Params::List { storage_media: media(*medium), offset: *offset, limit: LIST_PAGE }
             }
-            Call::FileInfo(name) => Params::File { storage_media: "local", filename: name },
-            Call::Delete(name) => Params::Delete { storage_media: "local", file_path: [name] },
+            Call::FileInfo(medium, name) => Params::File { storage_media: media(*medium), filename: name },
+            Call::Delete(medium, name) => Params::Delete { storage_media: media(*medium), file_path: [name] },
+            Call::ExportVideo(url) => Params::Video { url },
             Call::DiskVolume => Params::Disk { storage_media: "local" },
             Call::LoadTray(canvas, tray) | Call::UnloadTray(canvas, tray) => {
                 Params::Tray { canvas_id: *canvas, tray_id: *tray }
@@ -194,6 +207,7 @@ enum Params<'a> {
     Diagnose { ringing_optimize: bool, pid_check: bool, auto_bed_leveling: bool },
     List { storage_media: &'static str, offset: u64, limit: u64 },
     File { storage_media: &'static str, filename: &'a str },
+    Video { url: &'a str },
     Delete { storage_media: &'static str, file_path: [&'a str; 1] },
     Disk { storage_media: &'static str },
     Tray { canvas_id: u16, tray_id: u8 },
@@ -288,11 +302,12 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
 }
 
 fn start(job: &StartJob) -> Result<StartPrint, CommandError> {
-    let file = base_name(&job.remote_path).to_owned();
-    if file.is_empty() {
-        return Err(CommandError::Invalid("No file was named.".to_owned()));
-    }
+    let (medium, file) = match Place::of(&job.remote_path) {
+        Place::Job(medium, file) if !file.is_empty() => (medium, file),
+        _ => return Err(CommandError::Invalid("No file that can be printed was named.".to_owned())),
+    };
     Ok(StartPrint {
+        medium,
         file,
         timelapse: job.options.timelapse.unwrap_or(false),
         level_first: job.options.bed_levelling.unwrap_or(false),

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::encode::{Call, LIST_PAGE};
 use super::wire::error_code;
-use super::{Cc2Config, Timing, codes};
+use super::{Cc2Config, Timing, codes, reduce};
 use crate::drivers::elegoo::door::{AskError, Door, Seen};
 use crate::drivers::elegoo::field::{int, list, num, text};
 use crate::drivers::elegoo::files::{
@@ -18,6 +18,7 @@ use crate::drivers::elegoo::files::{
     unsettled,
 };
 use crate::drivers::elegoo::http::{self, Reply, authority};
+use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
 use crate::printer::{FileError, RemoteFile};
 
 /// A request of the link with its turn behind others.
@@ -35,11 +36,12 @@ pub struct Cc2Storage {
     timing: Timing,
     door: Arc<Door<Call>>,
     client: reqwest::Client,
+    videos: Videos,
 }
 
 impl Cc2Storage {
     pub(super) fn new(config: Cc2Config, timing: Timing, door: Arc<Door<Call>>) -> Self {
-        Self { config, timing, door, client: http::upload_client() }
+        Self { config, timing, door, client: http::upload_client(), videos: Videos::default() }
     }
 
     /// A chunk with the wrong place, a busy printer or a broken connection is sent again (elegoo.md 3.13).
@@ -97,7 +99,9 @@ impl Cc2Storage {
         offset: u64,
         chunk: Bytes,
     ) -> reqwest::Result<(u16, Vec<u8>)> {
-        let url = format!("http://{}/upload", authority(&self.config.host.now(), self.config.ports.http));
+        let folder = if job.medium == Medium::Usb { "/udisk" } else { "" };
+        let url =
+            format!("http://{}/upload{folder}", authority(&self.config.host.now(), self.config.ports.http));
         let last = offset + (chunk.len() as u64).saturating_sub(1);
         let request = self
             .client
@@ -112,8 +116,53 @@ impl Cc2Storage {
         http::short(request.send().await?).await
     }
 
+    async fn listed(&self, medium: Medium) -> Result<Vec<RemoteFile>, FileError> {
+        let mut files = Vec::new();
+        let mut offset = 0;
+        loop {
+            let page =
+                self.door.ask(Call::ListFiles(medium, offset), ASK).await.map_err(|error| match error {
+                    // 01.03.02.51 never answers this method (elegoo.md 3.6).
+                    AskError::Timeout => FileError::Unsupported(
+                        "The firmware of the printer does not list its files; update it to see them."
+                            .to_owned(),
+                    ),
+                    other => told(other),
+                })?;
+            let items = list(&page, "file_list");
+            files.extend(items.iter().filter_map(remote_file));
+            offset += LIST_PAGE;
+            let total = int(&page, "total").and_then(|total| u64::try_from(total).ok()).unwrap_or(0);
+            if items.is_empty() || offset >= total.min(MAX_FILES) {
+                return Ok(files);
+            }
+        }
+    }
+
+    /// Videos of the runs that the printer remembers; none where it does not tell.
+    async fn read_videos(&self) -> Vec<RemoteFile> {
+        let history = self.door.ask(Call::History, ASK).await;
+        self.videos.keep(history.map(|history| reduce::videos(&history)).unwrap_or_default())
+    }
+
+    /// The address of a video, which the printer makes now where it has only pictures.
+    async fn video(&self, name: &str) -> Result<String, FileError> {
+        if self.videos.find(name).is_none() {
+            self.read_videos().await;
+        }
+        let missing = || FileError::NotFound(format!("The printer has no video \"{name}\"."));
+        let video = self.videos.find(name).ok_or_else(missing)?;
+        if video.made {
+            return Ok(video.url);
+        }
+        let call = Call::ExportVideo(video.url.clone());
+        let limit = call.limit();
+        let reply = self.door.ask(call, limit).await.map_err(told)?;
+        Ok(text(&reply, "url").map_or(video.url, str::to_owned))
+    }
+
     /// The printer must have left "receiving a file" and must know the file by its whole size.
-    async fn verify(&self, name: &str, size: u64) -> Result<(), FileError> {
+    async fn verify(&self, medium: Medium, name: &str, size: u64) -> Result<(), FileError> {
         sleep(self.timing.after_upload).await;
         // A delta can get lost: ask.
         self.door.ask(Call::FullStatus, ASK).await.map_err(told)?;
@@ -121,7 +170,7 @@ impl Cc2Storage {
         if now.transferring {
             self.door.settled(now.reports, CHECK).await.map_err(unsettled)?;
         }
-        match self.door.ask(Call::FileInfo(name.to_owned()), ASK).await {
+        match self.door.ask(Call::FileInfo(medium, name.to_owned()), ASK).await {
             Ok(info) => match int(&info, "size").and_then(|size| u64::try_from(size).ok()) {
                 Some(held) if held != size => Err(FileError::Failed(format!(
                     "The printer holds {held} of {size} bytes of the file; send it again."
@@ -150,43 +199,45 @@ impl Storage for Cc2Storage {
     }
 
     async fn list(&self) -> Result<Vec<RemoteFile>, FileError> {
-        let mut files = Vec::new();
-        let mut offset = 0;
-        loop {
-            let page = self.door.ask(Call::ListFiles(offset), ASK).await.map_err(|error| match error {
-                // 01.03.02.51 never answers this method (elegoo.md 3.6).
-                AskError::Timeout => FileError::Unsupported(
-                    "The firmware of the printer does not list its files; update it to see them.".to_owned(),
-                ),
-                other => told(other),
-            })?;
-            let items = list(&page, "file_list");
-            files.extend(items.iter().filter_map(remote_file));
-            offset += LIST_PAGE;
-            let total = int(&page, "total").and_then(|total| u64::try_from(total).ok()).unwrap_or(0);
-            if items.is_empty() || offset >= total.min(MAX_FILES) {
-                return Ok(files);
-            }
+        let mut files = self.listed(Medium::Internal).await?;
+        if self.door.seen().usb
+            && let Ok(stick) = self.listed(Medium::Usb).await
+        {
+            files.extend(on_stick(stick));
         }
+        files.extend(self.read_videos().await);
+        Ok(files)
+    }
+
+    fn job_medium(&self) -> Medium {
+        if self.config.jobs_on_usb { Medium::Usb } else { Medium::Internal }
     }
 
     async fn send(&self, job: &Upload<'_>) -> Result<(), FileError> {
         let size = tokio::fs::metadata(job.local).await.map_err(unreadable)?.len();
-        check_room(&self.door.seen(), size)?;
+        // The free bytes are those of the internal storage.
+        if job.medium == Medium::Internal {
+            check_room(&self.door.seen(), size)?;
+        }
         let mut chunks = Chunks::open(job.local, size).await?;
         while let Some((offset, chunk)) = chunks.next().await? {
             let end = offset + chunk.len() as u64;
             self.send_chunk(job, size, offset, chunk).await?;
             (job.progress)(end);
         }
-        self.verify(job.name, size).await
+        self.verify(job.medium, job.name, size).await
     }
 
-    async fn fetch(&self, name: &str) -> Result<Reply, FileError> {
+    async fn fetch(&self, place: &Place) -> Result<Reply, FileError> {
+        let (page, name) = match place {
+            Place::Job(Medium::Internal, name) => ("/download", name.clone()),
+            Place::Job(Medium::Usb, name) => ("/download/udisk", name.clone()),
+            Place::Video(name) => ("/download", self.video(name).await?),
+        };
         let target = format!(
-            "/download?X-Token={}&file_name={}",
+            "{page}?X-Token={}&file_name={}",
             utf8_percent_encode(self.config.code().expose(), NON_ALPHANUMERIC),
-            utf8_percent_encode(name, NON_ALPHANUMERIC)
+            utf8_percent_encode(&name, NON_ALPHANUMERIC)
         );
         let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
             .await
@@ -200,8 +251,8 @@ impl Storage for Cc2Storage {
         }
     }
 
-    async fn remove(&self, name: &str) -> Result<(), FileError> {
-        match self.door.ask(Call::Delete(name.to_owned()), ASK).await {
+    async fn remove(&self, medium: Medium, name: &str) -> Result<(), FileError> {
+        match self.door.ask(Call::Delete(medium, name.to_owned()), ASK).await {
             Ok(_) => Ok(()),
             Err(AskError::Timeout) => Err(FileError::Unsupported(
                 "The firmware of the printer does not answer; the file may still be there.".to_owned(),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::codes;
 use super::reduce::Wish;
 use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
+use crate::drivers::elegoo::place::Video;
 use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{Device, DeviceJob, DeviceStage, Severity, StageDetail};
@@ -109,6 +110,25 @@ pub fn history(result: &Value) -> Vec<PastRun> {
         })
     };
     list(result, "history_task_list").iter().filter_map(task).collect()
+}
+
+/// The videos of 1036: 1 is captured and not rendered, 2 is ready (elegoo.md 3.13).
+pub fn videos(result: &Value) -> Vec<Video> {
+    let video = |task: &Value| {
+        let made = match int(task, "time_lapse_video_status")? {
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
+        let url = text(task, "time_lapse_video_url").filter(|url| !base_name(url).is_empty())?;
+        Some(Video {
+            url: url.to_owned(),
+            size: int(task, "time_lapse_video_size").and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            modified: num(task, "end_time").filter(|time| *time > 0.0),
+            made,
+        })
+    };
+    list(result, "history_task_list").iter().filter_map(video).collect()
 }
 
 /// How the run of this id ended.

@@ -61,6 +61,8 @@ pub struct Cc2Config {
     pub serial: Option<String>,
     /// `123456` where none is set at the printer (elegoo.md 3.3).
     pub access_code: Option<Secret>,
+    /// Job files go to the USB stick instead of the internal storage.
+    pub jobs_on_usb: bool,
     pub ports: Ports,
 }
 
@@ -72,6 +74,7 @@ impl Cc2Config {
             host: Whereabouts::fixed(host),
             serial: None,
             access_code: None,
+            jobs_on_usb: false,
             ports: Ports::default(),
         }
     }

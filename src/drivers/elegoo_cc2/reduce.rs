@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::codes;
 use super::job::Job;
-pub use super::job::{Memory, history, verdict};
+pub use super::job::{Memory, history, verdict, videos};
 use super::models::SPEEDS;
 use crate::drivers::elegoo::canvas;
 use crate::drivers::elegoo::field::{as_int, flag, int, list, num, text};
@@ -12,6 +12,8 @@ use crate::model::{
     Activity, Device, DeviceStage, Fan, FanId, Fault, FaultAction, FaultSource, Heater, Homed, Light,
     LightId, Nozzle, Severity, Slot, SlotId,
 };
+
+const HALTED: &str = "The printer is in emergency stop; switch it off and on.";
 
 /// What the link should do about a status.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,6 +42,7 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     movement(part(["gcode_move", "gcode_move_inf"]), part(["tool_head", "toolhead"]), device);
     let job = Job { code: code.unwrap_or(-1), sub, machine, print };
     if code.is_some() {
+        device.halted = (job.code == 14).then(|| HALTED.to_owned());
         job.reduce(device, memory, &mut wish);
         device.activity = activity(job.code, device);
     }
@@ -163,8 +166,7 @@ fn exceptions(job: &Job<'_>, device: &mut Device, now: f64) {
         push_fault(&mut faults, device, code.to_string(), severity, &text, now);
     }
     if job.code == 14 {
-        let text = "The printer is in emergency stop; switch it off and on.";
-        push_fault(&mut faults, device, "status 14".to_owned(), Severity::Fatal, text, now);
+        push_fault(&mut faults, device, "status 14".to_owned(), Severity::Fatal, HALTED, now);
     }
     if job.sub == 2506 && faults.is_empty() {
         let text = "The CANVAS stopped the print; look at the printer's screen.";
@@ -209,6 +211,11 @@ pub fn attributes(info: &Value, device: &mut Device) -> Option<String> {
     identity.firmware = version.map(str::to_owned).or(identity.firmware.take());
     device.network.ip = word("ip").or(device.network.ip.take());
     word("machine_model")
+}
+
+/// A USB stick is plugged in; `None` where the status does not tell.
+pub fn has_stick(status: &Value) -> Option<bool> {
+    flag(status.get("external_device")?, "u_disk")
 }
 
 /// A Canvas is attached unless the type is empty or "0" (elegoo.md 3.7); `None` where the status does not tell.

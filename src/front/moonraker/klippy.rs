@@ -38,6 +38,10 @@ impl Klippy {
         }
         let link = &state.link;
         match (link.phase, &link.fault) {
+            (LinkPhase::Online, _) if state.device.halted.is_some() => {
+                let why = state.device.halted.as_deref().unwrap_or_default();
+                Self { message: format!("{why}\nPrinter is shutdown\n"), ..Self::shutdown() }
+            }
             (LinkPhase::Online, _) => {
                 let message = match &state.control {
                     Control::ReadOnly(reason) => format!("Printer is ready, read only: {reason}"),
@@ -149,6 +153,17 @@ mod tests {
         let klippy = Klippy::of(&never, Gate::Open);
         assert_eq!((klippy.state, klippy.connected), ("error", true));
         assert_eq!(klippy.message, "No route. Check the address.");
+    }
+
+    #[test]
+    fn a_halted_machine_is_shut_down_whoever_stopped_it() {
+        let mut halted = state(LinkPhase::Online, None);
+        halted.device.halted = Some("Halted; switch it off and on.".to_owned());
+        let klippy = Klippy::of(&halted, Gate::Open);
+        assert_eq!((klippy.state, klippy.connected), ("shutdown", true));
+        assert!(klippy.message.starts_with("Halted; switch it off and on.\n"), "{}", klippy.message);
+        halted.device.halted = None;
+        assert_eq!(Klippy::of(&halted, Gate::Open).state, "ready");
     }
 
     #[test]

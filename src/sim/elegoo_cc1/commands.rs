@@ -10,6 +10,9 @@ use super::{Shared, report};
 use crate::sim::elegoo_storage::{PARTIAL, base_name};
 use crate::sim::physics::Stage;
 
+/// The root of the USB stick.
+const STICK: &str = "/usb";
+
 /// What a text frame leads to.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -133,9 +136,14 @@ fn answer(shared: &Shared, command: i64, body: &Map<String, Value>) -> Reply {
 fn library(shared: &Shared, core: &mut Core, command: i64, body: &Map<String, Value>) -> Reply {
     match command {
         258 => {
-            let local = matches!(text(body, "Url")?.trim_end_matches('/'), "/local");
-            let files = if local { shared.storage.list() } else { Vec::new() };
-            Ok(json!({"Ack": 0, "FileList": files.iter().map(report::file).collect::<Vec<_>>()}))
+            let root = text(body, "Url")?.trim_end_matches('/');
+            let files = match root {
+                "/local" => shared.storage.list(),
+                STICK if core.faults.usb_stick => shared.stick.list(),
+                _ => Vec::new(),
+            };
+            let files: Vec<Value> = files.iter().map(|entry| report::file(entry, root)).collect();
+            Ok(json!({"Ack": 0, "FileList": files}))
         }
         259 => delete(shared, core, body),
         260 => Ok(match shared.storage.find(text(body, "Url")?) {
@@ -188,14 +196,16 @@ fn start(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -> Reply {
     if core.corrupt.contains(&name) {
         return ack(3);
     }
-    if file.starts_with("/usb") || file.starts_with("/udisk") {
-        return ack(2);
-    }
-    let Some(entry) = shared.storage.find(&name) else { return ack(2) };
+    let storage = match file.strip_prefix(STICK) {
+        Some(_) if core.faults.usb_stick => &shared.stick,
+        Some(_) => return ack(2),
+        None => &shared.storage,
+    };
+    let Some(entry) = storage.find(&name) else { return ack(2) };
     if !entry.facts.commands {
         return ack(6);
     }
-    if !core.start_job(&name, &shared.storage, calibrate) {
+    if !core.start_job(&name, storage, calibrate) {
         return ack(1);
     }
     core.platform = platform;
@@ -239,8 +249,13 @@ fn delete(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -> Reply 
             failed.push(file);
             continue;
         }
-        let gone = file.starts_with("/local/")
-            && shared.storage.path(&name).is_some_and(|path| fs::remove_file(path).is_ok());
+        let storage = match file.strip_suffix(&name).map(|root| root.trim_end_matches('/')) {
+            Some("/local") => Some(&shared.storage),
+            Some(STICK) if core.faults.usb_stick => Some(&shared.stick),
+            _ => None,
+        };
+        let path = storage.and_then(|storage| storage.path(&name));
+        let gone = path.is_some_and(|path| fs::remove_file(path).is_ok());
         if !gone {
             failed.push(file);
         }

@@ -54,6 +54,10 @@ pub enum Fault {
     DiskFull {
         on: bool,
     },
+    /// A USB stick with one file is plugged in or pulled out.
+    UsbStick {
+        on: bool,
+    },
     /// Power goes: all sockets, discovery and the print.
     PowerCut,
     /// Power returns, or the process is started again after a crash.
@@ -101,6 +105,7 @@ pub struct Active {
     pub refuse_upload: bool,
     pub delay: Duration,
     pub disk_full: bool,
+    pub usb_stick: bool,
     pub no_camera: bool,
     pub leaked_viewers: usize,
     pub lose_stop: bool,
@@ -179,6 +184,7 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::RefuseUpload { on } => active.refuse_upload = on,
         Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
         Fault::DiskFull { on } => active.disk_full = on,
+        Fault::UsbStick { on } => active.usb_stick = on,
         Fault::CameraLeak { slots } => active.leaked_viewers = slots,
         Fault::NoCamera { on } => active.no_camera = on,
         Fault::LoseStop => active.lose_stop = true,

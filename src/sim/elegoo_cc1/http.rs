@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::Transfer;
 use super::{Shared, socket};
 use crate::sim::elegoo_life::next_peer;
-use crate::sim::elegoo_storage::{PARTIAL, base_name};
+use crate::sim::elegoo_storage::{PARTIAL, VIDEO, base_name};
 
 /// Largest request body; chunks are 1 MiB, small files may come in one piece.
 const MAX_BODY: usize = 64 << 20;
@@ -39,6 +39,8 @@ pub fn web_routes(shared: &Arc<Shared>) -> Router {
         )
         .route("/uploadFile/upload", post(upload))
         .route("/downloadFile/local/{name}", get(download))
+        .route("/downloadFile/usb/{name}", get(download_from_stick))
+        .route("/downloadFile/local/timelapse/{name}", get(download_video))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Arc::clone(shared))
 }
@@ -182,6 +184,20 @@ fn write_at(path: &std::path::Path, offset: u64, bytes: &[u8]) -> std::io::Resul
     let mut file = OpenOptions::new().create(true).write(true).truncate(offset == 0).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     file.write_all(bytes)
+}
+
+async fn download_from_stick(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let plugged = shared.core().faults.usb_stick;
+    match shared.stick.path(&name).filter(|_| plugged).and_then(|path| fs::read(path).ok()) {
+        Some(content) => content.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn download_video(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {
+    let url = format!("/local/timelapse/{name}");
+    let there = shared.core().history.iter().any(|record| record.video && record.video_url() == url);
+    if there { VIDEO.into_response() } else { StatusCode::NOT_FOUND.into_response() }
 }
 
 async fn download(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Response {

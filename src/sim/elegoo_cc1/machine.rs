@@ -1,26 +1,16 @@
 //! What the simulated CC1 does: its machine, the walk through the SDCP states, file check, history.
 
 use std::collections::HashSet;
-use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::elegoo_storage::{PARTIAL, Storage, file_md5};
+use super::super::elegoo_storage::{Storage, file_md5};
 use super::super::physics::{Machine, Stage};
 use super::super::traffic::{Log, Received};
-use super::{Options, report};
+use super::Options;
 
-/// Simulated seconds a paused printer keeps its nozzle hot (dossier 2.9, "targets change by themselves").
-const PAUSED_HOT: f64 = 30.0;
-/// Nozzle target and part fan after that.
-const PAUSED_NOZZLE: f64 = 140.0;
-/// Simulated seconds of the upload check: transfer shown, then check shown (dossier 2.10).
-const TRANSFER_SHOWN: f64 = 0.5;
-const CHECK_SHOWN: f64 = 2.0;
-/// Simulated seconds after which an abandoned upload is forgotten.
-const TRANSFER_TIMEOUT: f64 = 120.0;
 /// History ring of the firmware (dossier 2.11).
 const HISTORY: usize = 50;
 
@@ -52,6 +42,14 @@ pub struct Record {
     pub seconds: u64,
     pub reason: i64,
     pub md5: String,
+    /// A timelapse video is there.
+    pub video: bool,
+}
+
+impl Record {
+    pub fn video_url(&self) -> String {
+        format!("/local/timelapse/{}.mp4", self.task)
+    }
 }
 
 /// One Canvas tray.
@@ -106,12 +104,12 @@ pub struct Core {
     /// Simulated seconds since the start.
     pub now: f64,
     pub powered: bool,
-    stage: Stage,
-    since: f64,
-    homing_until: f64,
-    swap: Option<(f64, i64)>,
-    reason: i64,
-    outbox: Vec<String>,
+    pub(super) stage: Stage,
+    pub(super) since: f64,
+    pub(super) homing_until: f64,
+    pub(super) swap: Option<(f64, i64)>,
+    pub(super) reason: i64,
+    pub(super) outbox: Vec<String>,
 }
 
 impl Core {
@@ -260,6 +258,7 @@ impl Core {
                 seconds: self.total_ticks,
                 reason: 0,
                 md5,
+                video: false,
             },
         );
         self.history.truncate(HISTORY);
@@ -306,172 +305,6 @@ impl Core {
             self.swap = Some((self.now, tray));
         }
         printing
-    }
-
-    pub fn tick(&mut self, dt: f64, storage: &Storage) {
-        self.now += dt;
-        self.machine.tick(dt);
-        let stage = self.machine.stage;
-        if stage != self.stage {
-            self.enter(stage);
-        }
-        let held = matches!(stage, Stage::Pausing | Stage::Paused | Stage::Resuming | Stage::Cancelling);
-        if stage.busy() && !held {
-            self.ticks += dt;
-        }
-        self.cool_while_paused(stage);
-        self.end_swap();
-        self.work_on_transfer(storage);
-        self.move_head();
-        if stage == Stage::Finished && self.now - self.since > 1.0 && !self.file.is_empty() {
-            self.clear_job();
-        }
-    }
-
-    fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.since = self.now;
-        match stage {
-            Stage::Printing => self.fans = [58.0, 0.0, 68.0],
-            Stage::Finished => {
-                self.close_record(1, 0);
-                self.fans = [0.0; 3];
-                self.position = [202.0, 264.5, 24.59];
-            }
-            Stage::Cancelled => {
-                self.close_record(3, 0);
-                self.clear_job();
-                self.ticks = 0.0;
-                self.fans = [0.0; 3];
-                self.position = [202.0, 264.5, 24.59];
-            }
-            Stage::Failed => {
-                let reason = self.reason;
-                self.close_record(2, reason);
-                self.clear_job();
-                self.fans = [0.0; 3];
-            }
-            _ => {}
-        }
-    }
-
-    fn clear_job(&mut self) {
-        self.file.clear();
-        self.task.clear();
-    }
-
-    fn close_record(&mut self, status: i64, reason: i64) {
-        let layer = self.machine.run.as_ref().map_or(0, super::super::physics::Run::layer);
-        let task = self.task.clone();
-        if let Some(record) = self.history.iter_mut().find(|record| record.task == task) {
-            record.status = status;
-            record.reason = reason;
-            record.layer = layer;
-            record.end = unix_now();
-        }
-    }
-
-    fn cool_while_paused(&mut self, stage: Stage) {
-        if stage == Stage::Paused
-            && self.now - self.since > PAUSED_HOT
-            && let Some(nozzle) = self.machine.nozzle()
-            && nozzle.target > PAUSED_NOZZLE
-        {
-            nozzle.target = PAUSED_NOZZLE;
-            self.fans = [0.0, 0.0, 20.0];
-        }
-    }
-
-    fn end_swap(&mut self) {
-        if let Some((began, tray)) = self.swap
-            && self.now - began > 12.0
-        {
-            self.active_tray = tray;
-            self.swap = None;
-        }
-    }
-
-    fn move_head(&mut self) {
-        if self.machine.stage == Stage::Printing
-            && let Some(run) = &self.machine.run
-        {
-            let turn = self.now * 0.7;
-            let z = 0.2 * f64::from(run.layer().max(1));
-            self.position = [128.0 + 10.0 * turn.cos(), 128.0 + 10.0 * turn.sin(), z];
-        }
-    }
-
-    /// `CurrentStatus` and `PrintInfo.Status` (dossier 2.5 and 2.6).
-    pub fn codes(&self) -> (Vec<i64>, i64) {
-        let sub = self.sub_status();
-        if self.homing() {
-            return (vec![9], 1);
-        }
-        let job = self.machine.stage.busy() || (self.stage == Stage::Finished && !self.file.is_empty());
-        let current = match &self.transfer {
-            Some(_) if job => vec![2, 1],
-            Some(transfer) if transfer.complete && self.now - transfer.touched > TRANSFER_SHOWN => vec![8],
-            Some(_) => vec![2],
-            None => vec![i64::from(job)],
-        };
-        (current, sub)
-    }
-
-    fn sub_status(&self) -> i64 {
-        let spent = self.now - self.since;
-        let parked = self.options.is_v14();
-        match self.machine.stage {
-            Stage::Idle => 0,
-            Stage::Loading if spent < 1.0 => 18,
-            Stage::Loading if spent < 4.5 => 1,
-            Stage::Loading => 21,
-            Stage::Heating => 16,
-            Stage::Printing if self.swap.is_some() => match self.swap {
-                Some((began, _)) if self.now - began > 10.0 => 26,
-                _ => 25,
-            },
-            Stage::Homing => 20,
-            Stage::Levelling | Stage::Printing if parked => 20,
-            Stage::Levelling if spent + 1.5 < self.machine.pace.levelling => 15,
-            Stage::Levelling => 19,
-            Stage::Printing => 13,
-            Stage::Pausing => 5,
-            Stage::Paused => 6,
-            Stage::Resuming => 12,
-            Stage::Cancelling if (3.0..7.0).contains(&spent) => 1,
-            Stage::Cancelling if (7.0..8.0).contains(&spent) => 21,
-            Stage::Cancelling => 7,
-            Stage::Finished if self.options.forgets_completion && self.file.is_empty() => 0,
-            Stage::Finished => 9,
-            Stage::Cancelled => 8,
-            Stage::Failed => 14,
-        }
-    }
-
-    fn work_on_transfer(&mut self, storage: &Storage) {
-        let Some(transfer) = self.transfer.clone() else { return };
-        let age = self.now - transfer.touched;
-        if !transfer.complete {
-            if age > TRANSFER_TIMEOUT {
-                self.transfer = None;
-            }
-            return;
-        }
-        if age < TRANSFER_SHOWN + CHECK_SHOWN {
-            return;
-        }
-        self.transfer = None;
-        let Some(path) = storage.path(&transfer.name) else { return };
-        let Some(partial) = storage.path(&format!("{}{PARTIAL}", transfer.name)) else { return };
-        let right = !transfer.verify || file_md5(&partial).is_ok_and(|md5| md5 == transfer.md5);
-        if right && fs::rename(&partial, &path).is_ok() {
-            self.corrupt.remove(&transfer.name);
-            self.counters.uploads += 1;
-        } else {
-            let _ = fs::remove_file(&partial);
-            self.corrupt.insert(transfer.name);
-            self.outbox.push(report::error(&self.options, 1).to_string());
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! file; `CurrentStatus` `[2,1]` while a file arrives during a print; status 25/26 during a Canvas swap.
 
 mod camera;
+mod codes;
 mod commands;
 mod faults;
 mod http;
@@ -21,6 +22,7 @@ mod report;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -158,6 +160,7 @@ struct Shared {
     options: Options,
     core: Mutex<Core>,
     storage: Storage,
+    stick: Storage,
     sockets: Gauge,
     viewers: Gauge,
     web: Gauge,
@@ -238,6 +241,7 @@ impl Drop for Simulator {
 /// Starts a simulated Centauri Carbon; needs a tokio runtime.
 pub async fn start(options: Options) -> io::Result<Simulator> {
     let storage = Storage::open(options.storage_dir.clone())?;
+    let stick = Storage::stick()?;
     let at = |port| SocketAddr::new(options.bind, port);
     let ports = options.ports;
     let (web, socket, camera) = (tcp(at(ports.http))?, tcp(at(ports.websocket))?, tcp(at(ports.camera))?);
@@ -248,6 +252,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let shared = Arc::new(Shared {
         core: Mutex::new(Core::new(&options)),
         storage,
+        stick,
         sockets: Gauge::default(),
         viewers: Gauge::default(),
         web: Gauge::default(),

@@ -43,7 +43,7 @@ pub fn attributes(core: &Core, free: u64, viewers: usize) -> Value {
         "MainboardIP": options.bind.to_string(), "MainboardID": id,
         "NumberOfVideoStreamConnected": viewers, "MaximumVideoStreamAllowed": options.camera_limit,
         "NumberOfCloudSDCPServicesConnected": 0, "MaximumCloudSDCPSercicesAllowed": 1,
-        "NetworkStatus": "wlan", "MainboardMAC": options.mac, "UsbDiskStatus": 0,
+        "NetworkStatus": "wlan", "MainboardMAC": options.mac, "UsbDiskStatus": i64::from(core.faults.usb_stick),
         "Capabilities": ["FILE_TRANSFER", "PRINT_CONTROL", "VIDEO_STREAM"], "SupportFileType": ["GCODE"],
         "DevicesStatus": {"ZMotorStatus": 1, "YMotorStatus": 1, "XMotorStatus": 1, "ExtruderMotorStatus": 1,
             "RelaseFilmState": 1},
@@ -104,9 +104,9 @@ fn print_info(core: &Core, sub: i64) -> Value {
     info
 }
 
-/// One entry of `cc1-response-filelist-258`.
-pub fn file(entry: &Entry) -> Value {
-    json!({"name": format!("/local/{}", entry.name), "FileSize": entry.size,
+/// One entry of `cc1-response-filelist-258`; `root` is `/local` or the stick's.
+pub fn file(entry: &Entry, root: &str) -> Value {
+    json!({"name": format!("{root}/{}", entry.name), "FileSize": entry.size,
         "TotalLayers": entry.facts.layers.unwrap_or(0), "LayerHeight": 0, "EstFilamentLength": 0,
         "CreateTime": entry.created, "type": 1})
 }
@@ -117,7 +117,8 @@ pub fn detail(options: &Options, record: &Record) -> Value {
         "TaskName": record.name, "BeginTime": record.begin, "EndTime": record.end, "TaskStatus": record.status,
         "SliceInformation": {"total_layer_numbers": record.layers, "print_time": record.seconds},
         "AlreadyPrintLayer": record.layer, "TaskId": record.task, "MD5": record.md5,
-        "CurrentLayerTalVolume": 0.02, "TimeLapseVideoStatus": 0, "TimeLapseVideoUrl": "",
+        "CurrentLayerTalVolume": 0.02, "TimeLapseVideoStatus": i64::from(record.video),
+        "TimeLapseVideoUrl": if record.video { record.video_url() } else { String::new() },
         "ErrorStatusReason": record.reason})
 }
 

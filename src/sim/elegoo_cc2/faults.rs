@@ -70,6 +70,10 @@ pub enum Fault {
     },
     /// All registrations are forgotten while the sessions stay up.
     ForgetClients,
+    /// A USB stick with one file is plugged in or pulled out.
+    UsbStick {
+        on: bool,
+    },
     /// Power goes: everything, and the print until somebody decides (status 15).
     PowerCut,
     PowerOn,
@@ -119,6 +123,7 @@ pub struct Active {
     pub wrong_code: bool,
     pub delay: Duration,
     pub disk_full: bool,
+    pub usb_stick: bool,
 }
 
 impl Active {
@@ -216,6 +221,7 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::WrongCode { on } => active.wrong_code = on,
         Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
         Fault::DiskFull { on } => active.disk_full = on,
+        Fault::UsbStick { on } => active.usb_stick = on,
         _ => {}
     }
 }

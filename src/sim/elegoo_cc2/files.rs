@@ -7,20 +7,20 @@ use serde_json::{Map, Value, json};
 use super::machine::Core;
 use super::methods::{Reply, code, strings};
 use super::{Shared, report};
-use crate::sim::elegoo_storage::{Entry, base_name};
+use crate::sim::elegoo_storage::{Entry, Storage, base_name};
 
 pub fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Value>) -> Reply {
     let medium = params.get("storage_media").and_then(Value::as_str);
-    match (method, medium) {
-        (1048, None) | (_, Some("local")) => {}
-        (_, Some("u-disk" | "sd-card")) => return code(1017),
-        _ => return code(1003),
-    }
+    let medium = medium.or((method == 1048).then_some("local"));
+    let storage = match shared.medium(core, medium) {
+        Ok(storage) => storage,
+        Err(error) => return code(error),
+    };
     match method {
-        1044 => list(shared, core, params),
+        1044 => list(storage, core, params),
         1045 => match params.get("file_name").and_then(Value::as_str) {
             None => code(1003),
-            Some(name) => match shared.storage.find(name).map(|entry| entry.facts.thumbnail) {
+            Some(name) => match storage.find(name).map(|entry| entry.facts.thumbnail) {
                 None => code(1021),
                 Some(None) => code(1015),
                 Some(Some(picture)) => Reply::Now(json!({"error_code": 0, "thumbnail": picture})),
@@ -28,7 +28,7 @@ pub fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String
         },
         1046 => match params.get("filename").and_then(Value::as_str) {
             None => code(1003),
-            Some(name) => match shared.storage.find(name) {
+            Some(name) => match storage.find(name) {
                 None => code(1021),
                 Some(entry) => {
                     let mut detail = described(core, &entry);
@@ -39,7 +39,7 @@ pub fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String
                 }
             },
         },
-        1047 => delete(shared, core, params),
+        1047 => delete(storage, core, params),
         _ => Reply::Now(json!({"error_code": 0, "total_bytes": shared.options.capacity,
             "used_bytes": if core.faults.disk_full { shared.options.capacity } else { shared.storage.used() }})),
     }
@@ -50,10 +50,10 @@ fn described(core: &Core, entry: &Entry) -> Value {
     report::file(entry, runs.len(), runs.last().map_or(0, |task| task.begin))
 }
 
-fn list(shared: &Shared, core: &Core, params: &Map<String, Value>) -> Reply {
+fn list(storage: &Storage, core: &Core, params: &Map<String, Value>) -> Reply {
     let number = |key: &str| params.get(key).and_then(Value::as_u64).map(|n| n as usize);
     let (Some(offset), Some(limit)) = (number("offset"), number("limit")) else { return code(1003) };
-    let entries = shared.storage.list();
+    let entries = storage.list();
     let page: Vec<Value> = entries
         .iter()
         .skip(offset)
@@ -69,7 +69,7 @@ fn list(shared: &Shared, core: &Core, params: &Map<String, Value>) -> Reply {
     Reply::Now(json!({"error_code": 0, "offset": offset, "total": entries.len(), "file_list": page}))
 }
 
-fn delete(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply {
+fn delete(storage: &Storage, core: &mut Core, params: &Map<String, Value>) -> Reply {
     let Some(names) = strings(params.get("file_path")) else { return code(1003) };
     let mut failed = false;
     for name in names {
@@ -79,7 +79,7 @@ fn delete(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Repl
             failed = true;
             continue;
         }
-        failed |= shared.storage.path(&base).is_none_or(|path| fs::remove_file(path).is_err());
+        failed |= storage.path(&base).is_none_or(|path| fs::remove_file(path).is_err());
     }
     code(if failed { 1007 } else { 0 })
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::machine::Transfer;
 use crate::sim::elegoo_life::next_peer;
-use crate::sim::elegoo_storage::{PARTIAL, base_name, file_md5};
+use crate::sim::elegoo_storage::{PARTIAL, VIDEO, base_name, file_md5};
 
 /// Largest head and body of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -177,9 +177,11 @@ fn content_range(text: &str) -> Option<(u64, u64, u64)> {
 fn accept(shared: &Shared, request: &Request) -> Result<u64, i64> {
     let mut core = shared.core();
     core.counters.chunks += 1;
-    if request.path != "/upload" {
-        return Err(1017);
-    }
+    let storage = match request.path.as_str() {
+        "/upload" => &shared.storage,
+        "/upload/udisk" if core.faults.usb_stick => &shared.stick,
+        _ => return Err(1017),
+    };
     let (first, last, total) = content_range(request.header("content-range")).ok_or(1003)?;
     let length = request.body.len() as u64;
     if length != last - first + 1 {
@@ -207,7 +209,7 @@ fn accept(shared: &Shared, request: &Request) -> Result<u64, i64> {
     if first != 0 && first != expected {
         return Err(9000);
     }
-    let partial = shared.storage.path(&format!("{name}{PARTIAL}")).ok_or(9001)?;
+    let partial = storage.path(&format!("{name}{PARTIAL}")).ok_or(9001)?;
     write_at(&partial, first, &request.body).map_err(|_| 9002)?;
     let complete = last + 1 == total;
     let touched = core.now;
@@ -218,7 +220,7 @@ fn accept(shared: &Shared, request: &Request) -> Result<u64, i64> {
             core.transfer = None;
             return Err(9004);
         }
-        let target = shared.storage.path(&name).ok_or(9001)?;
+        let target = storage.path(&name).ok_or(9001)?;
         fs::rename(&partial, &target).map_err(|_| 9002)?;
         core.counters.uploads += 1;
     }
@@ -231,15 +233,27 @@ fn write_at(path: &std::path::Path, offset: u64, bytes: &[u8]) -> io::Result<()>
     file.write_all(bytes)
 }
 
+/// A file of a medium, or a rendered video.
+fn content(shared: &Shared, page: &str, name: &str) -> Option<Vec<u8>> {
+    let core = shared.core();
+    let storage = match page {
+        "/download" => &shared.storage,
+        "/download/udisk" if core.faults.usb_stick => &shared.stick,
+        _ => return None,
+    };
+    if core.history.iter().any(|task| task.video == 2 && task.video_url() == name) {
+        return Some(VIDEO.to_vec());
+    }
+    fs::read(storage.path(&storage.find(name)?.name)?).ok()
+}
+
 async fn download(shared: &Shared, request: &Request, stream: &mut TcpStream) -> io::Result<()> {
     let name = request.query.get("file_name").map(String::as_str).unwrap_or_default();
     let status = if token_in_query(shared, request) { "404 Not Found" } else { "401 Unauthorized" };
-    let path = shared.storage.find(name).and_then(|entry| shared.storage.path(&entry.name));
-    let (true, Some(path)) = (status.starts_with("404"), path.filter(|_| request.path == "/download")) else {
+    let (true, Some(content)) = (status.starts_with("404"), content(shared, &request.path, name)) else {
         let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
         return stream.write_all(reply.as_bytes()).await;
     };
-    let content = fs::read(path)?;
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
          Transfer-Encoding: chunked\r\n\r\n",

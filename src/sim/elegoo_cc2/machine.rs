@@ -13,10 +13,6 @@ use crate::sim::elegoo_storage::Storage;
 use crate::sim::physics::{Machine, Run, Stage};
 use crate::sim::traffic::{Log, Received};
 
-/// Simulated seconds a finished upload keeps the machine in status 11.
-const TRANSFER_SHOWN: f64 = 1.0;
-/// Simulated seconds after which an abandoned upload is forgotten.
-const TRANSFER_TIMEOUT: f64 = 120.0;
 /// Tasks kept in the history (dossier 3.6, method 1036).
 const HISTORY: usize = 50;
 /// Speed factors of modes 0 to 3 (dossier 3.7).
@@ -63,6 +59,14 @@ pub struct Task {
     pub status: i64,
     pub begin: u64,
     pub end: u64,
+    /// 0 none, 1 captured, 2 rendered.
+    pub video: i64,
+}
+
+impl Task {
+    pub fn video_url(&self) -> String {
+        format!("/local/timelapse/{}.mp4", self.id)
+    }
 }
 
 /// Counters that tests judge a client by.
@@ -95,6 +99,8 @@ pub struct Core {
     pub file: String,
     pub uuid: String,
     pub layers_known: bool,
+    /// The job is filmed.
+    pub timelapse: bool,
     pub print_duration: f64,
     pub mesh: bool,
     pub detected: bool,
@@ -115,8 +121,8 @@ pub struct Core {
     pub faults: faults::Active,
     /// Simulated seconds since the start.
     pub now: f64,
-    stage: Stage,
-    since: f64,
+    pub(super) stage: Stage,
+    pub(super) since: f64,
     pub outgoing: Outgoing,
 }
 
@@ -134,6 +140,7 @@ impl Core {
             file: String::new(),
             uuid: String::new(),
             layers_known: false,
+            timelapse: false,
             print_duration: 0.0,
             mesh: true,
             detected: true,
@@ -228,7 +235,7 @@ impl Core {
         self.file = entry.name.clone();
         self.uuid = Uuid::new_v4().to_string();
         let (id, begin) = (self.uuid.clone(), unix_now());
-        self.history.push(Task { id, name: entry.name, status: 4, begin, end: 0 });
+        self.history.push(Task { id, name: entry.name, status: 4, begin, end: 0, video: 0 });
         if self.history.len() > HISTORY {
             self.history.remove(0);
         }
@@ -303,175 +310,6 @@ impl Core {
 
     pub fn operate(&mut self, status: i64, subs: &'static [i64], lasts: f64, end: OperationEnd) {
         self.operation = Some(Operation { status, subs, began: self.now, lasts, end });
-    }
-
-    pub fn tick(&mut self, dt: f64) {
-        self.now += dt;
-        if self.swap.is_some() {
-            self.machine.speed = 0.0;
-        }
-        self.machine.tick(dt);
-        let stage = self.machine.stage;
-        if stage != self.stage {
-            self.enter(stage);
-        }
-        if stage == Stage::Printing {
-            self.print_duration += dt;
-        }
-        self.homed |= self.machine.homed;
-        self.work_on_swaps();
-        self.end_operation();
-        self.end_transfer();
-        self.move_head();
-        let shown = self.now - self.since;
-        if !self.file.is_empty()
-            && (stage == Stage::Finished && shown >= self.options.completion_shown
-                || stage == Stage::Cancelled && shown >= 1.0)
-        {
-            self.clear_job();
-        }
-        self.answer_pending();
-        self.push();
-    }
-
-    fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.since = self.now;
-        match stage {
-            Stage::Printing => self.fans = [255.0, 0.0, 25.5],
-            Stage::Finished | Stage::Cancelled | Stage::Failed => {
-                self.close_task(if stage == Stage::Finished { 1 } else { 2 });
-                self.fans = [0.0; 3];
-                self.position = [52.5, 264.0, 80.0];
-                self.swap = None;
-                self.swaps_due.clear();
-                if stage == Stage::Failed {
-                    self.clear_job();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn clear_job(&mut self) {
-        self.file.clear();
-        self.uuid.clear();
-        self.print_duration = 0.0;
-    }
-
-    fn close_task(&mut self, status: i64) {
-        let uuid = self.uuid.clone();
-        if let Some(task) = self.history.iter_mut().find(|task| task.id == uuid) {
-            task.status = status;
-            task.end = unix_now();
-        }
-    }
-
-    fn work_on_swaps(&mut self) {
-        if let Some(swap) = self.swap
-            && self.swap_view().is_none()
-        {
-            self.canvas.active = swap.tray;
-            self.swap = None;
-            self.set_speed(1);
-        }
-        let progress = self.machine.run.as_ref().map_or(0.0, Run::progress);
-        if self.machine.stage == Stage::Printing
-            && self.swaps_due.first().is_some_and(|(at, _)| progress >= *at)
-        {
-            let (_, tray) = self.swaps_due.remove(0);
-            self.swap(tray);
-        }
-    }
-
-    fn end_operation(&mut self) {
-        let Some(operation) = &self.operation else { return };
-        if self.now - operation.began < operation.lasts {
-            return;
-        }
-        match operation.end {
-            OperationEnd::Nothing => {}
-            OperationEnd::Homed => {
-                self.homed = true;
-                self.position = [128.0, 128.0, 10.0];
-            }
-            OperationEnd::MeshMade => self.mesh = true,
-            OperationEnd::Loaded => self.detected = true,
-            OperationEnd::Unloaded => self.detected = false,
-            OperationEnd::TrayLoaded(tray) => {
-                self.canvas.active = tray;
-                self.detected = true;
-            }
-            OperationEnd::TrayUnloaded => {
-                self.canvas.active = -1;
-                self.detected = false;
-            }
-        }
-        self.operation = None;
-    }
-
-    fn end_transfer(&mut self) {
-        let over = self.transfer.as_ref().is_some_and(|transfer| {
-            self.now - transfer.touched > if transfer.complete { TRANSFER_SHOWN } else { TRANSFER_TIMEOUT }
-        });
-        if over {
-            self.transfer = None;
-        }
-    }
-
-    fn move_head(&mut self) {
-        if let Some((x, y)) = self.swap_view().and_then(|view| view.head) {
-            let [_, _, z] = self.position;
-            self.position = [x, y, z];
-        } else if self.machine.stage == Stage::Printing
-            && let Some(run) = &self.machine.run
-        {
-            let turn = self.now * 0.7;
-            self.position =
-                [128.0 + 10.0 * turn.cos(), 128.0 + 10.0 * turn.sin(), 0.2 * f64::from(run.layer().max(1))];
-        }
-    }
-
-    /// `machine_status.status` and `.sub_status` (dossier 3.9).
-    pub fn codes(&self) -> (i64, i64) {
-        if self.stopped {
-            return (14, 0);
-        }
-        if self.recovery.is_some() {
-            return (15, 0);
-        }
-        if self.machine.stage.busy() || !self.file.is_empty() {
-            return (2, self.sub_status());
-        }
-        if let Some(operation) = &self.operation {
-            let part = (self.now - operation.began) / operation.lasts.max(0.001);
-            let step = (part * operation.subs.len() as f64) as usize;
-            let sub = operation.subs.get(step).or(operation.subs.last()).copied();
-            return (operation.status, sub.unwrap_or(0));
-        }
-        if self.transfer.is_some() { (11, 3000) } else { (1, 0) }
-    }
-
-    fn sub_status(&self) -> i64 {
-        let spent = self.now - self.since;
-        match self.machine.stage {
-            Stage::Loading => 2410,
-            Stage::Heating if !self.machine.bed.reached() => 1405,
-            Stage::Heating => 1045,
-            Stage::Homing if spent > self.machine.pace.homing - 1.0 => 2802,
-            Stage::Homing => 2801,
-            Stage::Levelling if spent > self.machine.pace.levelling - 1.0 => 2902,
-            Stage::Levelling => 2901,
-            Stage::Printing => self.swap_view().map_or(2075, |view| view.sub_status),
-            Stage::Pausing => 2501,
-            Stage::Paused => self.paused_sub,
-            Stage::Resuming if spent > self.machine.pace.resuming - 1.0 => 2402,
-            Stage::Resuming => 2401,
-            Stage::Cancelling => 2503,
-            Stage::Cancelled => 2504,
-            Stage::Finished => 2077,
-            Stage::Idle | Stage::Failed => 0,
-        }
     }
 }
 

@@ -130,7 +130,7 @@ fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Va
         1036 | 1038 | 1042 | 1043 => housekeeping(shared, core, method, params),
         1044 | 1047 if is_mute(core) => Reply::Mute,
         1044..=1048 => files::answer(shared, core, method, params),
-        1051 => code(1020),
+        1051 => render(core, params),
         1061 | 2006 => code(0),
         1062 => code(1100),
         1019 | 1054..=1058 | 2007 => code(1003),
@@ -200,18 +200,17 @@ fn start(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply
     };
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
     let Some(slots) = slot_map(config.get("slot_map")) else { return code(1003) };
-    match medium {
-        "local" => {}
-        "u-disk" | "sd-card" => return code(1017),
-        _ => return code(1003),
-    }
+    let storage = match shared.medium(core, Some(medium)) {
+        Ok(storage) => storage,
+        Err(error) => return code(error),
+    };
     if core.busy() {
         return code(1009);
     }
     if base_name(name).as_deref() != Some(name) {
         core.violation(format!("start of {name:?}, which is not a bare name"));
     }
-    let Some(entry) = shared.storage.find(name) else { return code(1021) };
+    let Some(entry) = storage.find(name) else { return code(1021) };
     if !entry.facts.commands {
         return code(1014);
     }
@@ -223,16 +222,29 @@ fn start(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply
     if !core.detected && slots.is_empty() {
         return code(109);
     }
-    if !core.start_job(&entry.name, &shared.storage, on("printer_check") || on("bedlevel_force")) {
+    if !core.start_job(&entry.name, storage, on("printer_check") || on("bedlevel_force")) {
         return code(1009);
     }
     core.counters.starts_accepted += 1;
+    core.timelapse = on("delay_video");
     core.canvas.active = slots.first().copied().unwrap_or(core.canvas.active);
     let count = slots.len() as f64;
     core.swaps_due = slots.iter().enumerate().skip(1).map(|(n, tray)| (n as f64 / count, *tray)).collect();
     core.detected |= !slots.is_empty();
     core.mapping = slots;
     Reply::Later(Wait::Started)
+}
+
+/// Makes the video of the pictures that a job left.
+fn render(core: &mut Core, params: &Map<String, Value>) -> Reply {
+    let Some(url) = params.get("url").and_then(Value::as_str) else { return code(1003) };
+    match core.history.iter_mut().find(|task| task.video > 0 && task.video_url() == url) {
+        Some(task) => {
+            task.video = 2;
+            Reply::Now(json!({"error_code": 0, "url": url}))
+        }
+        None => code(1020),
+    }
 }
 
 /// Trays in the order of the file's tools; `None` when the map is malformed.

@@ -16,6 +16,7 @@
 mod broker;
 mod camera;
 mod canvas;
+mod codes;
 mod faults;
 mod files;
 mod http;
@@ -26,6 +27,7 @@ mod registry;
 mod report;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -155,6 +157,7 @@ struct Shared {
     options: Options,
     core: Mutex<Core>,
     storage: Storage,
+    stick: Storage,
     broker: Broker,
     sessions: Gauge,
     viewers: Gauge,
@@ -165,6 +168,16 @@ struct Shared {
 }
 
 impl Shared {
+    /// The storage behind a `storage_media`, or the error code.
+    fn medium(&self, core: &Core, name: Option<&str>) -> Result<&Storage, i64> {
+        match name {
+            Some("local") => Ok(&self.storage),
+            Some("u-disk") if core.faults.usb_stick => Ok(&self.stick),
+            Some("u-disk" | "sd-card") => Err(1017),
+            _ => Err(1003),
+        }
+    }
+
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,6 +252,7 @@ impl Drop for Simulator {
 /// Starts a simulated Centauri Carbon 2; needs a tokio runtime.
 pub async fn start(options: Options) -> io::Result<Simulator> {
     let storage = Storage::open(options.storage_dir.clone())?;
+    let stick = Storage::stick()?;
     let at = |port| SocketAddr::new(options.bind, port);
     let ports = options.ports;
     let discovery = SocketAddr::new(super::hears_broadcasts(options.bind), ports.discovery);
@@ -250,6 +264,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let shared = Arc::new(Shared {
         core: Mutex::new(Core::new(&options)),
         storage,
+        stick,
         broker: Broker::default(),
         sessions: Gauge::default(),
         viewers: Gauge::default(),

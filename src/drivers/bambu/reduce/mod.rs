@@ -56,6 +56,7 @@ pub(super) fn device(source: Source<'_>, known: &[Fault], now: UnixSeconds) -> D
     Device {
         identity: identity::identity(source),
         activity: job::activity(source),
+        halted: None,
         job: job::job(source),
         active_tool,
         nozzles: tools,

@@ -8,18 +8,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Cc1Driver, Socket};
 use super::sdcp::Sdcp;
 use super::{faults, models};
-use crate::drivers::elegoo::door::Ask;
-use crate::drivers::elegoo::work::{self, next_ask};
+use crate::drivers::elegoo::work::{self, Event, next_event};
 use crate::model::{LinkFault, LinkPhase};
-use crate::printer::{DriverIo, Request, StateWriter};
+use crate::printer::{DriverIo, StateWriter};
 
 /// Without a message of ours for 60 s the printer closes; protocol-level pings do not count (elegoo.md 2.3).
 const PING_AFTER: Duration = Duration::from_secs(25);
@@ -73,13 +71,7 @@ pub(super) struct Session<'a> {
     camera_on: bool,
 }
 
-enum Event {
-    Frame(Option<Result<Message, tokio_tungstenite::tungstenite::Error>>),
-    Command(Option<Request>),
-    Ask(Ask<Sdcp>),
-    Timer,
-    Cancelled,
-}
+type Frame = Option<Result<Message, tokio_tungstenite::tungstenite::Error>>;
 
 impl<'a> Session<'a> {
     pub fn new(driver: &'a mut Cc1Driver, socket: Socket) -> Self {
@@ -115,7 +107,8 @@ impl<'a> Session<'a> {
             if let Err(fault) = self.pump().await {
                 break fault;
             }
-            match self.wait(io, &mut asks, cancel).await {
+            let due = self.next_timer();
+            match next_event(&mut io.commands, self.socket.next(), &mut asks, due, cancel).await {
                 Event::Cancelled => {
                     self.switch_camera_off().await;
                     break faults::lost(&self.driver.place(), "the gateway stops");
@@ -130,23 +123,6 @@ impl<'a> Session<'a> {
         // A clean close frees the printer's slot at once (elegoo.md 2.3).
         let _closed = timeout(Duration::from_secs(1), self.socket.close(None)).await;
         fault
-    }
-
-    async fn wait(
-        &mut self,
-        io: &mut DriverIo,
-        asks: &mut mpsc::Receiver<Ask<Sdcp>>,
-        cancel: &CancellationToken,
-    ) -> Event {
-        let due = self.next_timer();
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Event::Cancelled,
-            command = io.commands.recv() => Event::Command(command),
-            frame = self.socket.next() => Event::Frame(frame),
-            ask = next_ask(asks) => Event::Ask(ask),
-            () = sleep_until(due) => Event::Timer,
-        }
     }
 
     fn next_timer(&self) -> Instant {
@@ -165,15 +141,15 @@ impl<'a> Session<'a> {
         due.max(Instant::now() + Duration::from_millis(20))
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), LinkFault> {
+    fn handle(&mut self, event: Event<Frame, Sdcp>) -> Result<(), LinkFault> {
         match event {
             Event::Command(Some(request)) => self.take_command(request),
             Event::Command(None) => return Err(self.lost("the gateway stops")),
             Event::Ask(ask) if self.queue.len() < MAX_QUEUE => self.queue.push_back(Work::Ask(ask)),
             Event::Ask(ask) => Work::Ask(ask).refuse("Too many requests wait for the printer."),
-            Event::Frame(Some(Ok(message))) => self.take_message(message)?,
-            Event::Frame(Some(Err(error))) => return Err(self.lost(&error.to_string())),
-            Event::Frame(None) => return Err(self.lost("the printer closed it")),
+            Event::Message(Some(Ok(message))) => self.take_message(message)?,
+            Event::Message(Some(Err(error))) => return Err(self.lost(&error.to_string())),
+            Event::Message(None) => return Err(self.lost("the printer closed it")),
             Event::Timer | Event::Cancelled => {}
         }
         self.tick()

@@ -109,7 +109,10 @@ impl Session<'_> {
             who = reduce::attributes(attributes, device);
             free = device.storage.free_bytes;
         });
-        self.driver.door.note(|seen| seen.free = free);
+        self.driver.door.note(|seen| {
+            seen.free = free;
+            seen.usb = who.usb.unwrap_or(seen.usb);
+        });
         if let Some(name) = &who.machine_name {
             self.driver.learn_model(name)?;
             writer.set_capabilities(models::capabilities(self.driver.model, self.has_canvas));

@@ -31,7 +31,11 @@ pub async fn bench(options: Options) -> Bench {
 }
 
 pub async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut Cc1Config)) -> Bench {
-    let sim = sim::start(options).await.unwrap();
+    bench_on(sim::start(options).await.unwrap().into(), timing, change)
+}
+
+/// A gateway on a simulator that may have served another before.
+pub fn bench_on(sim: Arc<Simulator>, timing: Timing, change: impl FnOnce(&mut Cc1Config)) -> Bench {
     let at = sim.addresses();
     let mut config = Cc1Config::new("cc1", "127.0.0.1");
     config.ports = Ports {
@@ -280,8 +284,8 @@ async fn a_completion_nobody_saw_is_found_in_the_history() {
 async fn canvas_and_runout_on_newer_firmware() {
     let options = Options { firmware: "V1.4.46".into(), canvas: true, ..fast() };
     let bench = bench(options).await;
-    let state = bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;
-    assert_eq!(state.device.filament.units[0].slots.len(), 4);
+    bench.online().await;
+    assert_eq!(bench.printer.state().device.filament.units[0].slots.len(), 4, "known before it is online");
     assert!(bench.printer.capabilities().filament.map);
     bench.online().await;
     bench.start_file("cube.gcode", 3).await.unwrap();

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::super::encode::plan;
 use super::super::reduce::{self, Memory, Verdict};
-use super::super::sdcp::{Axis, Envelope, HomeAxes, Parameter, Sdcp, StartPrint, frame};
+use super::super::sdcp::{Axis, Disk, Envelope, HomeAxes, Parameter, Sdcp, StartPrint, frame};
 use super::super::wire::{Frame, parse};
 use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
@@ -312,8 +312,13 @@ fn payloads_byte_for_byte() {
         (Sdcp::Pause, 129, "{}"),
         (Sdcp::Stop, 130, "{}"),
         (Sdcp::Resume, 131, "{}"),
-        (Sdcp::ListFiles, 258, r#"{"Url":"/local"}"#),
-        (Sdcp::Delete(vec!["a.gcode".into()]), 259, r#"{"FileList":["/local/a.gcode"],"FolderList":[]}"#),
+        (Sdcp::ListFiles(Disk::Local), 258, r#"{"Url":"/local"}"#),
+        (Sdcp::ListFiles(Disk::Usb), 258, r#"{"Url":"/usb"}"#),
+        (
+            Sdcp::Delete(Disk::Local, "a.gcode".into()),
+            259,
+            r#"{"FileList":["/local/a.gcode"],"FolderList":[]}"#,
+        ),
         (Sdcp::HistoryIds, 320, "{}"),
         (Sdcp::HistoryDetail(vec!["uuid".into()]), 321, r#"{"Id":["uuid"]}"#),
         (Sdcp::Canvas, 324, "{}"),

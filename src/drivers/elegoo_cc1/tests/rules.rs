@@ -53,7 +53,6 @@ async fn without_the_switch_the_file_goes_as_it_is() {
 async fn a_start_carries_its_options_and_its_trays() {
     let bench = bench(Options { firmware: "V1.4.46".into(), canvas: true, ..fast() }).await;
     bench.online().await;
-    bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;
     let tray = |slot| Some(SlotId::Unit { unit: 0, slot });
     let job = StartJob {
         remote_path: "cube.gcode".into(),

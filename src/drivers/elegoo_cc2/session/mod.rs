@@ -7,19 +7,18 @@ mod sending;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::encode::Call;
 use super::faults;
 use super::link::{Cc2Driver, Topics};
 use super::wire::Document;
-use crate::drivers::elegoo::door::{Ask, AskError};
-use crate::drivers::elegoo::work::{self, next_ask};
+use crate::drivers::elegoo::door::AskError;
+use crate::drivers::elegoo::work::{self, Event, next_event};
 use crate::model::{DeviceStage, LinkFault, LinkPhase};
-use crate::net::mqtt::{self, MqttClient, MqttError, MqttEvents};
-use crate::printer::{DriverIo, Request, StateWriter};
+use crate::net::mqtt::{MqttClient, MqttEvents};
+use crate::printer::{DriverIo, StateWriter};
 
 const DISK_EVERY: Duration = Duration::from_secs(300);
 /// After a gap in the deltas the full status is read, but not more often than this.
@@ -60,14 +59,6 @@ pub(super) struct Session<'a> {
     next_poll: Instant,
     next_canvas: Instant,
     next_disk: Instant,
-}
-
-enum Event {
-    Message(Result<mqtt::Message, MqttError>),
-    Command(Option<Request>),
-    Ask(Ask<Call>),
-    Timer,
-    Cancelled,
 }
 
 impl<'a> Session<'a> {
@@ -112,7 +103,8 @@ impl<'a> Session<'a> {
             if let Err(fault) = self.pump() {
                 return fault;
             }
-            let event = self.wait(io, &mut asks, cancel).await;
+            let due = self.next_timer();
+            let event = next_event(&mut io.commands, self.events.next(), &mut asks, due, cancel).await;
             let handled = match event {
                 Event::Cancelled => return self.lost("the gateway stops"),
                 Event::Message(Ok(message)) => self.take_message(&message),
@@ -131,23 +123,6 @@ impl<'a> Session<'a> {
             if let Err(fault) = handled.and_then(|()| self.tick()) {
                 return fault;
             }
-        }
-    }
-
-    async fn wait(
-        &mut self,
-        io: &mut DriverIo,
-        asks: &mut mpsc::Receiver<Ask<Call>>,
-        cancel: &CancellationToken,
-    ) -> Event {
-        let due = self.next_timer();
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Event::Cancelled,
-            command = io.commands.recv() => Event::Command(command),
-            message = self.events.next() => Event::Message(message),
-            ask = next_ask(asks) => Event::Ask(ask),
-            () = sleep_until(due) => Event::Timer,
         }
     }
 

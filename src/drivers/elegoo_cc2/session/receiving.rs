@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::{Batch, GAP_REFRESH, Pending, Session, Work};
 use crate::drivers::elegoo::door::AskError;
 use crate::drivers::elegoo::field::int;
+use crate::drivers::elegoo::place::Medium;
 use crate::drivers::elegoo::work::Answer;
 use crate::drivers::elegoo_cc2::encode::Call;
 use crate::drivers::elegoo_cc2::wire::{self, Message};
@@ -60,6 +61,7 @@ impl Session<'_> {
         }
         self.state.report(|device| wish = reduce::status(status, device, memory, unix_now()));
         let attached = reduce::has_canvas(status);
+        let stick = reduce::has_stick(status);
         let transferring =
             status.get("machine_status").and_then(|machine| int(machine, "status")) == Some(11);
         let snapshot = self.state.state();
@@ -70,6 +72,7 @@ impl Session<'_> {
             seen.reports += 1;
             seen.transferring = transferring;
             seen.printing = printing;
+            seen.usb = stick.unwrap_or(seen.usb);
         });
         if let Some(attached) = attached.filter(|attached| *attached != self.has_canvas) {
             self.has_canvas = attached;
@@ -79,7 +82,7 @@ impl Session<'_> {
             self.queue.push_front(Work::History(uuid));
         }
         if let Some(file) = wish.file_info {
-            self.want(Call::FileInfo(file));
+            self.want(Call::FileInfo(Medium::Internal, file));
         }
         if let Some(mode) = wish.speed {
             self.want(Call::Speed(mode));
@@ -172,7 +175,7 @@ impl Session<'_> {
     fn take_own(&mut self, call: &Call, result: &Value) -> Result<(), LinkFault> {
         match call {
             Call::SystemInfo => return self.take_attributes(result),
-            Call::FileInfo(file) => {
+            Call::FileInfo(_, file) => {
                 self.driver.memory.learn_layers(file, result);
                 self.reduce();
             }

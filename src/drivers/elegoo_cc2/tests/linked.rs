@@ -43,7 +43,11 @@ pub async fn bench(options: Options) -> Bench {
 }
 
 pub async fn bench_with(options: Options, timing: Timing, change: impl FnOnce(&mut Cc2Config)) -> Bench {
-    let sim = sim::start(options).await.unwrap();
+    bench_on(sim::start(options).await.unwrap().into(), timing, change)
+}
+
+/// A gateway on a simulator that may have served another before.
+pub fn bench_on(sim: Arc<Simulator>, timing: Timing, change: impl FnOnce(&mut Cc2Config)) -> Bench {
     let at = sim.addresses();
     let mut config = Cc2Config::new("cc2", "127.0.0.1");
     config.ports = Ports {

@@ -5,6 +5,7 @@ use super::super::reduce::{self, Memory};
 use super::super::wire::{Document, Message, Registration, parse, registration};
 use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
+use crate::drivers::elegoo::place::Medium;
 use crate::model::*;
 
 fn text(name: &str) -> String {
@@ -393,7 +394,11 @@ fn requests_byte_for_byte() {
             r#"{"ringing_optimize":true,"pid_check":false,"auto_bed_leveling":true}"#,
         ),
         (Call::History, 1036, "{}"),
-        (Call::FileInfo("a.gcode".into()), 1046, r#"{"storage_media":"local","filename":"a.gcode"}"#),
+        (
+            Call::FileInfo(Medium::Internal, "a.gcode".into()),
+            1046,
+            r#"{"storage_media":"local","filename":"a.gcode"}"#,
+        ),
         (Call::DiskVolume, 1048, r#"{"storage_media":"local"}"#),
         (Call::LoadTray(0, 1), 2001, r#"{"canvas_id":0,"tray_id":1}"#),
         (Call::UnloadTray(0, 1), 2002, r#"{"canvas_id":0,"tray_id":1}"#),
@@ -415,8 +420,11 @@ fn requests_byte_for_byte() {
 fn captured_requests_are_ours() {
     let ours = |id, call| serde_json::from_str::<Value>(&payload(id, &call).unwrap()).unwrap();
     assert_eq!(LIST_PAGE, 50);
-    assert_eq!(ours(12, Call::ListFiles(0)), fixture("captured/cc2-request-1044-filelist"));
-    assert_eq!(ours(14, Call::Delete("old_model.gcode".into())), fixture("captured/cc2-request-1047-delete"));
+    assert_eq!(ours(12, Call::ListFiles(Medium::Internal, 0)), fixture("captured/cc2-request-1044-filelist"));
+    assert_eq!(
+        ours(14, Call::Delete(Medium::Internal, "old_model.gcode".into())),
+        fixture("captured/cc2-request-1047-delete")
+    );
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! The USB stick and the printer's own videos (elegoo.md 3.10, 3.13).
+
+use super::linked::{Bench, bench, bench_with, fast, quick};
+use crate::drivers::elegoo::testing::file_of;
+use crate::model::*;
+use crate::printer::FileError;
+use crate::sim::elegoo_cc2::Fault;
+use crate::sim::elegoo_storage::{ON_STICK, VIDEO};
+
+async fn with_stick() -> Bench {
+    let bench = bench_with(fast(), quick(), |config| config.jobs_on_usb = true).await;
+    bench.online().await;
+    bench.sim.faults().apply(Fault::UsbStick { on: true }).unwrap();
+    bench.until_listed(&format!("usb/{ON_STICK}")).await;
+    bench
+}
+
+#[tokio::test]
+async fn files_of_the_stick_are_listed_sent_fetched_and_deleted() {
+    let bench = with_stick().await;
+    assert!(bench.until_listed("usb").await.directory);
+    let path = bench.printer.files().job_path("part.gcode");
+    assert_eq!(path, "usb/part.gcode");
+    bench.upload(file_of("G28\n").path(), &path).await.unwrap();
+    assert_eq!(bench.until_listed(&path).await.size, 4);
+    assert_eq!(bench.download(&path).await.unwrap(), b"G28\n");
+    bench.printer.files().delete(path.clone()).await.unwrap();
+    let internal = bench.download("part.gcode").await;
+    assert!(
+        matches!(internal, Err(FileError::NotFound(_))),
+        "the internal storage never had it: {internal:?}"
+    );
+    bench.sim.faults().apply(Fault::UsbStick { on: false }).unwrap();
+    let gone = bench.upload(file_of("G28\n").path(), &path).await;
+    assert!(matches!(&gone, Err(FileError::Failed(text)) if text.contains("USB")), "{gone:?}");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_job_starts_from_the_stick() {
+    let bench = with_stick().await;
+    bench.start_file(&format!("usb/{ON_STICK}"), 77).await.unwrap();
+    let state = bench.phase(JobPhase::Printing).await;
+    assert_eq!(state.device.job.token.as_deref(), Some("77"));
+    let sent = &bench.sent(1020)[0];
+    assert_eq!((&sent["storage_media"], &sent["filename"]), (&"u-disk".into(), &ON_STICK.into()));
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_video_of_the_printer_is_listed_made_and_fetched() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let options = StartOptions { timelapse: Some(true), ..StartOptions::default() };
+    let job = StartJob { remote_path: "cube.gcode".into(), token: 5, options, ..StartJob::default() };
+    bench.start_job(job).await.unwrap();
+    bench.phase(JobPhase::Complete).await;
+    let listed = bench.printer.files().list().await.unwrap();
+    let video = listed.iter().find(|file| file.path.starts_with("timelapse/")).expect("a video");
+    assert!(listed.iter().any(|file| file.path == "timelapse" && file.directory));
+    assert_eq!(bench.download(&video.path).await.unwrap(), VIDEO);
+    assert_eq!(bench.sent(1051).len(), 1, "it had pictures only");
+    let missing = bench.download("timelapse/other.mp4").await;
+    assert!(matches!(missing, Err(FileError::NotFound(_))), "{missing:?}");
+    bench.unharmed();
+}
