@@ -10,7 +10,7 @@ use super::super::host::memory;
 use super::super::rpc::Call;
 
 pub async fn proc_stats(call: Call) -> Result<Value, RpcError> {
-    Ok(call.endpoint.host.proc_stats(call.endpoint.hub.count()))
+    Ok(call.endpoint.config.host.proc_stats(call.endpoint.hub.count()))
 }
 
 pub async fn refused(_call: Call) -> Result<Value, RpcError> {
