@@ -29,6 +29,7 @@ use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
 use crate::model::Job;
 use crate::net::announce::{Announced, Announcer};
+use crate::net::descriptors;
 use crate::net::server;
 use crate::net::tls::KnownKeys;
 use crate::printer::{self, DriverParts, PrinterSettings};
@@ -110,6 +111,7 @@ impl App {
     /// # Errors
     /// A port or directory that cannot be had; nothing stays running then.
     pub async fn start(config: Config, options: AppOptions) -> Result<Self, StartupError> {
+        descriptors::allow_many();
         make_private(&config.gateway.state_dir, "state_dir")?;
         make_public(&config.gateway.runtime_dir, "runtime_dir")?;
         let gateway_listener =
@@ -151,7 +153,7 @@ impl App {
         let endpoint_config = Arc::new(endpoint_config(config));
         let spoolman = config.gateway.spoolman.as_deref();
         let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
-        let (mut endpoints, mut followed) = (Vec::new(), Vec::new());
+        let (mut endpoints, mut followed, mut visits) = (Vec::new(), Vec::new(), None);
         for (printer, listener) in config.printers.iter().zip(ports.printers) {
             let port = port_of(&listener);
             let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
@@ -167,11 +169,9 @@ impl App {
             if let Some(spoolman) = &spoolman {
                 station.jobs.filament().use_inventory(spoolman.clone());
             }
-            let pty = self.open_pty(config, printer, &station)?;
-            let cameras = webcam::router(
-                station.camera.clone(),
-                webcam::WebcamOptions { shutdown: self.cancel.clone() },
-            );
+            let pty = self.open_pty(config, printer, &station, &mut visits)?;
+            let (camera, shutdown) = (station.camera.clone(), self.cancel.clone());
+            let cameras = move || webcam::router(camera, webcam::WebcamOptions { shutdown });
             let endpoint = moonraker::Endpoint::start(
                 station.clone(),
                 endpoint_config.clone(),
@@ -335,20 +335,28 @@ impl App {
         config: &Config,
         printer: &PrinterConfig,
         station: &Station,
+        visits: &mut Option<marlin::Visits>,
     ) -> Result<Option<PathBuf>, StartupError> {
         if !printer.pty.enabled {
             return Ok(None);
         }
+        let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
+        let visits = match visits {
+            Some(visits) => visits,
+            None => visits.insert(marlin::Visits::start().map_err(|error| {
+                failed(format!("its serial port cannot be watched ({error}): set pty = false, or raise fs.inotify.max_user_instances"))
+            })?),
+        };
         let link = config.gateway.runtime_dir.join(&printer.name);
-        let port = marlin::open(marlin::MarlinConfig {
+        let settings = marlin::MarlinConfig {
             link: link.clone(),
             mode: printer.pty.mode,
             owner: printer.pty.owner.clone(),
             group: printer.pty.group.clone(),
             streamed_prints: printer.streamed_prints,
             emergency_stop: printer.pty.emergency_stop,
-        })
-        .map_err(|error| StartupError::Printer { name: printer.name.clone(), reason: error.to_string() })?;
+        };
+        let port = marlin::open(settings, visits).map_err(|error| failed(error.to_string()))?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
         Ok(Some(link))
     }

@@ -14,7 +14,7 @@ use crate::printer::clock::unix_now;
 /// Lines kept for clients that connect later (the length of Moonraker's own store).
 const LINES: usize = 1000;
 /// New lines wait for a slow reader up to this many.
-const CAPACITY: usize = 256;
+const CAPACITY: usize = 128;
 
 /// The last lines of a printer's console, oldest first. Cheap to clone.
 #[derive(Clone)]

@@ -1,5 +1,5 @@
-//! Every parser of outside bytes behind one kind of door, for the fuzzer (`fuzz/`) and for a short deterministic run in
-//! the tests. Built for these two only. A door must come back from any bytes: no panic, no overflow, no endless work.
+//! Every parser of outside bytes behind one kind of door, for the fuzzer (`fuzz/`), for a short deterministic run in the
+//! tests, and for the benches (feature `doors`). Built for these only. A door must come back from any bytes: no panic, no overflow, no endless work.
 
 use std::io::Cursor;
 

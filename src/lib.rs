@@ -32,7 +32,7 @@ pub mod discovery;
 pub mod drivers;
 pub mod filament;
 pub mod front;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub mod fuzzing;
 pub mod gcode;
 pub mod jobs;

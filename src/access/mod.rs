@@ -31,7 +31,7 @@ use tokio::sync::broadcast;
 use crate::secret::Secret;
 use crate::store::Store;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use tokens::Parsed as ParsedToken;
 
 pub use apps::{AppAnswer, AppKey, AppQuestion};

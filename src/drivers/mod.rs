@@ -1,7 +1,7 @@
 //! The drivers: one folder per protocol, each turning it into `model`. None knows another, nor any front end.
 
 pub mod bambu;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use elegoo::mjpeg::JpegScanner;
 
 mod elegoo;

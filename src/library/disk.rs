@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use md5::{Digest, Md5};
+use md5::Digest;
 
 use super::index::Picture;
 use super::names::{self, Content};
@@ -205,10 +205,10 @@ pub fn write_pictures(
     Ok(written)
 }
 
-/// Lower-case hex MD5 of a whole file.
-pub fn md5_of(path: &Path) -> io::Result<String> {
+/// Lower-case hex digest of a whole file.
+pub fn digest_of<D: Digest>(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
-    let mut hash = Md5::new();
+    let mut hash = D::new();
     let mut piece = vec![0; 256 * 1024];
     loop {
         match file.read(&mut piece)? {

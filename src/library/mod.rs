@@ -204,7 +204,7 @@ struct Inner {
 }
 
 /// Changes wait for a slow reader up to this many: a whole folder can be removed at once.
-const EVENT_CAPACITY: usize = 512;
+const EVENT_CAPACITY: usize = 256;
 
 impl Library {
     /// Opens or creates the directory of one printer's files. The walk over it and the extraction of what is new run

@@ -328,8 +328,10 @@ impl Library {
         if let Some(known) = row.and_then(|row| row.md5) {
             return Ok(known);
         }
-        let md5 =
-            self.run(move || disk::md5_of(&file)).await?.map_err(|e| disk::failed("read the file", &e))?;
+        let md5 = self
+            .run(move || disk::digest_of::<md5::Md5>(&file))
+            .await?
+            .map_err(|e| disk::failed("read the file", &e))?;
         if let Some(path) = relative
             && let Some(row) = self.index().row_mut(&path).filter(|row| Some(row.size) == size)
         {

@@ -71,7 +71,7 @@ async fn plain_gcode_arrives_whole_with_its_record_and_pictures_of_its_own() {
     assert_eq!(actions, [CreateDirectory, CreateDirectory, CreateFile]);
     assert_eq!(hidden_leftovers(&room), 0);
     let known = room.library.md5(record.source.clone()).await.unwrap();
-    assert_eq!(known, disk::md5_of(&record.source).unwrap());
+    assert_eq!(known, disk::digest_of::<md5::Md5>(&record.source).unwrap());
 }
 
 #[tokio::test]

@@ -1,19 +1,21 @@
-//! Receives a file: hashed and limited while it comes, checked, then moved into place in one step.
+//! Receives a file: limited while it comes, checked, then moved into place in one step.
+//!
+//! One piece is written while the next one comes. Digests are not made on the way: most uploads need none, those that
+//! name one are read back from the page cache, and what a transfer needs is made then ([`Library::md5`]).
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
-use sha2::Sha256;
+use tokio::task::JoinHandle;
 
 use super::index::{FileRow, event};
 use super::names::{self, Content};
 use super::{Entry, Library, LibraryAction, LibraryError, disk};
 
-/// Bytes gathered before they are hashed and written off the runtime's threads.
-const GATHER: usize = 256 * 1024;
+/// Bytes gathered before they are written off the runtime's threads.
+const GATHER: usize = 512 * 1024;
 /// The free space is looked at again after this many bytes.
 const CHECK_FREE: u64 = 16 << 20;
 
@@ -41,21 +43,30 @@ pub struct Uploaded {
     pub printable: Vec<Entry>,
 }
 
-struct Sink {
-    file: File,
-    sha256: Sha256,
-    md5: Md5,
+/// The file, at rest or in the hands of a write under way.
+enum Sink {
+    Resting(File),
+    Writing(JoinHandle<Result<std::io::Result<File>, LibraryError>>),
 }
 
 impl Sink {
-    fn take(mut self, pieces: &[Bytes]) -> std::io::Result<Self> {
-        for piece in pieces {
-            self.sha256.update(piece);
-            self.md5.update(piece);
-            self.file.write_all(piece)?;
-        }
-        Ok(self)
+    /// The file once everything before is written.
+    async fn rest(self) -> Result<File, LibraryError> {
+        let written = match self {
+            Self::Resting(file) => return Ok(file),
+            Self::Writing(writing) => writing.await,
+        };
+        let written =
+            written.map_err(|_ended| LibraryError::Failed("The upload was interrupted.".to_owned()))?;
+        written?.map_err(|error| disk::failed("write the file", &error))
     }
+}
+
+fn write_all(mut file: File, pieces: &[Bytes]) -> std::io::Result<File> {
+    for piece in pieces {
+        file.write_all(piece)?;
+    }
+    Ok(file)
 }
 
 impl Library {
@@ -115,13 +126,12 @@ impl Library {
             })
             .await??;
         let (file, temporary) = temporary.into_parts();
-        let sink = Sink { file, sha256: Sha256::new(), md5: Md5::new() };
         Ok(Upload {
             library: self.clone(),
             target,
             content,
             temporary,
-            sink: Some(sink),
+            sink: Some(Sink::Resting(file)),
             gathered: Vec::new(),
             gathered_bytes: 0,
             received: 0,
@@ -185,14 +195,20 @@ impl Upload {
         if self.gathered_bytes >= GATHER { self.pour().await } else { Ok(()) }
     }
 
+    /// Hands what was gathered to the disk, as soon as it has taken what came before.
     async fn pour(&mut self) -> Result<(), LibraryError> {
         let pieces = std::mem::take(&mut self.gathered);
         self.gathered_bytes = 0;
-        let broken = || LibraryError::Failed("The upload failed before.".to_owned());
-        let sink = self.sink.take().ok_or_else(broken)?;
-        let poured = self.library.run(move || sink.take(&pieces)).await?;
-        self.sink = Some(poured.map_err(|error| disk::failed("write the file", &error))?);
+        let file = self.rest().await?;
+        let library = self.library.clone();
+        let writing = async move { library.run(move || write_all(file, &pieces)).await };
+        self.sink = Some(Sink::Writing(tokio::spawn(writing)));
         Ok(())
+    }
+
+    async fn rest(&mut self) -> Result<File, LibraryError> {
+        let broken = || LibraryError::Failed("The upload failed before.".to_owned());
+        self.sink.take().ok_or_else(broken)?.rest().await
     }
 
     /// Checks the content and moves it into place at once; on any error nothing is left behind.
@@ -206,12 +222,11 @@ impl Upload {
         plate: Option<u32>,
     ) -> Result<Uploaded, LibraryError> {
         self.pour().await?;
-        let broken = || LibraryError::Failed("The upload failed before.".to_owned());
-        let sink = self.sink.take().ok_or_else(broken)?;
+        let file = self.rest().await?;
         let (path, content) = (self.temporary.to_path_buf(), self.content);
-        let expected = sha256.map(str::to_ascii_lowercase);
-        let checked = move || check(sink, &path, content, expected.as_deref());
-        let (extracted, md5) = self.library.run(checked).await??;
+        let expected = sha256.map(|sum| sum.trim().to_ascii_lowercase());
+        let checked = move || check(&file, &path, content, expected.as_deref());
+        let extracted = self.library.run(checked).await??;
 
         let library = self.library.clone();
         let _change = library.inner.changing.lock().await;
@@ -222,7 +237,6 @@ impl Upload {
         let mut row = FileRow::new(self.content, placed.size, placed.modified);
         row.metadata = Some(extracted.metadata);
         row.thumbnails = placed.pictures;
-        row.md5 = Some(md5);
         row.chosen_plate = plate;
         Ok(library.take_in(&self.target, row, plate))
     }
@@ -251,25 +265,25 @@ impl Library {
 }
 
 fn check(
-    sink: Sink,
+    file: &File,
     path: &Path,
     content: Content,
     expected: Option<&str>,
-) -> Result<(disk::Extracted, String), LibraryError> {
-    sink.file.sync_all().map_err(|error| disk::failed("write the file", &error))?;
-    let sha256 = disk::hex(&sink.sha256.finalize());
-    if let Some(expected) = expected
-        && expected.trim() != sha256
-    {
-        return Err(LibraryError::Checksum(format!(
-            "The file did not arrive as it was sent: its SHA-256 is {sha256}, not {expected}. Send it again."
-        )));
+) -> Result<disk::Extracted, LibraryError> {
+    file.sync_all().map_err(|error| disk::failed("write the file", &error))?;
+    if let Some(expected) = expected {
+        let sha256 =
+            disk::digest_of::<sha2::Sha256>(path).map_err(|error| disk::failed("read the file", &error))?;
+        if expected != sha256 {
+            return Err(LibraryError::Checksum(format!(
+                "The file did not arrive as it was sent: its SHA-256 is {sha256}, not {expected}. Send it again."
+            )));
+        }
     }
-    let extracted = match content {
-        Content::Other => disk::Extracted::default(),
-        _ => disk::extract(path, content)?,
-    };
-    Ok((extracted, disk::hex(&sink.md5.finalize())))
+    match content {
+        Content::Other => Ok(disk::Extracted::default()),
+        _ => disk::extract(path, content),
+    }
 }
 
 struct Placed {

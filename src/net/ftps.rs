@@ -25,10 +25,10 @@ use zeroize::Zeroizing;
 
 use channel::{Channel, Connector, LastReply};
 pub use error::FtpsError;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use error::reply_code;
 pub use listing::RemoteEntry;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use listing::parse as parse_listing;
 
 /// Deadline for a polite goodbye.

@@ -14,6 +14,7 @@
 //! | [`backoff`] | growing, jittered waits between attempts |
 pub mod announce;
 pub mod backoff;
+pub mod descriptors;
 pub mod ftps;
 pub mod lan;
 pub mod mqtt;

@@ -11,7 +11,7 @@ mod tests;
 mod wire;
 
 /// A whole stream of outside bytes, for `crate::fuzzing`.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) fn fuzz_door(bytes: &[u8]) {
     if let Some(track) = sdp::video(&String::from_utf8_lossy(bytes)) {
         drop(track);

@@ -42,7 +42,7 @@ pub struct ExpectedRun {
 }
 
 /// Events wait for a slow reader up to this many; after that it is told that it missed some.
-const EVENT_CAPACITY: usize = 256;
+const EVENT_CAPACITY: usize = 128;
 
 impl StateWriter {
     /// A writer for a printer that nothing is known of yet.

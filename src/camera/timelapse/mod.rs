@@ -33,7 +33,7 @@ const VIDEO: &str = "video.mp4";
 /// Holds the name of the job's file.
 const NAME: &str = "name.txt";
 /// Events that wait for a slow listener.
-const EVENTS: usize = 64;
+const EVENTS: usize = 16;
 
 /// Bounds of what is kept.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ mod encode;
 mod faults;
 mod field;
 mod files;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) mod fuzz_doors;
 mod link;
 mod link_faults;

@@ -15,7 +15,7 @@ pub mod discovery;
 mod encode;
 mod faults;
 mod files;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) mod fuzz_doors;
 mod history;
 mod link;

@@ -16,10 +16,10 @@ mod status;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
@@ -27,6 +27,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::access::{Access, Gate, Role, gate};
 use crate::station::{Station, Stations};
@@ -89,13 +90,41 @@ pub fn router(
         .merge(page::router())
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
-    printers.into_iter().fold(open.merge(guarded), |router, served| {
-        let base = format!("/printers/{}", served.station.name());
-        let own = job::router(served.station).layer(guard(Role::Operate));
-        let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_new_key);
-        let own = own.merge(trust.layer(guard(Role::Admin)));
-        router.nest(&format!("{base}/moongate"), own).nest_service(&base, served.api)
-    })
+    let printers = printers.into_iter().map(|served| {
+        let name = served.station.name().to_owned();
+        let gate = |role| from_fn_with_state(Gate { access: access.clone(), write: role }, gate);
+        let (operators, admins) = (gate(Role::Operate), gate(Role::Admin));
+        let router = move || {
+            let own = job::router(served.station).layer(operators);
+            let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_new_key);
+            let own = own.merge(trust.layer(admins)).fallback(|| async { StatusCode::NOT_FOUND });
+            Router::new().nest("/moongate", own).fallback_service(served.api)
+        };
+        (name, Printer::new(Box::new(router)))
+    });
+    let printers = Printers(Arc::new(printers.collect()));
+    open.merge(guarded).nest("/printers", Router::new().fallback(of_printer).with_state(printers))
+}
+
+/// A printer's routes below its name, made when somebody first asks for one of them: a fleet is a thousand printers,
+/// and most clients use the printer's own port.
+type Printer = LazyLock<Router, Box<dyn FnOnce() -> Router + Send>>;
+
+#[derive(Clone)]
+struct Printers(Arc<HashMap<String, Printer>>);
+
+/// Passes a request on to the printer that its path names, as if it were mounted there.
+async fn of_printer(State(printers): State<Printers>, mut request: Request) -> Response {
+    let path = request.uri().path().trim_start_matches('/');
+    let name = path.split('/').next().unwrap_or_default().to_owned();
+    let Some(printer) = printers.0.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let text = request.uri().path_and_query().map_or("", |text| text.as_str());
+    let rest = text.trim_start_matches('/').get(name.len()..).unwrap_or_default();
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    let Ok(uri) = rest.parse() else { return StatusCode::BAD_REQUEST.into_response() };
+    *request.uri_mut() = uri;
+    let Ok(response) = Router::clone(printer).oneshot(request).await;
+    response
 }
 
 fn serial_port(served: &Served) -> Option<(String, String)> {

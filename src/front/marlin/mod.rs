@@ -16,7 +16,7 @@ mod catalog;
 mod codes;
 pub mod desk;
 mod dialogue;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) mod fuzz_door;
 mod host;
 mod lines;
@@ -32,6 +32,7 @@ mod stream;
 mod suitability;
 #[cfg(test)]
 mod tests;
+mod visits;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+
+pub use visits::Visits;
 
 pub use crate::config::{SerialStop, StreamedPrints};
 use crate::station::Station;
@@ -109,12 +112,12 @@ pub struct Port {
     emergency_stop: SerialStop,
 }
 
-/// Creates the pty and publishes its link. Must be called inside a Tokio runtime.
+/// Creates the pty and publishes its link; `visits` is shared by all ports. Must be called inside a Tokio runtime.
 ///
 /// # Errors
 /// Group, directory or link cannot be used; the text says what to do.
-pub fn open(config: MarlinConfig) -> Result<Port, PtyError> {
-    let pty = pty::Pty::create(&config)?;
+pub fn open(config: MarlinConfig, visits: &Visits) -> Result<Port, PtyError> {
+    let pty = pty::Pty::create(&config, visits)?;
     let link = link::Link::publish(&config.link, pty.device())?;
     Ok(Port { link, pty, streamed_prints: config.streamed_prints, emergency_stop: config.emergency_stop })
 }

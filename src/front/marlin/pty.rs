@@ -1,20 +1,20 @@
 //! The pseudo terminal: raw, drained, and told when a client opens and closes it.
 //!
 //! The gateway keeps the slave side open itself, so that the master never hangs up (crates.md 4); who else has it open
-//! is told by inotify. Nothing is written while nobody does: it would be stale text for the next client.
+//! is told by `visits`. Nothing is written while nobody does: it would be stale text for the next client.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{OpenptyResult, openpty};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::termios::{self, ControlFlags, FlushArg, SetArg};
 use nix::unistd::{Group, User, ttyname};
 use tokio::io::unix::AsyncFd;
 
+use super::visits::{Registration, Visit, Visits};
 use super::{MarlinConfig, PtyError};
 
 /// Both ends, and the watch on who opens the client's end.
@@ -22,29 +22,13 @@ use super::{MarlinConfig, PtyError};
 pub struct Pty {
     master: AsyncFd<OwnedFd>,
     slave: OwnedFd,
-    watch: AsyncFd<Watch>,
+    visits: Registration,
     device: PathBuf,
-}
-
-/// What happened at the client's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visit {
-    Opened,
-    Closed,
-}
-
-#[derive(Debug)]
-struct Watch(Inotify);
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl Pty {
     /// Creates the pair in raw mode, with the wished permissions. Must be called inside a Tokio runtime.
-    pub fn create(config: &MarlinConfig) -> Result<Self, PtyError> {
+    pub fn create(config: &MarlinConfig, visits: &Visits) -> Result<Self, PtyError> {
         let failed = |what: &str, error: io::Error| PtyError::Create(format!("{what}: {error}"));
         let OpenptyResult { master, slave } =
             openpty(None, None).map_err(|error| failed("no pseudo terminal can be opened", error.into()))?;
@@ -54,16 +38,9 @@ impl Pty {
         }
         let device = ttyname(&slave).map_err(|error| failed("its name is unknown", error.into()))?;
         permit(&device, config)?;
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|error| {
-            failed("inotify is not available (is fs.inotify.max_user_instances used up?)", error.into())
-        })?;
-        let events = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
-        inotify
-            .add_watch(device.as_path(), events)
-            .map_err(|error| failed("it cannot be watched", error.into()))?;
         Ok(Self {
             master: registered(master).map_err(|error| failed("it cannot be polled", error))?,
-            watch: registered(Watch(inotify)).map_err(|error| failed("inotify cannot be polled", error))?,
+            visits: visits.register(&device).map_err(|error| failed("it cannot be watched", error))?,
             slave,
             device,
         })
@@ -98,19 +75,13 @@ impl Pty {
     }
 
     /// Waits until clients came or went, in order. Cancel safe.
-    pub async fn visits(&self) -> io::Result<Vec<Visit>> {
-        loop {
-            let mut ready = self.watch.readable().await?;
-            if let Ok(result) = ready.try_io(|watch| watch.get_ref().0.read_events().map_err(Into::into)) {
-                return result.map(|events| events.iter().filter_map(|event| visit(event.mask)).collect());
-            }
-        }
+    pub async fn visits(&self) -> Vec<Visit> {
+        self.visits.next().await
     }
 
     /// The same at once, without waiting.
     pub fn visits_now(&self) -> Vec<Visit> {
-        let events = self.watch.get_ref().0.read_events().unwrap_or_default();
-        events.iter().filter_map(|event| visit(event.mask)).collect()
+        self.visits.now()
     }
 
     /// What the clients sent and nobody has read.
@@ -138,16 +109,6 @@ impl Pty {
         if let Err(error) = flushed.and_then(|()| make_raw(&self.slave)) {
             tracing::debug!(%error, "The pty could not be reset.");
         }
-    }
-}
-
-fn visit(mask: AddWatchFlags) -> Option<Visit> {
-    if mask.contains(AddWatchFlags::IN_OPEN) {
-        Some(Visit::Opened)
-    } else if mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE) {
-        Some(Visit::Closed)
-    } else {
-        None
     }
 }
 
@@ -193,8 +154,9 @@ fn permit(device: &Path, config: &MarlinConfig) -> Result<(), PtyError> {
     }
 }
 
-fn registered<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `fd` is an owned descriptor of this module that gives out the same open number until it is dropped, and
+/// Has the runtime tell when a descriptor is ready.
+pub(super) fn registered<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: `fd` is an owned descriptor of this folder that gives out the same open number until it is dropped, and
     // it is dropped only together with the registration that now owns it.
     #[allow(unsafe_code)]
     unsafe { AsyncFd::register(fd) }.map_err(Into::into)

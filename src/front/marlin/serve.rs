@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::desk::{SharedDesk, Sink};
 use super::dialogue::{Dialogue, Done, Effect, View};
-use super::pty::{Pty, Visit};
+use super::pty::Pty;
+use super::visits::Visit;
 use crate::model::Command;
 
 /// Commands of one port that may be under way at once.
@@ -62,10 +63,7 @@ impl Service {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                visits = pty.visits() => match visits {
-                    Ok(visits) => self.visited(&visits, pty),
-                    Err(error) => trouble("watched", &error).await,
-                },
+                visits = pty.visits() => self.visited(&visits, pty),
                 written = pty.write(self.dialogue.output()), if !self.dialogue.output().is_empty() => match written {
                     Ok(count) => self.dialogue.written(count),
                     Err(error) => trouble("written", &error).await,

@@ -1,7 +1,7 @@
 //! Computes the view once per change and sends each client its difference (design D13).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,7 +13,8 @@ use super::klippy::{self, Gate, Klippy};
 use super::object_list::ObjectList;
 use super::subscribe::View;
 use super::view::{self, Input, JobFile};
-use crate::model::{Control, JobPhase, LinkPhase};
+use crate::filament::Choices;
+use crate::model::{Capabilities, Control, JobPhase, LinkPhase, PrinterState};
 use crate::printer::clock::unix_now;
 use crate::station::Station;
 
@@ -26,27 +27,62 @@ const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
 /// The newest view and the switches that the user has over it.
 pub struct Feed {
-    view: watch::Sender<Arc<View>>,
+    /// What clients were sent last.
+    sent: Mutex<Arc<View>>,
+    made: Mutex<Option<Made>>,
     gate: watch::Sender<Gate>,
     /// The library's record of the file of the current or last job.
     file: watch::Sender<Option<Arc<JobFile>>>,
     extremes: Mutex<BTreeMap<String, (f64, f64)>>,
+    /// The objects that clients know; empty while nobody is connected.
+    list: Mutex<ObjectList>,
+}
+
+/// The last view that was computed and all that it was computed from.
+struct Made {
+    at: Instant,
+    from: Sources,
+    view: Arc<View>,
+}
+
+/// What a view shows, by identity: equal sources give an equal view, apart from the clock.
+struct Sources {
+    state: Arc<PrinterState>,
+    caps: Arc<Capabilities>,
+    gate: Gate,
+    file: Option<Arc<JobFile>>,
+    filament: Arc<Choices>,
+}
+
+impl Sources {
+    fn same(&self, other: &Self) -> bool {
+        let same_file = match (&self.file, &other.file) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        same_file
+            && self.gate == other.gate
+            && Arc::ptr_eq(&self.state, &other.state)
+            && Arc::ptr_eq(&self.caps, &other.caps)
+            && Arc::ptr_eq(&self.filament, &other.filament)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Feed {
     pub fn new(station: &Station) -> Self {
         let klippy = Klippy::of(&station.printer.state(), Gate::Open);
-        let view = View { eventtime: eventtime(), klippy, objects: BTreeMap::new() };
         Self {
-            view: watch::Sender::new(Arc::new(view)),
+            sent: Mutex::new(Arc::new(View::without_objects(eventtime(), klippy))),
+            made: Mutex::default(),
             gate: watch::Sender::new(Gate::Open),
             file: watch::Sender::new(None),
             extremes: Mutex::default(),
+            list: Mutex::default(),
         }
-    }
-
-    pub fn view(&self) -> Arc<View> {
-        self.view.borrow().clone()
     }
 
     pub fn gate(&self) -> Gate {
@@ -76,31 +112,55 @@ pub fn eventtime() -> f64 {
 }
 
 impl Endpoint {
-    /// The view of this very moment, so that an answer is never older than the command before it.
-    pub fn fresh_view(&self) -> View {
-        let file = self.feed.file.borrow().clone();
+    /// What the view shows at this moment.
+    fn sources(&self) -> Sources {
         let station = &self.station;
-        let (state, caps) = (station.printer.state(), station.printer.capabilities());
-        let klippy = Klippy::of(&state, self.feed.gate());
-        let choices = station.jobs.filament().choices();
-        let before = self.feed.view();
-        let extremes = self.feed.extremes.lock().unwrap_or_else(PoisonError::into_inner);
-        let input = Input {
-            state: &state,
-            caps: &caps,
-            klippy: &klippy,
-            file: file.as_deref(),
-            library: station.library.root(),
-            host: self.host.load(),
-            filament: &choices,
-            spoolman: station.jobs.filament().inventory().is_some(),
+        Sources {
+            state: station.printer.state(),
+            caps: station.printer.capabilities(),
+            gate: self.feed.gate(),
+            file: self.feed.file.borrow().clone(),
+            filament: station.jobs.filament().choices(),
+        }
+    }
+
+    /// The view of this very moment, so that an answer is never older than the command before it. While nothing
+    /// changes it is computed once in a [`CADENCE`], however many ask.
+    pub fn fresh_view(&self) -> Arc<View> {
+        let from = self.sources();
+        let mut made = locked(&self.feed.made);
+        if let Some(made) = made.as_ref().filter(|made| made.at.elapsed() < CADENCE && made.from.same(&from))
+        {
+            return made.view.clone();
+        }
+        let before = made.as_ref().map(|made| made.view.clone());
+        let (klippy, eventtime) = (Klippy::of(&from.state, from.gate), eventtime());
+        let objects = self.with_input(&from, &klippy, view::objects);
+        let empty = || Arc::new(View::without_objects(eventtime, klippy.clone()));
+        let view = Arc::new(before.unwrap_or_else(empty).follow(eventtime, klippy.clone(), objects));
+        *made = Some(Made { at: Instant::now(), from, view: view.clone() });
+        view
+    }
+
+    fn with_input<T>(&self, from: &Sources, klippy: &Klippy, compute: impl FnOnce(&Input<'_>) -> T) -> T {
+        let extremes = locked(&self.feed.extremes);
+        compute(&Input {
+            state: &from.state,
+            caps: &from.caps,
+            klippy,
+            file: from.file.as_deref(),
+            library: self.station.library.root(),
+            host: self.config.host.load(),
+            filament: &from.filament,
+            spoolman: self.station.jobs.filament().inventory().is_some(),
             extremes: &extremes,
             now: unix_now(),
-            eventtime: eventtime(),
-        };
-        let objects = view::objects(&input);
-        let now = input.eventtime;
-        before.follow(now, klippy, objects)
+        })
+    }
+
+    /// Called for each client before its first request: from now on changes of the list of objects are told.
+    pub fn attend(&self) {
+        follow_objects(self, &self.fresh_view());
     }
 
     /// Klipper's state at this moment.
@@ -127,7 +187,8 @@ impl Endpoint {
     }
 }
 
-/// Publishes views until the endpoint ends.
+/// Publishes views until the endpoint ends. While nobody is connected none are computed: most printers of a fleet are
+/// watched by nobody.
 pub async fn run(endpoint: Arc<Endpoint>) {
     let mut file = endpoint.feed.file.subscribe();
     let mut state = endpoint.station.printer.watch();
@@ -138,8 +199,7 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut urgency = Urgency::of(&endpoint);
     publish(&endpoint);
-    let mut next = Instant::now();
-    let mut objects = ObjectList::default();
+    let (mut reported, mut next) = (Instant::now(), Instant::now());
     loop {
         let second = tokio::select! {
             () = endpoint.cancel.cancelled() => return,
@@ -151,6 +211,13 @@ pub async fn run(endpoint: Arc<Endpoint>) {
             _ = tick.tick() => true,
         };
         state.mark_unchanged();
+        if second {
+            sample(&endpoint);
+            // Reports tell the time as well: the next one is not to wait for this.
+            if reported.elapsed() < TICK * 5 / 4 {
+                continue;
+            }
+        }
         while Urgency::of(&endpoint) == urgency && !second && Instant::now() < next {
             tokio::select! {
                 () = endpoint.cancel.cancelled() => return,
@@ -161,13 +228,10 @@ pub async fn run(endpoint: Arc<Endpoint>) {
         }
         urgency = Urgency::of(&endpoint);
         next = Instant::now() + CADENCE;
-        let view = publish(&endpoint);
-        if second {
-            sample(&endpoint, &view);
+        if !second {
+            reported = Instant::now();
         }
-        if let Some(changes) = objects.follow(&view, Instant::now()) {
-            announce_other_objects(&endpoint, &changes);
-        }
+        publish(&endpoint);
     }
 }
 
@@ -183,24 +247,32 @@ impl Urgency {
 }
 
 /// Sends updates first, then the notification of the change that they show (moonraker.md 2.7, sequence on e-stop).
-fn publish(endpoint: &Endpoint) -> Arc<View> {
-    let before = endpoint.feed.view();
-    let view = Arc::new(endpoint.fresh_view());
-    endpoint.feed.view.send_replace(view.clone());
+fn publish(endpoint: &Arc<Endpoint>) {
+    let view = if endpoint.hub.count() == 0 {
+        *locked(&endpoint.feed.made) = None;
+        Arc::new(View::without_objects(eventtime(), endpoint.klippy()))
+    } else {
+        endpoint.fresh_view()
+    };
+    let before = std::mem::replace(&mut *locked(&endpoint.feed.sent), view.clone());
     endpoint.hub.publish(&view);
     for method in klippy::notifications(&before.klippy, &view.klippy) {
         endpoint.hub.notify(method, None);
     }
-    view
+    follow_objects(endpoint, &view);
 }
 
-fn sample(endpoint: &Endpoint, view: &View) {
-    if !view.klippy.connected || view.klippy.state == "startup" {
+/// Keeps the temperatures of this second, whether or not somebody is connected.
+fn sample(endpoint: &Endpoint) {
+    let from = endpoint.sources();
+    let klippy = Klippy::of(&from.state, from.gate);
+    if !klippy.connected || klippy.state == "startup" {
         return;
     }
-    endpoint.stores.lock().unwrap_or_else(PoisonError::into_inner).sample(view);
-    let mut extremes = endpoint.feed.extremes.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, object) in view.objects.iter().filter(|(name, _)| name.starts_with("temperature_sensor ")) {
+    let readings = endpoint.with_input(&from, &klippy, view::readings);
+    locked(&endpoint.stores).sample(&readings);
+    let mut extremes = locked(&endpoint.feed.extremes);
+    for (name, object) in readings.iter().filter(|(name, _)| name.starts_with("temperature_sensor ")) {
         if let Some(actual) = object.get("temperature").and_then(Value::as_f64) {
             let (low, high) = extremes.entry(name.clone()).or_insert((actual, actual));
             (*low, *high) = (low.min(actual), high.max(actual));
@@ -208,8 +280,18 @@ fn sample(endpoint: &Endpoint, view: &View) {
     }
 }
 
-/// Clients forget and read everything; the printer is served all the while (moonraker.md 3.5).
-fn announce_other_objects(endpoint: &Endpoint, changes: &str) {
+/// Clients forget and read everything when another list of objects has come to stay (moonraker.md 3.5); the printer is
+/// served all the while.
+fn follow_objects(endpoint: &Endpoint, view: &View) {
+    let mut list = locked(&endpoint.feed.list);
+    if view.objects.is_empty() {
+        // Whoever connected meanwhile has been told the newest list.
+        if endpoint.hub.count() == 0 {
+            *list = ObjectList::default();
+        }
+        return;
+    }
+    let Some(changes) = list.follow(view, Instant::now()) else { return };
     let printer = endpoint.station.name();
     tracing::info!(printer, changes, "The printer's objects changed; clients read them anew.");
     for method in ["notify_klippy_disconnected", "notify_klippy_ready"] {

@@ -1,10 +1,42 @@
-//! Outside bytes into this front end's parsers, for `crate::fuzzing`.
+//! Outside bytes into this front end's parsers, for `crate::fuzzing`; two views and their difference, for the benches.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::args::Args;
+use super::klippy::{Gate, Klippy};
 use super::methods;
-use super::subscribe::Wanted;
+use super::subscribe::{View, Wanted};
+use super::view::{self, HostLoad, Input};
+use crate::model::{Capabilities, PrinterState};
+
+/// The view of a printer, computed from nothing.
+pub fn view(state: &PrinterState, caps: &Capabilities, before: Option<&View>) -> View {
+    let klippy = Klippy::of(state, Gate::Open);
+    let objects = view::objects(&Input {
+        state,
+        caps,
+        klippy: &klippy,
+        file: None,
+        library: Path::new("/library"),
+        filament: &crate::filament::Choices::default(),
+        spoolman: false,
+        host: HostLoad::default(),
+        extremes: &BTreeMap::new(),
+        now: 0.0,
+    });
+    let empty = || View::without_objects(0.0, klippy.clone());
+    before.cloned().unwrap_or_else(empty).follow(1.0, klippy.clone(), objects)
+}
+
+/// What a client that subscribed to everything is sent of the change from one view to the next.
+pub fn difference(before: &View, after: &View) -> String {
+    let all = after.objects.keys().map(|name| (name.clone(), Value::Null)).collect();
+    let wanted = Wanted::parse(&Value::Object(all)).unwrap_or_default();
+    Value::Object(wanted.diff(before, after)).to_string()
+}
 
 /// A frame of JSON-RPC as far as it goes without a printer: frame, method, arguments; the same bytes as a query.
 pub fn frame(bytes: &[u8]) {

@@ -15,14 +15,16 @@ use crate::printer::clock::unix_now;
 const SAMPLES: usize = 30;
 /// Clock ticks per second in `/proc/*/stat`: fixed at 100 in the Linux user interface.
 const TICKS: f64 = 100.0;
+/// Endpoints that ask for a sample sooner than this after another one get that one, in seconds.
+const SHARED: f64 = 0.9;
 
-/// What the last second was like.
-#[derive(Default)]
+/// What the last second was like; one for all endpoints of the process.
+#[derive(Debug, Default)]
 pub struct Monitor {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Inner {
     own: VecDeque<Value>,
     load: HostLoad,
@@ -32,6 +34,7 @@ struct Inner {
 }
 
 /// Counters since boot.
+#[derive(Debug)]
 struct Raw {
     time: f64,
     own_seconds: f64,
@@ -45,10 +48,15 @@ impl Monitor {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).load
     }
 
-    /// Reads the counters; rates are those since the sample before.
+    /// Reads the counters, unless another endpoint has just done so; rates are those since the sample before.
     fn sample(&self) {
-        let now = Raw { time: unix_now(), own_seconds: own_cpu_seconds(), cpus: cpus(), network: network() };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back is no reason to wait.
+        let since = inner.before.as_ref().map(|before| unix_now() - before.time);
+        if since.is_some_and(|seconds| (0.0..SHARED).contains(&seconds)) {
+            return;
+        }
+        let now = Raw { time: unix_now(), own_seconds: own_cpu_seconds(), cpus: cpus(), network: network() };
         let elapsed = inner.before.as_ref().map_or(0.0, |before| now.time - before.time);
         let own = inner.before.as_ref().map_or(0.0, |before| now.own_seconds - before.own_seconds);
         let usage = if elapsed > 0.0 { own / elapsed * 100.0 } else { 0.0 };
@@ -95,10 +103,10 @@ pub async fn run(endpoint: Arc<Endpoint>) {
             () = endpoint.cancel.cancelled() => return,
             _ = tick.tick() => {}
         }
-        endpoint.host.sample();
+        endpoint.config.host.sample();
         let sockets = endpoint.hub.count();
         if sockets > 0 {
-            endpoint.hub.notify("notify_proc_stat_update", Some(endpoint.host.update(sockets)));
+            endpoint.hub.notify("notify_proc_stat_update", Some(endpoint.config.host.update(sockets)));
         }
     }
 }

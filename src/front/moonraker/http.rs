@@ -70,7 +70,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let args = arguments(endpoint, &caller, &parts, &path, &query, body).await?;
         let (args, caller) = args;
         let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
-        return Ok(json_answer(StatusCode::OK, &json!({"result": result})));
+        return Ok(json_answer(StatusCode::OK, &rpc::object([("result", result)])));
     }
     if path == "/webcam" || path.starts_with("/webcam/") {
         let pass = || access.check_picture_pass(&query).filter(|_| reads);
@@ -183,6 +183,7 @@ async fn open_socket(
     let (place, upgrade) = admit_socket(endpoint, parts, &caller).await?;
     let endpoint = endpoint.clone();
     Ok(upgrade
+        .read_buffer_size(socket::READ_BUFFER)
         .max_message_size(socket::LARGEST_FRAME)
         .max_frame_size(socket::LARGEST_FRAME)
         .on_upgrade(move |socket| socket::run(endpoint, socket, caller, place)))
@@ -253,7 +254,7 @@ pub fn decoded(path: &str) -> String {
 }
 
 pub fn json_answer(status: StatusCode, body: &Value) -> Response<Body> {
-    respond_text(status, "application/json; charset=UTF-8", body.to_string())
+    respond_text(status, "application/json; charset=UTF-8", rpc::json_text(body))
 }
 
 pub fn respond_text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {

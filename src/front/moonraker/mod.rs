@@ -16,8 +16,8 @@ mod download;
 mod error;
 mod events;
 mod feed;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzz_doors;
+#[cfg(any(test, fuzzing, feature = "doors"))]
+pub mod fuzz_doors;
 mod host;
 mod http;
 mod identity;
@@ -40,11 +40,13 @@ mod web;
 pub use advertise::Advertised;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tokio_util::sync::CancellationToken;
+
+pub use host::Monitor as HostMonitor;
 
 use crate::access::Access;
 use crate::station::Station;
@@ -60,13 +62,24 @@ pub struct MoonrakerConfig {
     /// Bytes.
     pub max_upload: u64,
     pub max_sockets: usize,
+    /// What the machine and this process do; all endpoints share it.
+    pub host: Arc<HostMonitor>,
 }
 
 impl Default for MoonrakerConfig {
     fn default() -> Self {
-        Self { web_root: None, config_root: None, max_upload: 1 << 30, max_sockets: 768 }
+        Self {
+            web_root: None,
+            config_root: None,
+            max_upload: 1 << 30,
+            max_sockets: 768,
+            host: Arc::default(),
+        }
     }
 }
+
+/// Routes that are made when somebody first asks for one of them: most printers' cameras are watched by nobody.
+type Mounted = LazyLock<Router, Box<dyn FnOnce() -> Router + Send>>;
 
 /// The API of one printer. Made once, mounted as often as wanted.
 pub struct Endpoint {
@@ -76,7 +89,6 @@ pub struct Endpoint {
     hub: socket::Hub,
     feed: feed::Feed,
     stores: Mutex<stores::TemperatureStore>,
-    host: host::Monitor,
     announcements: Mutex<methods::announcements::Notices>,
     octoprint: octoprint::Selection,
     rolled: logs::Rolled,
@@ -89,7 +101,7 @@ pub struct Endpoint {
     /// Keeps write orders of one namespace together (read, change, write).
     database: Mutex<()>,
     /// Routes of other rooms below this endpoint (cameras), behind the same permission.
-    mounted: Router,
+    mounted: Mounted,
     cancel: CancellationToken,
 }
 
@@ -108,7 +120,7 @@ impl Endpoint {
     pub fn start(
         station: Station,
         config: Arc<MoonrakerConfig>,
-        mounted: Router,
+        mounted: impl FnOnce() -> Router + Send + 'static,
         access: Arc<Access>,
         cancel: CancellationToken,
     ) -> Arc<Self> {
@@ -117,7 +129,6 @@ impl Endpoint {
             access,
             feed: feed::Feed::new(&station),
             stores: Mutex::default(),
-            host: host::Monitor::default(),
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
             octoprint: octoprint::Selection::default(),
             rolled: logs::Rolled::default(),
@@ -125,7 +136,7 @@ impl Endpoint {
             config_root: config_folder(&config, station.name()),
             http_session: tokio::sync::Mutex::default(),
             database: Mutex::default(),
-            mounted,
+            mounted: LazyLock::new(Box::new(mounted)),
             cancel,
             config,
             station,

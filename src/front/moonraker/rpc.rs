@@ -58,7 +58,7 @@ pub async fn respond(
         }
         Ok(request) => one(endpoint, caller, request).await,
     };
-    answer.map(|answer| answer.to_string())
+    answer.map(|answer| json_text(&answer))
 }
 
 /// A notification is not answered, unless it fails.
@@ -82,7 +82,7 @@ async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<
     };
     match run(method, Call { endpoint, args: Args(params), caller }).await {
         Ok(_) if id.is_null() => None,
-        Ok(result) => Some(json!({"jsonrpc": "2.0", "result": result, "id": id})),
+        Ok(result) => Some(object([("jsonrpc", "2.0".into()), ("result", result), ("id", id)])),
         Err(error) => Some(failure(id, error.code(), &error.message)),
     }
 }
@@ -113,6 +113,17 @@ pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
         }
     }
     (method.run)(call).await
+}
+
+/// An object of these members, which are moved: `json!` would copy each of them to its depth.
+pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, member)| (name.to_owned(), member)).collect())
+}
+
+/// A value as text, without the detour over `Display`.
+pub fn json_text(value: &Value) -> String {
+    // Values have text keys only, so nothing can fail.
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Adds a member to a JSON object; anything else stays as it is.

@@ -30,6 +30,8 @@ const WRITE: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(10);
 /// Largest frame taken: clients send less than 200 kB.
 pub const LARGEST_FRAME: usize = 4 << 20;
+/// What is read of a client at once, and held for each; the library's own 128 KiB are for bulk.
+pub const READ_BUFFER: usize = 8 << 10;
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
 
@@ -123,7 +125,7 @@ impl Connection {
         let changes = subscription.wanted.diff(&subscription.seen, view);
         subscription.seen = view.clone();
         if !changes.is_empty() {
-            let params = json!([changes, view.eventtime]);
+            let params = Value::Array(vec![Value::Object(changes), view.eventtime.into()]);
             let frame = notification("notify_status_update", Some(params));
             drop(inner);
             self.push(frame);
@@ -143,7 +145,7 @@ fn notification(method: &str, params: Option<Value>) -> Utf8Bytes {
     if let Some(params) = params {
         frame.insert("params".to_owned(), params);
     }
-    Value::Object(frame).to_string().into()
+    rpc::json_text(&Value::Object(frame)).into()
 }
 
 /// The open sockets of one endpoint.
@@ -265,12 +267,15 @@ pub async fn run(
         }
     };
     lock(&endpoint.hub, true);
+    endpoint.attend();
     let (sink, stream) = socket.split();
-    let writer = tokio::spawn(write(sink, frames, connection.clone()));
-    read(&endpoint, stream, &caller, &connection).await;
-    connection.close(GOING_AWAY);
-    lock(&endpoint.hub, false);
-    let _ended = writer.await;
+    let reading = async {
+        read(&endpoint, stream, &caller, &connection).await;
+        connection.close(GOING_AWAY);
+        lock(&endpoint.hub, false);
+    };
+    // In one task: an answer needs no other thread to wake up before it leaves.
+    tokio::join!(reading, write(sink, frames, connection.clone()));
     if let Some(client) = connection.client().filter(|client| client.kind == "agent") {
         let params = json!({"agent": client.name, "event": "disconnected"});
         endpoint.hub.notify("notify_agent_event", Some(params));

@@ -19,6 +19,11 @@ pub struct View {
 }
 
 impl View {
+    /// A view that shows nothing but Klipper's state.
+    pub fn without_objects(eventtime: f64, klippy: Klippy) -> Self {
+        Self { eventtime, klippy, objects: BTreeMap::new() }
+    }
+
     /// The next view: objects that equal their predecessor are the same in memory, so that a diff is cheap.
     pub fn follow(&self, eventtime: f64, klippy: Klippy, objects: BTreeMap<String, Object>) -> Self {
         let shared = |(name, object): (String, Object)| match self.objects.get(&name) {
@@ -116,7 +121,7 @@ mod tests {
     fn view(before: Option<&View>, objects: Value) -> View {
         let klippy = Klippy { connected: true, state: "ready", message: String::new() };
         let objects: BTreeMap<String, Object> = serde_json::from_value(objects).expect("objects");
-        let empty = View { eventtime: 0.0, klippy: klippy.clone(), objects: BTreeMap::new() };
+        let empty = View::without_objects(0.0, klippy.clone());
         before.unwrap_or(&empty).follow(1.0, klippy, objects)
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{Channel, LastReply};
 use super::{FtpsError, FtpsSession, Library, bounded};
 
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 256 << 10;
 /// After this long without data it is asked whether the server has said already that there is no more.
 const QUIET: Duration = Duration::from_secs(1);
 /// Largest listing read, in bytes: some 50 000 entries.
@@ -250,6 +250,7 @@ impl FtpsSession {
     }
 }
 
+/// Sends one piece while the next one is read.
 async fn pump_out(
     mut source: impl AsyncRead + Unpin,
     data: &mut TransferStream<Channel>,
@@ -257,29 +258,35 @@ async fn pump_out(
     mut progress: impl FnMut(u64),
     cancel: &CancellationToken,
 ) -> Result<u64, Interruption> {
-    let mut buffer = vec![0; BUFFER];
+    let (mut piece, mut ahead) = (vec![0; BUFFER], vec![0; BUFFER]);
     let mut sent = 0_u64;
-    loop {
-        let filled = tokio::select! {
+    let mut filled = source.read(&mut piece).await.map_err(local)?;
+    while filled > 0 {
+        let sending = async {
+            let mut rest = piece.get(..filled).unwrap_or_default();
+            while !rest.is_empty() {
+                let written = moved(data.write(rest), idle, cancel).await?;
+                if written == 0 {
+                    return Err(Interruption::Remote(io::ErrorKind::WriteZero.into()));
+                }
+                rest = rest.get(written..).unwrap_or_default();
+                sent += written as u64;
+                progress(sent);
+            }
+            Ok(())
+        };
+        let both = async { tokio::join!(sending, source.read(&mut ahead)) };
+        let (done, next) = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Interruption::Own(FtpsError::Cancelled)),
-            filled = source.read(&mut buffer) => filled.map_err(local)?,
+            both = both => both,
         };
-        let mut rest = buffer.get(..filled).unwrap_or_default();
-        if rest.is_empty() {
-            moved(data.flush(), idle, cancel).await?;
-            return Ok(sent);
-        }
-        while !rest.is_empty() {
-            let written = moved(data.write(rest), idle, cancel).await?;
-            if written == 0 {
-                return Err(Interruption::Remote(io::ErrorKind::WriteZero.into()));
-            }
-            rest = rest.get(written..).unwrap_or_default();
-            sent += written as u64;
-            progress(sent);
-        }
+        done?;
+        filled = next.map_err(local)?;
+        std::mem::swap(&mut piece, &mut ahead);
     }
+    moved(data.flush(), idle, cancel).await?;
+    Ok(sent)
 }
 
 /// Tells whether the server has ended a transfer whose data connection it leaves open: bambuddy's virtual printer

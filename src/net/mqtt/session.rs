@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, Event, EventLoop, NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode,
-    TlsConfiguration, Transport,
+    AsyncClient, Event, EventLoop, NetworkOptions, Outgoing, Packet, PubAck, Publish, QoS,
+    SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -22,9 +22,11 @@ use super::{
 const REQUEST_QUEUE: usize = 16;
 /// Received messages a slow consumer may lag behind before the socket is no longer read.
 const MESSAGE_QUEUE: usize = 64;
-/// Unacknowledged QoS 1 messages at which the broker counts as dead. Lost acknowledgements are
-/// normal (bambu.md T24), so the library's own limit must never be what holds a command back.
-const MAX_UNACKNOWLEDGED: u16 = 4096;
+/// Packet ids of QoS 1 messages; the library keeps a place for each of them from the start.
+const PACKET_IDS: u16 = 64;
+/// Lost acknowledgements are normal (bambu.md T24): after so many later messages one is no longer waited for, so that
+/// its id is free again and nothing is ever held back.
+const GIVEN_UP_AFTER: usize = 32;
 /// Time for DISCONNECT to leave when the session is dropped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,8 @@ pub(super) async fn open(
     let deadline = options.connect_timeout;
     let keep_alive = options.keep_alive;
     let (requests, mut eventloop) = AsyncClient::new(library_options(options)?, REQUEST_QUEUE);
+    // The library makes room for a hundred; a few wait at a time.
+    eventloop.state.events = VecDeque::new();
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(deadline.as_secs().saturating_add(1));
@@ -83,7 +87,7 @@ fn library_options(options: MqttOptions) -> Result<rumqttc::MqttOptions, MqttErr
         .set_clean_session(true)
         .set_keep_alive(options.keep_alive.max(Duration::from_secs(1)))
         .set_max_packet_size(MAX_INCOMING, MAX_OUTGOING)
-        .set_inflight(MAX_UNACKNOWLEDGED);
+        .set_inflight(PACKET_IDS);
     if let Some((username, password)) = &options.credentials {
         library.set_credentials(username.as_str(), password.as_str());
     }
@@ -180,11 +184,28 @@ impl Driver {
 
     /// Passes messages on until the session fails; returns why.
     async fn relay(&mut self) -> MqttError {
+        // Packet ids in the order of sending; `None` once acknowledged.
+        let mut sent: VecDeque<Option<u16>> = VecDeque::new();
         loop {
             match self.eventloop.poll().await {
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
                     if let Err(error) = self.deliver(publish).await {
                         return error;
+                    }
+                }
+                // 0 is a message of QoS 0.
+                Ok(Event::Outgoing(Outgoing::Publish(id @ 1..))) => {
+                    sent.push_back(Some(id));
+                    if sent.len() > GIVEN_UP_AFTER
+                        && let Some(Some(lost)) = sent.pop_front()
+                    {
+                        let _free_again =
+                            self.eventloop.state.handle_incoming_packet(Packet::PubAck(PubAck::new(lost)));
+                    }
+                }
+                Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                    if let Some(place) = sent.iter_mut().find(|id| **id == Some(ack.pkid)) {
+                        *place = None;
                     }
                 }
                 Ok(_) => {}
@@ -194,10 +215,8 @@ impl Driver {
                     return self.deliver_rest().await.err().unwrap_or(error);
                 }
             }
-            if self.eventloop.state.collision.is_some()
-                || self.eventloop.state.inflight() >= MAX_UNACKNOWLEDGED - 1
-            {
-                return MqttError::Closed("the broker stopped acknowledging".into());
+            if self.eventloop.state.collision.is_some() {
+                return MqttError::Closed("the broker acknowledges what was not sent".into());
             }
         }
     }

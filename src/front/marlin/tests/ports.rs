@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::{MarlinConfig, Port, PtyError, open};
+use super::super::{MarlinConfig, Port, PtyError, Visits};
 
 fn config(directory: &TempDir) -> MarlinConfig {
     MarlinConfig { link: directory.path().join("ports/p1s"), ..MarlinConfig::default() }
@@ -19,6 +19,11 @@ fn open_in(directory: &TempDir) -> Port {
 
 fn client(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NOCTTY).open(path).expect("it opens")
+}
+
+/// As the gateway opens a port, which shares its watch with others.
+fn open(config: MarlinConfig) -> Result<Port, PtyError> {
+    super::super::open(config, &Visits::start().expect("inotify"))
 }
 
 #[tokio::test]
@@ -64,11 +69,11 @@ async fn mode_and_group_are_set_or_refused_with_a_word() {
 
 #[tokio::test]
 async fn the_port_is_raw_and_tells_who_comes_and_goes() {
-    use super::super::pty::Visit;
+    use super::super::visits::Visit;
     let directory = TempDir::new().unwrap();
     let port = open_in(&directory);
     let mut first = client(port.device());
-    assert_eq!(port.pty.visits().await.unwrap(), [Visit::Opened]);
+    assert_eq!(port.pty.visits().await, [Visit::Opened]);
     first.write_all(b"M105\r\n").unwrap();
     let mut buffer = [0; 64];
     let count = port.pty.read(&mut buffer).await.unwrap();
@@ -79,7 +84,7 @@ async fn the_port_is_raw_and_tells_who_comes_and_goes() {
     assert_eq!(&answer, b"ok\n");
     assert!(port.pty.drain().is_empty());
     drop(first);
-    assert_eq!(port.pty.visits().await.unwrap(), [Visit::Closed]);
+    assert_eq!(port.pty.visits().await, [Visit::Closed]);
     port.pty.write(b"stale\n").await.unwrap();
     port.pty.reset();
     let mut second = client(port.device());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::Endpoint;
 use super::super::args::missing;
 use super::super::error::RpcError;
-use super::super::rpc::Call;
+use super::super::rpc::{Call, object};
 use super::super::view::lane_data;
 use super::backups;
 
@@ -110,17 +110,17 @@ pub async fn get_item(call: Call) -> Result<Value, RpcError> {
             return Err(RpcError::not_found(format!("Namespace {name} not found")));
         }
         let value: Map<String, Value> = records.into_iter().collect();
-        return Ok(json!({"namespace": name, "key": null, "value": value}));
+        return Ok(object([("namespace", name.into()), ("key", Value::Null), ("value", value.into())]));
     };
     let key = Key::parse(key)?;
     let record = match made {
         Some(mut lanes) => lanes.remove(key.first()),
         None => store.get(&space, key.first())?,
     };
-    let record = record.ok_or_else(|| key.not_found(&name, false))?;
-    let found = key.rest().iter().try_fold(&record, |value, part| value.get(part.as_str()));
-    let value = found.ok_or_else(|| key.not_found(&name, true))?;
-    Ok(json!({"namespace": name, "key": key.written, "value": value}))
+    let mut record = record.ok_or_else(|| key.not_found(&name, false))?;
+    let found = key.rest().iter().try_fold(&mut record, |value, part| value.get_mut(part.as_str()));
+    let value = found.ok_or_else(|| key.not_found(&name, true))?.take();
+    Ok(object([("namespace", name.into()), ("key", key.written), ("value", value)]))
 }
 
 /// On disk when it is answered: a setting is not lost, and a disk that takes nothing is told.

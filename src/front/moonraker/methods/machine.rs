@@ -10,7 +10,7 @@ use super::super::host::memory;
 use super::super::rpc::Call;
 
 pub async fn proc_stats(call: Call) -> Result<Value, RpcError> {
-    Ok(call.endpoint.host.proc_stats(call.endpoint.hub.count()))
+    Ok(call.endpoint.config.host.proc_stats(call.endpoint.hub.count()))
 }
 
 /// Fluidd's only button while the printer is away restarts `klipper`, here the connection to the printer; `moonraker` is

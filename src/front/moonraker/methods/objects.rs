@@ -1,11 +1,9 @@
 //! `printer.objects.*` (moonraker.md 2.7): answered from the cache at once, never from the printer.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::super::error::RpcError;
-use super::super::rpc::Call;
+use super::super::rpc::{Call, object};
 use super::super::subscribe::Wanted;
 
 pub async fn list(call: Call) -> Result<Value, RpcError> {
@@ -19,7 +17,7 @@ pub async fn query(call: Call) -> Result<Value, RpcError> {
         call.args.get("objects").ok_or_else(|| RpcError::bad_request("Missing Argument [objects]"))?;
     let wanted = Wanted::parse(objects)?;
     let view = call.endpoint.fresh_view();
-    Ok(json!({"eventtime": view.eventtime, "status": wanted.full(&view)}))
+    Ok(object([("eventtime", view.eventtime.into()), ("status", wanted.full(&view).into())]))
 }
 
 /// Replaces the subscription of the caller's socket, or of the one named over HTTP.
@@ -27,10 +25,10 @@ pub async fn subscribe(call: Call) -> Result<Value, RpcError> {
     let wanted = call.args.get("objects").map_or_else(|| Ok(Wanted::default()), Wanted::parse)?;
     let socket =
         call.caller.socket.ok_or_else(|| RpcError::bad_request("No data for argument: connection_id"))?;
-    let view = Arc::new(call.endpoint.fresh_view());
+    let view = call.endpoint.fresh_view();
     let status = wanted.full(&view);
     let eventtime = view.eventtime;
     let over_http = call.caller.user.is_some() && socket.user().is_none();
     socket.subscribe(wanted, view, over_http);
-    Ok(json!({"eventtime": eventtime, "status": status}))
+    Ok(object([("eventtime", eventtime.into()), ("status", status.into())]))
 }

@@ -57,6 +57,7 @@ pub async fn answer(
     let (place, upgrade) = admit_socket(endpoint, parts, &caller).await?;
     let endpoint = endpoint.clone();
     Ok(upgrade
+        .read_buffer_size(LARGEST_FRAME)
         .max_message_size(LARGEST_FRAME)
         .max_frame_size(LARGEST_FRAME)
         .on_upgrade(move |socket| Push::new(endpoint, caller, socket, framed).run(place)))

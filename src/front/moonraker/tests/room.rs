@@ -225,7 +225,7 @@ impl Room {
         let endpoint = Endpoint::start(
             station.clone(),
             Arc::new(config),
-            axum::Router::new().route("/webcam/snapshot", axum::routing::get(|| async { "picture" })),
+            || axum::Router::new().route("/webcam/snapshot", axum::routing::get(|| async { "picture" })),
             Access::open(access, &station.store),
             cancel.clone(),
         );

@@ -28,7 +28,6 @@ fn seen(state: &PrinterState, choices: &Choices) -> BTreeMap<String, Object> {
         host: HostLoad::default(),
         extremes: &BTreeMap::new(),
         now: 1300.0,
-        eventtime: 5.0,
     })
 }
 

@@ -49,8 +49,6 @@ pub struct Input<'a> {
     /// Lowest and highest temperature seen of each sensor object since the gateway started.
     pub extremes: &'a BTreeMap<String, (f64, f64)>,
     pub now: UnixSeconds,
-    /// Seconds of the monotonic clock that `eventtime` shows.
-    pub eventtime: f64,
 }
 
 /// What the views need of the job's file.
@@ -128,6 +126,15 @@ pub fn objects(input: &Input<'_>) -> BTreeMap<String, Object> {
     });
     builder.object("heaters", heaters);
     configfile::add(&mut builder, input);
+    builder.objects
+}
+
+/// What `heaters.available_sensors` lists, with its objects: what is sampled each second.
+pub fn readings(input: &Input<'_>) -> BTreeMap<String, Object> {
+    let mut builder = Builder::default();
+    heaters::add(&mut builder, input);
+    let sensors = std::mem::take(&mut builder.sensors);
+    builder.objects.retain(|name, _| sensors.contains(name));
     builder.objects
 }
 

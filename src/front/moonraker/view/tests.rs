@@ -89,7 +89,6 @@ fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
         host: HostLoad { load: 0.5, cpu_seconds: 2.0, available_kb: 1000 },
         extremes: &BTreeMap::new(),
         now: 1300.0,
-        eventtime: 5.0,
     })
 }
 
