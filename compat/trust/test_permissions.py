@@ -15,8 +15,7 @@ ROLES = ("nobody", "view", "operate", "admin")
 # Ends every login of its caller, or the key itself: after all others.
 LAST = ("access.logout", "/api/logout", "access.post_api_key", "server.restart")
 # What the gateway does for nobody: the machine it runs on is not its own.
-NEVER = ("machine.reboot", "machine.shutdown", "machine.services.restart", "machine.services.start",
-         "machine.services.stop")
+NEVER = ("machine.reboot", "machine.shutdown", "machine.services.start", "machine.services.stop")
 
 
 def rows():

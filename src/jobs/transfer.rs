@@ -77,8 +77,10 @@ impl Inner {
         let progress = {
             let (sent, moved) = (sent.clone(), moved.clone());
             Arc::new(move |bytes: u64| {
-                sent.store(bytes, Ordering::Relaxed);
-                moved.notify_one();
+                // Before the first byte a driver tells again and again that it makes the file ready.
+                if sent.swap(bytes, Ordering::Relaxed) != bytes || bytes == 0 {
+                    moved.notify_one();
+                }
             })
         };
         let stop = self.cancel.child_token();

@@ -22,8 +22,6 @@ use crate::model::{Capabilities, Command, PrinterState};
 
 /// How long the `ok` of M400 is held: with an immediate one OctoPrint's pause hangs for 10 s (rule 5).
 const M400_HOLD: Duration = Duration::from_millis(150);
-/// Between two lines that say why no temperatures are reported; the host's patience is 30 s.
-const AWAY_EVERY: Duration = Duration::from_secs(20);
 /// Bytes that may wait for a client which does not read; beyond, they are dropped with the session.
 const MAX_OUT: usize = 4 * 1024 * 1024;
 /// Lines that may wait for a held reply before reading stops.
@@ -194,7 +192,8 @@ impl Dialogue {
         self.pause_timer(view);
         self.stream_timer(view);
         if self.session.temperatures.due(view.now) {
-            self.report_temperatures(view);
+            let report = answers::temperatures(view);
+            self.push(format!(" {report}"));
         }
         if self.session.progress.due(view.now) {
             let report = self.host.report(view);
@@ -205,18 +204,6 @@ impl Dialogue {
             self.push(position);
         }
         self.reconcile(view);
-    }
-
-    fn report_temperatures(&mut self, view: &View) {
-        match answers::temperatures(view) {
-            Some(report) => self.push(format!(" {report}")),
-            // A host that asked for reports takes a long silence for a dead port (octoprint.md 4).
-            None if view.now >= self.session.away_told + AWAY_EVERY => {
-                self.session.away_told = view.now;
-                self.push(answers::AWAY.to_owned());
-            }
-            None => {}
-        }
     }
 
     /// When [`Self::tick`] is due.

@@ -31,8 +31,6 @@ pub(super) struct Session {
     /// The files changed while the host could not list them.
     pub stale_list: bool,
     pub temperatures: Autoreport,
-    /// When it was said last that there are none to report.
-    pub away_told: Duration,
     pub progress: Autoreport,
     pub positions: Autoreport,
     pub gcode: translate::Session,

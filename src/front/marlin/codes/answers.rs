@@ -1,17 +1,16 @@
 //! Reports in Marlin's form.
 
 use super::super::dialogue::View;
+use crate::model::{Device, Heater, PrinterState};
 
-/// Instead of a report that nobody can give.
-pub const AWAY: &str = "echo:The printer is not connected.";
-
-/// `T:21.0 /0.0 B:22.0 /0.0 @:0 B@:0`, with chamber and filament units behind. `None` for a printer that is away: the host
-/// would draw the last temperatures on and on as if they were measured.
-pub fn temperatures(view: &View) -> Option<String> {
-    if !view.state.online() {
-        return None;
+/// `T:21.0 /0.0 B:22.0 /0.0 @:0 B@:0`, with chamber and filament units behind. Of a printer that is away the last
+/// temperatures are told, without targets (octoprint.md 2): the host keeps its patience, and heats nothing.
+pub fn temperatures(view: &View) -> String {
+    let mut state = PrinterState::clone(&view.state);
+    if !state.online() {
+        forget_targets(&mut state.device);
     }
-    let mut report = crate::station::script::temperatures(&view.state);
+    let mut report = crate::station::script::temperatures(&state);
     if !report.starts_with("T:") {
         // The host takes only lines that begin so for a report.
         report = format!("T:0.0 /0.0 {report}").trim_end().to_owned();
@@ -20,14 +19,21 @@ pub fn temperatures(view: &View) -> Option<String> {
         report.push_str(" B:0.0 /0.0");
     }
     report.push_str(" @:0 B@:0");
-    for unit in &view.state.device.filament.units {
+    for unit in &state.device.filament.units {
         let name: String = unit.name.chars().filter(char::is_ascii_alphanumeric).collect();
         // Shorter names are those of heaters and axes.
         if let Some(temperature) = unit.temperature.filter(|_| name.len() > 2) {
             report.push_str(&format!(" {name}:{temperature:.1}"));
         }
     }
-    Some(report)
+    report
+}
+
+fn forget_targets(device: &mut Device) {
+    let off = |heater: &mut Heater| heater.target = heater.target.map(|_| 0.0);
+    device.nozzles.iter_mut().for_each(|nozzle| off(&mut nozzle.heater));
+    off(&mut device.bed);
+    off(&mut device.chamber);
 }
 
 /// M115: without a `Cap:` line the host would never ask for files (rule 3). What is not advertised, and why, is in

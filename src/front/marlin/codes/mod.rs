@@ -21,7 +21,7 @@ impl Dialogue {
                 self.session.media = None;
                 Reply::Ok
             }
-            Some(('M', 105)) => answers::temperatures(view).map_or(Reply::Ok, Reply::OkWith),
+            Some(('M', 105)) => Reply::OkWith(answers::temperatures(view)),
             Some(('M', 112 | 876)) => self.emergency_word(line, view),
             Some(('M', 115)) => self.identify(line, view),
             Some(('M', 118)) => {
@@ -98,9 +98,7 @@ impl Dialogue {
 
     fn ask(&mut self, query: Query, view: &View) {
         let lines = match query {
-            Query::Temperatures => {
-                vec![answers::temperatures(view).unwrap_or_else(|| answers::AWAY.to_owned())]
-            }
+            Query::Temperatures => vec![answers::temperatures(view)],
             Query::Endstops => {
                 vec![
                     "Reporting endstop status".to_owned(),

@@ -113,6 +113,8 @@ fn is_read(path: &str) -> bool {
             | "/api/printerprofiles"
             | "/api/printerprofiles/_default"
             | "/api/system/commands"
+            | "/api/system/commands/core"
+            | "/api/system/commands/custom"
             | "/api/timelapse"
             | "/api/slicing"
             | "/api/printer/error"
