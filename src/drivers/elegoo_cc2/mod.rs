@@ -99,6 +99,8 @@ struct Timing {
     register: Duration,
     /// One request that is answered at once.
     answer: Duration,
+    /// An order that the printer neither answers nor follows is sent once more: it swallows requests (elegoo.md 3.5).
+    again: Duration,
     discovery: Duration,
     /// Before and after the check of a transferred file.
     after_upload: Duration,
@@ -116,6 +118,7 @@ impl Default for Timing {
             pong: Duration::from_secs(65),
             register: Duration::from_secs(3),
             answer: Duration::from_secs(10),
+            again: Duration::from_secs(6),
             discovery: Duration::from_secs(5),
             after_upload: Duration::from_secs(1),
             camera_idle: Duration::from_secs(10),

@@ -70,6 +70,10 @@ pub enum Fault {
     },
     /// All registrations are forgotten while the sessions stay up.
     ForgetClients,
+    /// The next request of each of these methods is lost, as in a burst.
+    Swallow {
+        methods: Vec<i64>,
+    },
     /// A USB stick with one file is plugged in or pulled out.
     UsbStick {
         on: bool,
@@ -124,6 +128,7 @@ pub struct Active {
     pub delay: Duration,
     pub disk_full: bool,
     pub usb_stick: bool,
+    pub swallow: Vec<i64>,
 }
 
 impl Active {
@@ -222,6 +227,7 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
         Fault::DiskFull { on } => active.disk_full = on,
         Fault::UsbStick { on } => active.usb_stick = on,
+        Fault::Swallow { methods } => active.swallow = methods,
         _ => {}
     }
 }

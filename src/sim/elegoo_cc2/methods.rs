@@ -82,7 +82,9 @@ fn request(shared: &Shared, core: &mut Core, session: u64, client: &str, message
         }
         return;
     }
-    if core.registry.swallows(&limits, now) {
+    let lost = core.faults.swallow.iter().position(|lost| *lost == method);
+    if lost.is_some() || core.registry.swallows(&limits, now) {
+        lost.map(|at| core.faults.swallow.remove(at));
         core.counters.swallowed += 1;
         return;
     }

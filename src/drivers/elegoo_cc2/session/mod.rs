@@ -25,6 +25,8 @@ const DISK_EVERY: Duration = Duration::from_secs(300);
 const GAP_REFRESH: Duration = Duration::from_secs(5);
 /// Requests that may wait; more are refused.
 const MAX_QUEUE: usize = 32;
+/// Times a question is asked before the printer counts as connected without its answer.
+const QUESTIONS: u32 = 3;
 
 type Work = work::Work<Call>;
 type Batch = work::Batch<Call>;
@@ -32,7 +34,19 @@ type Batch = work::Batch<Call>;
 struct Pending {
     call: Call,
     work: Work,
+    sent: Instant,
+    /// Where the print was then.
+    stage: DeviceStage,
+    repeated: bool,
     until: Instant,
+}
+
+impl Pending {
+    /// The printer speaks again, and does nothing about an order of this kind.
+    fn is_lost(&self, stage: DeviceStage, heard: Instant, again: Duration) -> bool {
+        let order = matches!(self.call, Call::Pause | Call::Resume | Call::Cancel | Call::EmergencyStop);
+        order && !self.repeated && self.stage == stage && heard > self.sent && self.sent.elapsed() >= again
+    }
 }
 
 pub(super) struct Session<'a> {
@@ -48,6 +62,8 @@ pub(super) struct Session<'a> {
     has_canvas: bool,
     /// The Canvas was asked for its trays, whatever came of it.
     canvas_asked: bool,
+    /// Unanswered questions before the printer counted as connected.
+    unanswered: u32,
     online: bool,
     /// When the next ordinary request may be sent.
     free_at: Instant,
@@ -84,6 +100,7 @@ impl<'a> Session<'a> {
             next_id: i64::from(rand::random::<u16>()) + 1,
             has_canvas: false,
             canvas_asked: false,
+            unanswered: 0,
             online: false,
             free_at: now,
             sent: [None; 2],
@@ -138,6 +155,10 @@ impl<'a> Session<'a> {
         if let Some(first) = self.pending.values().map(|pending| pending.until).min() {
             due = due.min(first);
         }
+        let again = self.driver.timing.again;
+        if let Some(sent) = self.pending.values().filter(|p| !p.repeated).map(|p| p.sent).min() {
+            due = due.min((sent + again).max(Instant::now() + again / 4));
+        }
         // A timer that was already served must not spin.
         due.max(Instant::now() + Duration::from_millis(10))
     }
@@ -166,6 +187,7 @@ impl<'a> Session<'a> {
                 self.finish(pending, Err(AskError::Timeout))?;
             }
         }
+        self.repeat_lost()?;
         if now >= self.next_poll {
             self.next_poll = now + self.poll_period();
             self.want(Call::FullStatus);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Batch, GAP_REFRESH, Pending, Session, Work};
+use super::{Batch, GAP_REFRESH, Pending, QUESTIONS, Session, Work};
 use crate::drivers::elegoo::door::AskError;
 use crate::drivers::elegoo::field::int;
 use crate::drivers::elegoo::place::Medium;
@@ -153,6 +153,13 @@ impl Session<'_> {
     fn own_done(&mut self, call: &Call, result: Answer) -> Result<(), LinkFault> {
         if result.is_err() {
             tracing::debug!(method = call.method(), "A request of the gateway itself had no result.");
+        }
+        let awaited = !self.online && matches!(call, Call::Canvas | Call::History);
+        if awaited && result == Err(AskError::Timeout) && self.unanswered < QUESTIONS {
+            // Swallowed, as an earlier gateway or another client asked just before.
+            self.unanswered += 1;
+            self.want(call.clone());
+            return Ok(());
         }
         match (call, result.as_ref().ok()) {
             (Call::Canvas, result) => {

@@ -92,7 +92,25 @@ impl Session<'_> {
             work.refuse("Too many requests are unanswered.");
             return Ok(());
         }
-        self.pending.insert(id, Pending { call, work, until: now + limit });
+        let (sent, stage, until) = (now, self.stage(), now + limit);
+        self.pending.insert(id, Pending { call, work, sent, stage, repeated: false, until });
+        self.publish(text)
+    }
+
+    /// Says an order once more that the printer did not hear; a second one of the same kind does no harm.
+    pub(super) fn repeat_lost(&mut self) -> Result<(), LinkFault> {
+        let (stage, again) = (self.stage(), self.driver.timing.again);
+        let (heard, now) = (self.last_full, Instant::now());
+        let lost = self.pending.iter_mut().find(|(_, pending)| pending.is_lost(stage, heard, again));
+        let Some((id, pending)) = lost else { return Ok(()) };
+        pending.repeated = true;
+        let text = payload(*id, &pending.call).unwrap_or_default();
+        tracing::info!(
+            method = pending.call.method(),
+            "The printer did not hear an order; it is sent once more."
+        );
+        self.free_at = now + self.driver.timing.spacing;
+        self.sent = [self.sent[1], Some(now)];
         self.publish(text)
     }
 

@@ -83,6 +83,34 @@ async fn a_stop_while_the_print_resumes_is_carried_out() {
 }
 
 #[tokio::test]
+async fn a_pause_that_the_printer_swallows_is_said_once_more() {
+    let bench = bench(Options { speed: 10.0, ..fast() }).await;
+    bench.online().await;
+    bench.start_cube(77).await;
+    bench.phase(JobPhase::Printing).await;
+    bench.sim.faults().apply(Fault::Silence { seconds: 0.3 }).unwrap();
+    let paused = bench.printer.send(Command::Pause).await;
+    assert_eq!(paused.map(|outcome| outcome.seen), Ok(Seen::Effect));
+    assert_eq!(bench.sent(1021).len(), 1, "the first one was not heard");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_question_that_the_printer_swallows_is_asked_again() {
+    let first = bench(fast()).await;
+    first.online().await;
+    let began = unix_now();
+    first.start_cube(77).await;
+    first.phase(JobPhase::Printing).await;
+    first.leave();
+    first.until_sim("the end", |sim| sim.truth().file.is_empty()).await;
+    first.sim.faults().apply(Fault::Swallow { methods: vec![1036, 2005] }).unwrap();
+    let second = successor(&first, began).await;
+    assert_eq!(second.printer.state().job.phase, JobPhase::Complete);
+    assert_eq!(second.printer.state().device.filament.units.len(), 1);
+}
+
+#[tokio::test]
 async fn a_halt_is_told_until_the_power_was_off() {
     let bench = bench(fast()).await;
     bench.online().await;

@@ -32,6 +32,7 @@ pub fn quick() -> Timing {
         pong: Duration::from_secs(3),
         register: Duration::from_millis(500),
         answer: Duration::from_secs(1),
+        again: Duration::from_millis(500),
         discovery: Duration::from_secs(1),
         after_upload: Duration::from_millis(100),
         camera_idle: Duration::from_secs(2),
