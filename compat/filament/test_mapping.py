@@ -177,12 +177,12 @@ def test_each_place_by_its_name(name, place, request):
 
 
 def test_the_ams_ht_by_its_gate(h2d):
-    """The panels count gates: that of the AMS HT comes after those of the other units."""
-    machine = h2d.objects("mmu_machine")["mmu_machine"]
-    gate = machine[f"unit_{machine['num_units'] - 1}"]["first_gate"]
+    """The panels count gates through all units."""
     path = one_colour(h2d)
     fill_ht(h2d)
+    gate = next(gate for gate, colour in enumerate(h2d.mmu["gate_color"]) if "123456" in colour)
+    count = len(h2d.sent("project_file"))
     h2d.client.gcode(f'MMU_TTG_MAP MAP="{gate}"')
     h2d.client.gcode(f'SDCARD_PRINT_FILE FILENAME="{path}" OVERRIDE=filament')
-    h2d.until_state("printing")
+    h2d.until("the start reached the printer", lambda: len(h2d.sent("project_file")) > count)
     told(h2d, 128, (128, 0))
