@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from browser import Browser
+from harness.browser import Browser
 from harness import process
 from harness.moonraker import Moonraker, make_idle
 from harness.octoprint_server import OctoPrint
