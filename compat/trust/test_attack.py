@@ -14,7 +14,7 @@ from harness.moonraker import http
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 # What everybody may ask: who one could be, how to become somebody, whether the process lives, the page itself.
 OPEN_METHODS = {"access.info", "access.login", "access.refresh_jwt", "server.connection.identify"}
-OPEN_ROUTES = {"/", "/livez", "/readyz"}
+OPEN_ROUTES = {"/", "/page.css", "/page.js", "/livez", "/readyz"}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_no_route_without_a_right(unchanged):
                 allowed = (200, 405) if whole in OPEN_ROUTES else (401, 404, 405)
                 assert status in allowed, (verb, whole, text[:300])
                 if status == 404:
-                    assert path in ("/", "/status", "/activity", "/metrics", "/livez", "/readyz") or whole == path
+                    assert path in OPEN_ROUTES | {"/status", "/activity", "/metrics"} or whole == path
 
 
 def test_roles(house):
