@@ -78,6 +78,7 @@ pub fn walk(root: &Path) -> Walked {
             if entry.file_name().to_str().is_some_and(|name| name.starts_with(SENDING)) {
                 // Nothing is being sent yet: a killed gateway left it.
                 drop(fs::remove_file(entry.path()));
+                continue;
             }
             let Some(path) = entry.file_name().to_str().map(|name| names::join(&directory, name)) else {
                 continue;

@@ -57,7 +57,6 @@ pub enum LibraryError {
     BadFile(String),
     #[error("{0}")]
     Checksum(String),
-    /// Printing at the moment, or not empty, or exists already.
     /// Something is being printed or protected.
     #[error("{0}")]
     InUse(String),

@@ -13,18 +13,19 @@ use crate::sim;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Hears what is sent to any address of this machine, and brings it to the simulator and back.
+/// Hears what is sent to every address of the loopback network, and brings it to the simulator and back.
 async fn relay(to: SocketAddr) -> u16 {
-    let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
-    let port = socket.local_addr().unwrap().port();
+    let answers = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = answers.local_addr().unwrap().port();
+    let questions = UdpSocket::bind(("127.255.255.255", port)).await.unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 2048];
-        while let Ok((length, asker)) = socket.recv_from(&mut buffer).await {
+        while let Ok((length, asker)) = questions.recv_from(&mut buffer).await {
             let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             far.send_to(&buffer[..length], to).await.unwrap();
             let answered = tokio::time::timeout(Duration::from_secs(5), far.recv(&mut buffer)).await;
             let Ok(Ok(length)) = answered else { continue };
-            socket.send_to(&buffer[..length], asker).await.unwrap();
+            answers.send_to(&buffer[..length], asker).await.unwrap();
         }
     });
     port

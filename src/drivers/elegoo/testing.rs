@@ -125,6 +125,30 @@ impl<S> Rig<S> {
         self.start_job(StartJob { remote_path: file.into(), token, ..StartJob::default() }).await
     }
 
+    /// Pauses the print that is on its way, resumes it, and cancels before the resume is through: the cancel must win.
+    pub async fn stops_while_the_print_resumes(&self) {
+        self.phase(JobPhase::Printing).await;
+        self.printer.send(Command::Pause).await.unwrap();
+        self.phase(JobPhase::Paused).await;
+        let (resumed, stopped) = tokio::join!(self.printer.send(Command::Resume), async {
+            self.until("resuming", |state| state.device.job.stage == DeviceStage::Resuming).await;
+            self.printer.send(Command::Cancel).await
+        });
+        assert_eq!(stopped.map(|outcome| outcome.seen), Ok(Seen::Effect), "the resume: {resumed:?}");
+        self.phase(JobPhase::Cancelled).await;
+    }
+
+    /// Prints the cube with a timelapse: what the printer lists afterwards, and its first video.
+    pub async fn records_a_video(&self) -> (Vec<RemoteFile>, RemoteFile) {
+        let options = StartOptions { timelapse: Some(true), ..StartOptions::default() };
+        let job = StartJob { remote_path: "cube.gcode".into(), token: 5, options, ..StartJob::default() };
+        self.start_job(job).await.unwrap();
+        self.phase(JobPhase::Complete).await;
+        let listed = self.printer.files().list().await.unwrap();
+        let video = listed.iter().find(|file| file.path.starts_with("timelapse/")).cloned();
+        (listed, video.expect("a video"))
+    }
+
     pub async fn upload(&self, local: &Path, name: &str) -> Result<(), FileError> {
         let (md5, quiet) = (md5_of(local), Arc::new(|_| ()));
         self.printer.files().upload(local.into(), name.into(), md5, quiet, CancellationToken::new()).await

@@ -35,12 +35,7 @@ async fn the_stick_is_read_and_printed_from_and_never_written() {
 async fn a_video_of_the_printer_is_listed_and_fetched() {
     let bench = bench(fast()).await;
     bench.online().await;
-    let options = StartOptions { timelapse: Some(true), ..StartOptions::default() };
-    let job = StartJob { remote_path: "cube.gcode".into(), token: 5, options, ..StartJob::default() };
-    bench.start_job(job).await.unwrap();
-    bench.phase(JobPhase::Complete).await;
-    let listed = bench.printer.files().list().await.unwrap();
-    let video = listed.iter().find(|file| file.path.starts_with("timelapse/")).expect("a video");
+    let (_, video) = bench.records_a_video().await;
     assert_eq!(bench.download(&video.path).await.unwrap(), VIDEO);
     let refused = bench.printer.files().delete(video.path.clone()).await;
     assert!(matches!(refused, Err(FileError::Unsupported(_))), "{refused:?}");

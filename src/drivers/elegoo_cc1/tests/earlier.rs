@@ -34,15 +34,7 @@ async fn a_stop_while_the_print_resumes_is_carried_out() {
     let bench = bench(Options { speed: 10.0, ..fast() }).await;
     bench.online().await;
     bench.start_file("cube.gcode", 77).await.unwrap();
-    bench.phase(JobPhase::Printing).await;
-    bench.printer.send(Command::Pause).await.unwrap();
-    bench.phase(JobPhase::Paused).await;
-    let (resumed, stopped) = tokio::join!(bench.printer.send(Command::Resume), async {
-        bench.until("resuming", |state| state.device.job.stage == DeviceStage::Resuming).await;
-        bench.printer.send(Command::Cancel).await
-    });
-    assert_eq!(stopped.map(|outcome| outcome.seen), Ok(Seen::Effect), "the resume: {resumed:?}");
-    bench.phase(JobPhase::Cancelled).await;
+    bench.stops_while_the_print_resumes().await;
     bench.unharmed();
 }
 

@@ -51,12 +51,7 @@ async fn a_job_starts_from_the_stick() {
 async fn a_video_of_the_printer_is_listed_made_and_fetched() {
     let bench = bench(fast()).await;
     bench.online().await;
-    let options = StartOptions { timelapse: Some(true), ..StartOptions::default() };
-    let job = StartJob { remote_path: "cube.gcode".into(), token: 5, options, ..StartJob::default() };
-    bench.start_job(job).await.unwrap();
-    bench.phase(JobPhase::Complete).await;
-    let listed = bench.printer.files().list().await.unwrap();
-    let video = listed.iter().find(|file| file.path.starts_with("timelapse/")).expect("a video");
+    let (listed, video) = bench.records_a_video().await;
     assert!(listed.iter().any(|file| file.path == "timelapse" && file.directory));
     assert_eq!(bench.download(&video.path).await.unwrap(), VIDEO);
     assert_eq!(bench.sent(1051).len(), 1, "it had pictures only");
