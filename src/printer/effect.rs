@@ -63,6 +63,13 @@ pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Pro
     }
 }
 
+/// Whether the reports show what was wanted and was not so before the command.
+pub fn appeared(command: &Command, before: &PrinterState, now: &PrinterState) -> bool {
+    wait_for(command).is_some()
+        && look(command, before, before) == Progress::Waiting
+        && look(command, before, now) == Progress::Seen
+}
+
 fn reached(command: &Command, now: &PrinterState) -> bool {
     let job = &now.job;
     match command {

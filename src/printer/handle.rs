@@ -246,9 +246,13 @@ impl PrinterHandle {
             }
         };
         tokio::time::timeout(wait, follow).await.unwrap_or_else(|_late| {
+            let name = command.name();
+            let taken = match outcome.seen {
+                Seen::Sent => format!("The printer was told \"{name}\", but did not acknowledge it and"),
+                _ => format!("The printer took \"{name}\", but"),
+            };
             Err(CommandError::Timeout(format!(
-                "The printer took \"{}\", but its report does not show it after {} s.",
-                command.name(),
+                "{taken} its report does not show it after {} s.",
                 wait.as_secs()
             )))
         })
@@ -261,11 +265,7 @@ async fn effect_appears(
     baseline: &PrinterState,
     mut watch: watch::Receiver<Arc<PrinterState>>,
 ) {
-    let shown =
-        effect::wait_for(command).is_some() && effect::look(command, baseline, baseline) == Progress::Waiting;
-    if !shown
-        || watch.wait_for(|state| effect::look(command, baseline, state) == Progress::Seen).await.is_err()
-    {
+    if watch.wait_for(|state| effect::appeared(command, baseline, state)).await.is_err() {
         std::future::pending().await
     }
 }

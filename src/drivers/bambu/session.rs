@@ -54,8 +54,8 @@ pub(super) struct Memory {
     not_landed: Option<String>,
     /// A command of ours was answered at some time.
     acknowledged: bool,
-    /// A link was given up because nothing was answered on it.
-    taken_as_deaf: bool,
+    /// Commands are carried out without an answer, or a link was given up because nothing was answered on it.
+    mute: bool,
     /// Step numbers never came back: G-code is confirmed by acknowledgement only.
     markers_fail: bool,
 }
@@ -73,15 +73,15 @@ impl Memory {
             digestion: None,
             not_landed: None,
             acknowledged: false,
-            taken_as_deaf: false,
+            mute: false,
             markers_fail: false,
         }
     }
 
-    /// A new link did not help and no command was ever answered: bridges and emulated printers are like that, and a
-    /// new link each time would only take the reports away too.
+    /// No command was ever answered, and either they are carried out all the same or a new link did not help: bridges
+    /// and emulated printers are like that, and a new link each time would only take the reports away too.
     pub fn never_acknowledges(&self) -> bool {
-        self.taken_as_deaf && !self.acknowledged
+        self.mute && !self.acknowledged
     }
 
     /// What the identity probe told.
@@ -405,6 +405,9 @@ impl<'a> Session<'a> {
         let failed = digestion.landed && stage.ended() && state.device.faults.iter().any(fresh);
         if digestion.landed {
             memory.not_landed = None;
+        }
+        if stage.active() {
+            self.pending.see_job();
         }
         if stage.active() || failed {
             memory.digestion = None;

@@ -22,6 +22,11 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// Requests are carried out, none is acknowledged, as bridges and emulated printers do.
+    Mute {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// Sockets stay open without any MQTT data.
     Dead {
         #[serde(default = "yes")]
@@ -115,6 +120,11 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// Data connections are encrypted before 150 is said, as ftp-srv does, not after it.
+    EncryptFirst {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// Transfers run at this many bytes per second; 0 = full speed.
     SlowFtp {
         bytes_per_second: u64,
@@ -147,10 +157,12 @@ pub(super) struct Switches {
     pub access_code: String,
     pub refuse_login: bool,
     pub zombie: bool,
+    pub mute: bool,
     pub dead: bool,
     pub full_disk: bool,
     pub abort_426: bool,
     pub late_426: bool,
+    pub encrypt_first: bool,
     /// 0 = full speed.
     pub bytes_per_second: u64,
     /// Which certificate is shown.
@@ -188,12 +200,14 @@ impl Faults {
                 core.camera_changed.notify_waiters();
             }
             Fault::Zombie { on } => lock(&core.switches).zombie = on,
+            Fault::Mute { on } => lock(&core.switches).mute = on,
             Fault::Dead { on } => lock(&core.switches).dead = on,
             Fault::RefuseLogin { on } => lock(&core.switches).refuse_login = on,
             Fault::AccessCode { code } => lock(&core.switches).access_code = code,
             Fault::FullDisk { on } => lock(&core.switches).full_disk = on,
             Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
             Fault::Late426 { on } => lock(&core.switches).late_426 = on,
+            Fault::EncryptFirst { on } => lock(&core.switches).encrypt_first = on,
             Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
             Fault::Spool { unit, slot, spool } => {
                 told(lock(&core.printer).put_spool(unit, slot, spool.as_ref()), "no such slot")?;

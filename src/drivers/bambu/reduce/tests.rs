@@ -185,6 +185,10 @@ fn notes_below_the_table_hold() {
     assert_eq!((pro.network.wifi_dbm, pro.network.ip.as_deref()), (None, Some("192.168.1.50")));
     let x1plus = Printer::load("x1c-x1plus99-running-amsht").device();
     assert_eq!(x1plus.filament.active, Some(SlotId::Unit { unit: 128, slot: 0 }));
+    // Its bits name a unit that it does not list.
+    let [ht] = x1plus.filament.units.as_slice() else { panic!("{:?}", x1plus.filament.units) };
+    assert_eq!((ht.id, ht.slots.len(), ht.slots[0].present), (128, 1, Some(true)));
+    assert_eq!(ht.slots[0].filament.as_ref().and_then(|filament| filament.material.as_deref()), Some("PLA"));
 }
 
 #[test]
