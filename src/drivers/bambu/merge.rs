@@ -1,9 +1,11 @@
 //! The merged state tree of one printer: full reports and deltas by the rules of bambu.md 3.3.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::faults;
-use super::field::{at, flag, hex, text};
+use super::field::{at, bit, flag, hex, list, small, text};
 use super::wire::{Extent, MAX_ENTRIES, StateFields};
 
 /// Everything the printer has reported, and the little that must be remembered beyond its latest word.
@@ -15,6 +17,8 @@ pub(super) struct Reports {
     /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
     cancelled: bool,
     storage: Storage,
+    /// Filament units of the tree that are pulled out.
+    unplugged: BTreeSet<u16>,
 }
 
 /// Storage as shown, and a differing value that was seen once (bambu.md T41: it flaps).
@@ -35,6 +39,11 @@ impl Reports {
 
     pub fn cancelled(&self) -> bool {
         self.cancelled
+    }
+
+    /// Whether a filament unit that is listed is pulled out since.
+    pub fn unplugged(&self, unit: u16) -> bool {
+        self.unplugged.contains(&unit)
     }
 
     pub fn storage_present(&self) -> Option<bool> {
@@ -59,6 +68,7 @@ impl Reports {
             self.tree = Value::Null;
             self.cancelled = false;
             self.storage = Storage::default();
+            self.unplugged.clear();
             self.synced = true;
         }
         if !self.tree.is_object() {
@@ -74,7 +84,28 @@ impl Reports {
                 }
             }
         }
+        if !shutting_down && let Some(ams) = state.fields.get("ams") {
+            self.follow_units(ams);
+        }
         self.remember(&state.fields);
+    }
+
+    /// A report that lists a unit has it; units that it leaves out are gone where their bits say so (bambu.md 3.12).
+    /// A listed one counts whatever its bit: some bridges number differently in bits and in lists.
+    fn follow_units(&mut self, ams: &Value) {
+        let numbers = |ams: &Value| -> Vec<u16> {
+            list(at(ams, "/ams")).iter().filter_map(|unit| small(at(unit, "/id"))).collect()
+        };
+        let listed = numbers(ams);
+        let bits = hex(at(ams, "/ams_exist_bits"));
+        for unit in numbers(at(&self.tree, "/ams")) {
+            let shown = bits.zip(unit_bit(unit)).is_none_or(|(bits, index)| bit(bits, index));
+            if listed.contains(&unit) || (shown && bits.is_some()) {
+                self.unplugged.remove(&unit);
+            } else if !shown {
+                self.unplugged.insert(unit);
+            }
+        }
     }
 
     /// The last words of a printer that is switched off zero every AMS bit (bambu.md T6).
@@ -101,6 +132,18 @@ impl Reports {
                 self.storage.differing = !agrees;
             }
         }
+    }
+}
+
+/// The bit of a filament unit in `ams_exist_bits`.
+fn unit_bit(unit: u16) -> Option<u32> {
+    match unit {
+        0..=3 => Some(u32::from(unit)),
+        // The AMS Lite of an A2L.
+        16 => Some(12),
+        // AMS HT.
+        128..=135 => Some(u32::from(unit) - 124),
+        _ => None,
     }
 }
 

@@ -27,6 +27,11 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// A message of another QoS than 0 ends the connection, as in emulated printers that read no other.
+    PlainOnly {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// Sockets stay open without any MQTT data.
     Dead {
         #[serde(default = "yes")]
@@ -57,6 +62,11 @@ pub enum Fault {
     },
     /// Signatures wanted: Developer Mode off.
     Gate {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// get_version names neither product nor project, as firmware before 2025.
+    Anonymous {
         #[serde(default = "yes")]
         on: bool,
     },
@@ -158,6 +168,7 @@ pub(super) struct Switches {
     pub refuse_login: bool,
     pub zombie: bool,
     pub mute: bool,
+    pub plain_only: bool,
     pub dead: bool,
     pub full_disk: bool,
     pub abort_426: bool,
@@ -200,6 +211,7 @@ impl Faults {
                 core.camera_changed.notify_waiters();
             }
             Fault::Zombie { on } => lock(&core.switches).zombie = on,
+            Fault::PlainOnly { on } => lock(&core.switches).plain_only = on,
             Fault::Mute { on } => lock(&core.switches).mute = on,
             Fault::Dead { on } => lock(&core.switches).dead = on,
             Fault::RefuseLogin { on } => lock(&core.switches).refuse_login = on,
@@ -224,6 +236,7 @@ impl Faults {
         let mut p = lock(&self.core.printer);
         match fault {
             Fault::Gate { on } => p.gated = on,
+            Fault::Anonymous { on } => p.anonymous = on,
             Fault::DelayedStart { seconds } => p.start_delay = seconds.clamp(0.0, 3600.0),
             Fault::CancelAtScreen => {
                 p.pending = None;

@@ -130,6 +130,15 @@ async fn a_mute_printer_is_judged_by_what_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_reads_only_qos_0_is_met() {
+    let sim = simulator("p1s", |_| {}).await;
+    sim.faults().apply(Fault::PlainOnly { on: true }).expect("fault");
+    let bench = run(sim, |_| {});
+    bench.online().await;
+    assert_eq!(bench.done(Command::SetBed { target: 55.0 }).await.seen, Seen::Effect);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_counted_and_survived() {
     let bench = Bench::start("p1s").await;
     let faults = bench.sim.faults();

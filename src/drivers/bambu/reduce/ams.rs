@@ -23,7 +23,7 @@ pub(super) fn filament(source: Source<'_>, active_tool: usize) -> FilamentSystem
         None => (tray_number(source.at("/ams/tray_now")), tray_number(source.at("/ams/tray_tar"))),
     };
     let listed = list(source.at("/ams/ams")).iter().filter_map(|unit| self::unit(source, unit));
-    let mut units: Vec<FilamentUnit> = listed.filter(|unit| plugged(source, unit.id)).collect();
+    let mut units: Vec<FilamentUnit> = listed.filter(|unit| !source.reports.unplugged(unit.id)).collect();
     // A unit that comes back is merged behind the others.
     units.sort_by_key(|unit| unit.id);
     FilamentSystem {
@@ -80,22 +80,6 @@ fn tray_bit(unit: u16, slot: u8) -> Option<u32> {
         128..=135 => Some(16 + u32::from(unit - FIRST_HT)),
         _ => None,
     }
-}
-
-/// The bit of a unit in `ams_exist_bits`.
-fn unit_bit(unit: u16) -> Option<u32> {
-    match unit {
-        0..=3 => Some(u32::from(unit)),
-        A2L_LITE => Some(12),
-        128..=135 => Some(4 + u32::from(unit - FIRST_HT)),
-        _ => None,
-    }
-}
-
-/// A delta lists the units that are there and names none that is gone: only the bits tell (bambu.md 3.12).
-fn plugged(source: Source<'_>, unit: u16) -> bool {
-    let Some((bits, index)) = hex(source.at("/ams/ams_exist_bits")).zip(unit_bit(unit)) else { return true };
-    bit(bits, index) || !plausible(bits, unit_numbers(source).filter_map(unit_bit))
 }
 
 fn unit_numbers(source: Source<'_>) -> impl Iterator<Item = u16> {

@@ -337,6 +337,28 @@ fn a_unit_comes_and_goes_by_its_bit() {
     assert_eq!(back, before.iter().map(|unit| unit.id).collect::<Vec<_>>());
 }
 
+/// Constructed: bits as a public emulator counts them, in which an AMS HT has none.
+#[test]
+fn a_unit_that_is_listed_is_there_whatever_its_bit() {
+    let mut printer = Printer::load("p1s-finish-ams2pro");
+    let delta = |text: &str| match parse(text.as_bytes()).expect("json").remove(0) {
+        Incoming::State(state) => state,
+        other => panic!("{other:?}"),
+    };
+    let units = |printer: &Printer| -> Vec<u16> {
+        printer.device().filament.units.iter().map(|unit| unit.id).collect()
+    };
+    printer.reports.merge(&delta(
+        r#"{"print":{"command":"push_status","msg":1,"ams":{"ams_exist_bits":"1","ams":[{"id":"0"},
+            {"id":"128","tray":[{"id":"0","tray_type":"PETG","tray_color":"00FF00FF"}]}]}}}"#,
+    ));
+    assert_eq!(units(&printer), [0, 128]);
+    printer.reports.merge(&delta(
+        r#"{"print":{"command":"push_status","msg":1,"ams":{"ams_exist_bits":"1","ams":[{"id":"0"}]}}}"#,
+    ));
+    assert_eq!(units(&printer), [0], "no longer listed");
+}
+
 #[test]
 fn a_cancel_is_remembered_after_its_echo() {
     let mut printer = Printer::load("p1-early-running-ams");

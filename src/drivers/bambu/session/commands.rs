@@ -131,8 +131,9 @@ impl Session<'_> {
         self.memory.sequence = (self.memory.sequence + 1) % (i32::MAX as u32);
         let sequence = self.memory.sequence;
         let payload = message.payload(sequence).to_string();
+        let qos = if self.memory.plain { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         self.client
-            .publish(&self.topic, payload, Qos::AtLeastOnce)
+            .publish(&self.topic, payload, qos)
             .map_err(|error| CommandError::Offline(format!("The printer could not be told: {error}.")))?;
         Ok(sequence.to_string())
     }
