@@ -10,7 +10,9 @@ use super::guard;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
 use super::supervise::Nudge;
 use super::supervise::PrinterSettings;
-use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
+use crate::model::{
+    Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, SAME_SPEED, Seen,
+};
 
 /// How long a driver may take to deliver a command and hear the printer's acknowledgement. Motion on some printers is
 /// acknowledged only when it ends (elegoo.md 3.5: up to 300 s for filament and calibration).
@@ -169,13 +171,14 @@ impl PrinterHandle {
         result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
     }
 
-    /// A printer with speed levels gets the nearest one, and the user is told.
+    /// A printer with speed levels gets the fitting one, and the user is told.
     fn snapped(&self, command: Command) -> (Command, Option<String>) {
         let Command::SetSpeed { factor } = command else { return (command, None) };
-        match self.capabilities().nearest_speed(factor) {
-            Some(level) if (level.factor - factor).abs() > 0.005 => {
+        let now = self.state().device.speed.factor;
+        match self.capabilities().speed_for(factor, now) {
+            Some(level) if (level.factor - factor).abs() > SAME_SPEED => {
                 let note = format!(
-                    "Speed set to {:.0} % ({}), the nearest level.",
+                    "Speed set to {:.0} % ({}): this printer has levels only.",
                     level.factor * 100.0,
                     level.name
                 );

@@ -16,6 +16,8 @@ pub(super) struct Reports {
     synced: bool,
     /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
     cancelled: bool,
+    /// All filament units were said to be gone, which is not believed yet.
+    doubtful: bool,
     storage: Storage,
     /// Filament units of the tree that are pulled out.
     unplugged: BTreeSet<u16>,
@@ -53,6 +55,7 @@ impl Reports {
     /// A new link begins: the next full report replaces everything, until then the old tree is shown.
     pub fn await_full(&mut self) {
         self.synced = false;
+        self.doubtful = false;
         self.storage.differing = false;
     }
 
@@ -74,17 +77,21 @@ impl Reports {
         if !self.tree.is_object() {
             self.tree = Value::Object(Map::new());
         }
-        let shutting_down = self.powers_off(&state.fields);
+        let zeroed = self.powers_off(&state.fields);
+        let last_words = zeroed && !(self.doubtful && full);
+        if state.fields.contains_key("ams") {
+            self.doubtful = last_words;
+        }
         if let Value::Object(tree) = &mut self.tree {
             drop_superseded(tree, &state.fields);
             let rule = Rule { complete: state.extent == Extent::Full };
             for (key, value) in &state.fields {
-                if key != "ams" || !shutting_down {
+                if key != "ams" || !last_words {
                     rule.field(tree, key, value, key);
                 }
             }
         }
-        if !shutting_down && let Some(ams) = state.fields.get("ams") {
+        if !last_words && let Some(ams) = state.fields.get("ams") {
             self.follow_units(ams);
         }
         self.remember(&state.fields);
@@ -108,7 +115,14 @@ impl Reports {
         }
     }
 
-    /// The last words of a printer that is switched off zero every AMS bit (bambu.md T6).
+    /// The printer has just said that all its filament units are gone: its last words, or somebody pulled them out. A
+    /// complete report tells.
+    pub fn doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// The last words of a printer that is switched off zero every AMS bit (bambu.md T6); so does a P1 whose only AMS is
+    /// pulled out, and says it again when it is asked for everything.
     fn powers_off(&self, fields: &Map<String, Value>) -> bool {
         let ams = fields.get("ams").unwrap_or(&Value::Null);
         let zero = |key: &str| ams.get(key).and_then(hex) == Some(0);

@@ -212,7 +212,11 @@ impl<'a> Session<'a> {
 
     fn report(&mut self, fields: &StateFields) {
         let shown_before = control::rejection_shown(self.memory.reports.tree());
+        let doubtful_before = self.memory.reports.doubtful();
         self.memory.reports.merge(fields);
+        if self.memory.reports.doubtful() && !doubtful_before {
+            self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
+        }
         let stage_before = self.state.state().device.job.stage;
         if self.memory.reports.synced() {
             if fields.extent != Extent::Delta {

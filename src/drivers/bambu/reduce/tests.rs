@@ -310,6 +310,35 @@ fn ams_deltas_keep_what_they_do_not_name() {
     assert_eq!(rack.device().filament.units[1].slots[0].present, Some(true));
 }
 
+/// Constructed after the captured last words of a printer: a complete report that says the same is the truth.
+#[test]
+fn the_only_units_are_gone_once_a_complete_report_says_so() {
+    let mut printer = Printer::load("h2d-01.01.01.00-running");
+    let before = printer.device().filament.units;
+    let says = |message: u8, bits: &str| {
+        let ams =
+            serde_json::json!({"ams_exist_bits": bits, "tray_exist_bits": bits, "power_on_flag": false});
+        let text = serde_json::json!({"print": {"command": "push_status", "msg": message, "ams": ams}});
+        match parse(text.to_string().as_bytes()).expect("json").remove(0) {
+            Incoming::State(state) => state,
+            other => panic!("{other:?}"),
+        }
+    };
+    printer.reports.merge(&says(0, "0"));
+    assert!(printer.reports.doubtful(), "said for the first time");
+    printer.reports.merge(&says(1, "0"));
+    assert_eq!(printer.device().filament.units, before, "a delta confirms nothing");
+    printer.reports.merge(&state("delta-p1-temps"));
+    printer.reports.merge(&says(0, "0"));
+    assert_eq!(printer.device().filament.units, []);
+    assert!(!printer.reports.doubtful());
+    printer.reports.merge(&says(1, "f"));
+    printer.reports.merge(&says(1, "0"));
+    assert!(printer.reports.doubtful());
+    printer.reports.merge(&says(1, "f"));
+    assert!(!printer.reports.doubtful(), "it lives and has them");
+}
+
 /// Constructed after the shape of captured deltas: a unit is pulled out, and put in again.
 #[test]
 fn a_unit_comes_and_goes_by_its_bit() {
