@@ -34,7 +34,7 @@ def calls(bench, table):
         gateway = stack.enter_context(Gateway(1, bench.farm(load)))
         moonraker = stack.enter_context(Moonraker(load))
         gateway.wait_online(load)
-        ports = {"ours": gateway.printer_port(), "peer": moonraker.port}
+        sides = {"ours": (gateway, gateway.printer_port()), "peer": (moonraker, moonraker.port)}
         seed(gateway, moonraker)
         found = {}
         for _ in range(bench.rounds):
@@ -42,19 +42,24 @@ def calls(bench, table):
                 for how, order in (("WebSocket", {"method": method, "params": params}), ("HTTP", {"path": path})):
                     if how == "HTTP" and path is None:
                         continue
-                    for who, port in ports.items():
-                        kept = found.setdefault((method, how), {}).setdefault(who, {"rate": [], "p50": [], "p99": []})
+                    for who, (program, port) in sides.items():
+                        empty = {"rate": [], "p50": [], "p99": [], "processor": []}
+                        kept = found.setdefault((method, how), {}).setdefault(who, empty)
+                        before = program.processor()
                         many = load.ask("calls", port=port, connections=CONNECTIONS, seconds=bench.seconds, **order)
+                        kept["processor"].append((program.processor() - before) / max(many["latency"]["count"], 1))
                         one = load.ask("calls", port=port, connections=1, seconds=bench.seconds / 2, **order)
                         kept["rate"].append(many["rate"])
                         kept["p50"].append(one["latency"]["p50"])
                         kept["p99"].append(one["latency"]["p99"])
                         kept["bytes"] = one["answer_bytes"]
     for (method, how), who in found.items():
-        ratio = {key: median(who["ours"][key]) / median(who["peer"][key]) for key in ("rate", "p50", "p99")}
+        ratio = {key: median(who["ours"][key]) / median(who["peer"][key]) for key in ("rate", "p50", "p99", "processor")}
         table.add("calls", f"{method}, {how}: rate, of Moonraker's", ratio["rate"], at_least=RATE)
         table.add("calls", f"{method}, {how}: time of one (p50), of Moonraker's", ratio["p50"], at_most=LATENCY)
         table.add("calls", f"{method}, {how}: time of one (p99), of Moonraker's", ratio["p99"], at_most=LATENCY)
+        # Of all rows of a call the one that other programs on the machine change the least.
+        table.add("calls", f"{method}, {how}: processor time of one, of Moonraker's", ratio["processor"])
         table.keep(f"calls {method} {how}", who)
 
 
