@@ -140,8 +140,9 @@ mod tests {
         let (sender, events) = broadcast::channel(8);
         let activity = Activity::default();
         let code = crate::secret::Secret::new("topsecret42");
-        let say =
-            |speaker, text: &str| Event::Console(Box::new(ConsoleLine { time: 0.0, speaker, text: text.to_owned() }));
+        let say = |speaker, text: &str| {
+            Event::Console(Box::new(ConsoleLine { time: 0.0, speaker, text: text.to_owned() }))
+        };
         let refused = CommandError::Busy("A print runs.".to_owned());
         for event in [
             say(Speaker::Client, &format!("M117 {}", code.expose())),

@@ -70,7 +70,8 @@ impl Series {
 
     /// Oldest first.
     fn answer(&self) -> Value {
-        let values = |(sample, times): &(Sample, u16)| std::iter::repeat_n(sample.value(), usize::from(*times));
+        let values =
+            |(sample, times): &(Sample, u16)| std::iter::repeat_n(sample.value(), usize::from(*times));
         self.runs.iter().flat_map(values).collect()
     }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as Malformed;
+use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     Connect, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, Subscribe, SubscribeReasonCode,
 };
-use rumqttc::mqttbytes::QoS;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -23,7 +23,9 @@ use tokio::time::{Instant, interval_at, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::{MAX_INCOMING, MAX_OUTGOING, Message, MqttClient, MqttError, MqttEvents, MqttOptions, Qos, Status};
+use super::{
+    MAX_INCOMING, MAX_OUTGOING, Message, MqttClient, MqttError, MqttEvents, MqttOptions, Qos, Status,
+};
 use crate::net::tls;
 
 /// Received messages a slow consumer may lag behind before the socket is no longer read.
