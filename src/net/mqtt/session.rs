@@ -30,8 +30,9 @@ use crate::net::tls;
 
 /// Received messages a slow consumer may lag behind before the socket is no longer read.
 const MESSAGE_QUEUE: usize = 64;
-/// Room made at once for a message that is on its way; the rest comes with the message.
-const READ_STEP: usize = 16 << 10;
+/// Room for the next packet while none is on its way, and the most that is made at once for one that is: what a packet
+/// says of its length is not believed before it comes.
+const ROOM: (usize, usize) = (256, 16 << 10);
 /// Time for DISCONNECT to leave when the session is dropped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -167,7 +168,7 @@ impl From<rumqttc::Publish> for Message {
     }
 }
 
-/// Takes packets from the connection; holds no memory between them.
+/// Takes packets from the connection; holds next to no memory between them.
 struct Reader {
     connection: ReadHalf<Box<dyn Connection>>,
     buffer: BytesMut,
@@ -185,7 +186,9 @@ impl Reader {
                     }
                     return Ok(packet);
                 }
-                Err(Malformed::InsufficientBytes(missing)) => self.buffer.reserve(missing.min(READ_STEP)),
+                Err(Malformed::InsufficientBytes(missing)) => {
+                    self.buffer.reserve(missing.clamp(ROOM.0, ROOM.1));
+                }
                 Err(error) => return Err(MqttError::from_codec(error, established)),
             }
             match self.connection.read_buf(&mut self.buffer).await {
