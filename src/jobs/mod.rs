@@ -112,7 +112,7 @@ struct Spaces {
 }
 
 /// Events wait for a slow reader up to this many.
-const EVENT_CAPACITY: usize = 64;
+const EVENT_CAPACITY: usize = 32;
 /// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
 const CANCEL_START: Duration = Duration::from_secs(120);
 

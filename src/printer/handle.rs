@@ -131,8 +131,8 @@ impl PrinterHandle {
         let name = command.name();
         let result = self.send_unrecorded(command).await;
         tracing::debug!(command = name, ?result, "Command done.");
-        let error = result.as_ref().err().cloned();
-        self.inner.writer.event(Event::CommandDone { command: name.to_owned(), error });
+        let error = result.as_ref().err().cloned().map(Box::new);
+        self.inner.writer.event(Event::CommandDone { command: name, error });
         result
     }
 

@@ -42,7 +42,7 @@ pub struct ExpectedRun {
 }
 
 /// Events wait for a slow reader up to this many; after that it is told that it missed some.
-const EVENT_CAPACITY: usize = 128;
+const EVENT_CAPACITY: usize = 64;
 
 impl StateWriter {
     /// A writer for a printer that nothing is known of yet.
@@ -143,7 +143,8 @@ impl StateWriter {
 
     /// Says something on the printer's console.
     pub fn console(&self, speaker: Speaker, text: impl Into<String>) {
-        self.event(Event::Console(ConsoleLine { time: unix_now(), speaker, text: text.into() }));
+        let line = ConsoleLine { time: unix_now(), speaker, text: text.into() };
+        self.event(Event::Console(Box::new(line)));
     }
 
     pub fn event(&self, event: Event) {
