@@ -35,6 +35,8 @@ pub enum OnStart {
 pub struct Machine {
     pub device: Device,
     pub files: BTreeMap<String, u64>,
+    /// What a download gives; the file's name where there is nothing.
+    pub contents: BTreeMap<String, Vec<u8>>,
     pub starts: Vec<StartJob>,
     pub cancels: usize,
     pub pauses: usize,
@@ -247,7 +249,9 @@ impl PrinterFiles for Fake {
             if !self.machine().files.contains_key(&remote) {
                 return Err(FileError::NotFound("gone".into()));
             }
-            std::fs::write(local, remote).map_err(|error| FileError::Failed(error.to_string()))?;
+            let content = self.machine().contents.get(&remote).cloned();
+            let content = content.unwrap_or_else(|| remote.clone().into_bytes());
+            std::fs::write(local, content).map_err(|error| FileError::Failed(error.to_string()))?;
             progress(1);
             Ok(())
         })

@@ -4,7 +4,7 @@ use super::mapping::{self, Mapping};
 use super::{Inner, StartError, StartRequest, fits};
 use crate::library::names::{self, Content};
 use crate::library::{JobFile, LibraryError};
-use crate::model::{Command, CommandError, PrinterState, StartJob, StartOptions};
+use crate::model::{Capabilities, Command, CommandError, PrinterState, StartJob, StartOptions};
 use crate::printer::guard;
 
 /// Guards that a user may override; the others describe what cannot work.
@@ -78,8 +78,12 @@ pub fn refusal_code(error: &CommandError) -> &'static str {
 
 impl Inner {
     pub async fn plan(&self, request: &StartRequest) -> Result<Plan, StartError> {
-        let file = self.library.job_file(&request.file).await.map_err(file_error)?;
+        let mut file = self.library.job_file(&request.file).await.map_err(file_error)?;
         let (state, caps) = (self.printer.state(), self.printer.capabilities());
+        let refusal = self.refusal(&state, &caps);
+        if refusal.is_none() && file.local.is_none() && caps.filament.map {
+            self.read_filaments(request, &mut file, &state).await;
+        }
         let mut objections = Vec::new();
         let mut object = |found: Option<(&str, String)>| {
             objections.extend(found.map(|(code, text)| (code.to_owned(), text)));
@@ -113,10 +117,6 @@ impl Inner {
             Way::OnPrinter => file.stored.clone(),
             _ => self.printer.files().job_path(&remote_name(&file, way, plate)),
         };
-        let probe =
-            Command::StartJob(Box::new(StartJob { remote_path: "probe".into(), ..StartJob::default() }));
-        let refusal =
-            guard::check(&probe, &state, &caps, self.printer.settings()).err().or_else(|| self.starting());
         let transfer = match way {
             Way::OnPrinter => false,
             Way::AsItIs if refusal.is_none() => !self.holds_file(&file, &remote_path).await,
@@ -136,6 +136,26 @@ impl Inner {
             refusal,
             transfer,
         })
+    }
+
+    /// Why no command would be taken now.
+    fn refusal(&self, state: &PrinterState, caps: &Capabilities) -> Option<CommandError> {
+        let probe =
+            Command::StartJob(Box::new(StartJob { remote_path: "probe".into(), ..StartJob::default() }));
+        guard::check(&probe, state, caps, self.printer.settings()).err().or_else(|| self.starting())
+    }
+
+    /// Looks into a file on the printer for its filaments, where slots must be assigned to them and nobody has.
+    async fn read_filaments(&self, request: &StartRequest, file: &mut JobFile, state: &PrinterState) {
+        let system = &state.device.filament;
+        let chosen = request.mapping.is_some() || self.filament.choices().mapping(system).is_some();
+        if chosen || system.units.is_empty() || !file.metadata.plates.is_empty() {
+            return;
+        }
+        match self.library.read_remote(&file.path).await {
+            Ok(metadata) => file.metadata = metadata,
+            Err(error) => tracing::debug!(%error, file = file.path, "The filaments of a file are not known."),
+        }
     }
 
     fn way(&self, file: &JobFile) -> Result<Way, String> {
@@ -166,7 +186,7 @@ impl Inner {
                 if unknown { (Vec::new(), 0) } else { mapping::used(&file.metadata, Some(plate)) };
             return mapping::assign(&used, count, chosen, system, can_map);
         }
-        // Nobody has read a file that lies on the printer: only the user knows its filaments.
+        // The file lies on the printer and could not be read: only the user knows its filaments.
         if let Some(chosen) = chosen {
             return Mapping { slots: chosen.to_vec(), ..Mapping::default() };
         }

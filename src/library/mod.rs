@@ -263,7 +263,7 @@ impl Library {
     /// None today.
     pub async fn list(&self) -> Result<Vec<Entry>, LibraryError> {
         self.ready().await;
-        self.refresh_remote_soon();
+        self.refresh_remote().await;
         let mut entries = self.index().entries();
         entries.extend(self.remote_entries());
         Ok(entries)

@@ -27,6 +27,11 @@ const OLD: Duration = Duration::from_secs(60);
 const LIST_DEADLINE: Duration = Duration::from_secs(60);
 /// A download without a byte for this long is given up.
 const IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// Who asks before anything was listed waits so long: an empty answer would say that the printer has no files.
+const FIRST_LISTING: Duration = Duration::from_secs(5);
+/// A file on the printer is read before a print if it is no larger, and here within this time: who starts it waits.
+const READ_SIZE: u64 = 64 << 20;
+const READ_DEADLINE: Duration = Duration::from_secs(20);
 /// Entries shown; a card with more is shown in part.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -36,6 +41,8 @@ pub struct Remote {
     fetching: tokio::sync::Mutex<()>,
     changed: AtomicBool,
     refreshing: AtomicBool,
+    /// A listing under way in the background ended.
+    refreshed: tokio::sync::Notify,
 }
 
 #[derive(Default)]
@@ -130,7 +137,21 @@ impl Library {
                 tracing::debug!(%error, "The printer's files cannot be listed.");
             }
             library.inner.remote.refreshing.store(false, Ordering::Release);
+            library.inner.remote.refreshed.notify_waiters();
         });
+    }
+
+    /// Like [`Self::refresh_remote_soon`], but waits for the first listing of all, if it comes soon.
+    pub(super) async fn refresh_remote(&self) {
+        let remote = &self.inner.remote;
+        let first = remote.view().at.is_none();
+        let refreshed = remote.refreshed.notified();
+        tokio::pin!(refreshed);
+        refreshed.as_mut().enable();
+        self.refresh_remote_soon();
+        if first && remote.refreshing.load(Ordering::Acquire) {
+            let _late = tokio::time::timeout(FIRST_LISTING, refreshed).await;
+        }
     }
 
     async fn fetch_listing(&self) -> Result<(), LibraryError> {
@@ -304,22 +325,46 @@ impl Library {
         self.inner.remote.view().files.iter().any(same)
     }
 
+    /// What a file on the printer holds, by a copy of it; the printer itself does not tell.
+    ///
+    /// # Errors
+    /// The file cannot be fetched soon, or is nothing that can be printed.
+    pub async fn read_remote(&self, path: &str) -> Result<FileMetadata, LibraryError> {
+        let listed = self.listed(path)?;
+        if listed.size > READ_SIZE {
+            return Err(LibraryError::Failed(
+                "The file is too large to be fetched before a print.".to_owned(),
+            ));
+        }
+        let late = |_late| LibraryError::Failed("The printer does not hand out the file soon.".to_owned());
+        let copy = tokio::time::timeout(READ_DEADLINE, self.remote_copy(&listed)).await.map_err(late)??;
+        let content = if listed.archive { Content::Archive } else { Content::Gcode };
+        let read = self.run(move || disk::extract(&copy, content)).await??;
+        Ok(FileMetadata { size: listed.size, ..read.metadata })
+    }
+
     /// A local copy of a file on the printer.
     pub(super) async fn open_remote(&self, path: &str) -> Result<PathBuf, LibraryError> {
         let listed = self.listed(path)?;
+        let copy = self.remote_copy(&listed).await?;
+        if listed.archive && names::content(path) == Content::Gcode {
+            return self.unpacked(copy, &format!("printer-{}-1.gcode", identity(&listed)), 1).await;
+        }
+        Ok(copy)
+    }
+
+    /// The file as it lies on the printer, kept in the cache.
+    async fn remote_copy(&self, listed: &Listed) -> Result<PathBuf, LibraryError> {
         if !self.files_caps().download {
             return Err(LibraryError::Unsupported("This printer does not hand out its files.".to_owned()));
         }
         let extension = if listed.archive { "3mf" } else { "gcode" };
         let cache = self.inner.root.join(names::CACHE);
-        let copy = cache.join(format!("printer-{}.{extension}", identity(&listed)));
+        let copy = cache.join(format!("printer-{}.{extension}", identity(listed)));
         if !copy.exists() {
             self.check_free(listed.size).await?;
-            self.fetch(&listed, &copy).await?;
+            self.fetch(listed, &copy).await?;
             disk::evict(&cache);
-        }
-        if listed.archive && names::content(path) == Content::Gcode {
-            return self.unpacked(copy, &format!("printer-{}-1.gcode", identity(&listed)), 1).await;
         }
         Ok(copy)
     }

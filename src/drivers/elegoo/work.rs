@@ -17,6 +17,8 @@ use crate::printer::Request;
 /// How long a pause, resume or stop waits for the one before it. Parking and heating up again are done by then
 /// (elegoo.md 2.9).
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a start is tried at a printer that calls itself busy, which passes (elegoo.md 3.12).
+const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The requests of one command, sent one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,18 +73,21 @@ impl<C> Batch<C> {
     fn waits(&self, stage: DeviceStage) -> bool {
         let under_way = matches!(stage, DeviceStage::Pausing | DeviceStage::Resuming);
         let patient = self.taken.elapsed() < PATIENCE;
-        self.is_lifecycle() && (under_way && patient || self.not_before.is_some_and(|at| Instant::now() < at))
+        let early = self.not_before.is_some_and(|at| Instant::now() < at);
+        early || self.is_lifecycle() && under_way && patient
     }
 
-    /// Puts a step back that the printer was too busy for; false where it is not worth another try.
+    /// Puts a step back that the printer was too busy for; false where it is not worth another try. A start is none as
+    /// soon as the printer has a job: that is what it is busy with.
     pub fn try_again(&mut self, step: &C, stage: DeviceStage, after: Duration) -> bool
     where
         C: Clone,
     {
-        let again = self.is_lifecycle()
-            && stage.active()
-            && stage != DeviceStage::Cancelling
-            && self.taken.elapsed() < PATIENCE;
+        let waited = self.taken.elapsed();
+        let order =
+            self.is_lifecycle() && stage.active() && stage != DeviceStage::Cancelling && waited < PATIENCE;
+        let start = matches!(self.request.command, Command::StartJob(_));
+        let again = order || start && !stage.active() && waited < START_PATIENCE;
         if again {
             self.steps.push_front(step.clone());
             self.not_before = Some(Instant::now() + after);

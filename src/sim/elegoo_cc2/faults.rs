@@ -74,6 +74,14 @@ pub enum Fault {
     Swallow {
         methods: Vec<i64>,
     },
+    /// The next request of each of these methods is done, and its answer is lost.
+    LoseAnswers {
+        methods: Vec<i64>,
+    },
+    /// So many starts are answered with 1009, which is transient (dossier 3.12).
+    Busy {
+        starts: u32,
+    },
     /// A USB stick with one file is plugged in or pulled out.
     UsbStick {
         on: bool,
@@ -129,6 +137,8 @@ pub struct Active {
     pub disk_full: bool,
     pub usb_stick: bool,
     pub swallow: Vec<i64>,
+    pub lose_answers: Vec<i64>,
+    pub busy_starts: u32,
 }
 
 impl Active {
@@ -228,6 +238,8 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::DiskFull { on } => active.disk_full = on,
         Fault::UsbStick { on } => active.usb_stick = on,
         Fault::Swallow { methods } => active.swallow = methods,
+        Fault::LoseAnswers { methods } => active.lose_answers = methods,
+        Fault::Busy { starts } => active.busy_starts = starts,
         _ => {}
     }
 }

@@ -96,6 +96,10 @@ fn request(shared: &Shared, core: &mut Core, session: u64, client: &str, message
         Some(params) => answer(shared, core, method, params),
         None => code(1003),
     };
+    if let Some(at) = core.faults.lose_answers.iter().position(|lost| *lost == method) {
+        core.faults.lose_answers.remove(at);
+        return;
+    }
     match reply {
         Reply::Now(result) => core.respond(client, &id, method, result),
         Reply::Later(wait) => core.respond_later(client, &id, method, wait),
@@ -190,6 +194,10 @@ fn subset(core: &Core, method: i64) -> Value {
 
 fn start(shared: &Shared, core: &mut Core, params: &Map<String, Value>) -> Reply {
     core.counters.starts_received += 1;
+    if core.faults.busy_starts > 0 {
+        core.faults.busy_starts -= 1;
+        return code(1009);
+    }
     let (Some(name), Some(medium)) =
         (params.get("filename").and_then(Value::as_str), params.get("storage_media").and_then(Value::as_str))
     else {

@@ -37,15 +37,18 @@ struct Pending {
     sent: Instant,
     /// Where the print was then.
     stage: DeviceStage,
+    /// The print was elsewhere since: the printer follows, though its answer may never come.
+    followed: bool,
     repeated: bool,
     until: Instant,
 }
 
 impl Pending {
-    /// The printer speaks again, and does nothing about an order of this kind.
-    fn is_lost(&self, stage: DeviceStage, heard: Instant, again: Duration) -> bool {
+    /// The printer speaks again, and does nothing about an order of this kind. One that it followed is over, wherever
+    /// the print is by now: said again it would hit the print that was resumed, or the next one.
+    fn is_lost(&self, heard: Instant, again: Duration) -> bool {
         let order = matches!(self.call, Call::Pause | Call::Resume | Call::Cancel | Call::EmergencyStop);
-        order && !self.repeated && self.stage == stage && heard > self.sent && self.sent.elapsed() >= again
+        order && !self.repeated && !self.followed && heard > self.sent && self.sent.elapsed() >= again
     }
 }
 

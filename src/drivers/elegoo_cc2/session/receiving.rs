@@ -60,6 +60,10 @@ impl Session<'_> {
             memory.runs.expect_again(&run);
         }
         self.state.report(|device| wish = reduce::status(status, device, memory, unix_now()));
+        let stage = self.state.state().device.job.stage;
+        for pending in self.pending.values_mut() {
+            pending.followed |= pending.stage != stage;
+        }
         let attached = reduce::has_canvas(status);
         let stick = reduce::has_stick(status);
         let transferring =

@@ -93,15 +93,16 @@ impl Session<'_> {
             return Ok(());
         }
         let (sent, stage, until) = (now, self.stage(), now + limit);
-        self.pending.insert(id, Pending { call, work, sent, stage, repeated: false, until });
+        let (followed, repeated) = (false, false);
+        self.pending.insert(id, Pending { call, work, sent, stage, followed, repeated, until });
         self.publish(text)
     }
 
     /// Says an order once more that the printer did not hear; a second one of the same kind does no harm.
     pub(super) fn repeat_lost(&mut self) -> Result<(), LinkFault> {
-        let (stage, again) = (self.stage(), self.driver.timing.again);
+        let again = self.driver.timing.again;
         let (heard, now) = (self.last_full, Instant::now());
-        let lost = self.pending.iter_mut().find(|(_, pending)| pending.is_lost(stage, heard, again));
+        let lost = self.pending.iter_mut().find(|(_, pending)| pending.is_lost(heard, again));
         let Some((id, pending)) = lost else { return Ok(()) };
         pending.repeated = true;
         let text = payload(*id, &pending.call).unwrap_or_default();

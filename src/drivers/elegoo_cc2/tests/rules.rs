@@ -173,6 +173,48 @@ async fn a_request_lost_in_a_burst_is_told_as_unanswered() {
 }
 
 #[tokio::test]
+async fn an_order_that_was_followed_is_not_said_again_though_its_answer_is_lost() {
+    let bench = bench(Options { speed: 20.0, ..fast() }).await;
+    bench.online().await;
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Printing).await;
+    bench.sim.faults().apply(Fault::LoseAnswers { methods: vec![1021, 1022] }).unwrap();
+    bench.printer.send(Command::Pause).await.unwrap();
+    bench.phase(JobPhase::Paused).await;
+    bench.printer.send(Command::Resume).await.unwrap();
+    bench.phase(JobPhase::Printing).await;
+    let polls = |more: usize| {
+        let wanted = bench.sent(1002).len() + more;
+        bench.until_sim("time for a repetition", move |sim| {
+            sim.truth().commands.iter().filter(|got| got.number == 1002).count() >= wanted
+        })
+    };
+    // A pause said again now would stop the print that was resumed.
+    polls(5).await;
+    assert_eq!(bench.sent(1021).len(), 1);
+    bench.printer.send(Command::Cancel).await.unwrap();
+    bench.phase(JobPhase::Cancelled).await;
+    bench.idle().await;
+    bench.start_cube(3).await;
+    bench.phase(JobPhase::Printing).await;
+    polls(5).await;
+    assert_eq!((bench.sent(1021).len(), bench.sent(1022).len()), (1, 1), "the next print is not cancelled");
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_printer_that_is_busy_for_a_moment() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.idle().await;
+    bench.sim.faults().apply(Fault::Busy { starts: 2 }).unwrap();
+    bench.start_cube(2).await;
+    bench.phase(JobPhase::Printing).await;
+    let truth = bench.sim.truth();
+    assert_eq!((truth.starts_received, truth.starts_accepted), (3, 1));
+    bench.unharmed();
+}
+
+#[tokio::test]
 async fn commands_keep_their_order() {
     let bench = bench(fast()).await;
     bench.online().await;
