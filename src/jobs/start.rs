@@ -45,6 +45,15 @@ pub fn cancelled() -> End {
     End { phase: JobPhase::Cancelled, reason: "Cancelled before the print began.".to_owned() }
 }
 
+/// A printer that was away may have been switched off, and whoever did that waits for no print
+/// (docs/decisions/008-a-lost-connection-ends-a-start.md).
+pub fn link_lost() -> End {
+    failed(
+        "The connection to the printer was lost before the print was started, and it does not start by itself. Start it \
+         again when the printer is back.",
+    )
+}
+
 /// What the newest snapshot says about a start.
 enum Sight {
     /// Nothing of it yet.
@@ -244,7 +253,7 @@ impl Inner {
             Way::OnPrinter => None,
             _ => Some(self.bring_file(plan, intent, serial, abort).await?),
         };
-        let baseline = self.before_start(intent, serial, abort).await?;
+        let baseline = self.before_start(plan.link, intent, serial, abort).await?;
         let start = StartJob {
             remote_path: plan.remote_path.clone(),
             title: plan.title.clone(),
@@ -277,6 +286,7 @@ impl Inner {
     /// The last checks, and the note on disk without which nothing is sent. Returns the state before the start.
     async fn before_start(
         &self,
+        link: u64,
         intent: &Intent,
         serial: u64,
         abort: &CancellationToken,
@@ -288,8 +298,8 @@ impl Inner {
         if state.job.requested == Some(JobPhase::Cancelling) {
             return Err(cancelled());
         }
-        if !state.online() {
-            return Err(failed("The connection to the printer was lost before the print was started."));
+        if !state.link.holds(link) {
+            return Err(link_lost());
         }
         self.printer.writer().job(|job| {
             if job.serial == serial {
@@ -302,6 +312,14 @@ impl Inner {
             failed(format!("The print was not started, as it could not be noted on disk: {error}."))
         })?;
         if abort.is_cancelled() { Err(cancelled()) } else { Ok(state) }
+    }
+
+    /// Returns when the connection of this number is lost, also when another one was made meanwhile.
+    pub async fn link_gone(&self, link: u64) {
+        let mut watch = self.printer.watch();
+        if watch.wait_for(|state| !state.link.holds(link)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn seen_running(&self, serial: u64) {
@@ -376,8 +394,7 @@ fn sight(state: &PrinterState, intent: &Intent, serial: u64, known_faults: Optio
         return Sight::Settled;
     }
     let serious = state.device.faults.iter().filter(|fault| fault.severity >= Severity::Serious);
-    let fresh = known_faults
-        .and_then(|known| serious.clone().find(|fault| !known.iter().any(|known| known.code == fault.code)));
+    let fresh = known_faults.and_then(|known| serious.clone().find(|fault| !fault.is_among(known)));
     if let Some(fault) = fresh {
         return Sight::Broken(failed(fault.line()));
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Inner;
 use super::intent::Intent;
 use super::plan::{Plan, Way};
-use super::start::{End, cancelled, failed};
+use super::start::{End, cancelled, failed, link_lost};
 use crate::library::LibraryError;
 use crate::model::{JobPhase, Transfer};
 use crate::printer::FileError;
@@ -42,6 +42,7 @@ impl Inner {
         };
         let (local, md5, size) = tokio::select! {
             () = abort.cancelled() => return Err(cancelled()),
+            () = self.link_gone(plan.link) => return Err(link_lost()),
             ready = work => ready?,
         };
         if plan.transfer && !self.holds(&plan.remote_path, size, &md5).await {
@@ -88,6 +89,8 @@ impl Inner {
         let files = self.printer.files().clone();
         let upload = files.upload(local, plan.remote_path.clone(), md5.to_owned(), progress, stop.clone());
         tokio::pin!(upload);
+        let gone = self.link_gone(plan.link);
+        tokio::pin!(gone);
         let mut last_moved = Instant::now();
         let mut told = Instant::now();
         let mut done = false;
@@ -97,10 +100,11 @@ impl Inner {
                     done = true;
                     break ended.map_err(|error| match error {
                         FileError::Cancelled => cancelled(),
-                        error => failed(format!("The file could not be sent to the printer: {error}")),
+                        error => failed(format!("The file could not be sent to the printer, and nothing was started: {error}")),
                     });
                 }
                 () = abort.cancelled() => break Err(cancelled()),
+                () = &mut gone => break Err(link_lost()),
                 () = tokio::time::sleep_until(last_moved + STALLED) => {
                     break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
                 }

@@ -7,6 +7,15 @@ use super::names::{self, Content};
 use super::serve::stored;
 use super::{Entry, Library, LibraryAction, LibraryError, LibraryEvent, disk};
 
+/// Which files a file may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaces {
+    Nothing,
+    /// One that was named as the destination, not one that happens to have that name in the folder.
+    ByName,
+    AnyFile,
+}
+
 pub(super) fn missing(path: &str) -> LibraryError {
     LibraryError::NotFound(format!("There is no file or folder \"{path}\"."))
 }
@@ -146,8 +155,7 @@ impl Library {
 
     async fn delete_file(&self, file: &str) -> Result<(), LibraryError> {
         let Some(row) = self.index().row(file).cloned() else { return Err(missing(file)) };
-        let pictures: Vec<String> =
-            row.thumbnails.values().flatten().map(|picture| picture.name.clone()).collect();
+        let pictures = row.pictures();
         self.on_disk("delete the file", file, move |path| {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -167,14 +175,28 @@ impl Library {
         Ok(())
     }
 
-    /// Where a file or folder goes: into `to` where that is a folder.
-    pub(super) fn destination(&self, from: &str, to: &str) -> Result<String, LibraryError> {
+    /// Where a file or folder goes: into `to` where that is a folder. A file takes the place of another one as it does
+    /// at Moonraker (file_manager.py: `shutil.move`, `shutil.copy2`), a folder or a plate of an archive never.
+    pub(super) fn destination(
+        &self,
+        from: &str,
+        to: &str,
+        replaces: Replaces,
+    ) -> Result<String, LibraryError> {
         let to = names::clean_directory(to)?;
         let into = self.index().is_directory(&to);
         let to = if into { names::join(&to, names::split(from).1) } else { to };
         let to = names::clean_local(&to)?;
-        if self.index().find(&to).is_some() {
-            return Err(LibraryError::Exists(format!("\"{to}\" exists already.")));
+        let taken = self.index().find(&to);
+        let may = match replaces {
+            Replaces::Nothing => false,
+            Replaces::ByName => !into,
+            Replaces::AnyFile => true,
+        };
+        match taken {
+            None => {}
+            Some(Found::File(_)) if may && to != from => self.refuse_in_use(&to)?,
+            Some(_) => return Err(LibraryError::Exists(format!("\"{to}\" exists already."))),
         }
         let parent = names::split(&to).0;
         if !self.index().is_directory(parent) {
@@ -186,7 +208,8 @@ impl Library {
     /// Moves a file or directory; into `to` where that is a directory. Returns the new entry.
     ///
     /// # Errors
-    /// [`LibraryError::InUse`] for what is being printed, [`LibraryError::Exists`] for a destination that is taken.
+    /// [`LibraryError::InUse`] for what is being printed, also at the destination; [`LibraryError::Exists`] for a
+    /// destination that is taken, unless it is a file that was named and that another file replaces.
     pub async fn rename(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         if names::on_printer(from).is_some() || names::on_printer(to).is_some() {
             return self.rename_remote(&names::clean(from)?, &names::clean_directory(to)?).await;
@@ -196,7 +219,9 @@ impl Library {
         let _change = self.inner.changing.lock().await;
         let found = self.index().find(&from).ok_or_else(|| missing(&from))?;
         self.refuse_in_use(&from)?;
-        let to = self.destination(&from, to)?;
+        let file = matches!(found, Found::File(_));
+        let replaces = if file { Replaces::ByName } else { Replaces::Nothing };
+        let to = self.destination(&from, to, replaces)?;
         match found {
             Found::Directory => self.move_directory(&from, &to).await,
             Found::File(_) => {
@@ -256,16 +281,17 @@ impl Library {
 
     async fn move_file(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         let modified = self.move_on_disk(from, to).await?;
+        let displaced = self.displace(to).await;
         let pictures = self.move_pictures(from, to).await;
         let (entry, mut events) = {
             let mut index = self.index();
-            let (row, events) = index.remove(from);
+            let (row, mut events) = index.remove(from);
+            events.extend(displaced);
             let Some(mut row) = row else { return Err(missing(from)) };
             row.published.clear();
             row.modified = modified;
             row.thumbnails = pictures;
             let entry = row.entry(to);
-            let mut events = events;
             events.extend(index.put(to, row));
             (entry, events)
         };
@@ -277,6 +303,18 @@ impl Library {
         self.keep_displaced(&events);
         self.tell(events);
         Ok(entry)
+    }
+
+    /// What is known of a file in whose place another one was just put goes, with its pictures and plates.
+    pub(super) async fn displace(&self, path: &str) -> Vec<LibraryEvent> {
+        let (gone, events) = self.index().remove(path);
+        if let Some(row) = gone {
+            let pictures = row.pictures();
+            let file = self.absolute(path);
+            drop(self.run(move || remove_pictures(&file, &pictures)).await);
+            self.forget(path);
+        }
+        events
     }
 
     /// The pictures follow their file under its new name; one that cannot is left out.
