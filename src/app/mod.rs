@@ -1,19 +1,19 @@
-//! Puts the parts together: the only file that names concrete drivers and front ends.
+//! Puts the parts together: the only room that names concrete drivers and front ends.
 //!
 //! Start: directories, listeners, store, then per printer its driver, services and front ends. Stop, within ten
 //! seconds and in this order: no new connections, clients told, transfers cancelled, links closed, store on disk, pty
 //! links removed. A print at a printer is never touched by either.
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
+mod drivers;
+mod startup;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +22,6 @@ use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
 use crate::camera::{self, CameraHub};
 use crate::config::{Config, Kind, PrinterConfig, Tls};
 use crate::discovery::{self, Trail};
-use crate::drivers::{OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
 use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, rtsp, webcam};
 use crate::jobs::{Jobs, JobsConfig};
@@ -31,43 +30,20 @@ use crate::model::Job;
 use crate::net::announce::{Announced, Announcer};
 use crate::net::descriptors;
 use crate::net::server;
-use crate::net::tls::KnownKeys;
-use crate::printer::{self, DriverParts, PrinterSettings};
+use crate::printer::{self, PrinterSettings};
 use crate::station::{Console, Station};
 use crate::store::Store;
+
+pub use drivers::{Outside, driver};
+pub use startup::{AppOptions, StartupError};
+
+use drivers::accept_new_key;
+use startup::{listen, make_private, make_public, port_of, tls};
 
 /// How long the parts may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 /// A printer whose gateway was killed notices it with the next pictures that it sends, one each second or two.
 const CAMERA_REST: Duration = Duration::from_secs(5);
-/// Space of the store that holds the printers' pinned keys.
-const PINS: &str = "pins";
-
-/// Why the gateway cannot start, with what to do.
-#[derive(Debug, Error)]
-pub enum StartupError {
-    #[error(
-        "port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program."
-    )]
-    PortTaken { port: u16, key: String },
-    #[error("cannot listen on {address}: {reason}. Check `listen` in [gateway].")]
-    Listen { address: SocketAddr, reason: String },
-    #[error("{path} cannot be used: {reason}. Check {key} in [gateway].")]
-    Directory { path: String, reason: String, key: &'static str },
-    #[error("HTTPS: {0}. Check tls, tls_cert and tls_key in [gateway].")]
-    Tls(#[from] server::CertificateError),
-    #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
-    #[error("printer \"{name}\": {reason}")]
-    Printer { name: String, reason: String },
-}
-
-/// How to start, apart from the configuration.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AppOptions {
-    /// Take free ports where the configured ones are in use.
-    pub any_port: bool,
-}
 
 /// Where one printer is found.
 #[derive(Clone)]
@@ -404,113 +380,6 @@ impl App {
     }
 }
 
-/// What reaches a driver from outside while it runs.
-#[derive(Default)]
-pub struct Outside {
-    /// A person confirms that the printer has a new key.
-    pub new_key_confirmed: Option<Arc<AtomicBool>>,
-    /// Where the network says that the printer is.
-    pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
-    /// Hears which printer it is, where the configuration need not say so.
-    pub on_identity: Option<OnIdentity>,
-    /// What the network says that it is.
-    pub announced_model: Option<watch::Receiver<Option<String>>>,
-}
-
-/// The driver of one printer from its configuration.
-pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result<DriverParts, String> {
-    let ports = &config.ports;
-    match config.kind {
-        Kind::Bambu => {
-            let stored = store.get(PINS, &config.name).ok().flatten();
-            let known_keys = stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
-            let (store, name) = (store.clone(), config.name.clone());
-            let on_keys = Arc::new(move |keys: &KnownKeys| {
-                let kept = serde_json::to_value(keys).map_err(|error| error.to_string());
-                let kept = kept.and_then(|keys| store.put(PINS, &name, keys).map_err(|e| e.to_string()));
-                if let Err(error) = kept {
-                    tracing::error!(%error, "The printer's keys could not be kept.");
-                }
-            });
-            let code = config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
-            let serial = config.serial.clone().unwrap_or_default();
-            Ok(bambu::parts(bambu::BambuConfig {
-                model: config.model.clone(),
-                ports: bambu::BambuPorts {
-                    mqtt: ports.mqtt.unwrap_or(8883),
-                    ftps: ports.ftps.unwrap_or(990),
-                    detect: ports.detect.unwrap_or(3000),
-                    camera: ports.camera.unwrap_or(6000),
-                    rtsp: ports.rtsp.unwrap_or(322),
-                },
-                known_keys,
-                on_keys,
-                new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
-                moved_to: outside.moved_to,
-                announced_model: outside.announced_model,
-                ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
-            }))
-        }
-        Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
-            name: config.name.clone(),
-            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
-            mainboard_id: config.serial.clone().map(|id| id.to_lowercase()),
-            ports: elegoo_cc1::Ports {
-                websocket: ports.websocket.unwrap_or(3030),
-                http: ports.http.unwrap_or(80),
-                camera: ports.camera.unwrap_or(3031),
-                discovery: ports.discovery.unwrap_or(3000),
-            },
-            add_header_comments: config.add_header_comments,
-        })),
-        Kind::ElegooCc2 => Ok(elegoo_cc2::parts(elegoo_cc2::Cc2Config {
-            name: config.name.clone(),
-            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
-            serial: config.serial.clone(),
-            access_code: config.access_code.clone(),
-            jobs_on_usb: config.jobs_on_usb,
-            ports: elegoo_cc2::Ports {
-                mqtt: ports.mqtt.unwrap_or(1883),
-                http: ports.http.unwrap_or(80),
-                camera: ports.camera.unwrap_or(8080),
-                discovery: ports.discovery.unwrap_or(52700),
-            },
-        })),
-    }
-}
-
-/// What the ports show, if they are to speak HTTPS.
-fn tls(config: &Config) -> Result<Option<tokio_rustls::TlsAcceptor>, StartupError> {
-    let gateway = &config.gateway;
-    Ok(match &gateway.tls {
-        Tls::Off => None,
-        Tls::Files { certificate, key } => Some(server::from_files(certificate, key)?),
-        Tls::SelfSigned => {
-            let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-            let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-            names.extend(host.into_iter().flat_map(|name| [format!("{name}.local"), name]));
-            if !gateway.listen.is_unspecified() {
-                names.push(gateway.listen.to_string());
-            }
-            Some(server::self_signed(&gateway.state_dir, &names)?)
-        }
-    })
-}
-
-/// The stored keys go at once, those in use at the next connection, which comes at once too: it may be another service
-/// than the connected one that shows a new key.
-fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
-    let station = station.clone();
-    Arc::new(move || {
-        if let Err(error) = station.store.delete(PINS, station.name()) {
-            tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
-        }
-        confirmed.store(true, Ordering::Relaxed);
-        station.printer.renew();
-        station.printer.reconnect();
-    })
-}
-
 fn access_settings(config: &Config) -> AccessSettings {
     let access = &config.access;
     let networks = |list: &[String]| list.iter().filter_map(|text| text.parse().ok()).collect();
@@ -536,39 +405,4 @@ fn endpoint_config(config: &Config) -> moonraker::MoonrakerConfig {
         max_upload: config.gateway.max_upload,
         ..moonraker::MoonrakerConfig::default()
     }
-}
-
-async fn listen(address: SocketAddr, key: &str, options: AppOptions) -> Result<TcpListener, StartupError> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && options.any_port => {
-            TcpListener::bind(SocketAddr::new(address.ip(), 0))
-                .await
-                .map_err(|error| StartupError::Listen { address, reason: error.to_string() })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(StartupError::PortTaken { port: address.port(), key: key.to_owned() })
-        }
-        Err(error) => Err(StartupError::Listen { address, reason: error.to_string() }),
-    }
-}
-
-fn port_of(listener: &TcpListener) -> u16 {
-    listener.local_addr().map_or(0, |address| address.port())
-}
-
-/// State holds keys and users: for the gateway's own user only.
-fn make_private(path: &Path, key: &'static str) -> Result<(), StartupError> {
-    make_directory(path, 0o700, key)
-}
-
-/// Print hosts of other users follow the links in it.
-fn make_public(path: &Path, key: &'static str) -> Result<(), StartupError> {
-    make_directory(path, 0o755, key)
-}
-
-fn make_directory(path: &Path, mode: u32, key: &'static str) -> Result<(), StartupError> {
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|error| {
-        StartupError::Directory { path: path.display().to_string(), reason: error.to_string(), key }
-    })
 }

@@ -1,0 +1,106 @@
+//! From the configuration of a printer to its driver, and what reaches the driver while it runs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+use crate::config::{Kind, PrinterConfig};
+use crate::drivers::{OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
+use crate::front::admin;
+use crate::net::tls::KnownKeys;
+use crate::printer::DriverParts;
+use crate::station::Station;
+use crate::store::Store;
+
+/// Space of the store that holds the printers' pinned keys.
+const PINS: &str = "pins";
+/// What reaches a driver from outside while it runs.
+#[derive(Default)]
+pub struct Outside {
+    /// A person confirms that the printer has a new key.
+    pub new_key_confirmed: Option<Arc<AtomicBool>>,
+    /// Where the network says that the printer is.
+    pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+    /// Hears which printer it is, where the configuration need not say so.
+    pub on_identity: Option<OnIdentity>,
+    /// What the network says that it is.
+    pub announced_model: Option<watch::Receiver<Option<String>>>,
+}
+
+/// The driver of one printer from its configuration.
+pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result<DriverParts, String> {
+    let ports = &config.ports;
+    match config.kind {
+        Kind::Bambu => {
+            let stored = store.get(PINS, &config.name).ok().flatten();
+            let known_keys = stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+            let (store, name) = (store.clone(), config.name.clone());
+            let on_keys = Arc::new(move |keys: &KnownKeys| {
+                let kept = serde_json::to_value(keys).map_err(|error| error.to_string());
+                let kept = kept.and_then(|keys| store.put(PINS, &name, keys).map_err(|e| e.to_string()));
+                if let Err(error) = kept {
+                    tracing::error!(%error, "The printer's keys could not be kept.");
+                }
+            });
+            let code = config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
+            let serial = config.serial.clone().unwrap_or_default();
+            Ok(bambu::parts(bambu::BambuConfig {
+                model: config.model.clone(),
+                ports: bambu::BambuPorts {
+                    mqtt: ports.mqtt.unwrap_or(8883),
+                    ftps: ports.ftps.unwrap_or(990),
+                    detect: ports.detect.unwrap_or(3000),
+                    camera: ports.camera.unwrap_or(6000),
+                    rtsp: ports.rtsp.unwrap_or(322),
+                },
+                known_keys,
+                on_keys,
+                new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
+                moved_to: outside.moved_to,
+                announced_model: outside.announced_model,
+                ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
+            }))
+        }
+        Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
+            name: config.name.clone(),
+            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
+            mainboard_id: config.serial.clone().map(|id| id.to_lowercase()),
+            ports: elegoo_cc1::Ports {
+                websocket: ports.websocket.unwrap_or(3030),
+                http: ports.http.unwrap_or(80),
+                camera: ports.camera.unwrap_or(3031),
+                discovery: ports.discovery.unwrap_or(3000),
+            },
+            add_header_comments: config.add_header_comments,
+        })),
+        Kind::ElegooCc2 => Ok(elegoo_cc2::parts(elegoo_cc2::Cc2Config {
+            name: config.name.clone(),
+            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
+            serial: config.serial.clone(),
+            access_code: config.access_code.clone(),
+            jobs_on_usb: config.jobs_on_usb,
+            ports: elegoo_cc2::Ports {
+                mqtt: ports.mqtt.unwrap_or(1883),
+                http: ports.http.unwrap_or(80),
+                camera: ports.camera.unwrap_or(8080),
+                discovery: ports.discovery.unwrap_or(52700),
+            },
+        })),
+    }
+}
+
+/// The stored keys go at once, those in use at the next connection, which comes at once too: it may be another service
+/// than the connected one that shows a new key.
+pub(super) fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
+    let station = station.clone();
+    Arc::new(move || {
+        if let Err(error) = station.store.delete(PINS, station.name()) {
+            tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
+        }
+        confirmed.store(true, Ordering::Relaxed);
+        station.printer.renew();
+        station.printer.reconnect();
+    })
+}

@@ -1,0 +1,85 @@
+//! `[access]`, with the defaults of a LAN.
+
+use std::net::IpAddr;
+
+use toml::de::DeTable;
+
+use super::section;
+use crate::access::Role;
+use crate::config::AccessConfig;
+use crate::config::reader::{Mistakes, Section};
+
+/// Networks that real installations trust (moonraker.md 2.3).
+const TRUSTED: [&str; 8] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "::1/128",
+    "fe80::/10",
+    "fc00::/7",
+];
+/// Where reverse proxies usually run: on this machine.
+const PROXIES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+/// Origins that may use the API: names of the LAN, and the hosted front ends (moonraker.md 2.4).
+const ORIGINS: [&str; 8] = [
+    "http://localhost",
+    "http://localhost:*",
+    "http://*.local",
+    "http://*.local:*",
+    "http://*.lan",
+    "http://*.lan:*",
+    "*://my.mainsail.xyz",
+    "*://app.fluidd.xyz",
+];
+
+pub fn access(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> AccessConfig {
+    let mut table = section(root, "[access]", mistakes);
+    let defaults = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let networks = |table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>, key| {
+        let list = table.texts(mistakes, key)?;
+        let place = table.place(key);
+        for wrong in list.iter().filter(|text| !is_network(text)) {
+            mistakes.at(
+                place.clone(),
+                format!("\"{wrong}\" in {key} is no address or network such as 192.168.1.0/24."),
+            );
+        }
+        Some(list)
+    };
+    let config = AccessConfig {
+        trusted_clients: networks(&mut table, mistakes, "trusted_clients")
+            .unwrap_or_else(|| defaults(&TRUSTED)),
+        trusted_proxies: networks(&mut table, mistakes, "trusted_proxies")
+            .unwrap_or_else(|| defaults(&PROXIES)),
+        trusted_role: role(&mut table, mistakes),
+        viewers: table.texts(mistakes, "viewers").unwrap_or_default(),
+        operators: table.texts(mistakes, "operators").unwrap_or_default(),
+        cors_domains: table.texts(mistakes, "cors_domains").unwrap_or_else(|| defaults(&ORIGINS)),
+        force_logins: table.flag(mistakes, "force_logins", false),
+    };
+    table.finish(mistakes);
+    config
+}
+
+fn role(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Role {
+    let Some(text) = table.text(mistakes, "trusted_role", false) else { return Role::Admin };
+    Role::ALL.into_iter().find(|role| role.name() == text).unwrap_or_else(|| {
+        let place = table.place("trusted_role");
+        mistakes
+            .at(place, format!("trusted_role must be \"view\", \"operate\" or \"admin\", not \"{text}\"."));
+        Role::View
+    })
+}
+
+/// An address, or an address and a prefix length that fits it.
+fn is_network(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').unwrap_or((text, "0"));
+    let limit = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= limit)
+}
