@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::intent::{Intent, Stage};
 use super::plan::{self, Plan, Way};
+use super::transfer::link_lost;
 use super::{Inner, MappedFilament, StartError, StartRequest};
 use crate::filament::Planned;
 use crate::model::{
@@ -43,15 +44,6 @@ pub fn failed(reason: impl Into<String>) -> End {
 
 pub fn cancelled() -> End {
     End { phase: JobPhase::Cancelled, reason: "Cancelled before the print began.".to_owned() }
-}
-
-/// A printer that was away may have been switched off, and whoever did that waits for no print
-/// (docs/decisions/008-a-lost-connection-ends-a-start.md).
-pub fn link_lost() -> End {
-    failed(
-        "The connection to the printer was lost before the print was started, and it does not start by itself. Start it \
-         again when the printer is back.",
-    )
 }
 
 /// What the newest snapshot says about a start.
@@ -312,14 +304,6 @@ impl Inner {
             failed(format!("The print was not started, as it could not be noted on disk: {error}."))
         })?;
         if abort.is_cancelled() { Err(cancelled()) } else { Ok(state) }
-    }
-
-    /// Returns when the connection of this number is lost, also when another one was made meanwhile.
-    pub async fn link_gone(&self, link: u64) {
-        let mut watch = self.printer.watch();
-        if watch.wait_for(|state| !state.link.holds(link)).await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 
     async fn seen_running(&self, serial: u64) {

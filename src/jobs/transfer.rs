@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Inner;
 use super::intent::Intent;
 use super::plan::{Plan, Way};
-use super::start::{End, cancelled, failed, link_lost};
+use super::start::{End, cancelled, failed};
 use crate::library::LibraryError;
 use crate::model::{JobPhase, Transfer};
 use crate::printer::FileError;
@@ -25,7 +25,24 @@ const ABORTING: Duration = Duration::from_secs(30);
 /// Progress of a transfer is told this often.
 const TELL: Duration = Duration::from_millis(250);
 
+/// A printer that was away may have been switched off, and whoever did that waits for no print
+/// (docs/decisions/008-a-lost-connection-ends-a-start.md).
+pub fn link_lost() -> End {
+    failed(
+        "The connection to the printer was lost before the print was started, and it does not start by itself. Start it \
+         again when the printer is back.",
+    )
+}
+
 impl Inner {
+    /// Returns when the connection of this number is lost, also when another one was made meanwhile.
+    pub async fn link_gone(&self, link: u64) {
+        let mut watch = self.printer.watch();
+        if watch.wait_for(|state| !state.link.holds(link)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The file that is sent, made ready and on the printer; returns its MD5.
     pub async fn bring_file(
         &self,

@@ -4,17 +4,9 @@ use std::path::PathBuf;
 
 use super::index::{self, Found, event};
 use super::names::{self, Content};
+use super::replace::Replaces;
 use super::serve::stored;
 use super::{Entry, Library, LibraryAction, LibraryError, LibraryEvent, disk};
-
-/// Which files a file may replace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replaces {
-    Nothing,
-    /// One that was named as the destination, not one that happens to have that name in the folder.
-    ByName,
-    AnyFile,
-}
 
 pub(super) fn missing(path: &str) -> LibraryError {
     LibraryError::NotFound(format!("There is no file or folder \"{path}\"."))
@@ -175,36 +167,6 @@ impl Library {
         Ok(())
     }
 
-    /// Where a file or folder goes: into `to` where that is a folder. A file takes the place of another one as it does
-    /// at Moonraker (file_manager.py: `shutil.move`, `shutil.copy2`), a folder or a plate of an archive never.
-    pub(super) fn destination(
-        &self,
-        from: &str,
-        to: &str,
-        replaces: Replaces,
-    ) -> Result<String, LibraryError> {
-        let to = names::clean_directory(to)?;
-        let into = self.index().is_directory(&to);
-        let to = if into { names::join(&to, names::split(from).1) } else { to };
-        let to = names::clean_local(&to)?;
-        let taken = self.index().find(&to);
-        let may = match replaces {
-            Replaces::Nothing => false,
-            Replaces::ByName => !into,
-            Replaces::AnyFile => true,
-        };
-        match taken {
-            None => {}
-            Some(Found::File(_)) if may && to != from => self.refuse_in_use(&to)?,
-            Some(_) => return Err(LibraryError::Exists(format!("\"{to}\" exists already."))),
-        }
-        let parent = names::split(&to).0;
-        if !self.index().is_directory(parent) {
-            return Err(LibraryError::NotFound(format!("There is no folder \"{parent}\".")));
-        }
-        Ok(to)
-    }
-
     /// Moves a file or directory; into `to` where that is a directory. Returns the new entry.
     ///
     /// # Errors
@@ -305,18 +267,6 @@ impl Library {
         Ok(entry)
     }
 
-    /// What is known of a file in whose place another one was just put goes, with its pictures and plates.
-    pub(super) async fn displace(&self, path: &str) -> Vec<LibraryEvent> {
-        let (gone, events) = self.index().remove(path);
-        if let Some(row) = gone {
-            let pictures = row.pictures();
-            let file = self.absolute(path);
-            drop(self.run(move || remove_pictures(&file, &pictures)).await);
-            self.forget(path);
-        }
-        events
-    }
-
     /// The pictures follow their file under its new name; one that cannot is left out.
     async fn move_pictures(
         &self,
@@ -407,7 +357,7 @@ pub(super) fn same_content(from: &str, to: &str) -> Result<(), LibraryError> {
     )))
 }
 
-fn remove_pictures(file: &std::path::Path, names: &[String]) {
+pub(super) fn remove_pictures(file: &std::path::Path, names: &[String]) {
     let Some(folder) = file.parent().map(|parent| parent.join(names::THUMBNAILS)) else { return };
     for name in names {
         if let Err(error) = std::fs::remove_file(folder.join(name)) {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::change::{Replaces, missing, same_content};
+use super::change::{missing, same_content};
 use super::index::{self, FileRow, Found, event};
 use super::names;
+use super::replace::Replaces;
 use super::serve::stored;
 use super::{Entry, Library, LibraryAction, LibraryError, disk};
 
