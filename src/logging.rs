@@ -4,15 +4,22 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::printer::clock::unix_now;
 use crate::secret::redact;
 
-/// Libraries that would log secrets or floods at trace level: capped whatever the user asks for.
-const CAPS: [&str; 6] =
-    ["suppaftp=debug", "rumqttc=warn", "rustls=info", "hyper=info", "h2=info", "tungstenite=info"];
+/// Libraries that would log secrets or floods, and the most that they may say, whatever the user asks for.
+const CAPS: [(&str, LevelFilter); 6] = [
+    ("suppaftp", LevelFilter::DEBUG),
+    ("rumqttc", LevelFilter::WARN),
+    ("rustls", LevelFilter::INFO),
+    ("hyper", LevelFilter::INFO),
+    ("h2", LevelFilter::INFO),
+    ("tungstenite", LevelFilter::INFO),
+];
 
 /// Takes complete, redacted lines.
 pub type Sink = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -72,17 +79,11 @@ pub fn init(filter: Option<&str>, format: Format) {
 
 /// As [`init`], with the lines going elsewhere.
 pub fn init_to(filter: Option<&str>, format: Format, sink: Sink) {
-    let base = filter.filter(|text| !text.is_empty()).unwrap_or("moongate=info,suppaftp=warn,warn");
-    let mut directives = EnvFilter::try_new(base).unwrap_or_else(|_| EnvFilter::new("info"));
-    for cap in CAPS {
-        let library = cap.split('=').next().unwrap_or(cap);
-        let asked_for = base.contains("trace") || base.contains("debug") || base.contains(library);
-        if asked_for && let Ok(directive) = cap.parse() {
-            directives = directives.add_directive(directive);
-        }
-    }
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(directives).with_writer(Redacting(sink)).with_ansi(false);
+    let base = filter.filter(|text| !text.is_empty()).unwrap_or("moongate=info,warn");
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(directives(base))
+        .with_writer(Redacting(sink))
+        .with_ansi(false);
     let set = match format {
         Format::Text => lines.try_init(),
         // One span is enough to tell whose line it is; the list of all would repeat it.
@@ -92,6 +93,31 @@ pub fn init_to(filter: Option<&str>, format: Format, sink: Sink) {
         tracing::debug!("Logging was set up before.");
     }
     redact_panics();
+}
+
+/// What the filter asks for, with the libraries held back that would say more than they may. One that is not
+/// understood counts as `info`.
+fn directives(filter: &str) -> EnvFilter {
+    let understood = |text: &str| EnvFilter::try_new(text).is_ok();
+    let filter = if understood(filter) { filter } else { "info" };
+    let asked = filter.split(',').map(str::trim).filter(|text| !text.is_empty());
+    // A library is held back where a part of the filter that speaks for it, or for everything, asks for more.
+    let loud = |library: &str, most: LevelFilter| {
+        asked.clone().any(|part| {
+            let (target, level) = part.split_once('=').unwrap_or((part, part));
+            let speaks = target == part || target.starts_with(library);
+            // `library` alone asks for all that it has to say.
+            speaks && level.parse::<LevelFilter>().map_or(target.starts_with(library), |level| level > most)
+        })
+    };
+    let kept = asked
+        .clone()
+        .filter(|part| !CAPS.iter().any(|(library, most)| part.starts_with(library) && loud(library, *most)));
+    let caps = CAPS
+        .iter()
+        .filter(|(library, most)| loud(library, *most))
+        .map(|(library, most)| format!("{library}={most}"));
+    EnvFilter::new(kept.map(ToOwned::to_owned).chain(caps).collect::<Vec<_>>().join(","))
 }
 
 /// Panic messages can carry anything: they pass the same redaction.
@@ -143,6 +169,26 @@ mod tests {
     fn write(text: &str) {
         let sink: Sink = Arc::new(|_line| {});
         RedactingLine { text: text.as_bytes().to_vec(), sink };
+    }
+
+    #[test]
+    fn libraries_say_no_more_than_they_may_and_no_more_than_was_asked() {
+        let said = |filter: &str| {
+            let mut parts: Vec<String> =
+                directives(filter).to_string().split(',').map(ToOwned::to_owned).collect();
+            parts.sort();
+            parts.join(",")
+        };
+        assert_eq!(said("moongate=info,warn"), "moongate=info,warn");
+        assert_eq!(said("suppaftp=warn,info"), "info,rumqttc=warn,suppaftp=warn");
+        assert_eq!(
+            said("trace"),
+            "h2=info,hyper=info,rumqttc=warn,rustls=info,suppaftp=debug,trace,tungstenite=info"
+        );
+        assert_eq!(said("moongate=trace,rustls=trace"), "moongate=trace,rustls=info");
+        assert_eq!(said("suppaftp"), "suppaftp=debug");
+        assert_eq!(said("suppaftp::inner=trace,off"), "off,suppaftp=debug");
+        assert_eq!(said("moongate=loud,,="), "info,rumqttc=warn");
     }
 
     #[test]

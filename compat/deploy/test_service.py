@@ -51,9 +51,16 @@ class Supervisor:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.socket.settimeout(60)
+        # What `systemctl status` would show.
+        self.status = None
 
     def next(self):
-        return self.socket.recv(4096).decode()
+        """The next that is told of its life."""
+        while True:
+            told = self.socket.recv(4096).decode()
+            if not told.startswith("STATUS="):
+                return told
+            self.status = told.removeprefix("STATUS=").strip()
 
     def until(self, word, seconds=60):
         deadline = time.monotonic() + seconds
@@ -78,6 +85,7 @@ def test_ready_watchdog_and_stopping_are_told(service, printers, tmp_path):
     assert http("GET", running.url + "/readyz").ok, "and it is true"
     for _ in range(4):
         assert supervisor.next().splitlines() == ["WATCHDOG=1"]
+    assert supervisor.status == "1 of 1 printers online"
     running.process.terminate()
     supervisor.until("STOPPING=1")
     assert running.process.wait(30) == 0

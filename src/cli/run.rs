@@ -4,8 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{ConfigArgs, EXIT_UNAVAILABLE, asked_to_stop, block_on, config_failed};
-use crate::app::{App, AppOptions};
+use crate::app::{App, AppOptions, Bound};
 use crate::config::Environment;
+
+/// Changes of a printer's link that systemd need not hear faster.
+const STATUS_EVERY: Duration = Duration::from_secs(2);
 
 /// Ends with 0 after an orderly stop.
 pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
@@ -29,12 +32,27 @@ pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
         tokio::select! {
             () = asked_to_stop() => {}
             () = tell_watchdog() => {}
+            () = tell_status(app.printers()) => {}
         }
         tracing::info!("Stopping; prints go on at the printers.");
         let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         app.stop().await;
         ExitCode::SUCCESS
     })
+}
+
+/// Keeps the line that `systemctl status` shows.
+async fn tell_status(printers: &[Bound]) {
+    let mut told = None;
+    let mut looks = tokio::time::interval(STATUS_EVERY);
+    loop {
+        looks.tick().await;
+        let online = printers.iter().filter(|printer| printer.online()).count();
+        if told.replace(online) != Some(online) {
+            let status = format!("{online} of {} printers online", printers.len());
+            let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
+        }
+    }
 }
 
 /// Tells systemd twice per `WatchdogSec` that the runtime still turns; waits for ever where nobody asked for it.

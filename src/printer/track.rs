@@ -62,6 +62,7 @@ fn follow_job(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds) 
             next.job = Job { serial: next.job.serial, found_ended: true, ..Job::default() };
             copy_figures(next);
             next.job.phase = end_phase(next);
+            round_off(&mut next.job);
         }
         _ => {}
     }
@@ -166,7 +167,12 @@ fn end(state: &mut PrinterState, now: UnixSeconds) {
     job.ended_at = Some(now);
     job.remaining_s = None;
     job.detail = None;
-    if phase == JobPhase::Complete {
+    round_off(job);
+}
+
+/// A complete job is done to its last layer, whatever the last report said.
+fn round_off(job: &mut Job) {
+    if job.phase == JobPhase::Complete {
         job.progress = 1.0;
         job.layer = job.total_layers.or(job.layer);
     }

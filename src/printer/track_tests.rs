@@ -38,6 +38,18 @@ impl Played {
 }
 
 #[test]
+fn a_complete_job_found_at_connect_is_done_to_its_last_layer() {
+    // The Centauri Carbon tells no progress of a job that is over.
+    let mut played = Played::online(DeviceStage::Idle);
+    played.step(|s| {
+        s.device.job.stage = DeviceStage::Finished;
+        s.device.job.total_layers = Some(12);
+    });
+    assert!(played.state.job.found_ended);
+    assert_eq!((played.state.job.progress, played.state.job.layer), (1.0, Some(12)));
+}
+
+#[test]
 fn an_end_found_at_connect_is_history_not_news() {
     let played = Played::online(DeviceStage::Failed);
     assert_eq!(played.state.job.phase, JobPhase::Failed);

@@ -51,7 +51,7 @@ use crate::station::Station;
 pub struct MarlinConfig {
     /// The link that clients open, e.g. `/run/moongate/p1s`.
     pub link: PathBuf,
-    /// Permission bits of the device; 0660 where only a group is given.
+    /// Permission bits of the device; without them 0660 where a group is given, else 0600.
     pub mode: Option<u32>,
     /// The user that owns the device; only root can give it away.
     pub owner: Option<String>,

@@ -130,7 +130,8 @@ fn set_flags(fd: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// The group's members may use the port where a group is named; else `mode` decides, else the system's default.
+/// `mode` decides; without it, the owner may use the port, and the group's members where a group is named. The system's
+/// default would let the group `tty` write.
 fn permit(device: &Path, config: &MarlinConfig) -> Result<(), PtyError> {
     let (mode, group) = (config.mode, config.group.as_deref());
     if let Some(name) = &config.owner {
@@ -145,13 +146,10 @@ fn permit(device: &Path, config: &MarlinConfig) -> Result<(), PtyError> {
         nix::unistd::chown(device, None, Some(gid))
             .map_err(|error| PtyError::Group { group: name.to_owned(), reason: error.to_string() })?;
     }
-    match mode.or(group.map(|_| 0o660)) {
-        None => Ok(()),
-        Some(mode) => std::fs::set_permissions(device, std::fs::Permissions::from_mode(mode & 0o777))
-            .map_err(|error| {
-                PtyError::Create(format!("mode {mode:o} cannot be set on {}: {error}", device.display()))
-            }),
-    }
+    let mode = mode.unwrap_or(if group.is_some() { 0o660 } else { 0o600 });
+    std::fs::set_permissions(device, std::fs::Permissions::from_mode(mode & 0o777)).map_err(|error| {
+        PtyError::Create(format!("mode {mode:o} cannot be set on {}: {error}", device.display()))
+    })
 }
 
 /// Has the runtime tell when a descriptor is ready.

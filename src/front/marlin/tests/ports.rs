@@ -59,7 +59,13 @@ async fn a_stale_link_is_replaced_and_what_is_not_ours_is_left_alone() {
 async fn mode_and_group_are_set_or_refused_with_a_word() {
     let directory = TempDir::new().unwrap();
     let port = open(MarlinConfig { mode: Some(0o640), ..config(&directory) }).unwrap();
-    assert_eq!(fs::metadata(port.device()).unwrap().permissions().mode() & 0o777, 0o640);
+    let mode_of = |port: &Port| fs::metadata(port.device()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode_of(&port), 0o640);
+    drop(port);
+    assert_eq!(mode_of(&open_in(&directory)), 0o600, "nobody else, where nobody is named");
+    let ours = nix::unistd::Group::from_gid(nix::unistd::getgid()).unwrap().map(|group| group.name);
+    let port = open(MarlinConfig { group: ours, ..config(&directory) }).unwrap();
+    assert_eq!(mode_of(&port), 0o660, "the group that is named");
     drop(port);
     let wrong = open(MarlinConfig { group: Some("no-such-group".into()), ..config(&directory) });
     assert!(matches!(wrong, Err(PtyError::NoGroup { .. })));
