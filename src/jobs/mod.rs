@@ -47,7 +47,7 @@ use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
 use crate::printer::PrinterHandle;
 use crate::store::{Store, StoreError};
 use history::History;
-pub use plan::OVERRIDABLE;
+pub use plan::{OVERRIDABLE, UNMAPPED};
 use start::Active;
 pub use types::{
     HistoryEnd, HistoryEntry, HistoryQuery, JobsEvent, MappedFilament, Queue, QueueState, QueuedJob,

@@ -10,7 +10,7 @@
 //! | `names` | which names and paths are taken, what they say about a file |
 //! | `index` | what is there, in memory; names of published plates |
 //! | `disk` | walking, hashing, extracting, pictures: all that blocks |
-//! | `upload`, `change` | receiving files; folders, moves, copies, deletions |
+//! | `upload`, `change`, `copy`, `replace` | receiving files; folders, moves, copies, deletions; what makes way for another file |
 //! | `remote` | the printer's own storage below `printer/` |
 //! | `serve` | records, bytes of an entry, what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
@@ -23,6 +23,7 @@ mod index;
 pub mod names;
 mod of_job;
 mod remote;
+mod replace;
 mod serve;
 #[cfg(test)]
 mod tests;

@@ -52,9 +52,11 @@ pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Pro
             command.name()
         )));
     }
-    let fresh = now.device.faults.iter().find(|fault| {
-        fault.severity >= Severity::Serious && !before.device.faults.iter().any(|f| f.code == fault.code)
-    });
+    let fresh = now
+        .device
+        .faults
+        .iter()
+        .find(|fault| fault.severity >= Severity::Serious && !fault.is_among(&before.device.faults));
     match fresh {
         Some(fault) => {
             Progress::Refused(CommandError::Refused { code: fault.code.clone(), text: fault.text.clone() })

@@ -92,15 +92,13 @@ impl StateWriter {
     pub fn link(&self, phase: LinkPhase) {
         self.change(|state| {
             if state.link.phase != phase {
-                if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
+                let new = phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale;
+                if new {
                     tracing::info!("Connected.");
                 }
-                let fault = if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
-                    None
-                } else {
-                    state.link.fault.take()
-                };
-                state.link = Link { phase, since: unix_now(), retry_at: None, fault };
+                let fault = state.link.fault.take().filter(|_| !new);
+                let made = state.link.made + u64::from(new);
+                state.link = Link { phase, since: unix_now(), retry_at: None, fault, made };
             }
         });
     }
@@ -113,6 +111,7 @@ impl StateWriter {
                 since: unix_now(),
                 retry_at: Some(retry_at),
                 fault: Some(fault),
+                made: state.link.made,
             };
         });
     }

@@ -96,7 +96,7 @@ struct Digestion {
     since: Instant,
     /// What the printer showed before: its file and its faults say nothing about this job.
     file_before: Option<String>,
-    faults_before: Vec<String>,
+    faults_before: Vec<Fault>,
     landed: bool,
 }
 
@@ -299,7 +299,7 @@ impl<'a> Session<'a> {
         let fresh = |fault: &Fault| {
             fault.source == FaultSource::Job
                 && fault.severity >= Severity::Serious
-                && !digestion.faults_before.contains(&fault.code)
+                && !fault.is_among(&digestion.faults_before)
         };
         let failed = digestion.landed && stage.ended() && state.device.faults.iter().any(fresh);
         if digestion.landed {

@@ -62,7 +62,7 @@ impl Session<'_> {
                 token: job.token.to_string(),
                 since: Instant::now(),
                 file_before: text(at(self.memory.reports.tree(), "/gcode_file")),
-                faults_before: device.faults.iter().map(|fault| fault.code.clone()).collect(),
+                faults_before: device.faults.clone(),
                 landed: false,
             });
             self.memory.not_landed = (url == UrlForm::Ftp).then(|| job.remote_path.clone());
