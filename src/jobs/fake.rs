@@ -46,6 +46,10 @@ pub struct Machine {
     pub on_start: OnStart,
     /// Uploads stop after half of the file.
     pub stuck_upload: bool,
+    /// Uploads go over one connection of their own.
+    pub unbroken: bool,
+    /// No connection is made.
+    pub away: bool,
     pub refuse_deletes: bool,
     writer: Option<StateWriter>,
 }
@@ -180,6 +184,9 @@ impl Fake {
 impl Driver for Fake {
     fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
         Box::pin(async move {
+            while self.machine().away && !cancel.is_cancelled() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
             self.machine().writer = Some(io.state.clone());
             io.state.link(LinkPhase::Syncing);
             self.show(|_| {});
@@ -206,6 +213,10 @@ impl Driver for Fake {
 }
 
 impl PrinterFiles for Fake {
+    fn unbroken(&self) -> bool {
+        self.machine().unbroken
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
         let mut machine = self.machine();
         machine.listings += 1;

@@ -241,11 +241,14 @@ impl Inner {
         serial: u64,
         abort: &CancellationToken,
     ) -> Result<(), End> {
-        let md5 = match plan.way {
-            Way::OnPrinter => None,
-            _ => Some(self.bring_file(plan, intent, serial, abort).await?),
+        let (md5, link) = match plan.way {
+            Way::OnPrinter => (None, plan.link),
+            _ => {
+                let (md5, link) = self.bring_file(plan, intent, serial, abort).await?;
+                (Some(md5), link)
+            }
         };
-        let baseline = self.before_start(plan.link, intent, serial, abort).await?;
+        let baseline = self.before_start(link, intent, serial, abort).await?;
         let start = StartJob {
             remote_path: plan.remote_path.clone(),
             title: plan.title.clone(),

@@ -20,6 +20,11 @@ use crate::printer::FileError;
 
 /// A transfer that moves no byte for this long is given up; the last answer of an FTPS upload may take 60 s and more.
 const STALLED: Duration = Duration::from_secs(180);
+/// The same while the link is lost: the printer may be off.
+const STALLED_ALONE: Duration = Duration::from_secs(90);
+/// How soon the link must be back after a transfer that outlived it; no printer that was switched off is up again by
+/// then.
+const LINK_BACK: Duration = Duration::from_secs(10);
 /// How long an aborted transfer may take to end.
 const ABORTING: Duration = Duration::from_secs(30);
 /// Progress of a transfer is told this often.
@@ -43,14 +48,27 @@ impl Inner {
         }
     }
 
-    /// The file that is sent, made ready and on the printer; returns its MD5.
+    /// The connection over which a start goes after a transfer that saw the printer on all the time: the one of before,
+    /// or one that was made meanwhile.
+    async fn link_after_transfer(&self) -> Result<u64, End> {
+        self.printer.reconnect();
+        let mut watch = self.printer.watch();
+        let up = watch.wait_for(|state| state.link.holds(state.link.made));
+        match tokio::time::timeout(LINK_BACK, up).await {
+            Ok(Ok(state)) => Ok(state.link.made),
+            _ => Err(link_lost()),
+        }
+    }
+
+    /// The file that is sent, made ready and on the printer; returns its MD5, and the connection over which the start
+    /// may go.
     pub async fn bring_file(
         &self,
         plan: &Plan,
         intent: &Intent,
         serial: u64,
         abort: &CancellationToken,
-    ) -> Result<String, End> {
+    ) -> Result<(String, u64), End> {
         let work = async {
             let local = self.sendable(plan).await.map_err(|error| failed(error.to_string()))?;
             let md5 = self.library.md5(local.clone()).await.map_err(|error| failed(error.to_string()))?;
@@ -67,8 +85,11 @@ impl Inner {
                 .await
                 .map_err(|error| failed(error.to_string()))?;
             self.transfer(local, plan, serial, size, &md5, abort).await?;
+            if self.printer.files().unbroken() && !self.printer.state().link.holds(plan.link) {
+                return Ok((md5, self.link_after_transfer().await?));
+            }
         }
-        Ok(md5)
+        Ok((md5, plan.link))
     }
 
     async fn sendable(&self, plan: &Plan) -> Result<PathBuf, LibraryError> {
@@ -110,18 +131,25 @@ impl Inner {
         tokio::pin!(gone);
         let mut last_moved = Instant::now();
         let mut told = Instant::now();
-        let mut done = false;
+        let (mut done, mut alone) = (false, false);
         let result = loop {
             tokio::select! {
                 ended = &mut upload => {
                     done = true;
                     break ended.map_err(|error| match error {
                         FileError::Cancelled => cancelled(),
+                        _ if alone => link_lost(),
                         error => failed(format!("The file could not be sent to the printer, and nothing was started: {error}")),
                     });
                 }
                 () = abort.cancelled() => break Err(cancelled()),
-                () = &mut gone => break Err(link_lost()),
+                () = &mut gone, if !alone => {
+                    if !files.unbroken() {
+                        break Err(link_lost());
+                    }
+                    alone = true;
+                }
+                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone => break Err(link_lost()),
                 () = tokio::time::sleep_until(last_moved + STALLED) => {
                     break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
                 }

@@ -55,6 +55,12 @@ pub trait PrinterFiles: Send + Sync {
     /// Everything a user can print or fetch, folders included. Costly at the printer: callers cache.
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>>;
 
+    /// Whether an upload that ends well went over one connection of its own from its first byte to its last: the printer
+    /// was on all the time then, whatever happened to the link meanwhile.
+    fn unbroken(&self) -> bool {
+        false
+    }
+
     /// Sends a local file; done only when the printer holds all of it. `md5` is lower-case hex of the whole file.
     fn upload(
         &self,

@@ -225,6 +225,11 @@ impl PrinterFiles for BambuFiles {
         Box::pin(self.list_and_measure())
     }
 
+    /// One FTPS session, and what it cannot bring to its end fails.
+    fn unbroken(&self) -> bool {
+        true
+    }
+
     fn upload(
         &self,
         local: PathBuf,

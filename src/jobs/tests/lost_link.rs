@@ -33,6 +33,36 @@ fn a_printer_that_is_back_at_once_after_a_loss_in_the_transfer_is_not_started() 
 }
 
 #[test]
+fn a_transfer_of_its_own_connection_outlives_the_link() {
+    let world = world();
+    world.fake.machine().unbroken = true;
+    let life = transferring(&world);
+    world.fake.lose_link();
+    life.online();
+    assert_eq!(life.printer.state().job.phase, JobPhase::Transferring);
+    world.fake.machine().stuck_upload = false;
+    life.until_phase(JobPhase::Preparing);
+    assert_eq!((world.starts(), world.uploads().len()), (1, 1));
+}
+
+#[test]
+fn a_printer_that_stays_away_after_its_transfer_is_not_started_when_it_is_back() {
+    let world = world();
+    world.fake.machine().unbroken = true;
+    let life = transferring(&world);
+    world.fake.machine().away = true;
+    world.fake.lose_link();
+    life.until("away", |state| !state.online());
+    world.fake.machine().stuck_upload = false;
+    let job = life.until_phase(JobPhase::Failed);
+    assert!(job.reason.is_some_and(|reason| reason.contains("Start it again")));
+    world.fake.machine().away = false;
+    life.online();
+    life.pass(600);
+    assert_eq!(world.starts(), 0);
+}
+
+#[test]
 fn a_printer_that_is_only_silent_for_a_while_gets_the_rest() {
     let world = world();
     let life = transferring(&world);
