@@ -49,9 +49,9 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     speed(part(["gcode_move", "gcode_move_inf"]), &job, device, memory, now, &mut wish);
     filament(status, &job, device);
     exceptions(&job, device, now);
-    if codes::canvas_changed(sub) && memory.last_sub != sub {
-        wish.canvas = true;
-    }
+    // A tool change in mid-print names no slot when it ends (elegoo.md 3.9).
+    let swapped = codes::swapping(memory.last_sub) && !codes::swapping(sub);
+    wish.canvas |= swapped || (codes::canvas_changed(sub) && memory.last_sub != sub);
     memory.last_sub = sub;
     wish
 }

@@ -140,7 +140,7 @@ fn a_tool_change_is_no_fault_no_runout_and_no_pause() {
     memory.wanted_mode = Some(2);
     let mut device = Device::default();
     reduce::status(document.value().unwrap(), &mut device, &mut memory, 0.0);
-    let mut resent = Vec::new();
+    let (mut resent, mut looked) = (Vec::new(), Vec::new());
     for (n, message) in
         fixture("assembled/cc2-sequence-filament-switch").as_array().unwrap().iter().enumerate()
     {
@@ -148,11 +148,14 @@ fn a_tool_change_is_no_fault_no_runout_and_no_pause() {
         assert!(document.merge(id, &change), "no gap");
         let wish = reduce::status(document.value().unwrap(), &mut device, &mut memory, n as f64);
         resent.extend(wish.speed);
+        looked
+            .extend(wish.canvas.then_some(document.value().unwrap()["machine_status"]["sub_status"].clone()));
         assert_eq!(device.job.stage, DeviceStage::Printing, "{n}");
         assert!(device.faults.is_empty(), "{n}");
         assert_eq!(device.nozzles[0].filament_detected, Some(true), "{n}");
     }
     assert_eq!(resent, [2], "the mode the user chose, once, after the change");
+    assert_eq!(looked, [json!(2075)], "which slot feeds now is asked once, when it is done");
 }
 
 #[test]
