@@ -20,7 +20,7 @@ const CAPACITY: usize = 128;
 #[derive(Clone)]
 pub struct Console {
     lines: Arc<Mutex<VecDeque<ConsoleLine>>>,
-    new: broadcast::Sender<ConsoleLine>,
+    new: broadcast::Sender<Arc<ConsoleLine>>,
 }
 
 impl Default for Console {
@@ -39,7 +39,7 @@ impl Console {
             }
             lines.push_back(line.clone());
         }
-        let _nobody_listens = self.new.send(line);
+        let _nobody_listens = self.new.send(Arc::new(line));
     }
 
     /// The newest `count` lines, oldest first.
@@ -49,7 +49,7 @@ impl Console {
     }
 
     /// Lines from now on.
-    pub fn listen(&self) -> broadcast::Receiver<ConsoleLine> {
+    pub fn listen(&self) -> broadcast::Receiver<Arc<ConsoleLine>> {
         self.new.subscribe()
     }
 
@@ -86,7 +86,7 @@ struct Narrator {
 impl Narrator {
     fn line(&mut self, event: Event) -> Option<ConsoleLine> {
         let (speaker, text) = match event {
-            Event::Console(line) => return Some(line),
+            Event::Console(line) => return Some(*line),
             Event::LinkChanged(phase) => {
                 let online = phase == LinkPhase::Online;
                 if std::mem::replace(&mut self.online, online) == online {

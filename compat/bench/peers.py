@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from bench.load import FIXTURES
-from bench.ours import first_answer, free_ports, memory
+from bench.ours import first_answer, free_ports, memory, processor
 from harness import process
 from harness.waiting import wait_for
 
@@ -71,6 +71,9 @@ class Moonraker:
 
     def memory(self):
         return memory(self._process.pid)
+
+    def processor(self):
+        return processor(self._process.pid)
 
     def __exit__(self, *_):
         process.stop(self._process)

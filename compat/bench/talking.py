@@ -10,6 +10,8 @@ from bench.table import median
 
 CONNECTIONS = 16
 FILES = 50
+# Bytes of the bare answer: about those of server.info.
+ECHO = 700
 OBJECTS = ["extruder", "heater_bed", "print_stats", "virtual_sdcard", "display_status", "toolhead"]
 # What a web UI keeps there: a few kilobytes of nested settings.
 ITEM = {"namespace": "bench", "key": "settings",
@@ -30,31 +32,49 @@ CADENCE = 0.25
 
 def calls(bench, table):
     """Requests per second with several connections, and the time of one with a single connection."""
-    with bench.load() as load, ExitStack() as stack:
+    with bench.load() as load, bench.load() as other, ExitStack() as stack:
         gateway = stack.enter_context(Gateway(1, bench.farm(load)))
         moonraker = stack.enter_context(Moonraker(load))
         gateway.wait_online(load)
-        ports = {"ours": gateway.printer_port(), "peer": moonraker.port}
+        sides = {"ours": (gateway, gateway.printer_port()), "peer": (moonraker, moonraker.port)}
         seed(gateway, moonraker)
-        found = {}
+        found, bare = {}, {"rate": [], "p50": []}
+        echo = other.ask("echo", bytes=ECHO)["port"]
         for _ in range(bench.rounds):
+            many = load.ask("calls", port=echo, connections=CONNECTIONS, seconds=bench.seconds, path="/")
+            one = load.ask("calls", port=echo, connections=1, seconds=bench.seconds / 2, path="/")
+            bare["rate"].append(many["rate"])
+            bare["p50"].append(one["latency"]["p50"])
             for method, path, params in CALLS:
                 for how, order in (("WebSocket", {"method": method, "params": params}), ("HTTP", {"path": path})):
                     if how == "HTTP" and path is None:
                         continue
-                    for who, port in ports.items():
-                        kept = found.setdefault((method, how), {}).setdefault(who, {"rate": [], "p50": [], "p99": []})
+                    for who, (program, port) in sides.items():
+                        empty = {"rate": [], "p50": [], "p99": [], "processor": []}
+                        kept = found.setdefault((method, how), {}).setdefault(who, empty)
+                        before = program.processor()
                         many = load.ask("calls", port=port, connections=CONNECTIONS, seconds=bench.seconds, **order)
+                        kept["processor"].append((program.processor() - before) / max(many["latency"]["count"], 1))
                         one = load.ask("calls", port=port, connections=1, seconds=bench.seconds / 2, **order)
                         kept["rate"].append(many["rate"])
                         kept["p50"].append(one["latency"]["p50"])
                         kept["p99"].append(one["latency"]["p99"])
                         kept["bytes"] = one["answer_bytes"]
+    for how in ("WebSocket", "HTTP"):
+        peer = found["server.info", how]["peer"]
+        # Nothing that answers over TCP on this machine is faster: where this misses an aim, any program does.
+        for key, what in (("rate", "rate"), ("p50", "time of one (p50)")):
+            table.add("calls", f"bare bytes of a thread: {what}, of Moonraker's server.info, {how}",
+                      median(bare[key]) / median(peer[key]))
+    table.keep("calls bare", bare)
     for (method, how), who in found.items():
-        ratio = {key: median(who["ours"][key]) / median(who["peer"][key]) for key in ("rate", "p50", "p99")}
+        keys = ("rate", "p50", "p99", "processor")
+        ratio = {key: median(who["ours"][key]) / median(who["peer"][key]) for key in keys}
         table.add("calls", f"{method}, {how}: rate, of Moonraker's", ratio["rate"], at_least=RATE)
         table.add("calls", f"{method}, {how}: time of one (p50), of Moonraker's", ratio["p50"], at_most=LATENCY)
         table.add("calls", f"{method}, {how}: time of one (p99), of Moonraker's", ratio["p99"], at_most=LATENCY)
+        # Of all rows of a call the one that other programs on the machine change the least.
+        table.add("calls", f"{method}, {how}: processor time of one, of Moonraker's", ratio["processor"])
         table.keep(f"calls {method} {how}", who)
 
 

@@ -1,23 +1,25 @@
-"""The gateway dies at every phase of a job: it comes back to the truth, and the printer got one start at most."""
+"""The gateway dies at every phase of a job: it comes back to the truth, and the printer got one start at most.
+
+Each phase on each printer is a life of its own, with its own gateway and simulator. They spend their time waiting for
+prints, so several of them run beside each other; the tests tell how each one ended.
+"""
 
 import contextlib
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import requests
 
 from harness import sliced
+from harness.single import Gateway, SimulatedPrinter
 from harness.waiting import holds_for, wait_for
 
-
-def slow(printer, on=True):
-    """Transfers take so long that they can be met under way."""
-    if printer.kind == "bambu":
-        printer.control.fault("slow_ftp", bytes_per_second=400_000 if on else 0)
-    else:
-        printer.control.fault("slow", millis=500 if on else 0)
+# Lives beside each other.
+BESIDE = 6
 
 
 def in_background(act, *arguments):
@@ -57,8 +59,7 @@ def ends_well(gateway, entries=1):
     return jobs[0]
 
 
-@pytest.mark.parametrize("print_it", ["false", "true"])
-def test_while_a_file_is_uploaded(gateway, print_it):
+def while_a_file_is_uploaded(gateway, print_it):
     """Also one that is to be printed when it is there, as slicers send it."""
     content = sliced.gcode(extra=b"; filler\n" * 2_000_000)
     body = (b'--b\r\nContent-Disposition: form-data; name="print"\r\n\r\n' + print_it.encode() + b"\r\n"
@@ -87,7 +88,7 @@ def started_once_or_not_at_all(gateway):
     holds_for(lambda: gateway.printer.starts() == 0, "no start", 2)
 
 
-def test_while_a_file_is_looked_into(gateway):
+def while_a_file_is_looked_into(gateway):
     """What lay on the disk is known after the restart, and can be printed."""
     name, content = sliced.padded(gateway.printer.model, 16 << 20)
     gateway.stop()
@@ -101,8 +102,7 @@ def test_while_a_file_is_looked_into(gateway):
     assert gateway.printer.starts() == 1
 
 
-@pytest.mark.parametrize("wait", [0.1, 0.5])
-def test_after_an_upload_that_is_to_be_printed(gateway, wait):
+def after_an_upload_that_is_to_be_printed(gateway, wait):
     name, content = sliced.for_printer(gateway.printer.model)
     sending = in_background(lambda: gateway.upload(name, content, print="true"))
     time.sleep(wait)
@@ -112,15 +112,15 @@ def test_after_an_upload_that_is_to_be_printed(gateway, wait):
     started_once_or_not_at_all(gateway)
 
 
-def test_while_the_file_goes_to_the_printer(gateway):
-    slow(gateway.printer)
+def while_the_file_goes_to_the_printer(gateway):
+    gateway.printer.slow_files(True, 400_000, 500)
     name, content = sliced.padded(gateway.printer.model, 12 << 20)
     assert gateway.upload(name, content).status_code == 201
     start(gateway, "big.gcode")
     wait_for(lambda: gateway.status()["job"]["phase"] == "transferring", "transferring", 20, 0.02)
     wait_for(lambda: (gateway.status()["job"].get("transfer") or {}).get("sent", 0) > 0, "some bytes", 20, 0.05)
     gateway.kill()
-    slow(gateway.printer, on=False)
+    gateway.printer.slow_files(False)
     gateway.start()
     assert gateway.until_state("error", "standby", seconds=30)
     assert gateway.printer.starts() == 0
@@ -136,7 +136,7 @@ def test_while_the_file_goes_to_the_printer(gateway):
     assert gateway.printer.starts() == 1
 
 
-def test_between_the_start_and_its_landing(gateway):
+def between_the_start_and_its_landing(gateway):
     printer = gateway.printer
     if printer.kind == "bambu":
         printer.control.fault("delayed_start", seconds=3)
@@ -149,8 +149,7 @@ def test_between_the_start_and_its_landing(gateway):
     assert job["filename"] == "cube.gcode"
 
 
-@pytest.mark.parametrize("wait", [0.0, 0.05, 0.15, 0.4])
-def test_shortly_after_the_start_was_asked_for(gateway, wait):
+def shortly_after_the_start_was_asked_for(gateway, wait):
     name = put(gateway)
     asking = in_background(start, gateway, name)
     time.sleep(wait)
@@ -160,7 +159,7 @@ def test_shortly_after_the_start_was_asked_for(gateway, wait):
     started_once_or_not_at_all(gateway)
 
 
-def test_while_it_prints(gateway):
+def while_it_prints(gateway):
     printing(gateway, seconds=400)
     before = gateway.history()[0]["job_id"]
     gateway.kill()
@@ -172,7 +171,7 @@ def test_while_it_prints(gateway):
     assert job["total_duration"] >= job["print_duration"] > 0
 
 
-def test_while_it_pauses(gateway):
+def while_it_pauses(gateway):
     """Whether the printer heard of it is up to the moment: the gateway shows what the printer does."""
     printing(gateway, seconds=400)
     in_background(gateway.post, "/printer/print/pause")
@@ -189,7 +188,7 @@ def test_while_it_pauses(gateway):
     ends_well(gateway)
 
 
-def test_while_it_is_paused(gateway):
+def while_it_is_paused(gateway):
     printing(gateway, seconds=400)
     assert gateway.post("/printer/print/pause").ok
     gateway.until_state("paused")
@@ -201,7 +200,7 @@ def test_while_it_is_paused(gateway):
     ends_well(gateway)
 
 
-def test_while_it_finishes(gateway):
+def while_it_finishes(gateway):
     printing(gateway, seconds=200)
     wait_for(lambda: gateway.query("virtual_sdcard")["virtual_sdcard"]["progress"] > 0.8, "nearly done", 90, 0.05)
     gateway.kill()
@@ -215,7 +214,7 @@ def test_while_it_finishes(gateway):
         wait_for(lambda: gateway.printer_files() == [], "left clean", 60, 1)
 
 
-def test_while_it_is_cancelled(gateway):
+def while_it_is_cancelled(gateway):
     printing(gateway, seconds=400)
     in_background(gateway.post, "/printer/print/cancel")
     wait_for(lambda: gateway.phase() in ("cancelling", "cancelled"), "cancelling", 30, 0.01)
@@ -227,3 +226,49 @@ def test_while_it_is_cancelled(gateway):
     jobs = wait_for(lambda: (jobs := gateway.history()) and jobs[0]["status"] != "in_progress" and jobs, "history", 20)
     assert len(jobs) == 1 and (ended == "complete") == (jobs[0]["status"] == "completed"), jobs
     assert gateway.printer.starts() == 1
+
+
+PHASES = {
+    "uploading": partial(while_a_file_is_uploaded, print_it="false"),
+    "uploading-to-print": partial(while_a_file_is_uploaded, print_it="true"),
+    "reading": while_a_file_is_looked_into,
+    "uploaded-0.1": partial(after_an_upload_that_is_to_be_printed, wait=0.1),
+    "uploaded-0.5": partial(after_an_upload_that_is_to_be_printed, wait=0.5),
+    "transferring": while_the_file_goes_to_the_printer,
+    "starting": between_the_start_and_its_landing,
+    "asked-0.0": partial(shortly_after_the_start_was_asked_for, wait=0.0),
+    "asked-0.05": partial(shortly_after_the_start_was_asked_for, wait=0.05),
+    "asked-0.15": partial(shortly_after_the_start_was_asked_for, wait=0.15),
+    "asked-0.4": partial(shortly_after_the_start_was_asked_for, wait=0.4),
+    "printing": while_it_prints,
+    "pausing": while_it_pauses,
+    "paused": while_it_is_paused,
+    "finishing": while_it_finishes,
+    "cancelling": while_it_is_cancelled,
+}
+
+
+def life(phase, model):
+    """One gateway and one printer, killed in this phase."""
+    printer = SimulatedPrinter(model, speed=40, label=f"kill-{phase}-simulated")
+    try:
+        with Gateway(printer, label=f"kill-{phase}-gateway") as gateway:
+            PHASES[phase](gateway)
+    finally:
+        printer.stop()
+
+
+@pytest.fixture(scope="session")
+def lives(request):
+    """The lives of all tests that were asked for, on their way."""
+    chosen = [item.callspec.params for item in request.session.items if item.originalname == "test_killed"]
+    pool = ThreadPoolExecutor(BESIDE)
+    yield {(each["phase"], each["model"]): pool.submit(life, each["phase"], each["model"]) for each in chosen}
+    pool.shutdown(cancel_futures=True)
+
+
+# A life may wait for its turn behind others.
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("phase", PHASES)
+def test_killed(lives, phase, model):
+    lives[phase, model].result()

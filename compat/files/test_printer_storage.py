@@ -1,6 +1,7 @@
 """The printer's own storage as the folder `printer/`: listed, fetched, printed, deleted."""
 
 import io
+import re
 import zipfile
 from urllib.parse import quote
 
@@ -29,13 +30,20 @@ def listed(client):
 
 
 def start(client, name, feeds_itself):
-    """Which filaments a file on the printer uses is not known: where there are several slots, the user names one."""
-    if feeds_itself:
-        with pytest.raises(RpcError) as refused:
-            client.call("printer.print.start", {"filename": f"printer/{name}"}, seconds=60)
-        assert "name the slots" in refused.value.message, refused.value
-        client.gcode('MMU_TTG_MAP MAP="0"')
-    client.call("printer.print.start", {"filename": f"printer/{name}"}, seconds=60)
+    """Which filaments a file on the printer uses is not known: where there are several slots, the user names one, with
+    the line that the refusal names."""
+    ask = {"filename": f"printer/{name}"}
+    if not feeds_itself:
+        client.call("printer.print.start", ask, seconds=60)
+        return
+    with pytest.raises(RpcError) as refused:
+        client.call("printer.print.start", ask, seconds=60)
+    said = refused.value.message
+    assert "name the slots" in said, said
+    [line] = re.findall(r'MMU_TTG_MAP MAP="\d+"|SDCARD_PRINT_FILE .*OVERRIDE=filament', said)
+    client.gcode(line, seconds=60)
+    if line.startswith("MMU_TTG_MAP"):
+        client.call("printer.print.start", ask, seconds=60)
 
 
 @pytest.mark.parametrize("name", PRINTERS)

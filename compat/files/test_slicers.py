@@ -12,12 +12,14 @@ from harness.waiting import wait_for
 REQUESTS = Path(__file__).resolve().parents[2] / "fixtures" / "slicers"
 
 
-def replay(gateway, name, pieces=1, pause_for_continue=True, key=None):
-    """Sends a recorded request as it is, except for its key; returns (status, headers, body) of the answer."""
+def replay(gateway, name, pieces=1, pause_for_continue=True, key=None, more=b""):
+    """Sends a recorded request as it is, except for its key and `more` headers; returns (status, headers, body) of the
+    answer."""
     data = (REQUESTS / f"{name}.http").read_bytes()
     if key:
         data = data.replace(b"0123456789abcdef" * 2, key.encode())
     head, separator, body = data.partition(b"\r\n\r\n")
+    head += more
     with socket.create_connection(("127.0.0.1", gateway.moonraker_port), timeout=60) as connection:
         connection.sendall(head + separator)
         received = b""
@@ -119,6 +121,14 @@ def test_the_api_key_header(lasting):
     status, _, body = replay(lasting, name)
     assert status == 401 and b"API Key" in body
     uploaded(lasting, name, key=lasting.get("/access/api_key"))
+
+
+def test_orcaslicers_headers_about_itself(lasting):
+    """With Bambu's network plug-in it adds them to every request."""
+    names = ["Client-Name", "Client-Type", "Client-Version", "Device-ID", "Language", "OS-Type", "OS-Version"]
+    more = "".join(f"\r\nX-BBL-{name}: x" for name in names).encode()
+    assert replay(lasting, "orcaslicer-moonraker-test", more=more)[0] == 200
+    uploaded(lasting, "orcaslicer-octoprint-upload", more=more)
 
 
 def test_a_client_that_does_not_wait_for_100_continue(lasting):

@@ -102,12 +102,20 @@ class SimulatedPrinter:
         """It ends every connection, as a service that is started anew."""
         self.control.fault("drop_link" if self.bambu else "drop")
 
-    def slow_files(self, slow):
-        """Transfers to it take long, or the usual time again."""
+    def slow_files(self, slow, bytes_per_second=20000, millis=3000):
+        """Transfers to it take long, by the rate or by the chunk, or the usual time again."""
         if self.bambu:
-            self.control.fault("slow_ftp", bytes_per_second=20000 if slow else 0)
+            self.control.fault("slow_ftp", bytes_per_second=bytes_per_second if slow else 0)
         else:
-            self.control.fault("slow", millis=3000 if slow else 0)
+            self.control.fault("slow", millis=millis if slow else 0)
+
+    def blink(self):
+        """It loses its power and is back at once."""
+        if self.bambu:
+            self.control.fault("power_cut", seconds=0.5)
+        else:
+            self.power_off()
+            self.power_on()
 
     def disk_full(self, full):
         self.control.fault("full_disk" if self.bambu else "disk_full", on=full)

@@ -129,8 +129,9 @@ def test_a_print_and_its_history(app, idle_printer):
 
 
 def test_what_it_may_not_do(app):
-    """The power menu of the app: refused in words, not unknown."""
+    """The power menu of the app: refused in words, not unknown; Mainsail shows only what the console says of it."""
     for method in ("machine.reboot", "machine.shutdown"):
         with pytest.raises(RpcError) as refused:
             app.call(method)
         assert refused.value.code == 403 and refused.value.message, method
+        app.next_notification("notify_gcode_response", where=lambda said: said == [f"!! {refused.value.message}"])

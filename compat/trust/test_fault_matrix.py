@@ -143,7 +143,6 @@ def test_power_cut_uploading(farm, printer, name):
         wait_for(lambda: not printer.ready(), "away", NOTICED)
         def phase():
             return farm.status_of(name)["job"]["phase"]
-        # A printer that is back before a chunk was tried often enough gets the rest of the file: this one stays away.
         wait_for(lambda: phase() != "transferring", "the transfer is given up", 200)
         assert printer.begun() == starts
         printer.slow_files(False)

@@ -155,7 +155,8 @@ impl App {
                 access.clone(),
                 self.cancel.clone(),
             );
-            let router = moonraker::router(endpoint.clone());
+            let served = endpoint.clone();
+            let router = move || moonraker::router(served.clone());
             self.tasks.spawn(server::serve(listener, router, options.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
             let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
@@ -174,7 +175,7 @@ impl App {
                 station: bound.station.clone(),
                 kind: bound.kind.name(),
                 clients: Arc::new(move || counted.clients()),
-                api: moonraker::router(endpoint),
+                api: Box::new(move || moonraker::router(endpoint)),
                 accept_new_key: bound.accept_new_key.clone(),
                 serial_port: bound.pty.clone(),
             }
@@ -190,7 +191,7 @@ impl App {
                 rtsp::serve(listener, cameras.collect(), access, options.clone(), self.cancel.clone());
             self.tasks.spawn(serving);
         }
-        self.tasks.spawn(server::serve(ports.gateway, router, options, self.cancel.clone()));
+        self.tasks.spawn(server::serve(ports.gateway, move || router.clone(), options, self.cancel.clone()));
         self.tasks.spawn(discovery::follow_addresses(followed, self.cancel.clone()));
         self.announce(config);
         Ok(())

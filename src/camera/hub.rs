@@ -259,21 +259,28 @@ impl CameraHub {
         Ok(VideoViewer::new(&channel.upstream, &channel.video, replay, self.inner.cancel.clone()))
     }
 
-    /// The live HLS playlist, which names `init-N.mp4` and `seg-N.m4s`; waits for the first segment.
+    /// The live HLS playlist, which names `init-N.mp4` and `seg-N.m4s`; waits for the first segment. While the camera is
+    /// dark, a player that had the playlist gets it once more: hls.js gives up for good at an error, and so goes on by
+    /// itself when the camera is back.
     ///
     /// # Errors
     /// Why there is none.
     pub async fn playlist(&self) -> Result<String, CameraError> {
-        let channel = self.video_channel()?;
-        let waiting = channel.upstream.demand.wait();
-        let mut segments = channel.video.segments();
-        // A playlist of an earlier connection would have players wait for segments that are gone.
-        if channel.upstream.status.borrow().phase != Phase::Open || channel.video.playlist().is_none() {
+        let VideoChannel { upstream, video } = &*self.video_channel()?;
+        let open = upstream.status.borrow().phase == Phase::Open;
+        if !open && video.played() {
+            upstream.demand.touch();
+        } else if !open || video.playlist().is_none() {
+            // A playlist of an earlier connection would have a new player wait for segments that are gone.
+            let waiting = upstream.demand.wait();
+            let mut segments = video.segments();
             let finished = async { segments.changed().await.ok() };
-            first(&channel.upstream, finished).await?;
+            first(upstream, finished).await?;
+            drop(waiting);
+        } else {
+            upstream.demand.touch();
         }
-        drop(waiting);
-        channel.video.playlist().ok_or_else(|| CameraError::Lost("no video yet".to_owned()))
+        video.playlist_for_player().ok_or_else(|| CameraError::Lost("no video yet".to_owned()))
     }
 
     /// HLS segment `number`, while it is kept.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Buf, Bytes};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::demand::Seat;
@@ -24,6 +24,8 @@ const GROUP: usize = 600;
 const GROUP_BYTES: usize = 16 << 20;
 /// Initialisation segments kept: one per change of the camera's format that the playlist may still name.
 const FORMATS: usize = 4;
+/// A player asks for the playlist every second or two, one in a hidden tab once a minute.
+const PLAYER: Duration = Duration::from_secs(90);
 
 /// One picture in both forms.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ struct State {
     group: Vec<Arc<Sample>>,
     group_bytes: usize,
     segmenter: Segmenter,
+    /// When a player was last given the playlist.
+    played: Option<Instant>,
     /// A connection began: wait for a key picture.
     fresh: bool,
 }
@@ -148,6 +152,20 @@ impl Video {
 
     pub fn playlist(&self) -> Option<String> {
         self.change(|state| state.segmenter.playlist())
+    }
+
+    /// The playlist, to a player that will come for it again.
+    pub fn playlist_for_player(&self) -> Option<String> {
+        self.change(|state| {
+            let text = state.segmenter.playlist()?;
+            state.played = Some(Instant::now());
+            Some(text)
+        })
+    }
+
+    /// Whether a player that has the playlist is likely to be there still.
+    pub fn played(&self) -> bool {
+        self.change(|state| state.played.is_some_and(|at| at.elapsed() < PLAYER))
     }
 
     pub fn segment(&self, number: u64) -> Option<Bytes> {

@@ -1,5 +1,7 @@
 //! The video store with made-up pictures behind real parameter sets.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
@@ -126,4 +128,67 @@ async fn without_ffmpeg_pictures_are_refused_with_the_remedy_and_video_still_pla
     let health = hub.health();
     assert_eq!((health.open, health.opened), (true, 1));
     assert!(health.reason.unwrap().contains("ffmpeg"), "told although the video runs");
+}
+
+/// [`Keys`] for six seconds, then nobody there for as long as `dark` says.
+struct Failing {
+    opened: AtomicUsize,
+    dark: AtomicBool,
+}
+
+impl CameraSource for Failing {
+    fn open(&self) -> BoxFuture<'_, Result<CameraFeed, CameraError>> {
+        async {
+            if self.dark.load(Ordering::Relaxed) {
+                return Err(CameraError::Lost("the camera is off".to_owned()));
+            }
+            let CameraFeed::H264(feed) = Keys.open().await? else { unreachable!("Keys sends video") };
+            let first = self.opened.fetch_add(1, Ordering::Relaxed) == 0;
+            self.dark.store(first, Ordering::Relaxed);
+            Ok(CameraFeed::H264(if first { feed.take(60).boxed() } else { feed }))
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_outlives_a_dark_camera() {
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let source = Arc::new(Failing { opened: AtomicUsize::new(0), dark: AtomicBool::new(false) });
+    let hub = CameraHub::with_settings(
+        Some(source.clone()),
+        CameraKind::H264,
+        Settings::default(),
+        &tasks,
+        cancel.clone(),
+    );
+    let mut last = hub.playlist().await.unwrap();
+    while hub.health().reason.is_none() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        last = hub.playlist().await.expect("the player is kept");
+    }
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(hub.playlist().await.unwrap(), last, "as it was, for as long as the camera is dark");
+    }
+    source.dark.store(false, Ordering::Relaxed);
+    while hub.playlist().await.unwrap() == last {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    source.dark.store(true, Ordering::Relaxed);
+    assert!(hub.health().open);
+    cancel.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_camera_is_dark_is_told_why() {
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let source = Arc::new(Failing { opened: AtomicUsize::new(0), dark: AtomicBool::new(false) });
+    let hub =
+        CameraHub::with_settings(Some(source), CameraKind::H264, Settings::default(), &tasks, cancel.clone());
+    hub.playlist().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let told = hub.playlist().await.unwrap_err();
+    assert!(told.to_string().contains("the camera is off"), "{told}");
+    cancel.cancel();
 }

@@ -10,7 +10,7 @@ use super::EXIT_FAILED;
 use super::client::{Client, ClientError, GatewayArgs};
 use super::files;
 use super::words::{Progress, duration, table, text};
-use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest};
+use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest, UNMAPPED};
 use crate::model::{SlotId, StartOptions};
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -118,6 +118,12 @@ fn helped(error: ClientError) -> ClientError {
     match error {
         ClientError::Refused { code, text } if OVERRIDABLE.contains(&code.as_str()) => {
             let text = format!("{text} If that is right as it is: --override {code}");
+            ClientError::Refused { code, text }
+        }
+        ClientError::Refused { code, text } if code == UNMAPPED => {
+            let text = format!(
+                "{text} For one from the first slot: --slots 0.0; several are named in order, as in 0.0,0.1"
+            );
             ClientError::Refused { code, text }
         }
         other => other,

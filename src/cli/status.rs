@@ -98,6 +98,10 @@ fn overview(printers: &[Value]) -> String {
             let (name, told, code) = (text(printer, "/name"), text(fault, "/text"), text(fault, "/code"));
             shown.push_str(&format!("! {name}: {told} ({code})\n"));
         }
+        let reason = text(printer, "/job/reason");
+        if text(printer, "/job/phase") == "failed" && !reason.is_empty() {
+            shown.push_str(&format!("! {}: the print failed: {reason}\n", text(printer, "/name")));
+        }
     }
     shown
 }
@@ -145,6 +149,8 @@ mod tests {
              "faults": [{"code": "0300_8004", "text": "Out of filament."}]},
             {"name": "cc1", "link": "backoff", "nozzles": [], "bed": {"actual": null}, "job": {"phase": "idle", "title": null},
              "link_fault": {"text": "No connection.", "remedy": "Switch it on."}, "faults": []},
+            {"name": "cc2", "link": "online", "job": {"phase": "failed", "title": "cube.gcode", "reason": "It was away."},
+             "faults": []},
         ]});
         let printers = chosen(&mut answer, None).expect("all");
         let shown = overview(&printers);
@@ -156,6 +162,7 @@ mod tests {
         assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>().join(" "), "cc1 backoff - - - - -");
         assert!(shown.contains("! p1s: Out of filament. (0300_8004)"), "{shown}");
         assert!(shown.contains("! cc1: No connection.\n  cc1: Switch it on.\n"), "{shown}");
+        assert!(shown.contains("! cc2: the print failed: It was away.\n"), "{shown}");
         let error = chosen(&mut answer, Some("p1")).expect_err("no such printer").to_string();
         assert!(error.contains("did you mean \"p1s\""), "{error}");
     }

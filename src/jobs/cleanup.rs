@@ -14,6 +14,8 @@ use crate::store::StoreError;
 
 /// The printer's answer to a deletion.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Before it is tried again where the printer could not be asked: it is waited for anyway.
+const SOON: Duration = Duration::from_secs(1);
 /// Before a deletion that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -60,7 +62,10 @@ impl Inner {
             () = self.cancel.cancelled() => return,
             known = restored.wait_for(|restored| *restored) => if known.is_err() { return; },
         }
+        // A printer that can be asked, and is not printing.
+        let free = |state: &Arc<crate::model::PrinterState>| state.online() && !state.printing();
         loop {
+            let could_ask = free(&self.printer.state());
             let done = tokio::select! {
                 () = self.cancel.cancelled() => return,
                 done = self.clean() => done,
@@ -68,11 +73,9 @@ impl Inner {
             tokio::select! {
                 () = self.cancel.cancelled() => return,
                 () = self.cleanup_due.notified() => {}
-                () = tokio::time::sleep(AGAIN), if !done => {}
+                () = tokio::time::sleep(if could_ask { AGAIN } else { SOON }), if !done => {}
             }
             let mut watch = self.printer.watch();
-            // Wait for a printer that can be asked, and is not printing.
-            let free = |state: &Arc<crate::model::PrinterState>| state.online() && !state.printing();
             tokio::select! {
                 () = self.cancel.cancelled() => return,
                 free = watch.wait_for(free) => if free.is_err() { return; },

@@ -137,6 +137,12 @@ impl Fake {
         self.lose.notify_one();
     }
 
+    /// No report comes for a while, on a connection that holds; or they come again.
+    pub fn silent(&self, on: bool) {
+        let writer = self.machine().writer.clone().expect("a link");
+        writer.link(if on { LinkPhase::Stale } else { LinkPhase::Online });
+    }
+
     fn take(&self, command: &Command) -> Result<Outcome, CommandError> {
         let ok = Ok(Outcome::new(Seen::Acknowledged));
         match command {

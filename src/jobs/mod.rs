@@ -47,7 +47,7 @@ use crate::model::{Command, CommandError, Job, JobPhase, Outcome, Seen};
 use crate::printer::PrinterHandle;
 use crate::store::{Store, StoreError};
 use history::History;
-pub use plan::OVERRIDABLE;
+pub use plan::{OVERRIDABLE, UNMAPPED};
 use start::Active;
 pub use types::{
     HistoryEnd, HistoryEntry, HistoryQuery, JobsEvent, MappedFilament, Queue, QueueState, QueuedJob,
@@ -112,7 +112,7 @@ struct Spaces {
 }
 
 /// Events wait for a slow reader up to this many.
-const EVENT_CAPACITY: usize = 64;
+const EVENT_CAPACITY: usize = 32;
 /// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
 const CANCEL_START: Duration = Duration::from_secs(120);
 

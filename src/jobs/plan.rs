@@ -10,6 +10,9 @@ use crate::printer::guard;
 /// Guards that a user may override; the others describe what cannot work.
 pub const OVERRIDABLE: [&str; 4] = ["model", "nozzle", "bed", "filament"];
 
+/// Nobody said which slots feed a file whose filaments nobody knows.
+pub const UNMAPPED: &str = "unmapped";
+
 /// How the printer gets the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -39,6 +42,8 @@ pub struct Plan {
     /// Why no command would be taken now.
     pub refusal: Option<CommandError>,
     pub transfer: bool,
+    /// The connection on which the start was asked for: it is sent on no other (design D7).
+    pub link: u64,
 }
 
 impl Plan {
@@ -135,6 +140,7 @@ impl Inner {
             objections,
             refusal,
             transfer,
+            link: state.link.made,
         })
     }
 
@@ -191,11 +197,19 @@ impl Inner {
             return Mapping { slots: chosen.to_vec(), ..Mapping::default() };
         }
         let mut mapping = Mapping::default();
-        if !system.units.is_empty() {
-            let text = "The gateway does not know which filaments this file on the printer uses: name the slots, or \
-                        override \"filament\" to leave it to the printer.";
-            mapping.objections.push(("filament".to_owned(), text.to_owned()));
+        if system.units.is_empty() {
+            return mapping;
         }
+        let unknown =
+            "The gateway does not know which filaments this file on the printer uses: name the slots";
+        let (code, text) = match system.active {
+            Some(active) => (
+                "filament",
+                format!("{unknown}, or override \"filament\": the loaded slot {active} then feeds it."),
+            ),
+            None => (UNMAPPED, format!("{unknown}. None is loaded that could feed it unasked.")),
+        };
+        mapping.objections.push((code.to_owned(), text));
         mapping
     }
 

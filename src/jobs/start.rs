@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::intent::{Intent, Stage};
 use super::plan::{self, Plan, Way};
+use super::transfer::link_lost;
 use super::{Inner, MappedFilament, StartError, StartRequest};
 use crate::filament::Planned;
 use crate::model::{
@@ -244,7 +245,7 @@ impl Inner {
             Way::OnPrinter => None,
             _ => Some(self.bring_file(plan, intent, serial, abort).await?),
         };
-        let baseline = self.before_start(intent, serial, abort).await?;
+        let baseline = self.before_start(plan.link, intent, serial, abort).await?;
         let start = StartJob {
             remote_path: plan.remote_path.clone(),
             title: plan.title.clone(),
@@ -277,6 +278,7 @@ impl Inner {
     /// The last checks, and the note on disk without which nothing is sent. Returns the state before the start.
     async fn before_start(
         &self,
+        link: u64,
         intent: &Intent,
         serial: u64,
         abort: &CancellationToken,
@@ -288,8 +290,8 @@ impl Inner {
         if state.job.requested == Some(JobPhase::Cancelling) {
             return Err(cancelled());
         }
-        if !state.online() {
-            return Err(failed("The connection to the printer was lost before the print was started."));
+        if !state.link.holds(link) {
+            return Err(link_lost());
         }
         self.printer.writer().job(|job| {
             if job.serial == serial {
@@ -376,8 +378,7 @@ fn sight(state: &PrinterState, intent: &Intent, serial: u64, known_faults: Optio
         return Sight::Settled;
     }
     let serious = state.device.faults.iter().filter(|fault| fault.severity >= Severity::Serious);
-    let fresh = known_faults
-        .and_then(|known| serious.clone().find(|fault| !known.iter().any(|known| known.code == fault.code)));
+    let fresh = known_faults.and_then(|known| serious.clone().find(|fault| !fault.is_among(known)));
     if let Some(fault) = fresh {
         return Sight::Broken(failed(fault.line()));
     }

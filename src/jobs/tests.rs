@@ -2,6 +2,7 @@ mod early_pause;
 mod elsewhere;
 mod ends;
 mod guards;
+mod lost_link;
 mod restarts;
 
 use std::path::PathBuf;
@@ -38,6 +39,20 @@ const RED: &[(u32, &str, &str)] = &[(1, "PLA", "#FF0000")];
 fn world() -> World {
     let (dir, fake) = (tempfile::tempdir().unwrap(), Fake::new());
     World { dir, fake, caps: fake::caps(), config: JobsConfig::default() }
+}
+
+/// Why a printer does not begin what it was told to start.
+fn unreadable(since: f64) -> Fault {
+    Fault {
+        code: "0500_4003".into(),
+        source: FaultSource::Job,
+        severity: Severity::Serious,
+        module: None,
+        text: "Cannot read the file".into(),
+        link: None,
+        actions: vec![],
+        since,
+    }
 }
 
 impl World {

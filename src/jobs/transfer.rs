@@ -25,7 +25,24 @@ const ABORTING: Duration = Duration::from_secs(30);
 /// Progress of a transfer is told this often.
 const TELL: Duration = Duration::from_millis(250);
 
+/// A printer that was away may have been switched off, and whoever did that waits for no print
+/// (docs/decisions/008-a-lost-connection-ends-a-start.md).
+pub fn link_lost() -> End {
+    failed(
+        "The connection to the printer was lost before the print was started, and it does not start by itself. Start it \
+         again when the printer is back.",
+    )
+}
+
 impl Inner {
+    /// Returns when the connection of this number is lost, also when another one was made meanwhile.
+    pub async fn link_gone(&self, link: u64) {
+        let mut watch = self.printer.watch();
+        if watch.wait_for(|state| !state.link.holds(link)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The file that is sent, made ready and on the printer; returns its MD5.
     pub async fn bring_file(
         &self,
@@ -42,6 +59,7 @@ impl Inner {
         };
         let (local, md5, size) = tokio::select! {
             () = abort.cancelled() => return Err(cancelled()),
+            () = self.link_gone(plan.link) => return Err(link_lost()),
             ready = work => ready?,
         };
         if plan.transfer && !self.holds(&plan.remote_path, size, &md5).await {
@@ -88,6 +106,8 @@ impl Inner {
         let files = self.printer.files().clone();
         let upload = files.upload(local, plan.remote_path.clone(), md5.to_owned(), progress, stop.clone());
         tokio::pin!(upload);
+        let gone = self.link_gone(plan.link);
+        tokio::pin!(gone);
         let mut last_moved = Instant::now();
         let mut told = Instant::now();
         let mut done = false;
@@ -97,10 +117,11 @@ impl Inner {
                     done = true;
                     break ended.map_err(|error| match error {
                         FileError::Cancelled => cancelled(),
-                        error => failed(format!("The file could not be sent to the printer: {error}")),
+                        error => failed(format!("The file could not be sent to the printer, and nothing was started: {error}")),
                     });
                 }
                 () = abort.cancelled() => break Err(cancelled()),
+                () = &mut gone => break Err(link_lost()),
                 () = tokio::time::sleep_until(last_moved + STALLED) => {
                     break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
                 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::index::{self, Found, event};
 use super::names::{self, Content};
+use super::replace::Replaces;
 use super::serve::stored;
 use super::{Entry, Library, LibraryAction, LibraryError, LibraryEvent, disk};
 
@@ -146,8 +147,7 @@ impl Library {
 
     async fn delete_file(&self, file: &str) -> Result<(), LibraryError> {
         let Some(row) = self.index().row(file).cloned() else { return Err(missing(file)) };
-        let pictures: Vec<String> =
-            row.thumbnails.values().flatten().map(|picture| picture.name.clone()).collect();
+        let pictures = row.pictures();
         self.on_disk("delete the file", file, move |path| {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -167,26 +167,11 @@ impl Library {
         Ok(())
     }
 
-    /// Where a file or folder goes: into `to` where that is a folder.
-    pub(super) fn destination(&self, from: &str, to: &str) -> Result<String, LibraryError> {
-        let to = names::clean_directory(to)?;
-        let into = self.index().is_directory(&to);
-        let to = if into { names::join(&to, names::split(from).1) } else { to };
-        let to = names::clean_local(&to)?;
-        if self.index().find(&to).is_some() {
-            return Err(LibraryError::Exists(format!("\"{to}\" exists already.")));
-        }
-        let parent = names::split(&to).0;
-        if !self.index().is_directory(parent) {
-            return Err(LibraryError::NotFound(format!("There is no folder \"{parent}\".")));
-        }
-        Ok(to)
-    }
-
     /// Moves a file or directory; into `to` where that is a directory. Returns the new entry.
     ///
     /// # Errors
-    /// [`LibraryError::InUse`] for what is being printed, [`LibraryError::Exists`] for a destination that is taken.
+    /// [`LibraryError::InUse`] for what is being printed, also at the destination; [`LibraryError::Exists`] for a
+    /// destination that is taken, unless it is a file that was named and that another file replaces.
     pub async fn rename(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         if names::on_printer(from).is_some() || names::on_printer(to).is_some() {
             return self.rename_remote(&names::clean(from)?, &names::clean_directory(to)?).await;
@@ -196,7 +181,9 @@ impl Library {
         let _change = self.inner.changing.lock().await;
         let found = self.index().find(&from).ok_or_else(|| missing(&from))?;
         self.refuse_in_use(&from)?;
-        let to = self.destination(&from, to)?;
+        let file = matches!(found, Found::File(_));
+        let replaces = if file { Replaces::ByName } else { Replaces::Nothing };
+        let to = self.destination(&from, to, replaces)?;
         match found {
             Found::Directory => self.move_directory(&from, &to).await,
             Found::File(_) => {
@@ -256,16 +243,17 @@ impl Library {
 
     async fn move_file(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         let modified = self.move_on_disk(from, to).await?;
+        let displaced = self.displace(to).await;
         let pictures = self.move_pictures(from, to).await;
         let (entry, mut events) = {
             let mut index = self.index();
-            let (row, events) = index.remove(from);
+            let (row, mut events) = index.remove(from);
+            events.extend(displaced);
             let Some(mut row) = row else { return Err(missing(from)) };
             row.published.clear();
             row.modified = modified;
             row.thumbnails = pictures;
             let entry = row.entry(to);
-            let mut events = events;
             events.extend(index.put(to, row));
             (entry, events)
         };
@@ -369,7 +357,7 @@ pub(super) fn same_content(from: &str, to: &str) -> Result<(), LibraryError> {
     )))
 }
 
-fn remove_pictures(file: &std::path::Path, names: &[String]) {
+pub(super) fn remove_pictures(file: &std::path::Path, names: &[String]) {
     let Some(folder) = file.parent().map(|parent| parent.join(names::THUMBNAILS)) else { return };
     for name in names {
         if let Err(error) = std::fs::remove_file(folder.join(name)) {

@@ -6,6 +6,7 @@ use std::{fs, io};
 use super::change::{missing, same_content};
 use super::index::{self, FileRow, Found, event};
 use super::names;
+use super::replace::Replaces;
 use super::serve::stored;
 use super::{Entry, Library, LibraryAction, LibraryError, disk};
 
@@ -14,13 +15,16 @@ impl Library {
     /// that plate alone on the list. Returns the new entry.
     ///
     /// # Errors
-    /// [`LibraryError::Exists`] for a destination that is taken, [`LibraryError::Full`].
+    /// [`LibraryError::Exists`] for a destination that is taken by anything but a file, [`LibraryError::InUse`] for a
+    /// file there that is being printed, [`LibraryError::Full`].
     pub async fn copy(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         let from = names::clean_local(from)?;
         self.ready().await;
         let _change = self.inner.changing.lock().await;
         let found = self.index().find(&from).ok_or_else(|| missing(&from))?;
-        let to = self.destination(&from, to)?;
+        let file = matches!(found, Found::File(_));
+        let replaces = if file { Replaces::AnyFile } else { Replaces::Nothing };
+        let to = self.destination(&from, to, replaces)?;
         match &found {
             Found::Directory => self.copy_directory(&from, &to).await,
             Found::File(file) => {
@@ -41,14 +45,16 @@ impl Library {
     async fn copy_file(&self, source: &str, to: &str, only: Option<u32>) -> Result<Entry, LibraryError> {
         let Some(row) = self.index().row(source).cloned() else { return Err(missing(source)) };
         self.check_free(row.size).await?;
+        let known = self.index().row(to).is_some();
         let (incoming, copied) = (self.absolute(names::INCOMING), self.absolute(source));
         let modified = self
             .on_disk("copy the file", to, move |to| {
                 let temporary = tempfile::NamedTempFile::new_in(incoming)?;
                 fs::copy(copied, temporary.path())?;
                 temporary.as_file().sync_all()?;
-                temporary.persist_noclobber(to).map_err(|error| error.error)?;
-                Ok(())
+                // A file that nobody has listed yet is not replaced.
+                let placed = if known { temporary.persist(to) } else { temporary.persist_noclobber(to) };
+                placed.map(drop).map_err(|error| error.error)
             })
             .await?;
         let mut row = of_its_own(row, modified);
@@ -61,7 +67,9 @@ impl Library {
         }
         // Extracted again for pictures of its own.
         row.metadata = None;
-        let mut events = vec![event(LibraryAction::CreateFile, row.entry(to))];
+        let action = if known { LibraryAction::ModifyFile } else { LibraryAction::CreateFile };
+        let mut events = self.displace(to).await;
+        events.push(event(action, row.entry(to)));
         events.extend(self.index().put(to, row));
         self.tell(events);
         self.look_into(to).await?;

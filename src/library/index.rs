@@ -53,6 +53,11 @@ pub struct Picture {
 }
 
 impl FileRow {
+    /// Names of all its pictures.
+    pub fn pictures(&self) -> Vec<String> {
+        self.thumbnails.values().flatten().map(|picture| picture.name.clone()).collect()
+    }
+
     pub fn new(content: Content, size: u64, modified: UnixSeconds) -> Self {
         Self {
             content,

@@ -10,7 +10,7 @@
 //! | `names` | which names and paths are taken, what they say about a file |
 //! | `index` | what is there, in memory; names of published plates |
 //! | `disk` | walking, hashing, extracting, pictures: all that blocks |
-//! | `upload`, `change` | receiving files; folders, moves, copies, deletions |
+//! | `upload`, `change`, `copy`, `replace` | receiving files; folders, moves, copies, deletions; what makes way for another file |
 //! | `remote` | the printer's own storage below `printer/` |
 //! | `serve` | records, bytes of an entry, what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
@@ -23,6 +23,7 @@ mod index;
 pub mod names;
 mod of_job;
 mod remote;
+mod replace;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -187,7 +188,7 @@ struct Inner {
     store: Store,
     space: String,
     index: Mutex<Index>,
-    events: broadcast::Sender<LibraryEvent>,
+    events: broadcast::Sender<Arc<LibraryEvent>>,
     /// Work that blocks: two at a time, sized for a Raspberry Pi.
     blocking: Arc<Semaphore>,
     /// One change of the tree at a time, so that disk and index agree.
@@ -203,7 +204,7 @@ struct Inner {
 }
 
 /// Changes wait for a slow reader up to this many: a whole folder can be removed at once.
-const EVENT_CAPACITY: usize = 256;
+const EVENT_CAPACITY: usize = 128;
 
 impl Library {
     /// Opens or creates the directory of one printer's files. The walk over it and the extraction of what is new run
@@ -296,7 +297,7 @@ impl Library {
         self.run(move || disk::usage(&root)).await.unwrap_or_default()
     }
 
-    pub fn events(&self) -> broadcast::Receiver<LibraryEvent> {
+    pub fn events(&self) -> broadcast::Receiver<Arc<LibraryEvent>> {
         self.inner.events.subscribe()
     }
 
@@ -316,7 +317,7 @@ impl Library {
 
     fn tell(&self, events: impl IntoIterator<Item = LibraryEvent>) {
         for event in events {
-            let _nobody_listens = self.inner.events.send(event);
+            let _nobody_listens = self.inner.events.send(Arc::new(event));
         }
     }
 

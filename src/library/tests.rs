@@ -214,6 +214,51 @@ async fn folders_moves_copies_and_deletions() {
 }
 
 #[tokio::test]
+async fn a_file_takes_the_place_of_a_named_one_and_nothing_of_that_is_left() {
+    let room = room().await;
+    let library = &room.library;
+    put(library, "", "box.gcode", gcode()).await.unwrap();
+    put(library, "", "old.gcode", b"G28\nM105\n".to_vec()).await.unwrap();
+    put(library, "", "two.3mf", archive(TWO)).await.unwrap();
+    put(library, "", "one.3mf", archive(&TWO[..1])).await.unwrap();
+    put(library, "d", "box.gcode", b"G28\n".to_vec()).await.unwrap();
+    let on_disk = |path: &str| std::fs::metadata(library.root().join(path)).unwrap().len();
+    let box_size = on_disk("box.gcode");
+    let mut events = library.events();
+    assert_eq!(library.copy("box.gcode", "old.gcode").await.unwrap().size, box_size);
+    assert_eq!(events.recv().await.unwrap().action, LibraryAction::ModifyFile);
+    assert!(library.record("old.gcode").await.unwrap().metadata.estimated_time_s.is_some());
+    // Into a folder only a copy replaces what happens to have the name, as at Moonraker.
+    assert!(matches!(library.rename("box.gcode", "d").await, Err(LibraryError::Exists(_))));
+    assert_eq!(library.copy("box.gcode", "d").await.unwrap().size, box_size);
+    assert!(matches!(library.copy("box.gcode", "box.gcode").await, Err(LibraryError::Exists(_))));
+    assert_eq!(on_disk("box.gcode"), box_size);
+    library.rename("one.3mf", "two.3mf").await.unwrap();
+    let listed = paths(library).await;
+    assert_eq!(listed, ["box.gcode", "d", "d/box.gcode", "old.gcode", "two.3mf", "two.gcode"]);
+    let elegoo = include_bytes!("../../fixtures/gcode/constructed/elegooslicer.gcode").to_vec();
+    let orca = include_bytes!("../../fixtures/gcode/constructed/orcaslicer.gcode").to_vec();
+    put(library, "", "shown.gcode", elegoo).await.unwrap();
+    put(library, "", "new.gcode", orca).await.unwrap();
+    library.rename("new.gcode", "shown.gcode").await.unwrap();
+    let wanted: Vec<_> =
+        library.record("shown.gcode").await.unwrap().thumbnails.iter().map(|p| p.width).collect();
+    assert_eq!(wanted, [32, 48]);
+    let left = std::fs::read_dir(library.root().join(names::THUMBNAILS)).unwrap().count();
+    assert_eq!(left, 2, "the pictures of the file that was replaced are gone");
+    let kept = room.store.list("library/one").unwrap();
+    assert_eq!(kept.len(), 5, "one record for each file: {kept:?}");
+    room.printer.writer().job(|job| {
+        job.phase = crate::model::JobPhase::Transferring;
+        job.file = Some("old.gcode".into());
+    });
+    for way in [library.rename("box.gcode", "old.gcode").await, library.copy("box.gcode", "old.gcode").await]
+    {
+        assert!(matches!(way, Err(LibraryError::InUse(_))), "{way:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_is_copied_with_all_that_it_holds() {
     let room = room().await;
     let library = &room.library;

@@ -148,10 +148,44 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// The nearest speed level to a wished factor (1.0 = 100 %).
-    pub fn nearest_speed(&self, factor: f64) -> Option<&SpeedLevel> {
-        self.speed_levels
-            .iter()
-            .min_by(|a, b| (a.factor - factor).abs().total_cmp(&(b.factor - factor).abs()))
+    /// The speed level for a wished factor (1.0 = 100 %): the nearest one. A wish that differs from the level in force
+    /// `now` and is nearest to just that one gets the next level its way, so that a step of a slider is not lost.
+    pub fn speed_for(&self, factor: f64, now: Option<f64>) -> Option<&SpeedLevel> {
+        let nearest = |to: f64| {
+            move |a: &&SpeedLevel, b: &&SpeedLevel| (a.factor - to).abs().total_cmp(&(b.factor - to).abs())
+        };
+        let level = self.speed_levels.iter().min_by(nearest(factor))?;
+        let Some(now) = now.filter(|now| (level.factor - now).abs() < SAME_SPEED) else { return Some(level) };
+        let beyond = |other: &&SpeedLevel| {
+            let (step, wish) = (other.factor - now, factor - now);
+            wish.abs() > SAME_SPEED && step.abs() > SAME_SPEED && step.signum() == wish.signum()
+        };
+        Some(self.speed_levels.iter().filter(beyond).min_by(nearest(now)).unwrap_or(level))
+    }
+}
+
+/// Speed factors closer than this are one and the same.
+pub const SAME_SPEED: f64 = 0.005;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_speed_slider_is_a_step_of_the_printer() {
+        let level = |factor: f64| SpeedLevel { name: format!("{factor}"), factor };
+        let caps = Capabilities {
+            speed_levels: [0.5, 1.0, 1.24, 1.66].map(level).to_vec(),
+            ..Capabilities::default()
+        };
+        let speed = |wish, now| caps.speed_for(wish, now).map(|level| level.factor);
+        assert_eq!(speed(1.05, None), Some(1.0), "the nearest while the speed is unknown");
+        assert_eq!(speed(1.05, Some(1.0)), Some(1.24));
+        assert_eq!(speed(0.95, Some(1.0)), Some(0.5));
+        assert_eq!(speed(1.0, Some(1.0)), Some(1.0), "what is in force stays");
+        assert_eq!(speed(1.05, Some(1.24)), Some(1.0), "the nearest of the others");
+        assert_eq!(speed(0.55, Some(1.0)), Some(0.5));
+        assert_eq!(speed(1.9, Some(1.66)), Some(1.66), "nothing lies beyond the last");
+        assert_eq!(Capabilities::default().speed_for(1.0, None), None);
     }
 }

@@ -259,7 +259,7 @@ pub enum Seen {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub seen: Seen,
-    /// What the user should know although it worked, e.g. "speed set to 124 % (Sport), the nearest level".
+    /// What the user should know although it worked, e.g. "speed set to 124 % (Sport): this printer has levels only".
     pub note: Option<String>,
 }
 

@@ -24,7 +24,8 @@ pub struct ConsoleLine {
     pub text: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Small, as channels hold room for many from the start.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     LinkChanged(LinkPhase),
     /// A job became active; for Gateway jobs when its transfer or start begins.
@@ -36,11 +37,11 @@ pub enum Event {
     JobEnded(Box<Job>),
     FaultRaised(Box<Fault>),
     FaultCleared(Box<Fault>),
-    Console(ConsoleLine),
+    Console(Box<ConsoleLine>),
     /// A command came to its end, by its name; refusals included.
     CommandDone {
-        command: String,
-        error: Option<CommandError>,
+        command: &'static str,
+        error: Option<Box<CommandError>>,
     },
     /// The printer's own storage changed, or our view of it.
     PrinterFilesChanged,

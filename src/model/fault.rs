@@ -54,6 +54,11 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// It was there before: one that went and came back is another, although its code is the same.
+    pub fn is_among(&self, known: &[Fault]) -> bool {
+        known.iter().any(|known| known.code == self.code && known.since == self.since)
+    }
+
     /// A spool ran empty, by what its text says.
     pub fn filament_ran_out(&self) -> bool {
         let text = self.text.to_lowercase();

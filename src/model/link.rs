@@ -32,6 +32,16 @@ pub struct Link {
     pub retry_at: Option<UnixSeconds>,
     /// Why the link is not up; kept until it is Online again.
     pub fault: Option<LinkFault>,
+    /// How often a connection was made: another number is another connection, whatever happened in between.
+    #[serde(skip)]
+    pub made: u64,
+}
+
+impl Link {
+    /// The connection of this number still holds: reports may be late, but nothing was lost.
+    pub fn holds(&self, made: u64) -> bool {
+        self.made == made && matches!(self.phase, LinkPhase::Online | LinkPhase::Stale)
+    }
 }
 
 /// Why there is no link, told so that the user can act.

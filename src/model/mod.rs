@@ -17,7 +17,7 @@ pub mod text;
 
 pub use capabilities::{
     Calibration, Capabilities, ControlCaps, Evidence, FilamentCaps, FileCaps, HeaterCaps, MotionCaps,
-    SpeedLevel,
+    SAME_SPEED, SpeedLevel,
 };
 pub use command::{
     Axes, Command, CommandError, DryRequest, FilamentAction, Outcome, Seen, SlotEdit, StartJob, StartOptions,

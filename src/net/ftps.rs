@@ -4,6 +4,7 @@
 //! a time; every step has a deadline. Nothing here retries: the caller knows whether it may.
 mod channel;
 mod error;
+mod handshake;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ mod transfer;
 
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,18 +26,21 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use channel::{Channel, Connector, LastReply};
+use channel::{Channel, Connector, DataWay, LastReply};
 pub use error::FtpsError;
 #[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use error::reply_code;
+use handshake::Prepared;
 pub use listing::RemoteEntry;
 #[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use listing::parse as parse_listing;
 
+use super::tls::server_name;
+
 /// Deadline for a polite goodbye.
 const QUIT: Duration = Duration::from_secs(3);
 
-/// How long a server may take to hang up after its goodbye.
+/// How long a server may take to hang up after the goodbye.
 const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Protection of data connections.
@@ -125,6 +131,7 @@ pub struct FtpsSession {
     options: FtpsOptions,
     library: Library,
     last_reply: Arc<LastReply>,
+    prepared: Arc<Prepared>,
     /// A command is under way, or one ended in an unknown state.
     unsettled: bool,
 }
@@ -143,19 +150,30 @@ impl FtpsSession {
     /// disabled: Developer Mode), [`FtpsError::Timeout`]. A protection that does not work shows
     /// only at the first transfer, as [`FtpsError::DataRefused`].
     pub async fn open(options: FtpsOptions) -> Result<Self, FtpsError> {
-        let (library, last_reply) = Box::pin(Self::log_in(&options)).await?;
-        Ok(Self { options, library, last_reply, unsettled: false })
+        let (last_reply, prepared) = Default::default();
+        let library = Box::pin(Self::log_in(&options, &last_reply, &prepared)).await?;
+        Ok(Self { options, library, last_reply, prepared, unsettled: false })
     }
 
-    async fn log_in(options: &FtpsOptions) -> Result<(Library, Arc<LastReply>), FtpsError> {
+    async fn log_in(
+        options: &FtpsOptions,
+        last_reply: &Arc<LastReply>,
+        prepared: &Arc<Prepared>,
+    ) -> Result<Library, FtpsError> {
         let FtpsTimeouts { connect, reply, .. } = options.timeouts;
         let clear = Arc::new(AtomicBool::new(false));
-        let last_reply = Arc::<LastReply>::default();
-        let connector = Connector {
+        let way = DataWay {
             tls: TlsConnector::from(options.config.clone()),
+            name: server_name(&options.host).map_err(|error| FtpsError::Tls(error.to_string()))?,
+            clear: clear.clone(),
+            prepared: prepared.clone(),
+            deadline: connect,
+        };
+        let connector = Connector {
+            tls: way.tls.clone(),
             clear: clear.clone(),
             last_reply: last_reply.clone(),
-            controlled: AtomicBool::new(false),
+            prepared: prepared.clone(),
         };
         let address = (options.host.as_str(), options.port);
         let connecting = Library::connect_secure_implicit(address, connector, &options.host);
@@ -163,7 +181,7 @@ impl FtpsSession {
             Err(_) => return Err(FtpsError::Timeout(connect)),
             Ok(Err(FtpError::SecureError(reason))) => return Err(FtpsError::Tls(reason)),
             Ok(connected) => connected?
-                .passive_stream_builder(move |address| Box::pin(channel::connect_data(address, connect))),
+                .passive_stream_builder(move |address| Box::pin(channel::connect_data(address, way.clone()))),
         };
         library.set_mode(Mode::Passive);
         // Printers behind bridges answer PASV with 0.0.0.0 or an internal address.
@@ -172,7 +190,7 @@ impl FtpsSession {
         protect(&mut library, options, &clear).await?;
         // Without this the library would rewrite line ends.
         bounded(reply, library.transfer_type(FileType::Binary)).await?;
-        Ok((library, last_reply))
+        Ok(library)
     }
 
     /// The entries of the folder `dir`, for instance `/cache`.
@@ -254,15 +272,34 @@ impl FtpsSession {
     /// Says goodbye and waits until the server has closed, so that its only session is free for the next one; errors do
     /// not matter any more.
     pub async fn quit(mut self) {
-        if self.unsettled {
-            return;
-        }
-        if timeout(QUIT, self.library.quit()).await.is_err() {
+        if !self.unsettled && timeout(QUIT, self.library.quit()).await.is_err() {
             tracing::debug!(host = %self.options.host, "no answer to QUIT");
+        }
+        self.hang_up().await;
+    }
+
+    /// Ends the control connection and waits until the server has ended it too: printers allow one session, and a
+    /// new one would meet the old one otherwise (bambu.md 5.2).
+    async fn hang_up(&mut self) {
+        self.prepared.forget();
+        let socket = self.library.get_ref().await;
+        if let Err(error) = socket2::SockRef::from(&*socket).shutdown(Shutdown::Write) {
+            tracing::debug!(%error, "the control connection was gone already");
             return;
         }
-        // Ends, with an error, as soon as the server has hung up.
-        let _closed = timeout(HANG_UP, self.library.noop()).await;
+        let ended = async {
+            let mut rest = [0; 512];
+            while socket.readable().await.is_ok() {
+                match socket.try_read(&mut rest) {
+                    Ok(0) => break,
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
+                    _ => {}
+                }
+            }
+        };
+        if timeout(HANG_UP, ended).await.is_err() {
+            tracing::debug!(host = %self.options.host, "the server keeps the ended session for now");
+        }
     }
 
     /// Every command starts here and ends in [`FtpsSession::settle`]; one that is dropped between
@@ -278,6 +315,9 @@ impl FtpsSession {
 
     fn settle<T>(&mut self, result: Result<T, FtpsError>) -> Result<T, FtpsError> {
         self.unsettled = result.as_ref().is_err_and(FtpsError::is_fatal);
+        if result.is_err() {
+            self.prepared.forget();
+        }
         result
     }
 }

@@ -14,14 +14,14 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use rumqttc::AsyncClient;
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4::{Packet, Publish};
 use rustls::ClientConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
@@ -32,6 +32,8 @@ pub use error::MqttError;
 pub const MAX_INCOMING: usize = 1 << 20;
 /// Largest packet sent, in bytes.
 pub const MAX_OUTGOING: usize = 64 << 10;
+/// Messages between `publish` and the socket; few, so that a stalled link refuses soon.
+const WAITING: usize = 16;
 
 /// Delivery wanted from the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub enum Qos {
 /// Where and how to connect. `Debug` hides the password.
 #[derive(Clone)]
 pub struct MqttOptions {
-    /// IPv4 address or host name; IPv6 literals only without TLS.
+    /// IP address or host name.
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -120,24 +122,78 @@ pub async fn connect(
 #[derive(Debug, Default)]
 struct Status {
     ended: AtomicBool,
+    /// The consumer lags a full queue behind.
     congested: AtomicBool,
+    /// A ping is on its way and nothing has arrived since.
+    unanswered_ping: AtomicBool,
+    outbox: Mutex<Outbox>,
+    /// Something is in the outbox.
+    wake: Notify,
+}
+
+/// Packets that wait for the socket, as bytes.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: BytesMut,
+    messages: usize,
+    last_id: u16,
 }
 
 impl Status {
     fn end(&self) {
+        // With the outbox locked, so that nothing is taken by a session that is over.
+        let _outbox = self.outbox();
         self.ended.store(true, Ordering::Release);
     }
 
-    /// The consumer lags a full queue behind, so nothing is written to the socket either.
     fn set_congested(&self, congested: bool) {
         self.congested.store(congested, Ordering::Release);
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues what the protocol itself wants to say; left out where the link has not drained for long.
+    fn queue(&self, packet: &Packet) {
+        let mut outbox = self.outbox();
+        if outbox.bytes.len() < 2 * WAITING * MAX_OUTGOING {
+            let _always_small = packet.write(&mut outbox.bytes, MAX_OUTGOING);
+        }
+        drop(outbox);
+        self.wake.notify_one();
+    }
+
+    /// Queues a message of the consumer, unless the session is over or the link does not drain.
+    fn publish(&self, mut publish: Publish) -> Result<(), MqttError> {
+        let mut outbox = self.outbox();
+        if self.ended.load(Ordering::Acquire) {
+            return Err(MqttError::NotConnected);
+        }
+        if outbox.messages >= WAITING || self.congested.load(Ordering::Acquire) {
+            return Err(MqttError::Busy);
+        }
+        // 0 is no packet id.
+        outbox.last_id = outbox.last_id.checked_add(1).unwrap_or(1);
+        publish.pkid = outbox.last_id;
+        publish.write(&mut outbox.bytes).map_err(|error| MqttError::from_codec(error, true))?;
+        outbox.messages += 1;
+        drop(outbox);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Everything that waits.
+    fn take(&self) -> BytesMut {
+        let mut outbox = self.outbox();
+        outbox.messages = 0;
+        std::mem::take(&mut outbox.bytes)
     }
 }
 
 /// The sending half; cheap to clone.
 #[derive(Clone)]
 pub struct MqttClient {
-    requests: AsyncClient,
     status: Arc<Status>,
 }
 
@@ -160,15 +216,7 @@ impl MqttClient {
         if payload.len().saturating_add(topic.len()).saturating_add(16) > MAX_OUTGOING {
             return Err(MqttError::TooLarge);
         }
-        if !self.is_connected() {
-            return Err(MqttError::NotConnected);
-        }
-        if self.status.congested.load(Ordering::Acquire) {
-            return Err(MqttError::Busy);
-        }
-        self.requests
-            .try_publish(topic, qos.into(), false, payload)
-            .map_err(|_| if self.is_connected() { MqttError::Busy } else { MqttError::NotConnected })
+        self.status.publish(Publish::new(topic, qos.into(), payload))
     }
 
     /// Whether the session still stands, as far as is known.
@@ -188,7 +236,7 @@ impl fmt::Debug for MqttClient {
 pub struct MqttEvents {
     /// Messages that arrived between login and the last subscription.
     early: VecDeque<Message>,
-    incoming: mpsc::Receiver<Result<Message, MqttError>>,
+    incoming: mpsc::Receiver<Box<Result<Message, MqttError>>>,
     status: Arc<Status>,
     _stop: DropGuard,
 }
@@ -203,7 +251,7 @@ impl MqttEvents {
         if let Some(message) = self.early.pop_front() {
             return Ok(message);
         }
-        self.incoming.recv().await.unwrap_or(Err(MqttError::NotConnected))
+        self.incoming.recv().await.map_or(Err(MqttError::NotConnected), |received| *received)
     }
 }
 
@@ -215,12 +263,11 @@ impl Drop for MqttEvents {
 
 /// The parts a fresh session is made of.
 fn assemble(
-    requests: AsyncClient,
     early: VecDeque<Message>,
-    incoming: mpsc::Receiver<Result<Message, MqttError>>,
+    incoming: mpsc::Receiver<Box<Result<Message, MqttError>>>,
     stop: CancellationToken,
     status: Arc<Status>,
 ) -> (MqttClient, MqttEvents) {
-    let client = MqttClient { requests, status: status.clone() };
+    let client = MqttClient { status: status.clone() };
     (client, MqttEvents { early, incoming, status, _stop: stop.drop_guard() })
 }

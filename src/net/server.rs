@@ -71,13 +71,18 @@ const BREATH: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct OverTls;
 
-/// Serves `router` until `cancel`, then ends what is under way within the grace. Handlers find `ConnectInfo` of the
-/// peer in the request, and [`OverTls`] where it holds.
-pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, cancel: CancellationToken) {
+/// Serves the routes that `router` makes for each connection until `cancel`, then ends what is under way within the
+/// grace. Handlers find `ConnectInfo` of the peer in the request, and [`OverTls`] where it holds.
+pub async fn serve(
+    listener: TcpListener,
+    router: impl Fn() -> Router + Send + 'static,
+    options: ServerOptions,
+    cancel: CancellationToken,
+) {
     let each = {
         let (options, cancel) = (options.clone(), cancel.clone());
         move |stream, peer| {
-            let (router, options, cancel) = (router.clone(), options.clone(), cancel.clone());
+            let (router, options, cancel) = (router(), options.clone(), cancel.clone());
             async move { connection(stream, peer, router, &options, &cancel).await }
         }
     };

@@ -52,15 +52,24 @@ pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Pro
             command.name()
         )));
     }
-    let fresh = now.device.faults.iter().find(|fault| {
-        fault.severity >= Severity::Serious && !before.device.faults.iter().any(|f| f.code == fault.code)
-    });
+    let fresh = now
+        .device
+        .faults
+        .iter()
+        .find(|fault| fault.severity >= Severity::Serious && !fault.is_among(&before.device.faults));
     match fresh {
         Some(fault) => {
             Progress::Refused(CommandError::Refused { code: fault.code.clone(), text: fault.text.clone() })
         }
         None => Progress::Waiting,
     }
+}
+
+/// Whether the reports show what was wanted and was not so before the command.
+pub fn appeared(command: &Command, before: &PrinterState, now: &PrinterState) -> bool {
+    wait_for(command).is_some()
+        && look(command, before, before) == Progress::Waiting
+        && look(command, before, now) == Progress::Seen
 }
 
 fn reached(command: &Command, now: &PrinterState) -> bool {

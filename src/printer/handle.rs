@@ -10,7 +10,9 @@ use super::guard;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
 use super::supervise::Nudge;
 use super::supervise::PrinterSettings;
-use crate::model::{Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, Seen};
+use crate::model::{
+    Capabilities, Command, CommandError, Event, JobPhase, Outcome, PrinterState, SAME_SPEED, Seen,
+};
 
 /// How long a driver may take to deliver a command and hear the printer's acknowledgement. Motion on some printers is
 /// acknowledged only when it ends (elegoo.md 3.5: up to 300 s for filament and calibration).
@@ -129,8 +131,8 @@ impl PrinterHandle {
         let name = command.name();
         let result = self.send_unrecorded(command).await;
         tracing::debug!(command = name, ?result, "Command done.");
-        let error = result.as_ref().err().cloned();
-        self.inner.writer.event(Event::CommandDone { command: name.to_owned(), error });
+        let error = result.as_ref().err().cloned().map(Box::new);
+        self.inner.writer.event(Event::CommandDone { command: name, error });
         result
     }
 
@@ -169,13 +171,14 @@ impl PrinterHandle {
         result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
     }
 
-    /// A printer with speed levels gets the nearest one, and the user is told.
+    /// A printer with speed levels gets the fitting one, and the user is told.
     fn snapped(&self, command: Command) -> (Command, Option<String>) {
         let Command::SetSpeed { factor } = command else { return (command, None) };
-        match self.capabilities().nearest_speed(factor) {
-            Some(level) if (level.factor - factor).abs() > 0.005 => {
+        let now = self.state().device.speed.factor;
+        match self.capabilities().speed_for(factor, now) {
+            Some(level) if (level.factor - factor).abs() > SAME_SPEED => {
                 let note = format!(
-                    "Speed set to {:.0} % ({}), the nearest level.",
+                    "Speed set to {:.0} % ({}): this printer has levels only.",
                     level.factor * 100.0,
                     level.name
                 );
@@ -246,9 +249,13 @@ impl PrinterHandle {
             }
         };
         tokio::time::timeout(wait, follow).await.unwrap_or_else(|_late| {
+            let name = command.name();
+            let taken = match outcome.seen {
+                Seen::Sent => format!("The printer was told \"{name}\", but did not acknowledge it and"),
+                _ => format!("The printer took \"{name}\", but"),
+            };
             Err(CommandError::Timeout(format!(
-                "The printer took \"{}\", but its report does not show it after {} s.",
-                command.name(),
+                "{taken} its report does not show it after {} s.",
                 wait.as_secs()
             )))
         })
@@ -261,11 +268,7 @@ async fn effect_appears(
     baseline: &PrinterState,
     mut watch: watch::Receiver<Arc<PrinterState>>,
 ) {
-    let shown =
-        effect::wait_for(command).is_some() && effect::look(command, baseline, baseline) == Progress::Waiting;
-    if !shown
-        || watch.wait_for(|state| effect::look(command, baseline, state) == Progress::Seen).await.is_err()
-    {
+    if watch.wait_for(|state| effect::appeared(command, baseline, state)).await.is_err() {
         std::future::pending().await
     }
 }

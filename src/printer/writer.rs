@@ -42,7 +42,7 @@ pub struct ExpectedRun {
 }
 
 /// Events wait for a slow reader up to this many; after that it is told that it missed some.
-const EVENT_CAPACITY: usize = 128;
+const EVENT_CAPACITY: usize = 64;
 
 impl StateWriter {
     /// A writer for a printer that nothing is known of yet.
@@ -92,15 +92,13 @@ impl StateWriter {
     pub fn link(&self, phase: LinkPhase) {
         self.change(|state| {
             if state.link.phase != phase {
-                if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
+                let new = phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale;
+                if new {
                     tracing::info!("Connected.");
                 }
-                let fault = if phase == LinkPhase::Online && state.link.phase != LinkPhase::Stale {
-                    None
-                } else {
-                    state.link.fault.take()
-                };
-                state.link = Link { phase, since: unix_now(), retry_at: None, fault };
+                let fault = state.link.fault.take().filter(|_| !new);
+                let made = state.link.made + u64::from(new);
+                state.link = Link { phase, since: unix_now(), retry_at: None, fault, made };
             }
         });
     }
@@ -113,6 +111,7 @@ impl StateWriter {
                 since: unix_now(),
                 retry_at: Some(retry_at),
                 fault: Some(fault),
+                made: state.link.made,
             };
         });
     }
@@ -143,7 +142,8 @@ impl StateWriter {
 
     /// Says something on the printer's console.
     pub fn console(&self, speaker: Speaker, text: impl Into<String>) {
-        self.event(Event::Console(ConsoleLine { time: unix_now(), speaker, text: text.into() }));
+        let line = ConsoleLine { time: unix_now(), speaker, text: text.into() };
+        self.event(Event::Console(Box::new(line)));
     }
 
     pub fn event(&self, event: Event) {

@@ -124,6 +124,21 @@ pub fn base_name(name: &str) -> Option<String> {
     (!base.is_empty() && base != "." && base != "..").then(|| base.to_owned())
 }
 
+/// Digest of a file that comes in pieces: a gigabyte that is read again at its end would stop everything else.
+#[derive(Debug, Clone, Default)]
+pub struct Sum(Md5);
+
+impl Sum {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Lower-case hex.
+    pub fn text(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0.finalize())
+    }
+}
+
 /// Lower-case hex MD5 of a file.
 pub fn file_md5(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;

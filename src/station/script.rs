@@ -8,8 +8,8 @@ use super::{Station, filament_words};
 pub use crate::gcode::translate::help::Word;
 use crate::gcode::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
 use crate::gcode::{Line, parse};
-use crate::jobs::{OVERRIDABLE, StartError, StartRequest};
-use crate::model::{Capabilities, Command, CommandError, JobPhase, Outcome, PrinterState};
+use crate::jobs::{OVERRIDABLE, StartError, StartRequest, UNMAPPED};
+use crate::model::{Capabilities, Command, CommandError, FilamentSystem, JobPhase, Outcome, PrinterState};
 
 /// Longest script in bytes; the front ends' own are far below.
 pub const MAX_SCRIPT: usize = 256 * 1024;
@@ -147,7 +147,7 @@ async fn job(
         }
         JobWord::Print { file, plate, overrides } => {
             let request = StartRequest { file: file.clone(), plate, overrides, ..StartRequest::default() };
-            station.jobs.start(request).await.map_err(|error| start_refused(&file, error))?;
+            station.jobs.start(request).await.map_err(|error| start_refused(station, &file, error))?;
             return Ok(());
         }
         JobWord::Exclude(name) => exclude(station, &name).await?,
@@ -172,18 +172,30 @@ async fn job(
     Ok(())
 }
 
-fn start_refused(file: &str, error: StartError) -> CommandError {
+fn start_refused(station: &Station, file: &str, error: StartError) -> CommandError {
     match error {
         StartError::Command(error) => error,
-        other => CommandError::Invalid(refusal(file, &other)),
+        other => CommandError::Invalid(refusal(file, &other, &station.printer.state().device.filament)),
     }
 }
 
-/// Why a start was refused; where a guard can be overridden, with the line that does it.
-pub fn refusal(file: &str, error: &StartError) -> String {
+/// Why a start was refused; where a line can help, with that line.
+pub fn refusal(file: &str, error: &StartError, filament: &FilamentSystem) -> String {
     match error {
         StartError::Objection { code, text } if OVERRIDABLE.contains(&code.as_str()) => {
             format!("{text} To print it as it is: SDCARD_PRINT_FILE FILENAME=\"{file}\" OVERRIDE={code}")
+        }
+        StartError::Objection { code, text } if code == UNMAPPED => {
+            let filled = filament.slots().enumerate().find(|(_, slot)| slot.present != Some(false));
+            let remedy = match filled {
+                Some((gate, slot)) => format!(
+                    "If slot {} feeds it: MMU_TTG_MAP MAP=\"{gate}\" and start it again; several are named in the \
+                     order of the file's filaments, as in MAP=\"0,1\".",
+                    slot.id
+                ),
+                None => "All slots are empty: load a spool first.".to_owned(),
+            };
+            format!("{text} {remedy}")
         }
         other => other.to_string(),
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::jobs::fake::{Fake, caps, gcode};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
+use crate::model::{FilamentUnit, Slot, SlotId};
 use crate::station::Console;
 use crate::store::Store;
 
@@ -43,6 +44,54 @@ async fn stuck(dir: &std::path::Path, tasks: &TaskTracker, cancel: &Cancellation
         crate::camera::timelapse::Choices::default(),
     );
     (Station { printer, library, jobs, store, console, camera, timelapses, moonraker_port: 0 }, fake)
+}
+
+#[tokio::test]
+async fn a_file_of_unknown_filaments_is_started_by_the_line_that_its_refusal_names() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let (station, fake) = stuck(dir.path(), &tasks, &cancel).await;
+    fake.machine().files.insert("own.gcode.3mf".into(), 10);
+    let mut watch = station.printer.watch();
+    watch.wait_for(|state| state.online()).await.expect("online");
+    let slots = |present: [bool; 2]| {
+        let slot = |number: u8, present: bool| Slot {
+            present: Some(present),
+            ..Slot::empty(SlotId::Unit { unit: 0, slot: number })
+        };
+        fake.show(|device| {
+            let slots = vec![slot(0, present[0]), slot(1, present[1])];
+            device.filament.units = vec![FilamentUnit {
+                id: 0,
+                name: "AMS 1".into(),
+                product: None,
+                slots,
+                humidity_percent: None,
+                dryness_level: None,
+                temperature: None,
+                dryer: None,
+                tool: None,
+            }];
+        });
+    };
+    let start = async |overridden: &str| {
+        let line = format!("SDCARD_PRINT_FILE FILENAME=\"printer/own.gcode.3mf\"{overridden}");
+        run_script(&station, &mut Session::default(), &line, &mut |_| {}).await
+    };
+    slots([false, false]);
+    let empty = start("").await.expect_err("no slot").to_string();
+    assert!(empty.contains("load a spool"), "{empty}");
+    slots([false, true]);
+    for overridden in ["", " OVERRIDE=filament"] {
+        let refused = start(overridden).await.expect_err("no slot").to_string();
+        assert!(refused.contains("MMU_TTG_MAP MAP=\"1\"") && !refused.contains("OVERRIDE="), "{refused}");
+    }
+    let named = "MMU_TTG_MAP MAP=\"1\"";
+    run_script(&station, &mut Session::default(), named, &mut |_| {}).await.expect("the map");
+    start("").await.expect("started");
+    watch.wait_for(|state| state.job.phase == JobPhase::Preparing).await.expect("begun");
+    let mapping = fake.machine().starts[0].mapping.clone();
+    assert_eq!(mapping, [Some(SlotId::Unit { unit: 0, slot: 1 })]);
 }
 
 #[tokio::test]

@@ -111,7 +111,10 @@ async fn run(
             () = cancel.cancelled() => return session.place().stopped(),
             event = events.next() => match event {
                 Ok(message) => session.take(&message.payload),
-                Err(error) => return session.place().mqtt(&error, None),
+                Err(error) => {
+                    session.closed();
+                    return session.place().mqtt(&error, None);
+                }
             },
             Some(request) = io.commands.recv() => session.request(request),
             () = tokio::time::sleep_until(wake) => {}

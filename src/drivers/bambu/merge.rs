@@ -1,9 +1,11 @@
 //! The merged state tree of one printer: full reports and deltas by the rules of bambu.md 3.3.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::faults;
-use super::field::{at, flag, hex, text};
+use super::field::{at, bit, flag, hex, list, small, text};
 use super::wire::{Extent, MAX_ENTRIES, StateFields};
 
 /// Everything the printer has reported, and the little that must be remembered beyond its latest word.
@@ -14,7 +16,11 @@ pub(super) struct Reports {
     synced: bool,
     /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
     cancelled: bool,
+    /// All filament units were said to be gone, which is not believed yet.
+    doubtful: bool,
     storage: Storage,
+    /// Filament units of the tree that are pulled out.
+    unplugged: BTreeSet<u16>,
 }
 
 /// Storage as shown, and a differing value that was seen once (bambu.md T41: it flaps).
@@ -37,6 +43,11 @@ impl Reports {
         self.cancelled
     }
 
+    /// Whether a filament unit that is listed is pulled out since.
+    pub fn unplugged(&self, unit: u16) -> bool {
+        self.unplugged.contains(&unit)
+    }
+
     pub fn storage_present(&self) -> Option<bool> {
         self.storage.shown
     }
@@ -44,6 +55,7 @@ impl Reports {
     /// A new link begins: the next full report replaces everything, until then the old tree is shown.
     pub fn await_full(&mut self) {
         self.synced = false;
+        self.doubtful = false;
         self.storage.differing = false;
     }
 
@@ -59,25 +71,58 @@ impl Reports {
             self.tree = Value::Null;
             self.cancelled = false;
             self.storage = Storage::default();
+            self.unplugged.clear();
             self.synced = true;
         }
         if !self.tree.is_object() {
             self.tree = Value::Object(Map::new());
         }
-        let shutting_down = self.powers_off(&state.fields);
+        let zeroed = self.powers_off(&state.fields);
+        let last_words = zeroed && !(self.doubtful && full);
+        if state.fields.contains_key("ams") {
+            self.doubtful = last_words;
+        }
         if let Value::Object(tree) = &mut self.tree {
             drop_superseded(tree, &state.fields);
             let rule = Rule { complete: state.extent == Extent::Full };
             for (key, value) in &state.fields {
-                if key != "ams" || !shutting_down {
+                if key != "ams" || !last_words {
                     rule.field(tree, key, value, key);
                 }
             }
         }
+        if !last_words && let Some(ams) = state.fields.get("ams") {
+            self.follow_units(ams);
+        }
         self.remember(&state.fields);
     }
 
-    /// The last words of a printer that is switched off zero every AMS bit (bambu.md T6).
+    /// A report that lists a unit has it; units that it leaves out are gone where their bits say so (bambu.md 3.12).
+    /// A listed one counts whatever its bit: some bridges number differently in bits and in lists.
+    fn follow_units(&mut self, ams: &Value) {
+        let numbers = |ams: &Value| -> Vec<u16> {
+            list(at(ams, "/ams")).iter().filter_map(|unit| small(at(unit, "/id"))).collect()
+        };
+        let listed = numbers(ams);
+        let bits = hex(at(ams, "/ams_exist_bits"));
+        for unit in numbers(at(&self.tree, "/ams")) {
+            let shown = bits.zip(unit_bit(unit)).is_none_or(|(bits, index)| bit(bits, index));
+            if listed.contains(&unit) || (shown && bits.is_some()) {
+                self.unplugged.remove(&unit);
+            } else if !shown {
+                self.unplugged.insert(unit);
+            }
+        }
+    }
+
+    /// The printer has just said that all its filament units are gone: its last words, or somebody pulled them out. A
+    /// complete report tells.
+    pub fn doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// The last words of a printer that is switched off zero every AMS bit (bambu.md T6); so does a P1 whose only AMS is
+    /// pulled out, and says it again when it is asked for everything.
     fn powers_off(&self, fields: &Map<String, Value>) -> bool {
         let ams = fields.get("ams").unwrap_or(&Value::Null);
         let zero = |key: &str| ams.get(key).and_then(hex) == Some(0);
@@ -101,6 +146,18 @@ impl Reports {
                 self.storage.differing = !agrees;
             }
         }
+    }
+}
+
+/// The bit of a filament unit in `ams_exist_bits`.
+fn unit_bit(unit: u16) -> Option<u32> {
+    match unit {
+        0..=3 => Some(u32::from(unit)),
+        // The AMS Lite of an A2L.
+        16 => Some(12),
+        // AMS HT.
+        128..=135 => Some(u32::from(unit) - 124),
+        _ => None,
     }
 }
 

@@ -110,11 +110,11 @@ const MAKER: &str = "Bambu Lab";
 pub(super) struct Clues<'a> {
     /// `product_name` of get_version.
     pub product: Option<&'a str>,
+    /// `project_name` of get_version modules (firmware before 2025).
+    pub project: Option<&'a str>,
     /// Model code of the detect port, SSDP or the configuration; the model's name is taken too.
     pub code: Option<&'a str>,
     pub serial: &'a str,
-    /// `project_name` of get_version modules (firmware before 2025).
-    pub project: Option<&'a str>,
     /// Hardware version of the main board: module and `hw_ver`.
     pub board: Option<(&'a str, &'a str)>,
 }
@@ -127,7 +127,7 @@ pub(super) fn identify(clues: &Clues<'_>) -> &'static ModelRow {
     let by_product = clues.product.and_then(of_product);
     // A product that the maker names and nobody here knows is no relative of those with a like serial number.
     let new_product = clues.product.is_some_and(|product| product.starts_with(MAKER));
-    let by_code = || [clues.code, clues.project].into_iter().flatten().find_map(by_code);
+    let by_code = || [clues.project, clues.code].into_iter().flatten().find_map(by_code);
     let by_prefix = || {
         let prefix = clues.serial.get(..3).filter(|_| !new_product)?;
         find(|row| any(row.prefixes, prefix))

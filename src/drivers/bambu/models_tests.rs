@@ -59,6 +59,8 @@ fn the_order_of_evidence() {
     assert_eq!(name(None, None, "09400A000000001"), "H2D");
     assert_eq!(name(Some("X1 Carbon"), None, "01P00A000000001"), "X1C", "as bridges write it");
     assert_eq!(name(Some("Some bridge"), None, "01P00A000000001"), "P1S", "says nothing of the model");
+    let old = Clues { code: Some("N1"), project: Some("N2S"), serial: "01P", ..Clues::default() };
+    assert_eq!(identify(&old).name, "A1", "what the printer tells before what anybody can announce");
     let unknown = identify(&Clues { product: Some("Bambu Lab H9"), serial: "094", ..Clues::default() });
     assert!(!unknown.controllable, "a new product is none of its relatives");
     assert_eq!(name(Some("Bambu Lab H9"), Some("O1D"), "094"), "H2D", "unless its code is known");

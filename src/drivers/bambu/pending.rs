@@ -1,11 +1,13 @@
 //! Commands that were sent and wait for the printer's acknowledgement (bambu.md 4.1).
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::control;
 use super::wire::Ack;
-use crate::model::{CommandError, Outcome, Seen};
-use crate::printer::Request;
+use crate::model::{CommandError, Outcome, PrinterState, Seen};
+use crate::printer::{Request, effect};
 
 /// One command with the sequence numbers of its messages that are not acknowledged yet.
 pub(super) struct Pending {
@@ -13,12 +15,16 @@ pub(super) struct Pending {
     /// Sequence number and command name of each message.
     pub open: Vec<(String, String)>,
     pub until: Instant,
+    /// What the printer showed before.
+    pub before: Arc<PrinterState>,
     /// Shows its execution by this step number.
     pub marker: Option<i64>,
     pub note: Option<String>,
     /// An answer came that neither accepts nor refuses (P1S 01.10).
     pub bare: bool,
     pub starts_job: bool,
+    /// The job that this starts is under way.
+    pub job_seen: bool,
 }
 
 /// What an acknowledgement did.
@@ -63,6 +69,11 @@ impl PendingList {
         }
     }
 
+    /// The job that was started is under way.
+    pub fn see_job(&mut self) {
+        self.list.iter_mut().filter(|pending| pending.starts_job).for_each(|pending| pending.job_seen = true);
+    }
+
     /// Takes out the commands whose time is up.
     pub fn overdue(&mut self, now: Instant) -> Vec<Pending> {
         self.list.extract_if(.., |pending| pending.until <= now).collect()
@@ -95,6 +106,11 @@ impl Pending {
                 .into(),
         );
         self.confirm(Seen::Sent);
+    }
+
+    /// Whether the reports show that the printer did it.
+    pub fn carried_out(&self, now: &PrinterState) -> bool {
+        self.job_seen || effect::appeared(&self.request.command, &self.before, now)
     }
 
     /// No answer in time.

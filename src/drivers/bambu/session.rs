@@ -1,6 +1,7 @@
 //! One link's bookkeeping: what was asked when, what came back, and what follows from it. No sockets here beyond
 //! handing messages to the open session.
 
+mod answers;
 mod commands;
 mod deadlines;
 
@@ -17,11 +18,11 @@ use super::field::{at, int, text};
 use super::link_faults::Place;
 use super::merge::Reports;
 use super::models::{self, ModelRow};
-use super::pending::{Effect, Pending, PendingList};
+use super::pending::{Pending, PendingList};
 use super::reduce::{self, Source, Versions};
-use super::wire::{self, Ack, Extent, Incoming, StateFields};
+use super::wire::{self, Extent, Incoming, StateFields};
 use crate::model::{
-    Command, CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Seen, Severity,
+    CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Seen, Severity,
 };
 use crate::net::mqtt::MqttClient;
 use crate::printer::StateWriter;
@@ -29,11 +30,6 @@ use crate::printer::clock::unix_now;
 
 /// A target that a P1 does not show after this long is asked for again in another way (bambu.md 4.3).
 const HEAT_CHECK: Duration = Duration::from_secs(5);
-/// How long G-code may run until its marker is no longer waited for; with the acknowledgement below the 310 s after
-/// which the command path of `printer` gives up.
-const SETTLE: Duration = Duration::from_secs(290);
-/// A rejection on the screen belongs to a command of ours this long (bambu.md 4.8).
-const REJECTION: Duration = Duration::from_secs(10);
 /// Commands without any answer after which the link is taken as deaf (bambu.md 2.3).
 const DEAF_AFTER: u32 = 2;
 /// Two complete reports are at least this far apart, whatever happens.
@@ -54,8 +50,10 @@ pub(super) struct Memory {
     not_landed: Option<String>,
     /// A command of ours was answered at some time.
     acknowledged: bool,
-    /// A link was given up because nothing was answered on it.
-    taken_as_deaf: bool,
+    /// Commands are carried out without an answer, or a link was given up because nothing was answered on it.
+    mute: bool,
+    /// The other end closed when it was spoken to with QoS 1: it is spoken to with QoS 0.
+    plain: bool,
     /// Step numbers never came back: G-code is confirmed by acknowledgement only.
     markers_fail: bool,
 }
@@ -73,15 +71,16 @@ impl Memory {
             digestion: None,
             not_landed: None,
             acknowledged: false,
-            taken_as_deaf: false,
+            mute: false,
+            plain: false,
             markers_fail: false,
         }
     }
 
-    /// A new link did not help and no command was ever answered: bridges and emulated printers are like that, and a
-    /// new link each time would only take the reports away too.
+    /// No command was ever answered, and either they are carried out all the same or a new link did not help: bridges
+    /// and emulated printers are like that, and a new link each time would only take the reports away too.
     pub fn never_acknowledges(&self) -> bool {
-        self.taken_as_deaf && !self.acknowledged
+        self.mute && !self.acknowledged
     }
 
     /// What the identity probe told.
@@ -97,7 +96,7 @@ struct Digestion {
     since: Instant,
     /// What the printer showed before: its file and its faults say nothing about this job.
     file_before: Option<String>,
-    faults_before: Vec<String>,
+    faults_before: Vec<Fault>,
     landed: bool,
 }
 
@@ -213,7 +212,11 @@ impl<'a> Session<'a> {
 
     fn report(&mut self, fields: &StateFields) {
         let shown_before = control::rejection_shown(self.memory.reports.tree());
+        let doubtful_before = self.memory.reports.doubtful();
         self.memory.reports.merge(fields);
+        if self.memory.reports.doubtful() && !doubtful_before {
+            self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
+        }
         let stage_before = self.state.state().device.job.stage;
         if self.memory.reports.synced() {
             if fields.extent != Extent::Delta {
@@ -271,110 +274,6 @@ impl<'a> Session<'a> {
         self.state.set_capabilities(self.memory.row.capabilities(self.memory.reports.tree()));
     }
 
-    fn learn_permission(&mut self, rejection_was_shown: bool) {
-        let tree = self.memory.reports.tree();
-        let recent = self.commanded.is_some_and(|at| at.elapsed() < REJECTION);
-        if recent && !rejection_was_shown && control::rejection_shown(tree) {
-            self.reject_all();
-            return;
-        }
-        if self.rejected {
-            return;
-        }
-        match control::from_reports(tree, self.memory.row) {
-            Some(control) => self.set_control(control, false),
-            None if self.memory.row.controllable => {
-                let unknown_model = Control::ReadOnly(control::UNKNOWN_MODEL.to_owned());
-                if self.state.state().control == unknown_model {
-                    self.set_control(Control::Unknown, false);
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// Only what this driver set itself is changed: the configuration may forbid control as well.
-    fn set_control(&self, control: Control, only_learned: bool) {
-        let current = self.state.state().control.clone();
-        let ours = match &current {
-            Control::ReadOnly(text) => text == control::GATE || text == control::UNKNOWN_MODEL,
-            Control::Unknown | Control::Allowed => !only_learned,
-        };
-        if ours && current != control {
-            self.state.control(control);
-        }
-    }
-
-    /// The printer wants signatures: everything under way is refused for the same reason.
-    fn reject_all(&mut self) {
-        self.rejected = true;
-        self.memory.digestion = None;
-        self.set_control(Control::ReadOnly(control::GATE.to_owned()), false);
-        for pending in self.pending.take_all() {
-            pending.fail(control::refusal());
-        }
-        if let Some(settling) = self.settling.take() {
-            settling.pending.fail(control::refusal());
-        }
-    }
-
-    fn acknowledged(&mut self, ack: &Ack) {
-        let foreign = control::rejects(ack) && ack.sequence.is_some();
-        match self.pending.acknowledge(ack) {
-            // Another client's rejection teaches as well, without anything of ours under way.
-            Effect::Nothing if foreign => self.reject_all(),
-            Effect::Nothing => {}
-            Effect::Refused(pending, error) => {
-                self.answered();
-                if pending.starts_job {
-                    self.memory.digestion = None;
-                }
-                pending.fail(error);
-                if control::rejects(ack) {
-                    self.reject_all();
-                }
-            }
-            Effect::Done(pending) => {
-                self.answered();
-                // `ledctrl` passes the gate, so only `print` commands prove the permission (bambu.md 4.8).
-                if ack.success == Some(true) && ack.category == "print" {
-                    self.set_control(Control::Allowed, false);
-                }
-                self.settle_or_confirm(pending);
-            }
-        }
-    }
-
-    fn answered(&mut self) {
-        self.unanswered = 0;
-        self.memory.acknowledged = true;
-    }
-
-    fn settle_or_confirm(&mut self, pending: Box<Pending>) {
-        match pending.marker {
-            Some(marker) => {
-                if let Some(old) = self.settling.take() {
-                    old.pending.confirm(Seen::Acknowledged);
-                }
-                self.settling = Some(Settling { pending, marker, until: Instant::now() + SETTLE });
-            }
-            None => {
-                self.ask_what_deltas_hide(&pending.request.command);
-                pending.confirm(Seen::Acknowledged);
-            }
-        }
-    }
-
-    /// Small models tell what is homed, and most options, in complete reports only (bambu.md 3.2).
-    fn ask_what_deltas_hide(&mut self, done: &Command) {
-        if matches!(
-            done,
-            Command::Home(_) | Command::MotorsOff | Command::SetAutoRefill(_) | Command::SetOption { .. }
-        ) {
-            self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
-        }
-    }
-
     /// The step number that we set behind the lines has come back: they are executed.
     fn follow_marker(&mut self, fields: &StateFields) {
         let step = fields.fields.get("stg_cur").and_then(int);
@@ -400,15 +299,24 @@ impl<'a> Session<'a> {
         let fresh = |fault: &Fault| {
             fault.source == FaultSource::Job
                 && fault.severity >= Severity::Serious
-                && !digestion.faults_before.contains(&fault.code)
+                && !fault.is_among(&digestion.faults_before)
         };
         let failed = digestion.landed && stage.ended() && state.device.faults.iter().any(fresh);
         if digestion.landed {
             memory.not_landed = None;
         }
+        if stage.active() {
+            self.pending.see_job();
+        }
         if stage.active() || failed {
             memory.digestion = None;
         }
+    }
+
+    /// The other end closed the link. Small servers do so when they cannot read what came: the next link tries the
+    /// other QoS, where not even a first report was heard.
+    pub fn closed(&mut self) {
+        self.memory.plain ^= self.heard.is_none();
     }
 
     /// The link is over: what is under way is not known to have happened.

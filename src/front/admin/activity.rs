@@ -118,7 +118,7 @@ fn describe(event: &Event) -> Option<(What, String)> {
             Speaker::Error => Some((What::Refused, line.text.clone())),
             Speaker::Answer => None,
         },
-        Event::CommandDone { command, error: None } => Some((What::Done, command.clone())),
+        Event::CommandDone { command, error: None } => Some((What::Done, (*command).to_owned())),
         Event::CommandDone { command, error: Some(error) } => {
             Some((What::Refused, format!("{command}: {error}")))
         }
@@ -140,14 +140,15 @@ mod tests {
         let (sender, events) = broadcast::channel(8);
         let activity = Activity::default();
         let code = crate::secret::Secret::new("topsecret42");
-        let say =
-            |speaker, text: &str| Event::Console(ConsoleLine { time: 0.0, speaker, text: text.to_owned() });
+        let say = |speaker, text: &str| {
+            Event::Console(Box::new(ConsoleLine { time: 0.0, speaker, text: text.to_owned() }))
+        };
         let refused = CommandError::Busy("A print runs.".to_owned());
         for event in [
             say(Speaker::Client, &format!("M117 {}", code.expose())),
             say(Speaker::Answer, "ok"),
-            Event::CommandDone { command: "home".to_owned(), error: Some(refused) },
-            Event::CommandDone { command: "pause".to_owned(), error: None },
+            Event::CommandDone { command: "home", error: Some(Box::new(refused)) },
+            Event::CommandDone { command: "pause", error: None },
         ] {
             sender.send(event).expect("heard");
         }

@@ -146,7 +146,7 @@ impl Metrics {
                 inner.reconnects.get_or_create(&source.labels).inc();
             }
             Event::CommandDone { error, .. } => {
-                inner.commands.get_or_create(&source.labels.with_result(result(error.as_ref()))).inc();
+                inner.commands.get_or_create(&source.labels.with_result(result(error.as_deref()))).inc();
             }
             Event::JobEnded(job) => {
                 inner.jobs.get_or_create(&source.labels.with_result(&super::word(&job.phase))).inc();

@@ -41,7 +41,7 @@ pub struct Served {
     /// The `kind` of the configuration, for the labels of metrics.
     pub kind: &'static str,
     /// The printer's own endpoint.
-    pub api: Router,
+    pub api: Box<dyn FnOnce() -> Router + Send>,
     /// How many clients are connected.
     pub clients: Arc<dyn Fn() -> usize + Send + Sync>,
     /// For printers whose key is pinned.
@@ -98,7 +98,7 @@ pub fn router(
             let own = job::router(served.station).layer(operators);
             let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_new_key);
             let own = own.merge(trust.layer(admins)).fallback(|| async { StatusCode::NOT_FOUND });
-            Router::new().nest("/moongate", own).fallback_service(served.api)
+            Router::new().nest("/moongate", own).fallback_service((served.api)())
         };
         (name, Printer::new(Box::new(router)))
     });

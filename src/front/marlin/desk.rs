@@ -139,7 +139,7 @@ impl Sink for Upload {
 }
 
 struct LibraryChanges {
-    library: tokio::sync::broadcast::Receiver<crate::library::LibraryEvent>,
+    library: tokio::sync::broadcast::Receiver<Arc<crate::library::LibraryEvent>>,
     printer: tokio::sync::broadcast::Receiver<crate::model::Event>,
 }
 

@@ -56,7 +56,8 @@ impl Service {
         let mut state = self.desk.printer().watch();
         let mut changes = self.desk.files_changed();
         let mut changes_come = true;
-        let mut buffer = vec![0; 4096];
+        // Hosts send lines, one or a few at a time; each printer holds this for as long as it lives.
+        let mut buffer = vec![0; 1024];
         self.list();
         loop {
             let wake = self.started + self.dialogue.deadline().unwrap_or(self.started.elapsed() + IDLE);

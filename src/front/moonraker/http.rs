@@ -189,7 +189,8 @@ async fn open_socket(
         .on_upgrade(move |socket| socket::run(endpoint, socket, caller, place)))
 }
 
-/// The arguments of a method call; `connection_id` makes a subscription over HTTP speak for a socket.
+/// The arguments of a method call, of the query, of a form (what Obico, `curl -d` and scripts post) or of a JSON body;
+/// `connection_id` makes a subscription over HTTP speak for a socket.
 async fn arguments(
     endpoint: &Endpoint,
     caller: &Caller,
@@ -198,6 +199,12 @@ async fn arguments(
     query: &str,
     body: Body,
 ) -> Result<(Args, Caller), RpcError> {
+    let (form, body) = if is_kind(&parts.headers, "application/x-www-form-urlencoded") {
+        (read_body(body).await?, Body::empty())
+    } else {
+        (Default::default(), body)
+    };
+    let query = &format!("{query}&{}", String::from_utf8_lossy(&form));
     let objects = matches!(path, "/printer/objects/query" | "/printer/objects/subscribe");
     let mut args = if objects { Args::from_object_query(query) } else { Args::from_query(query)? };
     let mut connection =
@@ -244,8 +251,12 @@ pub async fn read_body(body: Body) -> Result<bytes::Bytes, RpcError> {
 }
 
 pub fn is_json(headers: &HeaderMap) -> bool {
+    is_kind(headers, "application/json")
+}
+
+fn is_kind(headers: &HeaderMap, wanted: &str) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("application/json"))
+    kind.is_some_and(|kind| kind.starts_with(wanted))
 }
 
 /// A path with its percent-encoding undone.

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Endpoint;
 use super::args::Args;
@@ -14,6 +15,7 @@ use crate::access::Identity;
 
 /// Requests in one batch; Mainsail sends up to 100.
 const LARGEST_BATCH: usize = 1000;
+const VERSION: &str = "2.0";
 
 /// Who calls, and how its answers must look.
 #[derive(Clone)]
@@ -45,44 +47,65 @@ pub async fn respond(
     caller: Caller,
     frame: impl std::ops::Deref<Target = str>,
 ) -> Option<String> {
-    let answer = match serde_json::from_str::<Value>(&frame) {
+    match serde_json::from_str::<Value>(&frame) {
         Err(_) => Some(failure(Value::Null, -32700, "Parse error")),
         Ok(Value::Array(batch)) if batch.len() > LARGEST_BATCH => {
             Some(failure(Value::Null, -32600, "Invalid Request"))
         }
         Ok(Value::Array(batch)) => {
             let answers = batch.into_iter().map(|request| one(endpoint.clone(), caller.clone(), request));
-            let answers: Vec<Value> =
+            let answers: Vec<String> =
                 futures_util::future::join_all(answers).await.into_iter().flatten().collect();
-            (!answers.is_empty()).then_some(Value::Array(answers))
+            (!answers.is_empty()).then(|| format!("[{}]", answers.join(",")))
         }
         Ok(request) => one(endpoint, caller, request).await,
-    };
-    answer.map(|answer| json_text(&answer))
+    }
+}
+
+/// What a client is sent for a request; written from its parts, as a tree of values would be made only to be written.
+#[derive(Serialize)]
+struct Answer {
+    jsonrpc: &'static str,
+    result: Value,
+    id: Value,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    jsonrpc: &'static str,
+    error: Reason<'a>,
+    id: Value,
+}
+
+#[derive(Serialize)]
+struct Reason<'a> {
+    code: i64,
+    message: &'a str,
 }
 
 /// A notification is not answered, unless it fails.
-async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<Value> {
+async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<String> {
     let Value::Object(mut request) = request else {
         return Some(failure(Value::Null, -32600, "Invalid Request"));
     };
     let id = request.remove("id").unwrap_or(Value::Null);
     let version = request.get("jsonrpc").and_then(Value::as_str);
-    let (Some("2.0"), Some(Value::String(name))) = (version, request.get("method")) else {
+    let (Some(VERSION), Some(Value::String(name))) = (version, request.get("method")) else {
         return Some(failure(id, -32600, "Invalid Request"));
     };
-    let params = match request.get("params") {
+    let method = find(name, &caller);
+    let params = match request.remove("params") {
         None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(params)) => params.clone(),
+        Some(Value::Object(params)) => params,
         Some(_) => return Some(failure(id, -32602, "Invalid params:")),
     };
-    let method = match find(name, &caller) {
+    let method = match method {
         Ok(method) => method,
         Err(reason) => return Some(failure(id, -32601, reason)),
     };
     match run(method, Call { endpoint, args: Args(params), caller }).await {
         Ok(_) if id.is_null() => None,
-        Ok(result) => Some(object([("jsonrpc", "2.0".into()), ("result", result), ("id", id)])),
+        Ok(result) => Some(json_text(&Answer { jsonrpc: VERSION, result, id })),
         Err(error) => Some(failure(id, error.code(), &error.message)),
     }
 }
@@ -121,7 +144,7 @@ pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
 }
 
 /// A value as text, without the detour over `Display`.
-pub fn json_text(value: &Value) -> String {
+pub fn json_text(value: &impl Serialize) -> String {
     // Values have text keys only, so nothing can fail.
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -133,6 +156,6 @@ pub fn add_member(object: &mut Value, name: &str, member: Value) {
     }
 }
 
-fn failure(id: Value, code: i64, message: &str) -> Value {
-    json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": id})
+fn failure(id: Value, code: i64, message: &str) -> String {
+    json_text(&Failure { jsonrpc: VERSION, error: Reason { code, message }, id })
 }

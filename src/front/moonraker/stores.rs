@@ -36,10 +36,50 @@ impl Sample {
     }
 }
 
-/// One ring of samples for each field of each sensor.
+/// The last [`TEMPERATURE_SAMPLES`] of one field. Equal neighbours are kept once with their number: targets and powers
+/// stay for hours, and so do the temperatures of a printer at rest.
+#[derive(Debug, Default)]
+struct Series {
+    runs: VecDeque<(Sample, u16)>,
+    samples: usize,
+}
+
+impl Series {
+    /// Runs for which room is made at a time: doubling would take twice what the longest series needs.
+    const STEP: usize = 100;
+
+    fn push(&mut self, sample: Sample) {
+        match self.runs.back_mut() {
+            Some((last, times)) if *last == sample => *times += 1,
+            _ => {
+                if self.runs.len() == self.runs.capacity() && !self.runs.is_empty() {
+                    self.runs.reserve_exact(Self::STEP);
+                }
+                self.runs.push_back((sample, 1));
+            }
+        }
+        self.samples += 1;
+        if self.samples > TEMPERATURE_SAMPLES {
+            self.samples -= 1;
+            match self.runs.front_mut() {
+                Some((_, times)) if *times > 1 => *times -= 1,
+                _ => drop(self.runs.pop_front()),
+            }
+        }
+    }
+
+    /// Oldest first.
+    fn answer(&self) -> Value {
+        let values =
+            |(sample, times): &(Sample, u16)| std::iter::repeat_n(sample.value(), usize::from(*times));
+        self.runs.iter().flat_map(values).collect()
+    }
+}
+
+/// One series of samples for each field of each sensor.
 #[derive(Debug, Default)]
 pub struct TemperatureStore {
-    sensors: BTreeMap<String, Vec<(&'static str, VecDeque<Sample>)>>,
+    sensors: BTreeMap<String, Vec<(&'static str, Series)>>,
 }
 
 impl TemperatureStore {
@@ -53,18 +93,11 @@ impl TemperatureStore {
             let Some(series) = self.sensors.get_mut(name) else { continue };
             for (field, plural) in SERIES {
                 let Some(value) = object.get(field) else { continue };
-                match series.iter_mut().find(|(name, _)| *name == plural) {
-                    Some((_, ring)) => {
-                        if ring.len() == TEMPERATURE_SAMPLES {
-                            ring.pop_front();
-                        }
-                        ring.push_back(Sample::of(value));
-                    }
-                    None => {
-                        let mut ring = VecDeque::with_capacity(TEMPERATURE_SAMPLES);
-                        ring.push_back(Sample::of(value));
-                        series.push((plural, ring));
-                    }
+                if !series.iter().any(|(name, _)| *name == plural) {
+                    series.push((plural, Series::default()));
+                }
+                if let Some((_, samples)) = series.iter_mut().find(|(name, _)| *name == plural) {
+                    samples.push(Sample::of(value));
                 }
             }
         }
@@ -72,14 +105,9 @@ impl TemperatureStore {
 
     /// The answer, oldest sample first.
     pub fn answer(&self) -> Value {
-        let sensor = |series: &Vec<(&'static str, VecDeque<Sample>)>| -> Value {
-            series
-                .iter()
-                .map(|(name, ring)| {
-                    ((*name).to_owned(), ring.iter().map(|sample| sample.value()).collect::<Value>())
-                })
-                .collect::<Map<_, _>>()
-                .into()
+        let sensor = |series: &Vec<(&'static str, Series)>| -> Value {
+            let answered = series.iter().map(|(name, samples)| ((*name).to_owned(), samples.answer()));
+            answered.collect::<Map<_, _>>().into()
         };
         self.sensors.iter().map(|(name, series)| (name.clone(), sensor(series))).collect::<Map<_, _>>().into()
     }
@@ -109,6 +137,17 @@ mod tests {
         assert_eq!(answer["heater_bed"].get("powers"), None);
         store.sample(&BTreeMap::new());
         assert_eq!(store.answer(), json!({}));
+    }
+
+    #[test]
+    fn equal_samples_are_kept_once_and_still_count_each() {
+        let mut series = Series::default();
+        let sampled = |number: usize| f64::from(u8::from(number % 400 < 300)) + 20.0;
+        let last = TEMPERATURE_SAMPLES + 550;
+        (0..last).for_each(|number| series.push(Sample::of(&json!(sampled(number)))));
+        let expected: Vec<f64> = (last - TEMPERATURE_SAMPLES..last).map(sampled).collect();
+        assert_eq!(series.answer(), json!(expected));
+        assert!(series.runs.len() < 10, "{:?}", series.runs);
     }
 
     #[test]

@@ -78,7 +78,9 @@ pub async fn items(endpoint: &Endpoint, folder: &str) -> Result<Vec<Item>, RpcEr
                 items.push(Item { path: name, directory: false, size: bytes, modified });
             }
             if station.printer.capabilities().files.list {
-                items.push(Item { path: PRINTER.to_owned(), directory: true, size: 0, modified: 0.0 });
+                // Its own age is not asked for: that would read the printer's card at every look at the top.
+                let modified = endpoint.started;
+                items.push(Item { path: PRINTER.to_owned(), directory: true, size: 0, modified });
             }
             Ok(items)
         }

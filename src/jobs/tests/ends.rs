@@ -57,18 +57,7 @@ fn a_link_lost_at_the_start_is_never_answered_by_a_second_start() {
 
 #[test]
 fn the_printers_own_reason_is_told() {
-    let fault = |device: &mut crate::model::Device| {
-        device.faults.push(Fault {
-            code: "0500_4003".into(),
-            source: FaultSource::Job,
-            severity: Severity::Serious,
-            module: None,
-            text: "Cannot read the file".into(),
-            link: None,
-            actions: vec![],
-            since: 0.0,
-        });
-    };
+    let fault = |device: &mut crate::model::Device| device.faults.push(unreadable(0.0));
     type Then = Box<dyn Fn(&Fake)>;
     let cases: [(OnStart, &str, Then); 4] = [
         (OnStart::Refuse, "No bed. (E7)", Box::new(|_| {})),

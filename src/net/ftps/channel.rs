@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls_pki_types::ServerName;
 use suppaftp::tokio::{AsyncTlsConnector, TokioTlsStream};
 use suppaftp::{FtpError, FtpResult};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,6 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::handshake::Prepared;
 use crate::net::tls::server_name;
 
 /// Send buffer of a data socket in bytes (the kernel doubles it). Kept small because progress can
@@ -135,8 +137,8 @@ pub(super) struct Connector {
     pub tls: TlsConnector,
     pub clear: Arc<AtomicBool>,
     pub last_reply: Arc<LastReply>,
-    /// The control connection is made; all further ones are for data.
-    pub controlled: AtomicBool,
+    /// The handshakes of data connections.
+    pub prepared: Arc<Prepared>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -162,21 +164,32 @@ impl AsyncTlsConnector for Connector {
             if self.clear.load(Ordering::Acquire) {
                 return Ok(Channel::Clear(stream));
             }
+            let failed = |error: io::Error| FtpError::SecureError(error.to_string());
+            if let Some(data) = self.prepared.finish().await {
+                return Ok(Channel::Tls(Box::new(data.map_err(failed)?)));
+            }
             let name = server_name(host).map_err(|error| FtpError::SecureError(error.to_string()))?;
-            let secured = self.tls.connect(name, stream).await;
-            let stream = secured.map_err(|error| FtpError::SecureError(error.to_string()))?;
-            Ok(if self.controlled.swap(true, Ordering::Relaxed) {
-                Channel::Tls(Box::new(stream))
-            } else {
-                Channel::Control(Box::new(stream), self.last_reply.clone())
-            })
+            let control = self.tls.connect(name, stream).await.map_err(failed)?;
+            Ok(Channel::Control(Box::new(control), self.last_reply.clone()))
         })
     }
 }
 
+/// What data connections of a session are made of.
+#[derive(Clone)]
+pub(super) struct DataWay {
+    pub tls: TlsConnector,
+    pub name: ServerName<'static>,
+    /// Set while data goes unencrypted.
+    pub clear: Arc<AtomicBool>,
+    pub prepared: Arc<Prepared>,
+    pub deadline: Duration,
+}
+
 /// Connects a data socket; failures are reported as [`FtpError::SecureError`], the kind that tells
 /// data trouble from a lost control connection.
-pub(super) async fn connect_data(address: SocketAddr, deadline: Duration) -> FtpResult<TcpStream> {
+pub(super) async fn connect_data(address: SocketAddr, way: DataWay) -> FtpResult<TcpStream> {
+    let deadline = way.deadline;
     let connecting = async {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_send_buffer_size(DATA_SEND_BUFFER)?;
@@ -184,7 +197,10 @@ pub(super) async fn connect_data(address: SocketAddr, deadline: Duration) -> Ftp
     };
     let failed = |reason: String| FtpError::SecureError(format!("data connection to {address}: {reason}"));
     match tokio::time::timeout(deadline, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(stream)) if way.clear.load(Ordering::Acquire) => Ok(stream),
+        Ok(Ok(stream)) => {
+            way.prepared.prepare(way.tls, way.name, stream).map_err(|error| failed(error.to_string()))
+        }
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("no answer within {deadline:?}"))),
     }

@@ -1,6 +1,6 @@
 //! Transfers: listing, upload and download.
 use std::io;
-use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -215,6 +215,9 @@ impl FtpsSession {
             Ok(_) | Err(FtpsError::DataRefused(_)) => true,
             Err(error) => error.is_fatal(),
         };
+        if result.is_err() {
+            self.prepared.forget();
+        }
         result
     }
 
@@ -239,12 +242,10 @@ impl FtpsSession {
     /// few at a time.
     async fn reopen(&mut self) -> Result<(), FtpsError> {
         self.unsettled = true;
-        let socket = self.library.get_ref().await;
-        if let Err(error) = socket2::SockRef::from(&*socket).shutdown(Shutdown::Both) {
-            tracing::debug!(%error, "the old control connection was gone already");
-        }
-        drop(socket);
-        (self.library, self.last_reply) = Box::pin(Self::log_in(&self.options)).await?;
+        self.hang_up().await;
+        let last_reply = Arc::default();
+        self.library = Box::pin(Self::log_in(&self.options, &last_reply, &self.prepared)).await?;
+        self.last_reply = last_reply;
         self.unsettled = false;
         Ok(())
     }

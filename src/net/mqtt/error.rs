@@ -1,7 +1,7 @@
 //! What can go wrong with an MQTT session, by what the caller does about it.
 use std::io;
 
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
+use rumqttc::mqttbytes::{self, v4::ConnectReturnCode};
 
 /// Why a session could not be opened, ended, or refused a message.
 #[derive(Debug, thiserror::Error)]
@@ -43,44 +43,25 @@ pub enum MqttError {
 }
 
 impl MqttError {
-    /// Sorts an error of the library; `established` tells a lost session from a failed attempt.
-    pub(super) fn sort(error: ConnectionError, established: bool) -> Self {
-        match error {
-            ConnectionError::ConnectionRefused(code) => Self::from_code(code),
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Self::Timeout,
-            ConnectionError::Tls(TlsError::Io(error)) | ConnectionError::Io(error) => {
-                Self::from_io(error, established)
-            }
-            ConnectionError::Tls(error) => Self::Tls(error.to_string()),
-            ConnectionError::MqttState(error) => Self::from_state(error, established),
-            ConnectionError::NotConnAck(_) => Self::Closed("no CONNACK in answer to CONNECT".into()),
-            ConnectionError::RequestsDone => Self::NotConnected,
-        }
-    }
-
-    fn from_code(code: ConnectReturnCode) -> Self {
+    pub(super) fn from_code(code: ConnectReturnCode) -> Self {
         match code {
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => Self::BadCredentials,
             other => Self::Refused(other as u8),
         }
     }
 
-    fn from_state(error: StateError, established: bool) -> Self {
+    /// Sorts what is wrong with a packet; `established` tells a lost session from a failed attempt.
+    pub(super) fn from_codec(error: mqttbytes::Error, established: bool) -> Self {
         match error {
-            StateError::AwaitPingResp => Self::Timeout,
-            StateError::ConnectionAborted => Self::Closed("the broker closed the connection".into()),
-            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)) => {
-                Self::from_io(error, established)
-            }
-            StateError::Deserialization(
-                mqttbytes::Error::PayloadSizeLimitExceeded(_)
-                | mqttbytes::Error::OutgoingPacketTooLarge { .. },
-            ) => Self::TooLarge,
+            mqttbytes::Error::Io(error) => Self::from_io(error, established),
+            mqttbytes::Error::PayloadSizeLimitExceeded(_)
+            | mqttbytes::Error::OutgoingPacketTooLarge { .. } => Self::TooLarge,
             other => Self::Closed(other.to_string()),
         }
     }
 
-    fn from_io(error: io::Error, established: bool) -> Self {
+    /// Sorts an error of the connection, as [`Self::from_codec`].
+    pub(super) fn from_io(error: io::Error, established: bool) -> Self {
         let tls = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
         match tls {
             Some(tls) => Self::Tls(tls.to_string()),

@@ -1,32 +1,38 @@
-//! Opening a session and the task that drives it.
+//! Opening a session and the task that drives it, over the library's packet codec.
+//!
+//! The library's own client keeps every message until it is acknowledged and replays it over a new connection, which
+//! must not happen here, and holds room for 65536 packet ids and two buffers for each printer. A session needs neither:
+//! acknowledgements of the broker gate nothing (bambu.md 2.4), and what is not sent when the session ends is dropped.
 use std::collections::VecDeque;
 use std::io;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rumqttc::{
-    AsyncClient, Event, EventLoop, NetworkOptions, Outgoing, Packet, PubAck, Publish, QoS,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+use bytes::BytesMut;
+use rumqttc::mqttbytes::Error as Malformed;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{
+    Connect, ConnectReturnCode, Packet, PubAck, PubComp, PubRec, Subscribe, SubscribeReasonCode,
 };
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     MAX_INCOMING, MAX_OUTGOING, Message, MqttClient, MqttError, MqttEvents, MqttOptions, Qos, Status,
 };
+use crate::net::tls;
 
-/// Requests between `publish` and the socket; small, so that a stalled link refuses soon.
-const REQUEST_QUEUE: usize = 16;
 /// Received messages a slow consumer may lag behind before the socket is no longer read.
 const MESSAGE_QUEUE: usize = 64;
-/// Packet ids of QoS 1 messages; the library keeps a place for each of them from the start.
-const PACKET_IDS: u16 = 64;
-/// Lost acknowledgements are normal (bambu.md T24): after so many later messages one is no longer waited for, so that
-/// its id is free again and nothing is ever held back.
-const GIVEN_UP_AFTER: usize = 32;
+/// Room for the next packet while none is on its way, and the most that is made at once for one that is: what a packet
+/// says of its length is not believed before it comes.
+const ROOM: (usize, usize) = (256, 16 << 10);
 /// Time for DISCONNECT to leave when the session is dropped.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -39,229 +45,264 @@ impl From<Qos> for QoS {
     }
 }
 
+/// A TCP connection with or without TLS.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
 pub(super) async fn open(
     options: MqttOptions,
     subscriptions: &[(&str, Qos)],
 ) -> Result<(MqttClient, MqttEvents), MqttError> {
-    let deadline = options.connect_timeout;
-    let keep_alive = options.keep_alive;
-    let (requests, mut eventloop) = AsyncClient::new(library_options(options)?, REQUEST_QUEUE);
-    // The library makes room for a hundred; a few wait at a time.
-    eventloop.state.events = VecDeque::new();
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(deadline.as_secs().saturating_add(1));
-    eventloop.set_network_options(network);
-
-    let handshake = Box::pin(establish(&mut eventloop, &requests, subscriptions));
-    let early = timeout(deadline, handshake).await.map_err(|_| MqttError::Timeout)??;
-
+    let handshake = Box::pin(establish(&options, subscriptions));
+    let (reader, writer, early) =
+        timeout(options.connect_timeout, handshake).await.map_err(|_| MqttError::Timeout)??;
     let (outgoing, incoming) = mpsc::channel(MESSAGE_QUEUE);
     let stop = CancellationToken::new();
     let status = Arc::new(Status::default());
-    let driver = Driver {
-        eventloop,
-        requests: requests.clone(),
-        outgoing,
-        status: status.clone(),
-        stop: stop.clone(),
-        patience: keep_alive,
-    };
-    tokio::spawn(Box::pin(driver.run()));
-    Ok(super::assemble(requests, early, incoming, stop, status))
+    let patience = options.keep_alive.max(Duration::from_secs(1));
+    let driver = Driver { reader, writer, outgoing, status: status.clone(), stop: stop.clone(), patience };
+    tokio::spawn(driver.run());
+    Ok(super::assemble(early, incoming, stop, status))
 }
 
-fn library_options(options: MqttOptions) -> Result<rumqttc::MqttOptions, MqttError> {
-    let host = match (options.host.parse::<Ipv6Addr>(), &options.tls) {
-        (Err(_), _) => options.host,
-        (Ok(address), None) => format!("[{address}]"),
-        // The library joins host and port for TCP and reuses the host as the TLS name: no form of
-        // an IPv6 literal fits both.
-        (Ok(_), Some(_)) => {
-            let reason = "IPv6 addresses are not supported for MQTT over TLS; use a name or IPv4";
-            return Err(MqttError::Unreachable(io::Error::new(io::ErrorKind::Unsupported, reason)));
-        }
-    };
-    let mut library = rumqttc::MqttOptions::new(options.client_id, host, options.port);
-    library
-        .set_clean_session(true)
-        .set_keep_alive(options.keep_alive.max(Duration::from_secs(1)))
-        .set_max_packet_size(MAX_INCOMING, MAX_OUTGOING)
-        .set_inflight(PACKET_IDS);
-    if let Some((username, password)) = &options.credentials {
-        library.set_credentials(username.as_str(), password.as_str());
-    }
-    if let Some(tls) = options.tls {
-        library.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
-    }
-    Ok(library)
+async fn dial(options: &MqttOptions) -> Result<Box<dyn Connection>, MqttError> {
+    let unreachable = |error: io::Error| MqttError::from_io(error, false);
+    let tcp = TcpStream::connect((options.host.as_str(), options.port)).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    let Some(config) = &options.tls else { return Ok(Box::new(tcp)) };
+    let name = tls::server_name(&options.host)
+        .map_err(|error| MqttError::Unreachable(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    let connected = TlsConnector::from(config.clone()).connect(name, tcp).await.map_err(unreachable)?;
+    Ok(Box::new(connected))
 }
 
 /// Logs in and subscribes one topic after the other; returns what arrived meanwhile.
 async fn establish(
-    eventloop: &mut EventLoop,
-    requests: &AsyncClient,
+    options: &MqttOptions,
     subscriptions: &[(&str, Qos)],
-) -> Result<VecDeque<Message>, MqttError> {
-    match eventloop.poll().await {
-        Ok(Event::Incoming(Packet::ConnAck(_))) => {}
-        Ok(_) => return Err(MqttError::Closed("no CONNACK in answer to CONNECT".into())),
-        Err(error) => return Err(MqttError::sort(error, false)),
+) -> Result<(Reader, WriteHalf<Box<dyn Connection>>, VecDeque<Message>), MqttError> {
+    let (reader, mut writer) = tokio::io::split(dial(options).await?);
+    let mut reader = Reader { connection: reader, buffer: BytesMut::new() };
+    let mut login = Connect::new(options.client_id.clone());
+    login.keep_alive = u16::try_from(options.keep_alive.as_secs().max(1)).unwrap_or(u16::MAX);
+    if let Some((username, password)) = &options.credentials {
+        login.set_login(username.as_str(), password.as_str());
+    }
+    send(&mut writer, &Packet::Connect(login), false).await?;
+    match reader.next(false).await? {
+        Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => {}
+        Packet::ConnAck(ack) => return Err(MqttError::from_code(ack.code)),
+        _ => return Err(MqttError::Closed("no CONNACK in answer to CONNECT".into())),
     }
     let mut early = VecDeque::new();
-    for (topic, qos) in subscriptions {
-        requests
-            .try_subscribe(*topic, (*qos).into())
-            .map_err(|_| MqttError::BadTopic((*topic).to_owned()))?;
-        while !subscribed(eventloop, topic, &mut early).await? {}
+    for (number, (topic, qos)) in (1..).zip(subscriptions) {
+        let mut subscribe = Subscribe::new(*topic, (*qos).into());
+        subscribe.pkid = number;
+        send(&mut writer, &Packet::Subscribe(subscribe), true).await?;
+        while !subscribed(&mut reader, &mut writer, topic, &mut early).await? {}
     }
-    Ok(early)
+    Ok((reader, writer, early))
 }
 
-/// Handles one event; true once the pending subscription is confirmed.
+/// Handles one packet; true once the pending subscription is confirmed.
 async fn subscribed(
-    eventloop: &mut EventLoop,
+    reader: &mut Reader,
+    writer: &mut WriteHalf<Box<dyn Connection>>,
     topic: &str,
     early: &mut VecDeque<Message>,
 ) -> Result<bool, MqttError> {
-    match eventloop.poll().await.map_err(|error| MqttError::sort(error, true))? {
-        Event::Incoming(Packet::SubAck(ack)) => {
+    match reader.next(true).await? {
+        Packet::SubAck(ack) => {
             if ack.return_codes.iter().any(|code| matches!(code, SubscribeReasonCode::Failure)) {
                 return Err(MqttError::SubscriptionRefused(topic.to_owned()));
             }
-            Ok(true)
+            return Ok(true);
         }
-        Event::Incoming(Packet::Publish(publish)) => {
-            if early.len() >= MESSAGE_QUEUE {
-                return Err(MqttError::Closed("flooded before the subscriptions were confirmed".into()));
+        packet => {
+            if let Some(receipt) = receipt(&packet) {
+                send(writer, &receipt, true).await?;
             }
-            early.push_back(publish.into());
-            Ok(false)
+            if let Packet::Publish(publish) = packet {
+                if early.len() >= MESSAGE_QUEUE {
+                    return Err(MqttError::Closed("flooded before the subscriptions were confirmed".into()));
+                }
+                early.push_back(publish.into());
+            }
         }
-        _ => Ok(false),
+    }
+    Ok(false)
+}
+
+async fn send(
+    writer: &mut WriteHalf<Box<dyn Connection>>,
+    packet: &Packet,
+    established: bool,
+) -> Result<(), MqttError> {
+    let mut bytes = BytesMut::new();
+    packet.write(&mut bytes, MAX_OUTGOING).map_err(|error| MqttError::from_codec(error, established))?;
+    write(writer, &bytes).await.map_err(|error| MqttError::from_io(error, established))
+}
+
+async fn write(writer: &mut WriteHalf<Box<dyn Connection>>, bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await?;
+    writer.flush().await
+}
+
+/// What the broker must be told of a packet, by the QoS with which it sent it.
+fn receipt(packet: &Packet) -> Option<Packet> {
+    match packet {
+        Packet::Publish(publish) => match publish.qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Packet::PubAck(PubAck::new(publish.pkid))),
+            // Not subscribed to by anybody here; a broker that sends it all the same gets its turn.
+            QoS::ExactlyOnce => Some(Packet::PubRec(PubRec::new(publish.pkid))),
+        },
+        Packet::PubRel(release) => Some(Packet::PubComp(PubComp::new(release.pkid))),
+        _ => None,
     }
 }
 
-impl From<Publish> for Message {
-    fn from(publish: Publish) -> Self {
+impl From<rumqttc::Publish> for Message {
+    fn from(publish: rumqttc::Publish) -> Self {
         Self { topic: publish.topic, retained: publish.retain, payload: publish.payload }
     }
 }
 
-/// Owns the library's event loop, which must be polled all the time for pings and publications to
-/// leave. While the consumer lags a full queue behind it is not polled, and `publish` refuses.
+/// Takes packets from the connection; holds next to no memory between them.
+struct Reader {
+    connection: ReadHalf<Box<dyn Connection>>,
+    buffer: BytesMut,
+}
+
+impl Reader {
+    /// The next packet; `established` tells a lost session from a failed attempt.
+    async fn next(&mut self, established: bool) -> Result<Packet, MqttError> {
+        loop {
+            match Packet::read(&mut self.buffer, MAX_INCOMING) {
+                Ok(packet) => {
+                    if self.buffer.is_empty() {
+                        // It would keep alive the allocation that it shares with the packet.
+                        self.buffer = BytesMut::new();
+                    }
+                    return Ok(packet);
+                }
+                Err(Malformed::InsufficientBytes(missing)) => {
+                    self.buffer.reserve(missing.clamp(ROOM.0, ROOM.1));
+                }
+                Err(error) => return Err(MqttError::from_codec(error, established)),
+            }
+            match self.connection.read_buf(&mut self.buffer).await {
+                Ok(0) => return Err(MqttError::Closed("the broker closed the connection".into())),
+                Ok(_) => {}
+                Err(error) => return Err(MqttError::from_io(error, established)),
+            }
+        }
+    }
+}
+
+/// Owns the connection. While the consumer lags a full queue behind nothing is read, and `publish` refuses.
 struct Driver {
-    eventloop: EventLoop,
-    requests: AsyncClient,
-    outgoing: mpsc::Sender<Result<Message, MqttError>>,
+    reader: Reader,
+    writer: WriteHalf<Box<dyn Connection>>,
+    outgoing: mpsc::Sender<Box<Result<Message, MqttError>>>,
     status: Arc<Status>,
     stop: CancellationToken,
+    /// The ping interval, and how long the consumer or the socket may take nothing.
     patience: Duration,
 }
 
 impl Driver {
-    async fn run(mut self) {
-        let stop = self.stop.clone();
+    async fn run(self) {
+        let Self { mut reader, mut writer, outgoing, status, stop, patience } = self;
         let error = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            error = self.relay() => Some(error),
+            error = receive(&mut reader, &outgoing, &status, patience) => Some(error),
+            error = transmit(&mut writer, &status, patience) => Some(error),
         };
-        self.status.end();
-        match error {
-            // Never poll again after an error: the library would reconnect and replay.
-            Some(error) => {
-                tracing::debug!(%error, "MQTT session ended");
-                drop(self.eventloop);
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    _ = self.outgoing.send(Err(error)) => {}
-                }
-            }
-            None => self.farewell().await,
+        status.end();
+        let Some(error) = error else {
+            farewell(&mut writer, &status).await;
+            return;
+        };
+        tracing::debug!(%error, "MQTT session ended");
+        drop((reader, writer));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = outgoing.send(Box::new(Err(error))) => {}
         }
     }
+}
 
-    /// Passes messages on until the session fails; returns why.
-    async fn relay(&mut self) -> MqttError {
-        // Packet ids in the order of sending; `None` once acknowledged.
-        let mut sent: VecDeque<Option<u16>> = VecDeque::new();
-        loop {
-            match self.eventloop.poll().await {
-                Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if let Err(error) = self.deliver(publish).await {
-                        return error;
-                    }
-                }
-                // 0 is a message of QoS 0.
-                Ok(Event::Outgoing(Outgoing::Publish(id @ 1..))) => {
-                    sent.push_back(Some(id));
-                    if sent.len() > GIVEN_UP_AFTER
-                        && let Some(Some(lost)) = sent.pop_front()
-                    {
-                        let _free_again =
-                            self.eventloop.state.handle_incoming_packet(Packet::PubAck(PubAck::new(lost)));
-                    }
-                }
-                Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    if let Some(place) = sent.iter_mut().find(|id| **id == Some(ack.pkid)) {
-                        *place = None;
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    self.status.end();
-                    let error = MqttError::sort(error, true);
-                    return self.deliver_rest().await.err().unwrap_or(error);
-                }
-            }
-            if self.eventloop.state.collision.is_some() {
-                return MqttError::Closed("the broker acknowledges what was not sent".into());
-            }
+/// Passes messages on until the session fails; returns why.
+async fn receive(
+    reader: &mut Reader,
+    outgoing: &mpsc::Sender<Box<Result<Message, MqttError>>>,
+    status: &Status,
+    patience: Duration,
+) -> MqttError {
+    loop {
+        let packet = match reader.next(true).await {
+            Ok(packet) => packet,
+            Err(error) => return error,
+        };
+        status.unanswered_ping.store(false, Ordering::Release);
+        if let Some(receipt) = receipt(&packet) {
+            status.queue(&receipt);
         }
-    }
-
-    /// Delivers what was read in one batch with the packet or end of stream that failed.
-    async fn deliver_rest(&mut self) -> Result<(), MqttError> {
-        while let Some(event) = self.eventloop.state.events.pop_front() {
-            if let Event::Incoming(Packet::Publish(publish)) = event {
-                self.deliver(publish).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn deliver(&mut self, publish: Publish) -> Result<(), MqttError> {
-        let message = match self.outgoing.try_send(Ok(publish.into())) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Closed(_)) => return Err(MqttError::NotConnected),
+        let Packet::Publish(publish) = packet else { continue };
+        let message = match outgoing.try_send(Box::new(Ok(publish.into()))) {
+            Ok(()) => continue,
+            Err(TrySendError::Closed(_)) => return MqttError::NotConnected,
             Err(TrySendError::Full(message)) => message,
         };
-        self.status.set_congested(true);
-        let sent = timeout(self.patience, self.outgoing.send(message)).await;
-        self.status.set_congested(false);
+        status.set_congested(true);
+        let sent = timeout(patience, outgoing.send(message)).await;
+        status.set_congested(false);
         match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(MqttError::NotConnected),
-            Err(_) => Err(MqttError::Closed("received messages are not being consumed".into())),
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return MqttError::NotConnected,
+            Err(_) => return MqttError::Closed("received messages are not being consumed".into()),
         }
     }
+}
 
-    async fn farewell(mut self) {
-        if self.requests.try_disconnect().is_err() {
-            return;
-        }
-        let sent = async {
-            // Without a connection, as after an error, polling would make a new one.
-            while self.eventloop.network.is_some() {
-                match self.eventloop.poll().await {
-                    Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => return,
-                    Ok(_) => {}
+/// Writes what is published, and pings; returns why that ended. Whatever arrives answers a ping.
+async fn transmit(
+    writer: &mut WriteHalf<Box<dyn Connection>>,
+    status: &Status,
+    patience: Duration,
+) -> MqttError {
+    let mut ping = interval_at(Instant::now() + patience, patience);
+    loop {
+        tokio::select! {
+            () = status.wake.notified() => {}
+            // While the consumer lags, answers lie unread.
+            _ = ping.tick() => if !status.congested.load(Ordering::Acquire) {
+                if status.unanswered_ping.swap(true, Ordering::AcqRel) {
+                    return MqttError::Timeout;
                 }
+                status.queue(&Packet::PingReq);
             }
-        };
-        if timeout(FAREWELL, sent).await.is_err() {
-            tracing::debug!("MQTT session dropped without DISCONNECT: the link does not drain");
         }
+        let bytes = status.take();
+        match timeout(patience, write(writer, &bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return MqttError::from_io(error, true),
+            Err(_) => return MqttError::Timeout,
+        }
+    }
+}
+
+/// Sends what was published last, and that this is the end.
+async fn farewell(writer: &mut WriteHalf<Box<dyn Connection>>, status: &Status) {
+    status.queue(&Packet::Disconnect);
+    let last = status.take();
+    let sent = async {
+        write(writer, &last).await?;
+        writer.shutdown().await
+    };
+    if !matches!(timeout(FAREWELL, sent).await, Ok(Ok(()))) {
+        tracing::debug!("MQTT session dropped without DISCONNECT: the link does not drain");
     }
 }

@@ -211,6 +211,33 @@ async fn missing_acknowledgements_hold_nothing_back() {
 }
 
 #[tokio::test]
+async fn what_the_broker_wants_acknowledged_is_acknowledged_and_delivered_once() {
+    let broker = Broker::start(None).await;
+    let script = async {
+        let mut peer = broker.accept().await;
+        peer.welcome().await;
+        for (pkid, qos) in [(7, rumqttc::QoS::AtLeastOnce), (8, rumqttc::QoS::ExactlyOnce)] {
+            let mut publish = rumqttc::Publish::new(REPORT, qos, format!("{pkid}"));
+            publish.pkid = pkid;
+            peer.write(Packet::Publish(publish)).await;
+        }
+        assert!(matches!(peer.read().await, Some(Packet::PubAck(ack)) if ack.pkid == 7));
+        assert!(matches!(peer.read().await, Some(Packet::PubRec(ack)) if ack.pkid == 8));
+        peer.write(Packet::PubRel(rumqttc::PubRel::new(8))).await;
+        assert!(matches!(peer.read().await, Some(Packet::PubComp(ack)) if ack.pkid == 8));
+        peer.publish(REPORT, b"last").await;
+        while peer.read().await.is_some() {}
+    };
+    let client = async {
+        let (_client, mut events) = connect(options(&broker), TOPICS).await.unwrap();
+        for expected in ["7", "8", "last"] {
+            assert_eq!(&events.next().await.unwrap().payload[..], expected.as_bytes());
+        }
+    };
+    together(script, client).await;
+}
+
+#[tokio::test]
 async fn oversized_messages_are_refused_in_both_directions() {
     let broker = Broker::start(None).await;
     let script = async {

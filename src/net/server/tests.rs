@@ -34,7 +34,7 @@ async fn run(options: ServerOptions) -> Running {
                 body.unwrap_or_else(|_broken| "broken".to_owned())
             }),
         );
-    let done = tokio::spawn(serve(listener, router, options, cancel.clone()));
+    let done = tokio::spawn(serve(listener, move || router.clone(), options, cancel.clone()));
     Running { address, cancel, done }
 }
 

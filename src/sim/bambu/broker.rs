@@ -166,6 +166,9 @@ async fn answer(core: &Arc<Core>, session: &mut Session, number: u64, packet: Pa
             session.write(|out| UnsubAck::new(unsubscribe.pkid).write(out)).await?;
         }
         Packet::Publish(publish) => {
+            if publish.qos != QoS::AtMostOnce && lock(&core.switches).plain_only {
+                return Err(io::Error::other("a message of QoS 0 was expected"));
+            }
             if publish.qos == QoS::AtLeastOnce {
                 session.write(|out| PubAck::new(publish.pkid).write(out)).await?;
             }

@@ -22,6 +22,16 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// Requests are carried out, none is acknowledged, as bridges and emulated printers do.
+    Mute {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// A message of another QoS than 0 ends the connection, as in emulated printers that read no other.
+    PlainOnly {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// Sockets stay open without any MQTT data.
     Dead {
         #[serde(default = "yes")]
@@ -52,6 +62,11 @@ pub enum Fault {
     },
     /// Signatures wanted: Developer Mode off.
     Gate {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// get_version names neither product nor project, as firmware before 2025.
+    Anonymous {
         #[serde(default = "yes")]
         on: bool,
     },
@@ -115,6 +130,11 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// Data connections are encrypted before 150 is said, as ftp-srv does, not after it.
+    EncryptFirst {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// Transfers run at this many bytes per second; 0 = full speed.
     SlowFtp {
         bytes_per_second: u64,
@@ -147,10 +167,13 @@ pub(super) struct Switches {
     pub access_code: String,
     pub refuse_login: bool,
     pub zombie: bool,
+    pub mute: bool,
+    pub plain_only: bool,
     pub dead: bool,
     pub full_disk: bool,
     pub abort_426: bool,
     pub late_426: bool,
+    pub encrypt_first: bool,
     /// 0 = full speed.
     pub bytes_per_second: u64,
     /// Which certificate is shown.
@@ -188,12 +211,15 @@ impl Faults {
                 core.camera_changed.notify_waiters();
             }
             Fault::Zombie { on } => lock(&core.switches).zombie = on,
+            Fault::PlainOnly { on } => lock(&core.switches).plain_only = on,
+            Fault::Mute { on } => lock(&core.switches).mute = on,
             Fault::Dead { on } => lock(&core.switches).dead = on,
             Fault::RefuseLogin { on } => lock(&core.switches).refuse_login = on,
             Fault::AccessCode { code } => lock(&core.switches).access_code = code,
             Fault::FullDisk { on } => lock(&core.switches).full_disk = on,
             Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
             Fault::Late426 { on } => lock(&core.switches).late_426 = on,
+            Fault::EncryptFirst { on } => lock(&core.switches).encrypt_first = on,
             Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
             Fault::Spool { unit, slot, spool } => {
                 told(lock(&core.printer).put_spool(unit, slot, spool.as_ref()), "no such slot")?;
@@ -210,6 +236,7 @@ impl Faults {
         let mut p = lock(&self.core.printer);
         match fault {
             Fault::Gate { on } => p.gated = on,
+            Fault::Anonymous { on } => p.anonymous = on,
             Fault::DelayedStart { seconds } => p.start_delay = seconds.clamp(0.0, 3600.0),
             Fault::CancelAtScreen => {
                 p.pending = None;

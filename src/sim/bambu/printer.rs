@@ -86,6 +86,8 @@ pub(super) struct Printer {
     pub gated: bool,
     pub door_open: bool,
     pub storage: bool,
+    /// get_version names neither product nor project.
+    pub anonymous: bool,
     /// An external start that takes this many real seconds longer (fault `delayed_start`).
     pub start_delay: f64,
     /// What deltas keep showing of progress until the next job prints: percent, minutes, layer, layers.
@@ -139,6 +141,7 @@ impl Printer {
             door_open: false,
             storage: true,
             start_delay: 0.0,
+            anonymous: false,
             shown: (0, 0, 0, 0),
             sequence: 2021,
             counters: Counters::default(),

@@ -345,6 +345,10 @@ pub(super) fn versions(p: &Printer, sequence_id: Value) -> Value {
         if module.get("project_name").and_then(Value::as_str).is_some_and(|name| !name.is_empty()) {
             put(module, "project_name", p.model.code);
         }
+        if p.anonymous {
+            module.remove("product_name");
+            module.remove("project_name");
+        }
     }
     if p.model.key == "p1s" {
         list.push(json!({"name": "n3f/0", "sw_ver": "03.00.21.29", "hw_ver": "N3F05",

@@ -89,6 +89,9 @@ fn one(core: &Arc<Core>, category: &str, body: Value) -> Option<Value> {
         }
         _ => device::run(&mut printer, category, &command, &request),
     };
+    if lock(&core.switches).mute {
+        return None;
+    }
     acknowledge(&printer, category, request, taken)
 }
 

@@ -168,10 +168,13 @@ fn accept(shared: &Shared, chunk: Chunk) -> Result<(), i64> {
     let partial = shared.storage.path(&format!("{name}{PARTIAL}")).ok_or(-3)?;
     write_at(&partial, offset, &bytes).map_err(|_| -3)?;
     let now = core.now;
+    let mut sum = known.filter(|_| offset != 0).map(|transfer| transfer.sum.clone()).unwrap_or_default();
+    sum.add(&bytes);
     core.transfer = Some(Transfer {
         uuid: chunk.uuid,
         name,
         md5: chunk.md5,
+        sum,
         received: offset + length,
         verify: chunk.verify,
         touched: now,

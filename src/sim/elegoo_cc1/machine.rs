@@ -1,12 +1,12 @@
 //! What the simulated CC1 does: its machine, the walk through the SDCP states, file check, history.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::elegoo_storage::{Storage, file_md5};
+use super::super::elegoo_storage::{Storage, Sum, file_md5};
 use super::super::physics::{Machine, Stage};
 use super::super::traffic::{Log, Received};
 use super::Options;
@@ -20,6 +20,8 @@ pub struct Transfer {
     pub uuid: String,
     pub name: String,
     pub md5: String,
+    /// Of what was received.
+    pub sum: Sum,
     pub received: u64,
     pub verify: bool,
     /// Simulated time of the last chunk.
@@ -97,6 +99,8 @@ pub struct Core {
     pub trays: Vec<Tray>,
     pub transfer: Option<Transfer>,
     pub corrupt: HashSet<String>,
+    /// Digests of the files that were received, by name.
+    pub sums: HashMap<String, String>,
     pub history: Vec<Record>,
     pub counters: Counters,
     pub log: Log,
@@ -138,6 +142,7 @@ impl Core {
                 .to_vec(),
             transfer: None,
             corrupt: HashSet::new(),
+            sums: HashMap::new(),
             history: Vec::new(),
             counters: Counters::default(),
             log: Log::default(),
@@ -244,7 +249,8 @@ impl Core {
         self.reason = 0;
         self.file = entry.name.clone();
         self.task = Uuid::new_v4().to_string();
-        let md5 = storage.path(&entry.name).and_then(|p| file_md5(&p).ok()).unwrap_or_default();
+        let of_disk = || storage.path(&entry.name).and_then(|p| file_md5(&p).ok()).unwrap_or_default();
+        let md5 = self.sums.get(&entry.name).cloned().unwrap_or_else(of_disk);
         self.history.insert(
             0,
             Record {

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::machine::{Core, unix_now};
 use super::report;
-use crate::sim::elegoo_storage::{PARTIAL, Storage, file_md5};
+use crate::sim::elegoo_storage::{PARTIAL, Storage};
 use crate::sim::physics::{Run, Stage};
 
 /// Simulated seconds a paused printer keeps its nozzle hot (dossier 2.9, "targets change by themselves").
@@ -127,9 +127,11 @@ impl Core {
         self.transfer = None;
         let Some(path) = storage.path(&transfer.name) else { return };
         let Some(partial) = storage.path(&format!("{}{PARTIAL}", transfer.name)) else { return };
-        let right = !transfer.verify || file_md5(&partial).is_ok_and(|md5| md5 == transfer.md5);
+        let sum = transfer.sum.text();
+        let right = !transfer.verify || sum == transfer.md5;
         if right && fs::rename(&partial, &path).is_ok() {
             self.corrupt.remove(&transfer.name);
+            self.sums.insert(transfer.name, sum);
             self.counters.uploads += 1;
         } else {
             let _ = fs::remove_file(&partial);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::machine::Transfer;
 use crate::sim::elegoo_life::next_peer;
-use crate::sim::elegoo_storage::{PARTIAL, VIDEO, base_name, file_md5};
+use crate::sim::elegoo_storage::{PARTIAL, VIDEO, base_name};
 
 /// Largest head and body of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -213,9 +213,12 @@ fn accept(shared: &Shared, request: &Request) -> Result<u64, i64> {
     write_at(&partial, first, &request.body).map_err(|_| 9002)?;
     let complete = last + 1 == total;
     let touched = core.now;
-    core.transfer = Some(Transfer { name: name.clone(), received: last + 1, touched, complete });
+    let mut sum = known.filter(|_| first != 0).map(|transfer| transfer.sum.clone()).unwrap_or_default();
+    sum.add(&request.body);
+    let right = !complete || sum.clone().text() == md5;
+    core.transfer = Some(Transfer { name: name.clone(), sum, received: last + 1, touched, complete });
     if complete {
-        if !file_md5(&partial).is_ok_and(|sum| sum == md5) {
+        if !right {
             let _ = fs::remove_file(&partial);
             core.transfer = None;
             return Err(9004);

@@ -9,7 +9,7 @@ use super::canvas::{Canvas, Swap, SwapView};
 use super::outgoing::Outgoing;
 use super::registry::{Limits, Registry};
 use super::{Options, faults};
-use crate::sim::elegoo_storage::Storage;
+use crate::sim::elegoo_storage::{Storage, Sum};
 use crate::sim::physics::{Machine, Run, Stage};
 use crate::sim::traffic::{Log, Received};
 
@@ -45,6 +45,8 @@ pub enum OperationEnd {
 #[derive(Debug, Clone)]
 pub struct Transfer {
     pub name: String,
+    /// Of what was received.
+    pub sum: Sum,
     pub received: u64,
     pub touched: f64,
     pub complete: bool,

@@ -42,6 +42,8 @@ pub fn measure(order: &Value) -> Result<Value, Failure> {
     let began = Instant::now();
     let (mut seconds, mut bytes) = (Vec::new(), 0);
     let mut events = [EpollEvent::empty(); 128];
+    // One for all: to clear it for each answer would cost as much as the answer.
+    let mut piece = vec![0; 64 << 10];
     while began.elapsed() < lasting {
         let count = epoll.wait(&mut events, EpollTimeout::try_from(SILENCE)?)?;
         if count == 0 {
@@ -49,7 +51,7 @@ pub fn measure(order: &Value) -> Result<Value, Failure> {
         }
         for event in &events[..count] {
             let caller = &mut callers[event.data() as usize];
-            if let Some(length) = caller.answered()? {
+            if let Some(length) = caller.answered(&mut piece)? {
                 seconds.push(caller.asked.elapsed().as_secs_f64());
                 bytes += length;
                 caller.ask()?;
@@ -82,11 +84,10 @@ impl Caller {
     }
 
     /// The length of the answer once it is whole.
-    fn answered(&mut self) -> Result<Option<usize>, Failure> {
-        let mut bytes = [0; 64 << 10];
-        match self.stream.read(&mut bytes) {
+    fn answered(&mut self, piece: &mut [u8]) -> Result<Option<usize>, Failure> {
+        match self.stream.read(piece) {
             Ok(0) => return Err("the server closed the connection".into()),
-            Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
+            Ok(count) => self.buffer.extend_from_slice(&piece[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error.into()),
         }

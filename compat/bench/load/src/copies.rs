@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use crate::{Failure, number, text, upload};
+use crate::{Failure, frames, number, text, upload};
 
 /// Orders: `path`, `bytes`. One thread sends over loopback what another writes to the file.
 pub fn to_file(order: &Value) -> Result<Value, Failure> {
@@ -79,6 +79,38 @@ pub fn fan_out(order: &Value) -> Result<Value, Failure> {
         reader.join().map_err(|_| "a viewer failed")??;
     }
     Ok(json!({"processor_per_viewer": used, "pictures": count}))
+}
+
+/// Orders: `bytes`. A server that sends so many bytes for each HTTP request and does nothing else, one thread for each
+/// connection: what a call costs before anything is done for it. Tells its `port`, and lives as long as the program.
+pub fn answer_bare(order: &Value) -> Result<Value, Failure> {
+    let body = "x".repeat(number(order, "bytes")? as usize);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = answer.clone();
+            std::thread::spawn(move || answer_each(stream, &answer));
+        }
+    });
+    Ok(json!({"port": port}))
+}
+
+/// Answers until the client has gone. Requests are small and come one at a time, so each is one piece.
+fn answer_each(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut request = [0; 4096];
+    loop {
+        let count = stream.read(&mut request)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if frames::find(&request[..count], b"\r\n\r\n").is_some() {
+            stream.write_all(answer)?;
+        }
+    }
 }
 
 /// Processor seconds of this thread.

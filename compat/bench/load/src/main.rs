@@ -67,6 +67,7 @@ impl Bench {
             "calls" => calls::measure(order),
             "serial" => serial::measure(order),
             "upload" => upload::measure(order),
+            "echo" => copies::answer_bare(order),
             "socket_copy" => copies::to_file(order),
             "viewers" => viewers::watch(order),
             "fan_out" => copies::fan_out(order),

@@ -81,6 +81,31 @@ async fn a_printer_that_moved_is_found_again() {
     bench.online().await;
 }
 
+/// get_version, the identity port, announcements, the serial number (bambu.md 1.3): each counts where those before it
+/// are silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_is_taken_from_the_best_source() {
+    let cases = [
+        (false, true, Some("N1"), "Bambu Lab A1"),
+        (true, true, Some("N1"), "Bambu Lab A1"),
+        (true, false, Some("N1"), "Bambu Lab A1 mini"),
+        (true, false, None, "Bambu Lab P1S"),
+    ];
+    for (anonymous, asked, announced, expected) in cases {
+        let sim = simulator("a1", |options| options.serial = "01P00A000000001".into()).await;
+        sim.faults().apply(Fault::Anonymous { on: anonymous }).expect("fault");
+        let (_announce, heard) = tokio::sync::watch::channel(announced.map(str::to_owned));
+        let bench = run(sim, |config| {
+            config.announced_model = Some(heard);
+            if !asked {
+                config.ports.detect = 0;
+            }
+        });
+        let known = |state: &PrinterState| state.device.identity.model.as_deref() == Some(expected);
+        bench.until(expected, |state| state.link.phase == LinkPhase::Online && known(state)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_camera_follows_an_identity_that_only_the_printer_tells() {
     let sim = simulator("p1s", |options| options.serial = "99Z00A000000001".into()).await;

@@ -112,6 +112,33 @@ async fn a_deaf_printer_gets_a_new_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mute_printer_is_judged_by_what_it_does() {
+    let bench = run(simulator("p1s", |options| options.speed = 30.0).await, |_| {});
+    bench.sim.faults().apply(Fault::Mute { on: true }).expect("fault");
+    let link = bench.online().await.link.clone();
+    let bed = bench.done(Command::SetBed { target: 55.0 }).await;
+    assert_eq!(bed.seen, Seen::Effect, "the report shows it");
+    for _more_than_a_deaf_one_gets in 0..3 {
+        let taken = bench.done(Command::SetFan { fan: FanId::Part, speed: 0.5 }).await;
+        assert!(taken.note.is_some_and(|note| note.contains("does not acknowledge")), "said as it is");
+    }
+    bench.start_cube(vec![SLOT]).await.expect("a start");
+    bench.until("a print", |state| state.device.job.stage == DeviceStage::Printing).await;
+    assert_eq!(bench.done(Command::Pause).await.seen, Seen::Effect);
+    assert_eq!(bench.done(Command::Cancel).await.seen, Seen::Effect);
+    assert_eq!(bench.handle.state().link, link, "the link was never given up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_reads_only_qos_0_is_met() {
+    let sim = simulator("p1s", |_| {}).await;
+    sim.faults().apply(Fault::PlainOnly { on: true }).expect("fault");
+    let bench = run(sim, |_| {});
+    bench.online().await;
+    assert_eq!(bench.done(Command::SetBed { target: 55.0 }).await.seen, Seen::Effect);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_counted_and_survived() {
     let bench = Bench::start("p1s").await;
     let faults = bench.sim.faults();

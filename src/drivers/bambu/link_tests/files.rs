@@ -41,6 +41,26 @@ async fn files_go_there_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn data_may_be_encrypted_before_the_transfer_is_announced() {
+    let bench = Bench::start("p1s").await;
+    bench.sim.faults().apply(Fault::EncryptFirst { on: true }).expect("fault");
+    let files = bench.handle.files().clone();
+    let folder = tempfile::tempdir().expect("folder");
+    let (local, back) = (folder.path().join("job.3mf"), folder.path().join("back.3mf"));
+    std::fs::write(&local, vec![7_u8; 300_000]).expect("write");
+    let progress: ProgressFn = Arc::new(|_| {});
+    let cancel = CancellationToken::new();
+    let sent = files.upload(local.clone(), "job.3mf".into(), String::new(), progress.clone(), cancel.clone());
+    assert_eq!(sent.await, Ok(()));
+    let listed = files.list().await.expect("list");
+    assert!(listed.iter().any(|file| file.path == "job.3mf" && file.size == 300_000), "{listed:?}");
+    assert_eq!(files.download("job.3mf".into(), back.clone(), progress, cancel).await, Ok(()));
+    assert_eq!(std::fs::read(&back).expect("read"), std::fs::read(&local).expect("read"));
+    assert_eq!(bench.sim.truth().counters.unresumed_data, 0, "each resumed the session of the login");
+    assert_eq!(bench.sim.truth().connections["ftps"].peak, 1, "never two sessions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn transfers_fail_with_a_reason() {
     let bench = Bench::start("p1s").await;
     let folder = tempfile::tempdir().expect("folder");
@@ -64,6 +84,7 @@ async fn transfers_fail_with_a_reason() {
     bench.sim.faults().apply(Fault::Abort426 { on: false }).expect("fault");
     bench.sim.faults().apply(Fault::Late426 { on: true }).expect("fault");
     assert_eq!(upload().await, Ok(()), "the size says that it is complete");
+    assert_eq!(bench.sim.truth().connections["ftps"].peak, 1, "never two sessions, whatever went wrong");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,4 +135,5 @@ async fn a_missing_card_and_a_cancelled_upload_are_told() {
     assert_eq!(ended, Err(FileError::Cancelled));
     faults.apply(Fault::SlowFtp { bytes_per_second: 0 }).expect("fault");
     assert!(bench.handle.files().list().await.is_ok(), "the way is free for the next one");
+    assert_eq!(bench.sim.truth().connections["ftps"].peak, 1, "never two sessions");
 }

@@ -23,7 +23,7 @@ pub(super) fn filament(source: Source<'_>, active_tool: usize) -> FilamentSystem
         None => (tray_number(source.at("/ams/tray_now")), tray_number(source.at("/ams/tray_tar"))),
     };
     let listed = list(source.at("/ams/ams")).iter().filter_map(|unit| self::unit(source, unit));
-    let mut units: Vec<FilamentUnit> = listed.filter(|unit| plugged(source, unit.id)).collect();
+    let mut units: Vec<FilamentUnit> = listed.filter(|unit| !source.reports.unplugged(unit.id)).collect();
     // A unit that comes back is merged behind the others.
     units.sort_by_key(|unit| unit.id);
     FilamentSystem {
@@ -82,23 +82,20 @@ fn tray_bit(unit: u16, slot: u8) -> Option<u32> {
     }
 }
 
-/// A delta lists the units that are there and names none that is gone: only the bits tell (bambu.md 3.12).
-fn plugged(source: Source<'_>, unit: u16) -> bool {
-    let index = match unit {
-        0..=3 => u32::from(unit),
-        A2L_LITE => 12,
-        128..=135 => 4 + u32::from(unit - FIRST_HT),
-        _ => return true,
-    };
-    hex(source.at("/ams/ams_exist_bits")).is_none_or(|bits| bit(bits, index))
+fn unit_numbers(source: Source<'_>) -> impl Iterator<Item = u16> {
+    list(source.at("/ams/ams")).iter().filter_map(|unit| small::<u16>(at(unit, "/id")))
 }
 
-/// Some bridges count the bits of slots differently: bits that name only slots of units that are not there say nothing.
-fn plausible(source: Source<'_>) -> bool {
-    let bits = hex(source.at("/ams/tray_exist_bits")).unwrap_or(0);
-    let units = list(source.at("/ams/ams")).iter().filter_map(|unit| small::<u16>(at(unit, "/id")));
-    let known = units.flat_map(|unit| (0..4).filter_map(move |slot| tray_bit(unit, slot)));
-    bits == 0 || known.into_iter().any(|index| bit(bits, index))
+/// Some bridges number differently in bits and in lists: bits that name nothing of what is listed say nothing.
+fn plausible(bits: u128, mut listed: impl Iterator<Item = u32>) -> bool {
+    bits == 0 || listed.any(|index| bit(bits, index))
+}
+
+/// What `tray_exist_bits` say of a slot.
+fn present(source: Source<'_>, index: Option<u32>) -> Option<bool> {
+    let bits = hex(source.at("/ams/tray_exist_bits"))?;
+    let listed = unit_numbers(source).flat_map(|unit| (0..4).filter_map(move |slot| tray_bit(unit, slot)));
+    plausible(bits, listed).then_some(bit(bits, index?))
 }
 
 fn slot_of_bit(bit: u32) -> Option<SlotId> {
@@ -158,10 +155,8 @@ fn slot(source: Source<'_>, unit: &Value, id: u16, slot: u8) -> Slot {
     let trays = list(at(unit, "/tray"));
     let tray = trays.iter().find(|tray| small::<u8>(at(tray, "/id")) == Some(slot)).unwrap_or(&Value::Null);
     let index = tray_bit(id, slot);
-    let says = |pointer: &str| Some(bit(hex(source.at(pointer))?, index?));
     // Presence by the bits, else by bit 0 of the state, else by anything being known (bambu.md 3.12).
-    let present = says("/ams/tray_exist_bits")
-        .filter(|_| plausible(source))
+    let present = present(source, index)
         .or_else(|| bits32(at(tray, "/state")).map(|state| state & 1 == 1))
         .or_else(|| tray.as_object().map(|fields| fields.len() > 1));
     let known = present != Some(false);
@@ -170,7 +165,9 @@ fn slot(source: Source<'_>, unit: &Value, id: u16, slot: u8) -> Slot {
         present,
         filament: if known { spool::filament(tray) } else { None },
         remaining: if known { spool::remaining(tray) } else { None },
-        reading: says("/ams/tray_reading_bits").unwrap_or(false),
+        reading: hex(source.at("/ams/tray_reading_bits"))
+            .zip(index)
+            .is_some_and(|(bits, index)| bit(bits, index)),
     }
 }
 

@@ -185,6 +185,10 @@ fn notes_below_the_table_hold() {
     assert_eq!((pro.network.wifi_dbm, pro.network.ip.as_deref()), (None, Some("192.168.1.50")));
     let x1plus = Printer::load("x1c-x1plus99-running-amsht").device();
     assert_eq!(x1plus.filament.active, Some(SlotId::Unit { unit: 128, slot: 0 }));
+    // Its bits name a unit that it does not list.
+    let [ht] = x1plus.filament.units.as_slice() else { panic!("{:?}", x1plus.filament.units) };
+    assert_eq!((ht.id, ht.slots.len(), ht.slots[0].present), (128, 1, Some(true)));
+    assert_eq!(ht.slots[0].filament.as_ref().and_then(|filament| filament.material.as_deref()), Some("PLA"));
 }
 
 #[test]
@@ -306,6 +310,35 @@ fn ams_deltas_keep_what_they_do_not_name() {
     assert_eq!(rack.device().filament.units[1].slots[0].present, Some(true));
 }
 
+/// Constructed after the captured last words of a printer: a complete report that says the same is the truth.
+#[test]
+fn the_only_units_are_gone_once_a_complete_report_says_so() {
+    let mut printer = Printer::load("h2d-01.01.01.00-running");
+    let before = printer.device().filament.units;
+    let says = |message: u8, bits: &str| {
+        let ams =
+            serde_json::json!({"ams_exist_bits": bits, "tray_exist_bits": bits, "power_on_flag": false});
+        let text = serde_json::json!({"print": {"command": "push_status", "msg": message, "ams": ams}});
+        match parse(text.to_string().as_bytes()).expect("json").remove(0) {
+            Incoming::State(state) => state,
+            other => panic!("{other:?}"),
+        }
+    };
+    printer.reports.merge(&says(0, "0"));
+    assert!(printer.reports.doubtful(), "said for the first time");
+    printer.reports.merge(&says(1, "0"));
+    assert_eq!(printer.device().filament.units, before, "a delta confirms nothing");
+    printer.reports.merge(&state("delta-p1-temps"));
+    printer.reports.merge(&says(0, "0"));
+    assert_eq!(printer.device().filament.units, []);
+    assert!(!printer.reports.doubtful());
+    printer.reports.merge(&says(1, "f"));
+    printer.reports.merge(&says(1, "0"));
+    assert!(printer.reports.doubtful());
+    printer.reports.merge(&says(1, "f"));
+    assert!(!printer.reports.doubtful(), "it lives and has them");
+}
+
 /// Constructed after the shape of captured deltas: a unit is pulled out, and put in again.
 #[test]
 fn a_unit_comes_and_goes_by_its_bit() {
@@ -331,6 +364,28 @@ fn a_unit_comes_and_goes_by_its_bit() {
     printer.reports.merge(&delta(all, serde_json::json!([first])));
     let back: Vec<u16> = printer.device().filament.units.iter().map(|unit| unit.id).collect();
     assert_eq!(back, before.iter().map(|unit| unit.id).collect::<Vec<_>>());
+}
+
+/// Constructed: bits as a public emulator counts them, in which an AMS HT has none.
+#[test]
+fn a_unit_that_is_listed_is_there_whatever_its_bit() {
+    let mut printer = Printer::load("p1s-finish-ams2pro");
+    let delta = |text: &str| match parse(text.as_bytes()).expect("json").remove(0) {
+        Incoming::State(state) => state,
+        other => panic!("{other:?}"),
+    };
+    let units = |printer: &Printer| -> Vec<u16> {
+        printer.device().filament.units.iter().map(|unit| unit.id).collect()
+    };
+    printer.reports.merge(&delta(
+        r#"{"print":{"command":"push_status","msg":1,"ams":{"ams_exist_bits":"1","ams":[{"id":"0"},
+            {"id":"128","tray":[{"id":"0","tray_type":"PETG","tray_color":"00FF00FF"}]}]}}}"#,
+    ));
+    assert_eq!(units(&printer), [0, 128]);
+    printer.reports.merge(&delta(
+        r#"{"print":{"command":"push_status","msg":1,"ams":{"ams_exist_bits":"1","ams":[{"id":"0"}]}}}"#,
+    ));
+    assert_eq!(units(&printer), [0], "no longer listed");
 }
 
 #[test]

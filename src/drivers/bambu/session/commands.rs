@@ -15,6 +15,9 @@ use crate::model::{Command, CommandError, Outcome, Seen};
 use crate::net::mqtt::Qos;
 use crate::printer::Request;
 
+/// How long a printer that never acknowledged anything is waited for: long enough to notice one that does after all.
+const MUTE_REPLY: Duration = Duration::from_secs(2);
+
 impl Session<'_> {
     /// One command of a front end.
     pub fn request(&mut self, request: Request) {
@@ -59,7 +62,7 @@ impl Session<'_> {
                 token: job.token.to_string(),
                 since: Instant::now(),
                 file_before: text(at(self.memory.reports.tree(), "/gcode_file")),
-                faults_before: device.faults.iter().map(|fault| fault.code.clone()).collect(),
+                faults_before: device.faults.clone(),
                 landed: false,
             });
             self.memory.not_landed = (url == UrlForm::Ftp).then(|| job.remote_path.clone());
@@ -102,8 +105,20 @@ impl Session<'_> {
         if let Some(fallback) = plan.fallback {
             self.watch_heat(now + HEAT_CHECK, fallback);
         }
-        let until = now + self.shared.config.timing.reply;
-        let pending = Pending { request, open, until, marker, note: plan.note, bare: false, starts_job };
+        let reply = self.shared.config.timing.reply;
+        let until = now + if self.memory.never_acknowledges() { reply.min(MUTE_REPLY) } else { reply };
+        let before = self.state.state();
+        let pending = Pending {
+            request,
+            open,
+            until,
+            before,
+            marker,
+            note: plan.note,
+            bare: false,
+            starts_job,
+            job_seen: false,
+        };
         if pending.open.is_empty() {
             pending.confirm(Seen::Sent);
         } else {
@@ -116,8 +131,9 @@ impl Session<'_> {
         self.memory.sequence = (self.memory.sequence + 1) % (i32::MAX as u32);
         let sequence = self.memory.sequence;
         let payload = message.payload(sequence).to_string();
+        let qos = if self.memory.plain { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         self.client
-            .publish(&self.topic, payload, Qos::AtLeastOnce)
+            .publish(&self.topic, payload, qos)
             .map_err(|error| CommandError::Offline(format!("The printer could not be told: {error}.")))?;
         Ok(sequence.to_string())
     }

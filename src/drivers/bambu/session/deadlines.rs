@@ -43,7 +43,14 @@ impl Session<'_> {
             settling.pending.confirm(Seen::Acknowledged);
         }
         let seconds = self.shared.config.timing.reply.as_secs();
+        let state = self.state.state();
         for pending in self.pending.overdue(now) {
+            if pending.carried_out(&state) {
+                self.unanswered = 0;
+                self.memory.mute = true;
+                pending.confirm(Seen::Effect);
+                continue;
+            }
             self.unanswered += 1;
             if self.memory.never_acknowledges() {
                 pending.unconfirmed();
@@ -60,7 +67,7 @@ impl Session<'_> {
             self.memory.digestion = None;
         }
         if self.unanswered >= DEAF_AFTER && !digesting && !self.memory.never_acknowledges() {
-            self.memory.taken_as_deaf = true;
+            self.memory.mute = true;
             return Some(self.place.deaf());
         }
         self.check_alive(now, digesting)

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::RpcError;
 use super::super::host::memory;
 use super::super::rpc::Call;
+use crate::model::Speaker;
 
 pub async fn proc_stats(call: Call) -> Result<Value, RpcError> {
     Ok(call.endpoint.config.host.proc_stats(call.endpoint.hub.count()))
@@ -26,10 +27,11 @@ pub async fn restart_service(call: Call) -> Result<Value, RpcError> {
     }
 }
 
-pub async fn refused(_call: Call) -> Result<Value, RpcError> {
-    Err(RpcError::forbidden(
-        "The gateway does not switch its host or other services; use the host's own means.",
-    ))
+/// Also told on the console: neither web UI shows why its power menu did nothing.
+pub async fn refused(call: Call) -> Result<Value, RpcError> {
+    let reason = "The gateway does not switch its host or other services; use the host's own means.";
+    call.endpoint.station.say(Speaker::Error, reason);
+    Err(RpcError::forbidden(reason))
 }
 
 pub async fn system_info(_call: Call) -> Result<Value, RpcError> {

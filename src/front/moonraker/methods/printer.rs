@@ -139,7 +139,8 @@ pub async fn start_job(station: &Station, request: StartRequest) -> Result<(), R
                 }
                 StartError::Command(CommandError::NotAllowed(reason)) => RpcError::bad_request(reason),
                 refused @ StartError::Objection { .. } => {
-                    RpcError::bad_request(script::refusal(&file, &refused))
+                    let filament = &station.printer.state().device.filament;
+                    RpcError::bad_request(script::refusal(&file, &refused, filament))
                 }
                 other => other.into(),
             };

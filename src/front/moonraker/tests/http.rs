@@ -47,6 +47,29 @@ async fn object_queries_come_in_three_forms() {
     );
 }
 
+/// The real server reads a form as it reads a query; moonraker-obico posts nothing else.
+#[tokio::test]
+async fn a_form_holds_arguments_as_a_query_does() {
+    let room = Room::open().await;
+    let post = async |path: &str, form: &str| {
+        let request = reqwest::Client::new().post(room.url(path)).body(form.to_owned());
+        let request = request.header("content-type", "application/x-www-form-urlencoded; charset=UTF-8");
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    assert_eq!(
+        post("/printer/gcode/script", "script=M117+hello%20there").await,
+        (200, json!({"result": "ok"}))
+    );
+    let (status, kept) =
+        post("/server/database/item?namespace=forms&key=query", "key=form&value:int=7").await;
+    assert_eq!((status, &kept["result"]["key"], &kept["result"]["value"]), (200, &json!("form"), &json!(7)));
+    let (_, found) = post("/printer/objects/query", "webhooks=state").await;
+    assert_eq!(found["result"]["status"], json!({"webhooks": {"state": "ready"}}));
+    let (status, refused) = post("/printer/print/start", "").await;
+    assert_eq!((status, &refused["error"]["message"]), (400, &json!("No data for argument: filename")));
+}
+
 /// `cors_and_origin.json`.
 #[tokio::test]
 async fn origins_are_judged_as_captured() {

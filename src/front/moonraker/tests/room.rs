@@ -231,7 +231,7 @@ impl Room {
         );
         let options = crate::net::server::ServerOptions::default();
         let routes = router(endpoint.clone());
-        tokio::spawn(crate::net::server::serve(listener, routes, options, cancel.clone()));
+        tokio::spawn(crate::net::server::serve(listener, move || routes.clone(), options, cancel.clone()));
         let room = Self { station, endpoint, address: local.to_string(), commands, cancel, _library: folder };
         room.until(|state| state.online()).await;
         room

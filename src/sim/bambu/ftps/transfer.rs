@@ -59,11 +59,17 @@ impl Session {
             return self.reply("425 Failed to establish connection.").await;
         };
         // The handshake comes after 150 (dossier 5.1 step 4).
-        self.reply("150 Ok to send data.").await?;
+        let encrypt_first = lock(&self.core.switches).encrypt_first;
+        if !encrypt_first {
+            self.reply("150 Ok to send data.").await?;
+        }
         let (data, allowed) = match self.secure(stream, clear).await {
             Ok(secured) => secured,
             Err(_) => return self.reply("522 SSL connection failed.").await,
         };
+        if encrypt_first {
+            self.reply("150 Ok to send data.").await?;
+        }
         if !allowed {
             lock(&self.core.printer).counters.unresumed_data += 1;
             return self.reply("522 SSL connection failed: session reuse required").await;

@@ -1,0 +1,103 @@
+"""The agents of Obico and OctoEverywhere that run beside a Moonraker, as they speak to it.
+
+CONSTRUCTED from their sources (TheSpaghettiDetective/moonraker-obico 2.1.4, moonraker_conn.py and passthru_targets.py;
+QuinnDamerell/OctoPrint-OctoEverywhere, moonraker_octoeverywhere). Obico asks by HTTP and posts forms, never JSON.
+"""
+
+import pytest
+
+from harness.moonraker import Moonraker, http
+from harness.waiting import wait_for
+
+OBICO = {"client_name": "Obico", "version": "2.1.4", "type": "agent", "url": "https://obico.io"}
+EVERYWHERE = {"client_name": "OctoEverywhere", "version": "5.3.1", "type": "agent", "url": "https://octoeverywhere.com"}
+STATS = ["state", "filename", "message", "exception", "error", "error_message", "reason", "pause_reason", "code",
+         "error_code", "platform_error_code"]
+JPEG = b"\xff\xd8"
+
+
+@pytest.fixture
+def get(printer):
+    """`api_get` of Obico."""
+    def ask(method, **params):
+        answer = http("GET", f"{printer.url}/{method.replace('.', '/')}", params=params)
+        assert answer.status_code == 200, (method, answer.text)
+        return answer.json()["result"]
+    return ask
+
+
+@pytest.fixture
+def post(printer):
+    """`api_post` of Obico: a form."""
+    def ask(method, **fields):
+        answer = http("POST", f"{printer.url}/{method}", seconds=60, data=fields)
+        assert answer.status_code == 200, (method, fields, answer.text)
+        return answer.json()["result"]
+    return ask
+
+
+def test_obico_connects(printer, get):
+    assert get("access/api_key")
+    assert get("server/info")["klippy_state"] == "ready"
+    with Moonraker(printer.url) as agent:
+        agent.call("server.connection.identify", OBICO)
+        agent.call("connection.register_remote_method", {"method_name": "obico_remote_event"})
+        known = get("printer.objects.list")["objects"]
+        wanted = ("print_stats", "webhooks", "gcode_move", "history", "gcode_macro _OBICO_LAYER_CHANGE",
+                  "gcode_macro TIMELAPSE_TAKE_FRAME")
+        agent.subscribe({name: None for name in wanted if name in known})
+        heaters = get("printer/objects/query", heaters="")["status"]["heaters"]
+        assert {"extruder", "heater_bed"} <= set(heaters["available_heaters"])
+        asked = ["webhooks", "print_stats", "virtual_sdcard", "display_status", "heaters", "toolhead", "extruder",
+                 "gcode_move", "gcode_macro _OBICO_LAYER_CHANGE", "fan", *heaters["available_sensors"]]
+        status = agent.query(*asked)
+        assert {"temperature", "target"} <= set(status["extruder"]) and len(status["toolhead"]["position"]) == 4
+        assert status["fan"]["speed"] is not None and status["gcode_move"]["extrude_factor"]
+    assert isinstance(get("machine/update/status", refresh="false")["version_info"], dict)
+    assert isinstance(get("server/history/list", order="desc", limit=1)["jobs"], list)
+
+
+def test_obico_keeps_its_number(post, get):
+    post("server/database/item", namespace="obico", key="printer_id", value=4711)
+    assert get("server/database/item", namespace="obico", key="printer_id")["value"] == "4711"
+
+
+def test_obico_fetches_a_file_and_prints_it(idle_printer, printer, moonraker, post, get):
+    post("printer/gcode/script", script="M117 watched")
+    kept = get("server/files/metadata", filename="cube.gcode")
+    assert kept["modified"] and kept["size"]
+    post("printer/print/start", filename="cube.gcode")
+    wait_for(lambda: moonraker.print_state() == "printing", "printing", 60)
+    post("printer/print/pause")
+    wait_for(lambda: moonraker.print_state() == "paused", "paused", 60)
+    post("printer/print/resume")
+    wait_for(lambda: moonraker.print_state() == "printing", "printing again", 60)
+    post("printer/print/cancel")
+    wait_for(lambda: moonraker.print_state() == "cancelled", "cancelled", 60)
+    recent = get("server/history/list", order="desc", limit=1)["jobs"][0]
+    assert (recent["filename"], recent["status"]) == ("cube.gcode", "cancelled")
+
+
+def test_octoeverywhere_connects(printer):
+    with Moonraker(printer.url) as agent:
+        agent.call("server.connection.identify", EVERYWHERE)
+        assert agent.call("access.get_api_key")
+        names = agent.call("printer.objects.list")["objects"]
+        agent.subscribe({"print_stats": STATS, "webhooks": None, "display_status": ["message"], "virtual_sdcard": None,
+                         "history": None})
+        status = agent.query("virtual_sdcard", "print_stats", "gcode_move", "toolhead", "extruder", "heater_bed",
+                             *[name for name in names if name.startswith(("extruder", "heater_generic", "temperature_sensor"))])
+        assert {"state", "filename", "total_duration", "print_duration"} <= set(status["print_stats"])
+        assert isinstance(status["heater_bed"]["temperature"], (int, float))
+        assert isinstance(agent.call("machine.device_power.devices")["devices"], list)
+        assert isinstance(agent.call("server.database.list")["namespaces"], list)
+        agent.call("server.database.post_item", {"namespace": "octoeverywhere", "key": "public.printerId", "value": "x"})
+        agent.call("connection.send_event", {"event": "oe-notification", "data": {"title": "t", "text": "x"}})
+        assert agent.call("server.files.metadata", {"filename": "cube.gcode"})["size"]
+
+
+def test_both_find_the_pictures(printer, moonraker):
+    [camera] = [c for c in moonraker.call("server.webcams.list")["webcams"] if c["enabled"]][:1]
+    address = camera["snapshot_url"]
+    picture = http("GET", address if address.startswith("http") else printer.url + address, seconds=30)
+    assert picture.status_code == 200 and picture.content.startswith(JPEG)
