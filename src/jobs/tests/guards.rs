@@ -60,6 +60,43 @@ fn guards_object_by_code_and_only_some_can_be_overridden() {
     assert_eq!((start.plate, start.mapping), (2, vec![None, Some(SlotId::External(0))]));
 }
 
+/// A unit with one slot of red PLA.
+fn red_unit() -> crate::model::FilamentUnit {
+    let filament = crate::model::Filament { material: Some("PLA".into()), ..Default::default() };
+    let empty = crate::model::Slot::empty(SlotId::Unit { unit: 0, slot: 2 });
+    crate::model::FilamentUnit {
+        id: 0,
+        name: "Unit".into(),
+        product: None,
+        slots: vec![crate::model::Slot { present: Some(true), filament: Some(filament), ..empty }],
+        humidity_percent: None,
+        dryness_level: None,
+        temperature: None,
+        dryer: None,
+        tool: None,
+    }
+}
+
+#[test]
+fn a_file_on_the_printer_is_read_for_its_filaments() {
+    let world = world();
+    for (name, content) in [("Old.gcode.3mf", archive(RED)), ("torn.gcode.3mf", b"PK".to_vec())] {
+        let mut machine = world.fake.machine();
+        machine.files.insert(name.into(), content.len() as u64);
+        machine.contents.insert(name.into(), content);
+    }
+    let life = world.boot();
+    life.online();
+    world.fake.show(|device| device.filament.units = vec![red_unit()]);
+    let unread = life.start("printer/torn.gcode");
+    assert!(matches!(&unread, Err(StartError::Objection { code, .. }) if code == "filament"), "{unread:?}");
+    life.start("printer/Old.gcode").unwrap();
+    life.until_phase(JobPhase::Preparing);
+    let start = world.fake.machine().starts[0].clone();
+    assert_eq!(start.mapping, vec![Some(SlotId::Unit { unit: 0, slot: 2 })]);
+    assert_eq!((world.starts(), world.uploads().len()), (1, 0));
+}
+
 #[test]
 fn plain_gcode_is_wrapped_for_printers_of_archives_unless_that_is_switched_off() {
     let mut world = world();
