@@ -5,6 +5,7 @@
 //! than it is (bambu.md 4.5, rule 1).
 
 use super::MappedFilament;
+use super::plan::UNMAPPED;
 use crate::metadata::FileMetadata;
 use crate::model::{Color, FilamentSystem, Slot, SlotId};
 
@@ -135,6 +136,8 @@ pub fn assign(
     let free: Vec<&Slot> = system.slots().filter(|slot| !taken.contains(&slot.id)).collect();
     let matched = if system.units.is_empty() {
         only_external(&open, &taken, system)
+    } else if let Some(fed) = unnamed(&open, &free, system) {
+        vec![fed]
     } else {
         best(&open, &free, system)
     };
@@ -147,7 +150,7 @@ pub fn assign(
             Some(id) => {
                 mapping.objections.extend(against(filament, id, system, chosen_for(filament).is_some()))
             }
-            None => mapping.objections.push(objection("slots", nothing_fits(filament, system))),
+            None => mapping.objections.push(nothing_fits(filament, system)),
         }
         if let Some(place) = mapping.slots.get_mut(filament.index) {
             *place = slot;
@@ -168,6 +171,20 @@ fn only_external(open: &[&Used], taken: &[SlotId], system: &FilamentSystem) -> V
             best(open, &free, system).into_iter().filter(|(_, slot)| !taken.contains(slot)).collect()
         }
     }
+}
+
+/// The one filament of a file that does not name it comes from the loaded slot, as it would on a printer without slots,
+/// or from the only spool there is.
+fn unnamed(open: &[&Used], free: &[&Slot], system: &FilamentSystem) -> Option<(usize, SlotId)> {
+    let [one] = open else { return None };
+    if one.material.is_some() {
+        return None;
+    }
+    let usable = || free.iter().filter(|slot| slot.present != Some(false) && reaches(one, slot.id, system));
+    let loaded = usable().find(|slot| system.active == Some(slot.id));
+    let mut spools = usable().filter(|slot| slot.filament.is_some());
+    let only = || spools.next().filter(|_| spools.next().is_none());
+    loaded.or_else(only).map(|slot| (one.index, slot.id))
 }
 
 /// Each filament to a slot of its material, each slot once, the colours as near as can be: the nearest pairs first,
@@ -284,8 +301,11 @@ fn told(used: &Used, id: Option<SlotId>, slot: Option<&Slot>) -> MappedFilament 
         slot_text: slot.map(slot_text),
         warning: if far.is_some() {
             Some("The colour differs.".to_owned())
+        } else if unknown {
+            Some("What is on this spool is not known.".to_owned())
         } else {
-            unknown.then(|| "What is on this spool is not known.".to_owned())
+            let unnamed = slot.is_some() && used.material.is_none();
+            unnamed.then(|| "The file does not say which filament it was sliced for.".to_owned())
         },
     }
 }
@@ -326,13 +346,17 @@ fn against(used: &Used, id: SlotId, system: &FilamentSystem, chosen: bool) -> Op
     Some(objection("filament", text))
 }
 
-fn nothing_fits(used: &Used, system: &FilamentSystem) -> String {
+fn nothing_fits(used: &Used, system: &FilamentSystem) -> (String, String) {
     let slots: Vec<String> = system.slots().map(|slot| format!("{}: {}", slot.id, slot_text(slot))).collect();
     let there = if slots.is_empty() { "no slots".to_owned() } else { slots.join("; ") };
-    format!(
-        "{} finds no free slot of its material. The printer has {there}. Load it, or choose a slot.",
-        describe(used)
-    )
+    if used.material.is_none() {
+        let text =
+            "The file does not say which filament it was sliced for, and none is loaded that could feed it.";
+        return objection(UNMAPPED, format!("{text} The printer has {there}."));
+    }
+    let filament = describe(used);
+    let text = "finds no free slot of its material. The printer has";
+    objection("slots", format!("{filament} {text} {there}. Load it, or choose a slot."))
 }
 
 #[cfg(test)]

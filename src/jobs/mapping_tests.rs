@@ -67,6 +67,26 @@ fn a_choice_wins_and_is_checked() {
 }
 
 #[test]
+fn a_file_that_names_no_filament_takes_what_is_loaded_or_the_only_spool() {
+    let unnamed = [Used::default()];
+    let mut system = unit(&[("PETG", "FF0000"), ("PLA", "0000FF")]);
+    let refused = assign(&unnamed, 1, None, &system, true);
+    assert_eq!((refused.slots.as_slice(), refused.objections[0].0.as_str()), ([None].as_slice(), UNMAPPED));
+    system.active = id(1);
+    let loaded = assign(&unnamed, 1, None, &system, true);
+    assert_eq!((loaded.slots.as_slice(), loaded.objections.len()), ([id(1)].as_slice(), 0));
+    assert!(loaded.filaments[0].warning.as_ref().is_some_and(|text| text.contains("does not say")));
+    system.units[0].slots[1].present = Some(false);
+    assert_eq!(assign(&unnamed, 1, None, &system, true).slots, [id(0)], "the only spool that is left");
+    system.units[0].slots[0].present = Some(false);
+    assert_eq!(assign(&unnamed, 1, None, &system, true).slots, [None]);
+    // Two filaments are no guess to make.
+    let two = [Used::default(), Used { index: 1, ..Used::default() }];
+    system = FilamentSystem { active: id(0), ..unit(&[("PLA", "FF0000")]) };
+    assert_eq!(assign(&two, 2, None, &system, true).objections.len(), 2);
+}
+
+#[test]
 fn without_units_the_one_spool_feeds_one_filament_only() {
     let none = FilamentSystem::default();
     let one = assign(&[need(0, "PLA", "FF0000")], 1, None, &none, true);

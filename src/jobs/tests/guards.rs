@@ -89,7 +89,7 @@ fn a_file_on_the_printer_is_read_for_its_filaments() {
     life.online();
     world.fake.show(|device| device.filament.units = vec![red_unit()]);
     let unread = life.start("printer/torn.gcode");
-    assert!(matches!(&unread, Err(StartError::Objection { code, .. }) if code == "filament"), "{unread:?}");
+    assert!(matches!(&unread, Err(StartError::Objection { code, .. }) if code == "unmapped"), "{unread:?}");
     life.start("printer/Old.gcode").unwrap();
     life.until_phase(JobPhase::Preparing);
     let start = world.fake.machine().starts[0].clone();
