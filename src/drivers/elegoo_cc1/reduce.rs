@@ -70,6 +70,11 @@ impl Memory {
         self.past = self.runs.recall(history);
     }
 
+    /// The end of an earlier gateway's run has reached those who follow the printer, who look from Online on.
+    pub fn told(&mut self) {
+        self.past = None;
+    }
+
     /// Ends the wait for the history; `None` where it knew nothing.
     pub fn judge(&mut self, verdict: Option<Verdict>) {
         self.held = false;
@@ -218,7 +223,7 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
         memory.runs.seen();
     }
     let mut reason = device.job.reason.take().filter(|_| stage == before);
-    if let Some(past) = memory.past.take().filter(|_| stage == DeviceStage::Idle) {
+    if let Some(past) = memory.past.clone().filter(|_| stage == DeviceStage::Idle) {
         stage = past.end.unwrap_or(stage);
         memory.file = Some(past.file);
         reason = past.reason;

@@ -83,6 +83,11 @@ impl Memory {
         self.past = self.runs.recall(history);
     }
 
+    /// The end of an earlier gateway's run has reached those who follow the printer, who look from Online on.
+    pub fn told(&mut self) {
+        self.past = None;
+    }
+
     /// Method 1046 told the layers of `file`.
     pub fn learn_layers(&mut self, file: &str, info: &Value) {
         let layers = ["layer", "TotalLayers", "total_layer"].iter().find_map(|key| count(info, key));
@@ -200,7 +205,7 @@ impl Job<'_> {
             }
             memory.runs.seen();
         }
-        let past = memory.past.take().filter(|_| stage == DeviceStage::Idle);
+        let past = memory.past.clone().filter(|_| stage == DeviceStage::Idle);
         let reason = past.and_then(|past| {
             stage = past.end.unwrap_or(stage);
             memory.file = Some(past.file);

@@ -83,6 +83,7 @@ impl Session<'_> {
         }
         self.online = true;
         self.phase(LinkPhase::Online);
+        self.driver.memory.told();
     }
 
     fn asks_history(&self) -> bool {

@@ -114,6 +114,7 @@ impl Session<'_> {
             self.want(Call::SystemInfo);
         }
         self.state.link(LinkPhase::Online);
+        self.driver.memory.told();
     }
 
     fn take_attributes(&mut self, info: &Value) -> Result<(), LinkFault> {

@@ -88,18 +88,20 @@ async fn a_pause_that_the_printer_swallows_is_said_once_more() {
 }
 
 #[tokio::test]
-async fn a_question_that_the_printer_swallows_is_asked_again() {
-    let first = bench(fast()).await;
-    first.online().await;
-    let began = unix_now();
-    first.start_cube(77).await;
-    first.phase(JobPhase::Printing).await;
-    first.leave();
-    first.until_sim("the end", |sim| sim.truth().file.is_empty()).await;
-    first.sim.faults().apply(Fault::Swallow { methods: vec![1036, 2005] }).unwrap();
-    let second = successor(&first, began).await;
-    assert_eq!(second.printer.state().job.phase, JobPhase::Complete);
-    assert_eq!(second.printer.state().device.filament.units.len(), 1);
+async fn questions_that_the_printer_swallows_are_asked_again_whichever_is_answered_first() {
+    for methods in [vec![1036, 2005], vec![1036], vec![2005]] {
+        let first = bench(fast()).await;
+        first.online().await;
+        let began = unix_now();
+        first.start_cube(77).await;
+        first.phase(JobPhase::Printing).await;
+        first.leave();
+        first.until_sim("the end", |sim| sim.truth().file.is_empty()).await;
+        first.sim.faults().apply(Fault::Swallow { methods: methods.clone() }).unwrap();
+        let second = successor(&first, began).await;
+        assert_eq!(second.printer.state().job.phase, JobPhase::Complete, "{methods:?} swallowed");
+        assert_eq!(second.printer.state().device.filament.units.len(), 1);
+    }
 }
 
 #[tokio::test]
