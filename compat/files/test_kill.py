@@ -201,9 +201,11 @@ def while_it_is_paused(gateway):
 
 
 def while_it_finishes(gateway):
-    printing(gateway, seconds=200)
+    # Long enough that its last fifth outlasts a look, also on a busy machine.
+    printing(gateway, seconds=800)
     wait_for(lambda: gateway.query("virtual_sdcard")["virtual_sdcard"]["progress"] > 0.8, "nearly done", 90, 0.05)
     gateway.kill()
+    assert gateway.printer.busy(), "the end comes when nobody looks"
     wait_for(lambda: not gateway.printer.busy(), "the printer finished alone", 90)
     gateway.start()
     # A Centauri Carbon 2 forgets at once what it printed: its list of jobs tells.
