@@ -57,19 +57,22 @@ def test_external_spool(bench):
 
 def test_tags_and_details(bench):
     unit, slot, _ = first_slot(bench)
+    gate = [(s["unit"], s["slot"]) for s in bench.printer.truth()["slots"]].index((unit, slot))
+
+    def shown(material, color):
+        mmu = bench.object("mmu")
+        return mmu["gate_material"][gate] == material and mmu["gate_color"][gate].lower().startswith(color)
+
     bench.client.gcode(f"EDIT_SLOT SLOT={unit}.{slot} MATERIAL=PLA COLOR=FFFFFF")
+    # A spool keeps its profile as long as its material stays.
+    bench.shows("another material", lambda: shown("PLA", "ffffff"))
     assert bench.sent(f"READ_SPOOL_TAG SLOT={unit}.{slot}") == [command("ams_get_rfid", ams_id=unit, slot_id=slot)]
     at_rest(bench)
     sent = bench.sent(f"EDIT_SLOT SLOT={unit}.{slot} MATERIAL=PETG COLOR=00AE42 NOZZLE_MIN=220 NOZZLE_MAX=260")
     assert sent == [command("ams_filament_setting", ams_id=unit, tray_id=slot, slot_id=slot, tray_info_idx="GFG99",
                             setting_id="", tray_type="PETG", tray_color="00AE42FF", nozzle_temp_min=220,
                             nozzle_temp_max=260)]
-
-    def shown():
-        mmu = bench.object("mmu")
-        gate = [(s["unit"], s["slot"]) for s in bench.printer.truth()["slots"]].index((unit, slot))
-        return mmu["gate_material"][gate] == "PETG" and mmu["gate_color"][gate].lower().startswith("00ae42")
-    bench.shows("the spool", shown)
+    bench.shows("the spool", lambda: shown("PETG", "00ae42"))
     tray = unit if unit >= 128 else slot if unit == 16 else unit * 4 + slot
     (category, body), = bench.sent(f"FLOW_PROFILE SLOT={unit}.{slot} PROFILE=1")
     assert (category, body["command"], body["tray_id"], body["cali_idx"]) == ("print", "extrusion_cali_sel", tray, 1)
