@@ -194,7 +194,7 @@ async fn faults_are_told_and_closed() {
     bench.until("fault", |state| state.device.faults.iter().any(|fault| fault.code == "0300_4006")).await;
     bench.done(Command::ClearFault { code: Some("0300_4006".into()) }).await;
     assert_eq!(bench.received("clean_print_error")["print_error"], 0x0300_4006);
-    assert_eq!(bench.received("uiop")["err"], "03004006");
+    assert_eq!(bench.receives("uiop").await["err"], "03004006");
     bench.until("closed", |state| state.device.faults.is_empty()).await;
     bench.sim.faults().apply(Fault::RaiseHms { attr: 0x0300_0300, code: 0x0002_0002 }).expect("fault");
     let state = bench.until("health", |state| !state.device.faults.is_empty()).await;

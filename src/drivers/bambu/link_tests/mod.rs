@@ -131,6 +131,17 @@ impl Bench {
         payload
     }
 
+    /// As [`Self::received`], for a request that nobody waits for.
+    async fn receives(&self, command: &str) -> Value {
+        let there = async {
+            while !self.sim.truth().counters.commands.iter().any(|received| received.command == command) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _said_by_the_next_line = tokio::time::timeout(DEADLINE, there).await;
+        self.received(command)
+    }
+
     async fn start_cube(&self, mapping: Vec<Option<SlotId>>) -> Result<Outcome, CommandError> {
         self.send(Command::StartJob(Box::new(StartJob {
             remote_path: "cube.gcode.3mf".into(),
