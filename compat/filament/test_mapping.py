@@ -5,13 +5,18 @@ What arrived is read from the simulated printer: `ams_mapping` of a Bambu, `slot
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
 
 from filament_files import four_colours, one_colour
 from harness.demo import binary
+from harness.moonraker import RpcError
 from view import check
+
+# As somebody writes it by hand: no slicer, no settings.
+GENERIC = b"G28\nM104 S200\n" + b"".join(b";LAYER_CHANGE\nG1 X%d Y10 E%d F600\n" % (10 + n, n) for n in range(60))
 
 
 def dialog(skip, gates):
@@ -88,6 +93,23 @@ def test_by_the_macro_and_reset(either):
     either.client.gcode('MMU_TTG_MAP MAP="3,3,3,3"')
     either.client.gcode("MMU_TTG_MAP RESET=1")
     assert either.mmu["ttg_map"][:4] == [0, 1, 2, 3]
+
+
+def test_a_file_that_names_no_filament(either):
+    """It takes what is loaded; where nothing is, the refusal names the line that helps."""
+    either.upload("generic.gcode", GENERIC)
+    if either.mmu["gate"] >= 0:
+        either.client.gcode("MMU_UNLOAD")
+    either.until("nothing is loaded", lambda: either.mmu["gate"] < 0)
+    with pytest.raises(RpcError) as refused:
+        either.client.call("printer.print.start", {"filename": "generic.gcode"}, seconds=60)
+    [(line, gate)] = re.findall(r'(MMU_TTG_MAP MAP="(\d+)")', refused.value.message)
+    either.client.gcode(line)
+    assert either.print("generic.gcode") == [int(gate)]
+    either.until("it is loaded", lambda: either.mmu["gate"] == int(gate))
+    either.make_idle()
+    assert either.mmu["gate"] == int(gate), "it stays loaded"
+    assert either.print("generic.gcode") == [int(gate)]
 
 
 @pytest.mark.parametrize("script", ['MMU_TTG_MAP MAP="0,99"', "MMU_REMAP_TTG TOOL=0 GATE=-3", "MMU_SELECT GATE=77",

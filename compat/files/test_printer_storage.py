@@ -1,14 +1,13 @@
 """The printer's own storage as the folder `printer/`: listed, fetched, printed, deleted."""
 
 import io
-import re
 import zipfile
 from urllib.parse import quote
 
 import pytest
 
 from harness.demo import Demo
-from harness.moonraker import Moonraker, RpcError, http, make_idle
+from harness.moonraker import Moonraker, http, make_idle
 from harness.waiting import wait_for
 
 PRINTERS = ["p1s", "h2d", "cc1", "cc2"]
@@ -29,23 +28,6 @@ def listed(client):
     return names
 
 
-def start(client, name, feeds_itself):
-    """Which filaments a file on the printer uses is not known: where there are several slots, the user names one, with
-    the line that the refusal names."""
-    ask = {"filename": f"printer/{name}"}
-    if not feeds_itself:
-        client.call("printer.print.start", ask, seconds=60)
-        return
-    with pytest.raises(RpcError) as refused:
-        client.call("printer.print.start", ask, seconds=60)
-    said = refused.value.message
-    assert "name the slots" in said, said
-    [line] = re.findall(r'MMU_TTG_MAP MAP="\d+"|SDCARD_PRINT_FILE .*OVERRIDE=filament', said)
-    client.gcode(line, seconds=60)
-    if line.startswith("MMU_TTG_MAP"):
-        client.call("printer.print.start", ask, seconds=60)
-
-
 @pytest.mark.parametrize("name", PRINTERS)
 def test_a_file_of_the_printers_own(farm, name):
     printer = farm.printer(name)
@@ -63,7 +45,8 @@ def test_a_file_of_the_printers_own(farm, name):
         else:
             assert b"G28" in content.content
 
-        start(client, shown, feeds_itself=name != "cc1")
+        # It is read for its filaments where slots must feed them.
+        client.call("printer.print.start", {"filename": f"printer/{shown}"}, seconds=60)
         wait_for(lambda: client.print_state() == "printing", f"{name} prints it", 60)
         wait_for(lambda: client.query("print_stats")["print_stats"]["print_duration"] >= 0, "print_stats")
         assert client.query("print_stats")["print_stats"]["filename"] == f"printer/{shown}"
