@@ -280,4 +280,22 @@ mod tests {
             request["frame_hex"].as_str().expect("hex")
         );
     }
+
+    #[tokio::test]
+    async fn the_captured_reply_is_read() {
+        let reply = testing::json("detect-reply-a1mini");
+        let bytes = data_encoding::HEXLOWER.decode(reply["frame_hex"].as_str().expect("hex").as_bytes());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let printer = async {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            stream.write_all(&bytes.expect("bytes")).await.expect("sent");
+            stream
+        };
+        let (found, _open) = tokio::join!(detect("127.0.0.1", port, Duration::from_secs(10)), printer);
+        let found = found.expect("found");
+        assert_eq!((found.serial.as_str(), found.model.as_deref()), ("03000A000000001", Some("N1")));
+        assert_eq!((found.product, found.name.as_deref()), (Some("A1 mini"), Some("3DP-030-001")));
+        assert_eq!((found.firmware.as_deref(), found.lan_only), (Some("01.07.02.00"), Some(true)));
+    }
 }

@@ -229,6 +229,15 @@ mod tests {
     }
 
     #[test]
+    fn the_captured_refusal_of_a_file_has_its_reason() {
+        let all = parse(&crate::drivers::bambu::testing::bytes("ack-gcode_file-a1mini-fail")).expect("json");
+        let [Incoming::Ack(ack)] = all.as_slice() else { panic!("one answer: {all:?}") };
+        assert_eq!((ack.category.as_str(), ack.command.as_deref()), ("print", Some("gcode_file")));
+        assert_eq!((ack.sequence.as_deref(), ack.success), (Some("4"), Some(false)));
+        assert_eq!((ack.reason.as_deref(), ack.err_code, ack.errno), (Some("error string"), None, None));
+    }
+
+    #[test]
     fn hostile_bytes_cost_their_field_only() {
         let mut bytes =
             br#"{"print": {"nozzle_temper": NaN, "bed_temper": 1e999, "x": -Infinity, "name": "a"#.to_vec();
