@@ -217,8 +217,9 @@ impl Driver {
         let error = tokio::select! {
             biased;
             () = stop.cancelled() => None,
-            error = receive(&mut reader, &outgoing, &status, patience) => Some(error),
+            // First: a flood of messages uses up all that a task may do at a time, and pings and commands must leave.
             error = transmit(&mut writer, &status, patience) => Some(error),
+            error = receive(&mut reader, &outgoing, &status, patience) => Some(error),
         };
         status.end();
         let Some(error) = error else {
@@ -258,6 +259,7 @@ async fn receive(
         };
         status.set_congested(true);
         let sent = timeout(patience, outgoing.send(message)).await;
+        status.unanswered_ping.store(false, Ordering::Release);
         status.set_congested(false);
         match sent {
             Ok(Ok(())) => {}
@@ -277,9 +279,10 @@ async fn transmit(
     loop {
         tokio::select! {
             () = status.wake.notified() => {}
-            // While the consumer lags, answers lie unread.
-            _ = ping.tick() => if !status.congested.load(Ordering::Acquire) {
-                if status.unanswered_ping.swap(true, Ordering::AcqRel) {
+            _ = ping.tick() => {
+                // While the consumer lags, answers lie unread: that is not the broker's silence.
+                let lags = status.congested.load(Ordering::Acquire);
+                if !lags && status.unanswered_ping.swap(true, Ordering::AcqRel) {
                     return MqttError::Timeout;
                 }
                 status.queue(&Packet::PingReq);

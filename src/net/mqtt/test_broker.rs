@@ -64,6 +64,34 @@ impl Peer {
         self.write(Packet::Publish(Publish::new(topic, QoS::AtMostOnce, payload))).await;
     }
 
+    /// Sends messages as fast as they are taken until the client has said what is `wanted`.
+    pub async fn flood_until(self, topic: &str, mut wanted: impl FnMut(&Packet) -> bool) {
+        let (reader, mut writer) = tokio::io::split(self.stream);
+        let mut heard =
+            Peer { stream: Box::new(tokio::io::join(reader, tokio::io::sink())), buffer: self.buffer };
+        let mut batch = BytesMut::new();
+        for _ in 0..1000 {
+            Packet::Publish(Publish::new(topic, QoS::AtMostOnce, "{}")).write(&mut batch, LIMIT).unwrap();
+        }
+        let flood = async {
+            loop {
+                writer.write_all(&batch).await.unwrap();
+            }
+        };
+        let hear = async {
+            while let Some(packet) = heard.read().await {
+                if wanted(&packet) {
+                    return;
+                }
+            }
+            panic!("the client left before it said it");
+        };
+        tokio::select! {
+            () = flood => {}
+            () = hear => {}
+        }
+    }
+
     /// The next publication of the client, past pings.
     pub async fn publication(&mut self) -> Option<Publish> {
         loop {

@@ -278,6 +278,34 @@ async fn an_unanswered_ping_ends_the_session() {
     together(script, client).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_and_commands_leave_during_a_flood() {
+    let broker = Broker::start(None).await;
+    let mut options = options(&broker);
+    options.keep_alive = Duration::from_secs(1);
+    // On a thread of its own, so that there is always more to read.
+    let flooding = tokio::spawn(async move {
+        let mut peer = broker.accept().await;
+        peer.welcome().await;
+        let (mut pings, mut told) = (0, false);
+        let wanted = |packet: &Packet| {
+            pings += usize::from(matches!(packet, Packet::PingReq));
+            told |= matches!(packet, Packet::Publish(_));
+            pings >= 2 && told
+        };
+        peer.flood_until(REPORT, wanted).await;
+    });
+    let client = async {
+        let (client, mut events) = connect(options, TOPICS).await.unwrap();
+        let mut told = false;
+        while events.next().await.is_ok() {
+            // Refused at the moments at which the queue is full.
+            told = told || client.publish(REQUEST, "stop", Qos::AtMostOnce).is_ok();
+        }
+    };
+    together(async { flooding.await.unwrap() }, client).await;
+}
+
 #[tokio::test]
 async fn tls_uses_the_printers_identity_and_reports_its_fault() {
     let identity = Identity::v1_rsa();
