@@ -278,8 +278,8 @@ async fn an_unanswered_ping_ends_the_session() {
     together(script, client).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings_and_commands_leave_during_a_flood() {
+/// A flood lasts until `wanted`; each message costs the consumer some time, or none.
+async fn flooded(each: Option<Duration>, mut wanted: impl FnMut(&Packet) -> bool + Send + 'static) {
     let broker = Broker::start(None).await;
     let mut options = options(&broker);
     options.keep_alive = Duration::from_secs(1);
@@ -287,13 +287,7 @@ async fn pings_and_commands_leave_during_a_flood() {
     let flooding = tokio::spawn(async move {
         let mut peer = broker.accept().await;
         peer.welcome().await;
-        let (mut pings, mut told) = (0, false);
-        let wanted = |packet: &Packet| {
-            pings += usize::from(matches!(packet, Packet::PingReq));
-            told |= matches!(packet, Packet::Publish(_));
-            pings >= 2 && told
-        };
-        peer.flood_until(REPORT, wanted).await;
+        peer.flood_until(REPORT, &mut wanted).await;
     });
     let client = async {
         let (client, mut events) = connect(options, TOPICS).await.unwrap();
@@ -301,9 +295,27 @@ async fn pings_and_commands_leave_during_a_flood() {
         while events.next().await.is_ok() {
             // Refused at the moments at which the queue is full.
             told = told || client.publish(REQUEST, "stop", Qos::AtMostOnce).is_ok();
+            if let Some(each) = each {
+                tokio::time::sleep(each).await;
+            }
         }
     };
     together(async { flooding.await.unwrap() }, client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_leave_during_a_flood() {
+    flooded(None, |packet| matches!(packet, Packet::Publish(_))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_leave_while_the_consumer_lags_all_the_time() {
+    let mut pings = 0;
+    let twice = move |packet: &Packet| {
+        pings += usize::from(matches!(packet, Packet::PingReq));
+        pings >= 2
+    };
+    flooded(Some(Duration::from_millis(1)), twice).await;
 }
 
 #[tokio::test]
