@@ -30,7 +30,7 @@ pub enum ParseError {
     /// A numbered line has a `*` that is not followed by a number from 0 to 255.
     #[error("format error in the checksum, expected * and a number from 0 to 255 at the end of the line")]
     ChecksumFormat,
-    /// The line number is not an integer.
+    /// The line number is not an integer of 32 bits.
     #[error("format error in the line number")]
     LineNumber,
     /// G, M, T or D without a usable number.

@@ -6,7 +6,7 @@ use std::fmt;
 /// One line of G-code, taken apart; empty lines and pure comments have no command and no words.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Line {
-    /// The line number of an `N<n>` prefix.
+    /// The line number of an `N<n>` prefix: of 32 bits, as Marlin's `long` on the boards it runs on.
     pub number: Option<i64>,
     /// Whether the line carried a checksum; it was right, or there would be no `Line`.
     pub checksummed: bool,

@@ -185,7 +185,7 @@ fn integer_after<'a>(
 }
 
 fn line_number(input: &str) -> IResult<&str, i64> {
-    map_res(integer_after('N'), str::parse).parse(input)
+    map_res(integer_after('N'), |text: &str| text.parse::<i32>().map(i64::from)).parse(input)
 }
 
 /// Skips blanks and comments, keeping the comments' text.

@@ -55,7 +55,8 @@ fn numbers_and_checksums() {
     );
     assert_eq!(err("N3 M105*999"), ParseError::ChecksumFormat);
     assert_eq!(err("N3 M105*"), ParseError::ChecksumFormat);
-    assert_eq!(err("N99999999999999999999 M105"), ParseError::LineNumber);
+    assert_eq!(ok("N2147483647 M105").number, Some(i64::from(i32::MAX)));
+    assert_eq!(err("N2147483648 M105"), ParseError::LineNumber);
     assert!(ok(&with_checksum("M105")).checksummed);
     let line = ok(&format!("{} ; tail", with_checksum("N4 G1 X1")));
     assert_eq!(line.comment.as_deref(), Some("tail"));

@@ -290,7 +290,7 @@ impl Dialogue {
 
     fn parsed(&mut self, line: &Line, bytes: &[u8], view: &View) -> Reply {
         if line.code() == Some(('M', 110)) {
-            self.session.last_number = line.value('N').map(|n| n as i64).or(line.number);
+            self.session.last_number = line.value('N').map(|n| i64::from(n as i32)).or(line.number);
             self.numbers_reset();
             return Reply::Ok;
         }

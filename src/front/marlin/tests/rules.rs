@@ -350,6 +350,10 @@ fn a_wrong_checksum_asks_for_the_line_again() {
     rig.send("N0 M110 N0*125");
     assert_eq!(rig.send("N1 M105*1"), ["Error:checksum mismatch, Last Line: 0", "Resend: 1", "ok"]);
     assert_eq!(rig.send("N1 M105*x")[1], "Resend: 1");
+    // Numbers have 32 bits; what is more was found by the fuzzer.
+    rig.send("M110 N99999999999999999999");
+    assert_eq!(rig.send("N1 M105*x")[1], "Resend: 2147483648");
+    assert_eq!(rig.send("N99999999999 M105")[0], "Error:format error, Last Line: 2147483647");
 }
 
 #[test]
