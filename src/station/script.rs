@@ -325,6 +325,11 @@ fn status(state: &PrinterState) -> Vec<String> {
     lines
 }
 
+/// The plain codes that this printer follows.
+pub fn codes(caps: &Capabilities) -> Vec<&'static str> {
+    help::codes(caps)
+}
+
 /// The words this printer understands, with their help.
 pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, String)> {
     help::words(caps, state).into_iter().map(|word| (word.name.to_owned(), word.help)).collect()

@@ -111,6 +111,21 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     words
 }
 
+/// The plain codes that this printer follows. Mainsail offers to heat for a file where it finds M104 and its like.
+pub fn codes(caps: &Capabilities) -> Vec<&'static str> {
+    let heated = |heater: Option<crate::model::HeaterCaps>| heater.is_some_and(|heater| heater.max.is_some());
+    let groups: [(bool, &[&str]); 7] = [
+        (true, &["M105", "M112", "M114", "M115", "M117", "M220"]),
+        (heated(caps.nozzles.first().copied()), &["M104", "M109"]),
+        (heated(Some(caps.bed)), &["M140", "M190"]),
+        (heated(caps.chamber), &["M141", "M191"]),
+        (caps.fans.contains(&crate::model::FanId::Part), &["M106", "M107"]),
+        (caps.motion.home, &["G28"]),
+        (caps.motion.jog, &["G0", "G1", "G90", "G91"]),
+    ];
+    groups.into_iter().filter(|(can, _)| *can).flat_map(|(_, codes)| codes).copied().collect()
+}
+
 /// The tools that can be changed to: nozzles where there are several, else one for each slot.
 fn tools(caps: &Capabilities, state: &PrinterState) -> &'static [&'static str] {
     const NAMES: [&str; 24] = [

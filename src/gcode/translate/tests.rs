@@ -259,3 +259,14 @@ fn without_a_unit_the_spool_outside_needs_no_name() {
     assert_eq!(load(&PrinterState::default()), outside);
     assert!(matches!(load(&state()), Intent::Refuse(_)), "which of them?");
 }
+
+/// Mainsail offers to heat for a file by the codes that it finds here.
+#[test]
+fn plain_codes_are_listed_where_the_printer_follows_them() {
+    let listed = help::codes(&caps());
+    assert!(["M104", "M140", "M106", "G28"].iter().all(|code| listed.contains(code)), "{listed:?}");
+    assert!(!listed.contains(&"M141"), "no heated chamber");
+    assert!(run(&listed.join("\n")).iter().all(|intent| *intent != Intent::Unknown));
+    let bare = help::codes(&Capabilities::default());
+    assert!(bare.contains(&"M105") && !bare.contains(&"M104") && !bare.contains(&"G1"), "{bare:?}");
+}

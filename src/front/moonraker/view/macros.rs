@@ -24,8 +24,9 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
         builder.object(section.as_str(), json!({}));
         builder.section(&section, json!({"gcode": template(&word), "description": word.help}));
     }
-    let commands: Map<String, Value> =
-        help.into_iter().map(|(name, text)| (name, json!({"help": text}))).collect();
+    let mut commands: Map<String, Value> =
+        script::codes(input.caps).into_iter().map(|code| (code.to_owned(), json!({}))).collect();
+    commands.extend(help.into_iter().map(|(name, text)| (name, json!({"help": text}))));
     builder.object("gcode", json!({"commands": commands}));
 }
 
