@@ -147,7 +147,9 @@ fn check_content(file: &mut (impl Read + Seek), content: Content) -> io::Result<
     file.seek(SeekFrom::Start(0))?;
     let archive = head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06");
     // A new file of a web page's editor is G-code without a line.
-    let why = if head.starts_with(b"GCDE") {
+    let why = if head.is_empty() && content == Content::Archive {
+        "The file is empty."
+    } else if head.starts_with(b"GCDE") {
         "The file is binary G-code: switch off \"Supports binary G-code\" in the slicer's printer settings and slice it \
          again."
     } else if archive && content == Content::Gcode {

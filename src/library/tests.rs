@@ -137,7 +137,7 @@ async fn what_is_no_print_file_is_refused_with_the_reason_and_leaves_nothing() {
         ("b.gcode.3mf", cut, "export it again"),
         ("c.gcode", archive(TWO), ".gcode.3mf"),
         ("d.3mf", gcode(), "no 3MF"),
-        ("e.gcode.3mf", Vec::new(), "no 3MF"),
+        ("e.gcode.3mf", Vec::new(), "empty"),
         ("f.gcode", b"GCDE\x01\x00".to_vec(), "binary"),
         ("g.gcode", vec![0; 100], "binary data"),
     ];

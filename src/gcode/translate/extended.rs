@@ -353,6 +353,10 @@ fn vendor_json(line: &Line, context: Context<'_>) -> Intent {
 /// `SLOT=0.2` by unit and slot, `SLOT=external`, or `SLOT=6` counted through all units.
 fn slot(line: &Line, context: Context<'_>) -> Result<SlotId, String> {
     let Some(text) = line.param("SLOT") else {
+        // Without a unit there is only the spool outside, which is what KlipperScreen's button means.
+        if context.state.device.filament.units.is_empty() && context.caps.nozzles.len() == 1 {
+            return Ok(SlotId::External(0));
+        }
         return Err(
             "Name the slot: SLOT=0 counts through all units, SLOT=0.2 is unit 0 slot 2, or SLOT=external."
                 .to_owned(),

@@ -248,3 +248,14 @@ fn a_button_with_its_defaults_left_out_does_what_it_does_with_them() {
         assert!(matches!(bare.as_slice(), [Intent::Do(_)]), "{}: {bare:?}", word.name);
     }
 }
+
+#[test]
+fn without_a_unit_the_spool_outside_needs_no_name() {
+    let load = |state: &PrinterState| {
+        let line = parse(b"LOAD_FILAMENT").expect("G-code");
+        translate(&line, &mut Session::default(), Context { state, caps: &caps() })
+    };
+    let outside = Intent::Do(vec![Command::LoadFilament(SlotId::External(0))]);
+    assert_eq!(load(&PrinterState::default()), outside);
+    assert!(matches!(load(&state()), Intent::Refuse(_)), "which of them?");
+}

@@ -6,7 +6,7 @@ use super::super::Endpoint;
 use super::super::args::missing;
 use super::super::error::RpcError;
 use super::super::rpc::Call;
-use super::files::{metadata_fields, record_fields};
+use super::metadata::{metadata_fields, record_fields};
 use crate::jobs::{HistoryEnd, HistoryEntry, HistoryQuery, Totals};
 
 pub async fn list(call: Call) -> Result<Value, RpcError> {

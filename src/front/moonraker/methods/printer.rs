@@ -215,7 +215,8 @@ pub async fn restart(call: Call) -> Result<Value, RpcError> {
     Ok(json!("ok"))
 }
 
-/// None of the printers reports its endstops.
-pub async fn endstops(_call: Call) -> Result<Value, RpcError> {
+/// None of the printers reports its endstops. The UIs' panels stay empty then: the reason is on the console.
+pub async fn endstops(call: Call) -> Result<Value, RpcError> {
+    call.endpoint.station.say(Speaker::Answer, "// This printer does not tell the state of its end stops.");
     Ok(json!({}))
 }

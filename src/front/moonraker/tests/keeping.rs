@@ -74,6 +74,32 @@ async fn what_happens_at_the_printer_is_on_the_console_and_stays_there() {
     assert!(kept.iter().all(|entry| entry["type"] == "response"));
 }
 
+/// Mainsail's panel of end stops stays as it is then.
+#[tokio::test]
+async fn why_no_end_stops_are_shown_is_told_on_the_console() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    assert_eq!(socket.call("printer.query_endstops.status", json!({})).await, json!({}));
+    let reason = "// This printer does not tell the state of its end stops.";
+    while socket.notice("notify_gcode_response").await != json!([reason]) {}
+}
+
+/// Both UIs show the button that starts a queue only while it is "paused".
+#[tokio::test]
+async fn a_queue_that_waits_for_its_user_is_paused() {
+    let room = Room::open().await;
+    room.put("a.gcode", b"G28\n").await;
+    let mut socket = room.socket().await;
+    let queued = socket.call("server.job_queue.post_job", json!({"filenames": ["a.gcode"]})).await;
+    assert_eq!(
+        (&queued["queue_state"], &queued["queued_jobs"][0]["filename"]),
+        (&json!("paused"), &json!("a.gcode"))
+    );
+    for method in ["server.job_queue.pause", "server.job_queue.status"] {
+        assert_eq!(socket.call(method, json!({})).await["queue_state"], "paused", "{method}");
+    }
+}
+
 #[tokio::test]
 async fn several_files_are_downloaded_as_one_archive() {
     let (room, _folder) = with_config().await;
