@@ -5,19 +5,21 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, registry};
 
 use crate::printer::clock::unix_now;
 use crate::secret::redact;
 
 /// Libraries that would log secrets or floods, and the most that they may say, whatever the user asks for.
-const CAPS: [(&str, LevelFilter); 6] = [
+const CAPS: [(&str, LevelFilter); 5] = [
     ("suppaftp", LevelFilter::DEBUG),
     ("rumqttc", LevelFilter::WARN),
     ("rustls", LevelFilter::INFO),
     ("hyper", LevelFilter::INFO),
-    ("h2", LevelFilter::INFO),
     ("tungstenite", LevelFilter::INFO),
 ];
 
@@ -80,16 +82,13 @@ pub fn init(filter: Option<&str>, format: Format) {
 /// As [`init`], with the lines going elsewhere.
 pub fn init_to(filter: Option<&str>, format: Format, sink: Sink) {
     let base = filter.filter(|text| !text.is_empty()).unwrap_or("moongate=info,warn");
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(directives(base))
-        .with_writer(Redacting(sink))
-        .with_ansi(false);
-    let set = match format {
-        Format::Text => lines.try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(Redacting(sink)).with_ansi(false);
+    let lines = match format {
+        Format::Text => lines.boxed(),
         // One span is enough to tell whose line it is; the list of all would repeat it.
-        Format::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    if set.is_err() {
+    if registry().with(lines.with_filter(directives(base))).try_init().is_err() {
         tracing::debug!("Logging was set up before.");
     }
     redact_panics();
@@ -97,8 +96,8 @@ pub fn init_to(filter: Option<&str>, format: Format, sink: Sink) {
 
 /// What the filter asks for, with the libraries held back that would say more than they may. One that is not
 /// understood counts as `info`.
-fn directives(filter: &str) -> EnvFilter {
-    let understood = |text: &str| EnvFilter::try_new(text).is_ok();
+fn directives(filter: &str) -> Targets {
+    let understood = |text: &str| text.parse::<Targets>().is_ok();
     let filter = if understood(filter) { filter } else { "info" };
     let asked = filter.split(',').map(str::trim).filter(|text| !text.is_empty());
     // A library is held back where a part of the filter that speaks for it, or for everything, asks for more.
@@ -117,7 +116,7 @@ fn directives(filter: &str) -> EnvFilter {
         .iter()
         .filter(|(library, most)| loud(library, *most))
         .map(|(library, most)| format!("{library}={most}"));
-    EnvFilter::new(kept.map(ToOwned::to_owned).chain(caps).collect::<Vec<_>>().join(","))
+    kept.map(ToOwned::to_owned).chain(caps).collect::<Vec<_>>().join(",").parse().unwrap_or_default()
 }
 
 /// Panic messages can carry anything: they pass the same redaction.
@@ -183,7 +182,7 @@ mod tests {
         assert_eq!(said("suppaftp=warn,info"), "info,rumqttc=warn,suppaftp=warn");
         assert_eq!(
             said("trace"),
-            "h2=info,hyper=info,rumqttc=warn,rustls=info,suppaftp=debug,trace,tungstenite=info"
+            "hyper=info,rumqttc=warn,rustls=info,suppaftp=debug,trace,tungstenite=info"
         );
         assert_eq!(said("moongate=trace,rustls=trace"), "moongate=trace,rustls=info");
         assert_eq!(said("suppaftp"), "suppaftp=debug");

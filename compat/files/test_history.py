@@ -124,4 +124,4 @@ def test_the_queue_never_goes_on_by_itself(gateway):
     time.sleep(2)
     assert gateway.printer.starts() == starts + 1 and not gateway.printer.busy()
     queue = gateway.get("/server/job_queue/status")
-    assert len(queue["queued_jobs"]) == 1 and queue["queue_state"] == "ready"
+    assert len(queue["queued_jobs"]) == 1 and queue["queue_state"] == "paused"

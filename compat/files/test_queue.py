@@ -28,17 +28,17 @@ def test_the_next_job_waits_until_the_bed_is_said_to_be_clear(gateway):
     holds_for(lambda: gateway.printer.starts() == 0, "no start by itself", 2)
     assert start(gateway).ok
     gateway.until_phase("printing")
-    assert queue(gateway) == ("ready", [second])
+    assert queue(gateway) == ("paused", [second])
     # Nor is it loaded while the printer prints, nor when it has finished.
     assert start(gateway).status_code == 400
     gateway.until_state("complete")
-    holds_for(lambda: gateway.printer.starts() == 1 and queue(gateway) == ("ready", [second]), "it waits", 3)
+    holds_for(lambda: gateway.printer.starts() == 1 and queue(gateway) == ("paused", [second]), "it waits", 3)
     gateway.kill()
     gateway.start()
-    holds_for(lambda: gateway.printer.starts() == 1 and queue(gateway) == ("ready", [second]), "it still waits", 3)
+    holds_for(lambda: gateway.printer.starts() == 1 and queue(gateway) == ("paused", [second]), "it still waits", 3)
     assert start(gateway).ok
     gateway.until_phase("printing")
-    assert gateway.printer.starts() == 2 and queue(gateway) == ("ready", [])
+    assert gateway.printer.starts() == 2 and queue(gateway) == ("paused", [])
     assert gateway.query("print_stats")["print_stats"]["filename"] == second
 
 
@@ -53,6 +53,6 @@ def test_killed_as_the_queue_starts_a_job(gateway):
     gateway.kill()
     gateway.start()
     gateway.until_phase("printing", "complete")
-    assert queue(gateway) == ("ready", [second])
+    assert queue(gateway) == ("paused", [second])
     gateway.until_state("complete", seconds=150)
     holds_for(lambda: gateway.printer.starts() == 1, "one start", 2)

@@ -14,7 +14,6 @@ const MAX_QUEUED: usize = 1000;
 #[serde(default)]
 struct Stored {
     jobs: Vec<QueuedJob>,
-    paused: bool,
 }
 
 impl Jobs {
@@ -53,22 +52,15 @@ impl Jobs {
         })
     }
 
-    pub fn pause_queue(&self) -> Queue {
-        self.inner.change_queue(|queue| {
-            queue.state = QueueState::Paused;
-            Some("state_changed")
-        })
-    }
-
     /// Starts the first job of the queue if the printer is free and the user confirmed a clear bed by calling this.
     ///
     /// # Errors
     /// As [`Self::start`]; the job stays in the queue then.
     pub async fn start_queue(&self) -> Result<Queue, StartError> {
-        let mut before = QueueState::Ready;
+        let mut before = QueueState::Paused;
         let queue = self.inner.change_queue(|queue| {
             before = queue.state;
-            queue.state = if queue.jobs.is_empty() { QueueState::Ready } else { QueueState::Loading };
+            queue.state = if queue.jobs.is_empty() { QueueState::Paused } else { QueueState::Loading };
             (queue.state != before).then_some("state_changed")
         });
         if before == QueueState::Loading {
@@ -77,7 +69,7 @@ impl Jobs {
             );
         }
         let Some(next) = queue.jobs.first().cloned() else { return Ok(queue) };
-        let mut loading = LoadingGuard { inner: &self.inner, back: before };
+        let _loading = LoadingGuard { inner: &self.inner };
         let queued = Some(next.id.clone());
         let request = StartRequest { file: next.file, queued, ..StartRequest::default() };
         self.restored().await;
@@ -85,10 +77,9 @@ impl Jobs {
             return Err(busy.into());
         }
         self.inner.start(request).await?;
-        loading.back = QueueState::Ready;
         Ok(self.inner.change_queue(|queue| {
             queue.jobs.retain(|job| job.id != next.id);
-            queue.state = QueueState::Ready;
+            queue.state = QueueState::Paused;
             Some("job_loaded")
         }))
     }
@@ -110,7 +101,6 @@ impl Jobs {
 /// Takes the queue out of Loading however the start ends.
 struct LoadingGuard<'a> {
     inner: &'a Inner,
-    back: QueueState,
 }
 
 impl Drop for LoadingGuard<'_> {
@@ -118,7 +108,7 @@ impl Drop for LoadingGuard<'_> {
         self.inner.change_queue(|queue| {
             let loading = queue.state == QueueState::Loading;
             if loading {
-                queue.state = self.back;
+                queue.state = QueueState::Paused;
             }
             loading.then_some("state_changed")
         });
@@ -130,12 +120,11 @@ impl Inner {
         let stored = self.store.get(&self.spaces.jobs, KEY)?;
         let stored: Stored =
             stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default();
-        let state = if stored.paused { QueueState::Paused } else { QueueState::Ready };
         // A gateway killed between the start and the next write of the queue: the job is at the printer.
         let started = self.intent().filter(|intent| intent.stage == Stage::Starting);
         let started = started.and_then(|intent| intent.queued);
         let jobs = stored.jobs.into_iter().filter(|job| started.as_ref() != Some(&job.id)).collect();
-        Ok(Queue { jobs, state })
+        Ok(Queue { jobs, state: QueueState::Paused })
     }
 
     /// Changes the queue, remembers it, tells it; `None` where nothing is to be told.
@@ -145,7 +134,7 @@ impl Inner {
             (change(&mut queue), queue.clone())
         };
         if let Some(action) = action {
-            let stored = Stored { jobs: queue.jobs.clone(), paused: queue.state == QueueState::Paused };
+            let stored = Stored { jobs: queue.jobs.clone() };
             if let Ok(value) = serde_json::to_value(&stored)
                 && let Err(error) = self.store.put(&self.spaces.jobs, KEY, value)
             {

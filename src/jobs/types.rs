@@ -126,14 +126,13 @@ pub struct QueuedJob {
     pub added_at: UnixSeconds,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The queue never goes on by itself, which is what Moonraker calls "paused": its clients show a start button then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum QueueState {
     #[default]
-    Ready,
-    Loading,
-    Starting,
     Paused,
+    /// A job is being started.
+    Loading,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -146,9 +146,8 @@ fn check_content(file: &mut (impl Read + Seek), content: Content) -> io::Result<
     file.by_ref().take(4096).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
     let archive = head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06");
-    let why = if head.is_empty() {
-        "The file is empty."
-    } else if head.starts_with(b"GCDE") {
+    // A new file of a web page's editor is G-code without a line.
+    let why = if head.starts_with(b"GCDE") {
         "The file is binary G-code: switch off \"Supports binary G-code\" in the slicer's printer settings and slice it \
          again."
     } else if archive && content == Content::Gcode {

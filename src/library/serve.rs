@@ -297,6 +297,9 @@ impl Library {
             Found::Plate { plate, .. } => Some(*plate),
             _ => None,
         };
+        if row.size == 0 {
+            return Err(LibraryError::BadFile("The file is empty.".to_owned()));
+        }
         let file = stored(&found).to_owned();
         Ok(JobFile {
             path,

@@ -137,7 +137,7 @@ async fn what_is_no_print_file_is_refused_with_the_reason_and_leaves_nothing() {
         ("b.gcode.3mf", cut, "export it again"),
         ("c.gcode", archive(TWO), ".gcode.3mf"),
         ("d.3mf", gcode(), "no 3MF"),
-        ("e.gcode", Vec::new(), "empty"),
+        ("e.gcode.3mf", Vec::new(), "no 3MF"),
         ("f.gcode", b"GCDE\x01\x00".to_vec(), "binary"),
         ("g.gcode", vec![0; 100], "binary data"),
     ];
@@ -150,6 +150,16 @@ async fn what_is_no_print_file_is_refused_with_the_reason_and_leaves_nothing() {
     }
     assert!(matches!(room.library.begin_upload("printer", "a.gcode").await, Err(LibraryError::BadName(_))));
     assert_eq!((paths(&room.library).await.len(), hidden_leftovers(&room)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_new_file_without_a_line_is_kept_and_cannot_be_printed() {
+    let room = room().await;
+    put(&room.library, "", "new.gcode", Vec::new()).await.unwrap();
+    let error = room.library.job_file("new.gcode").await.err();
+    assert!(matches!(&error, Some(LibraryError::BadFile(text)) if text.contains("empty")), "{error:?}");
+    put(&room.library, "", "new.gcode", gcode()).await.unwrap();
+    assert!(room.library.job_file("new.gcode").await.is_ok());
 }
 
 #[tokio::test]

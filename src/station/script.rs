@@ -9,7 +9,9 @@ pub use crate::gcode::translate::help::Word;
 use crate::gcode::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
 use crate::gcode::{Line, parse};
 use crate::jobs::{OVERRIDABLE, StartError, StartRequest, UNMAPPED};
-use crate::model::{Capabilities, Command, CommandError, FilamentSystem, JobPhase, Outcome, PrinterState};
+use crate::model::{
+    Capabilities, Command, CommandError, FilamentSystem, JobPhase, Outcome, PrinterState, Seen,
+};
 
 /// Longest script in bytes; the front ends' own are far below.
 pub const MAX_SCRIPT: usize = 256 * 1024;
@@ -65,8 +67,15 @@ async fn run_line(
     match translate(line, session, Context { state: &state, caps: &caps }) {
         Intent::Nothing => Ok(()),
         Intent::Do(commands) => {
+            let (mut seen, mut told) = (Seen::Effect, false);
             for command in commands {
-                note(send(station, command).await?, reply);
+                let outcome = send(station, command).await?;
+                (seen, told) = (seen.min(outcome.seen), told || outcome.note.is_some());
+                note(outcome, reply);
+            }
+            let name = head(line);
+            if !told && help::is_button(&name, &caps, &state) {
+                reply(Reply::Info(followed(&name, seen)));
             }
             Ok(())
         }
@@ -96,6 +105,15 @@ async fn run_line(
     }
 }
 
+/// What came of a device feature: most of them show nowhere else.
+fn followed(name: &str, seen: Seen) -> String {
+    match seen {
+        Seen::Effect => format!("{name}: done."),
+        Seen::Acknowledged => format!("{name}: the printer has taken the order."),
+        Seen::Sent => format!("{name}: sent; the printer does not answer to this."),
+    }
+}
+
 /// The word that stands at the head of a line.
 pub fn head(line: &Line) -> String {
     line.command.as_ref().map_or_else(|| line.to_string(), ToString::to_string)
@@ -114,7 +132,7 @@ pub async fn send(station: &Station, command: Command) -> Result<Outcome, Comman
             if station.printer.state().online() {
                 station.printer.send(Command::Refresh).await
             } else {
-                Ok(Outcome::noted(crate::model::Seen::Sent, "Trying to connect to the printer."))
+                Ok(Outcome::noted(Seen::Sent, "Trying to connect to the printer."))
             }
         }
         command => station.printer.send(command).await,

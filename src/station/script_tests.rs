@@ -13,7 +13,9 @@ use crate::store::Store;
 async fn stuck(dir: &std::path::Path, tasks: &TaskTracker, cancel: &CancellationToken) -> (Station, Fake) {
     let fake = Fake::new();
     fake.machine().stuck_upload = true;
-    let printer = fake.connect(caps(), tasks, cancel);
+    let mut caps = caps();
+    caps.filament.recover = true;
+    let printer = fake.connect(caps, tasks, cancel);
     let store = Store::open(&dir.join("state.redb")).expect("store");
     let limits = LibraryLimits { min_free: 0, ..LibraryLimits::default() };
     let library =
@@ -92,6 +94,19 @@ async fn a_file_of_unknown_filaments_is_started_by_the_line_that_its_refusal_nam
     watch.wait_for(|state| state.job.phase == JobPhase::Preparing).await.expect("begun");
     let mapping = fake.machine().starts[0].mapping.clone();
     assert_eq!(mapping, [Some(SlotId::Unit { unit: 0, slot: 1 })]);
+}
+
+/// Most of the features show nowhere else that they were followed.
+#[tokio::test]
+async fn a_button_answers_what_came_of_it_and_another_word_does_not() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let (station, _fake) = stuck(dir.path(), &tasks, &cancel).await;
+    station.printer.watch().wait_for(|state| state.online()).await.expect("online");
+    let mut told = Vec::new();
+    let script = "FILAMENT_RETRY\nFILAMENT_RESET";
+    run_script(&station, &mut Session::default(), script, &mut |reply| told.push(reply)).await.expect("done");
+    assert_eq!(told, [Reply::Info("FILAMENT_RETRY: the printer has taken the order.".into())]);
 }
 
 #[tokio::test]

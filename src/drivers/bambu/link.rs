@@ -122,6 +122,7 @@ async fn run(
         if let Some(fault) = session.tick() {
             return fault;
         }
+        session.rest();
     }
 }
 

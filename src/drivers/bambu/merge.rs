@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 
 use super::faults;
 use super::field::{at, bit, flag, hex, list, small, text};
+use super::tree::Tree;
 use super::wire::{Extent, MAX_ENTRIES, StateFields};
 
 /// Everything the printer has reported, and the little that must be remembered beyond its latest word.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reports {
-    tree: Value,
+    tree: Tree,
     /// A full report has been seen on this link.
     synced: bool,
     /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
@@ -32,7 +33,12 @@ struct Storage {
 
 impl Reports {
     pub fn tree(&self) -> &Value {
-        &self.tree
+        self.tree.get()
+    }
+
+    /// Nobody looks for a while: less memory until somebody does.
+    pub fn pack(&mut self) {
+        self.tree.pack();
     }
 
     pub fn synced(&self) -> bool {
@@ -68,21 +74,22 @@ impl Reports {
     pub fn merge(&mut self, state: &StateFields) {
         let full = state.extent != Extent::Delta;
         if full && !self.synced {
-            self.tree = Value::Null;
+            self.tree = Tree::default();
             self.cancelled = false;
             self.storage = Storage::default();
             self.unplugged.clear();
             self.synced = true;
-        }
-        if !self.tree.is_object() {
-            self.tree = Value::Object(Map::new());
         }
         let zeroed = self.powers_off(&state.fields);
         let last_words = zeroed && !(self.doubtful && full);
         if state.fields.contains_key("ams") {
             self.doubtful = last_words;
         }
-        if let Value::Object(tree) = &mut self.tree {
+        self.tree.change(|tree| {
+            if !tree.is_object() {
+                *tree = Value::Object(Map::new());
+            }
+            let Value::Object(tree) = tree else { return };
             drop_superseded(tree, &state.fields);
             let rule = Rule { complete: state.extent == Extent::Full };
             for (key, value) in &state.fields {
@@ -90,7 +97,7 @@ impl Reports {
                     rule.field(tree, key, value, key);
                 }
             }
-        }
+        });
         if !last_words && let Some(ams) = state.fields.get("ams") {
             self.follow_units(ams);
         }
@@ -105,7 +112,7 @@ impl Reports {
         };
         let listed = numbers(ams);
         let bits = hex(at(ams, "/ams_exist_bits"));
-        for unit in numbers(at(&self.tree, "/ams")) {
+        for unit in numbers(at(self.tree(), "/ams")) {
             let shown = bits.zip(unit_bit(unit)).is_none_or(|(bits, index)| bit(bits, index));
             if listed.contains(&unit) || (shown && bits.is_some()) {
                 self.unplugged.remove(&unit);
@@ -129,13 +136,13 @@ impl Reports {
         zero("ams_exist_bits")
             && zero("tray_exist_bits")
             && ams.get("power_on_flag").and_then(flag) == Some(false)
-            && hex(at(&self.tree, "/ams/ams_exist_bits")).is_some_and(|known| known != 0)
+            && hex(at(self.tree(), "/ams/ams_exist_bits")).is_some_and(|known| known != 0)
     }
 
     fn remember(&mut self, fields: &Map<String, Value>) {
-        if text(at(&self.tree, "/gcode_state")).is_none_or(|state| state != "FAILED") {
+        if text(at(self.tree(), "/gcode_state")).is_none_or(|state| state != "FAILED") {
             self.cancelled = false;
-        } else if faults::is_cancel_echo(&self.tree) {
+        } else if faults::is_cancel_echo(self.tree()) {
             self.cancelled = true;
         }
         if let Some(reported) = fields.get("sdcard").and_then(flag) {

@@ -33,6 +33,7 @@ mod stages;
 mod start;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tree;
 mod wire;
 
 use std::fmt;

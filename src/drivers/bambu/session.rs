@@ -313,6 +313,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Everything that had come is dealt with.
+    pub fn rest(&mut self) {
+        self.memory.reports.pack();
+    }
+
     /// The other end closed the link. Small servers do so when they cannot read what came: the next link tries the
     /// other QoS, where not even a first report was heard.
     pub fn closed(&mut self) {

@@ -282,7 +282,7 @@ fn edit_slot(slot: SlotId, line: &Line, context: Context<'_>) -> Intent {
 }
 
 fn flow_profile(slot: SlotId, line: &Line, context: Context<'_>) -> Intent {
-    let wanted = line.param("PROFILE").unwrap_or_default();
+    let wanted = line.param("PROFILE").unwrap_or("DEFAULT");
     let profile = match wanted.parse::<u32>() {
         Ok(number) => Some(number),
         Err(_) if wanted.eq_ignore_ascii_case("default") => None,
@@ -330,11 +330,12 @@ fn set_nozzle(line: &Line, context: Context<'_>) -> Intent {
 
 /// Nobody has told how the ways of sounding differ.
 fn buzzer(line: &Line, context: Context<'_>) -> Intent {
-    match line.param_value("MODE") {
+    let mode = if line.param("MODE").is_some() { line.param_value("MODE") } else { Some(0.0) };
+    match mode {
         Some(mode) if [0.0, 1.0, 2.0].contains(&mode) => {
             able(context.caps.control.buzzer, || Command::Buzz(mode as u8), "be told to sound its buzzer")
         }
-        _ => Intent::Refuse("BUZZER needs MODE=0 (silence), 1 or 2.".to_owned()),
+        _ => Intent::Refuse("BUZZER takes MODE=0 (silence), 1 or 2.".to_owned()),
     }
 }
 

@@ -13,6 +13,11 @@ pub struct Word {
     pub params: Vec<(String, &'static str)>,
 }
 
+/// True for a device feature with a button, in any case.
+pub fn is_button(name: &str, caps: &Capabilities, state: &PrinterState) -> bool {
+    words(caps, state).iter().any(|word| word.button && word.name.eq_ignore_ascii_case(name))
+}
+
 /// Everything that works on this printer as it is now.
 pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     let levels: Vec<&str> = caps.speed_levels.iter().map(|level| level.name.as_str()).collect();
@@ -56,13 +61,13 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     let edit =
         "Say what a slot holds: SLOT= MATERIAL= [COLOR=RRGGBB NOZZLE_MIN= NOZZLE_MAX= PROFILE=], or CLEAR=1";
     add(caps.filament.edit, "EDIT_SLOT", edit, true);
-    let flow = "Use a stored flow calibration: SLOT= PROFILE= its number or DEFAULT";
+    let flow = "Use a stored flow calibration: SLOT= [PROFILE= its number or DEFAULT]";
     add(caps.filament.flow_profile, "FLOW_PROFILE", flow, true);
     let air: Vec<String> = caps.air_modes.iter().map(word_of).collect();
     add(!air.is_empty(), "AIR_MODE", &format!("Lead the air: MODE= one of {}", air.join(", ")), true);
-    let nozzle = "Say which nozzle is fitted: DIAMETER= MATERIAL= [TOOL=]";
+    let nozzle = "Say which nozzle is fitted: DIAMETER= MATERIAL=";
     add(caps.control.set_nozzle, "SET_NOZZLE", nozzle, true);
-    add(caps.control.buzzer, "BUZZER", "Sound the buzzer: MODE=0 (silence), 1 or 2", true);
+    add(caps.control.buzzer, "BUZZER", "Sound the buzzer: [MODE=0 (silence), 1 or 2]", true);
     let dryer = caps.filament.dry && state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
     add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", true);
     add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
@@ -137,7 +142,7 @@ fn parameters(name: &str, caps: &Capabilities) -> Vec<(String, &'static str)> {
         ],
         "FLOW_PROFILE" => &[("SLOT", ""), ("PROFILE", "DEFAULT")],
         "AIR_MODE" => &[("MODE", "")],
-        "SET_NOZZLE" => &[("DIAMETER", "0.4"), ("MATERIAL", ""), ("TOOL", "0")],
+        "SET_NOZZLE" => &[("DIAMETER", ""), ("MATERIAL", "")],
         "DRY_FILAMENT" => &[("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")],
         "STOP_DRYING" => &[("UNIT", "")],
         "BUZZER" => &[("MODE", "0")],

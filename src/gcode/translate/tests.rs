@@ -223,3 +223,28 @@ fn device_words_name_what_the_printer_has() {
     }
     assert!(matches!(run("AIR_MODE MODE=HEATING").as_slice(), [Intent::Refuse(_)]), "no air duct");
 }
+
+/// Mainsail shows the default and sends nothing for it.
+#[test]
+fn a_button_with_its_defaults_left_out_does_what_it_does_with_them() {
+    let caps = Capabilities {
+        filament: FilamentCaps { load: true, edit: true, flow_profile: true, ..FilamentCaps::default() },
+        control: ControlCaps { set_nozzle: true, buzzer: true, ..ControlCaps::default() },
+        ..caps()
+    };
+    let given = |name: &str| match name {
+        "SLOT" => " SLOT=0.1",
+        "DIAMETER" => " DIAMETER=0.6",
+        "MATERIAL" => " MATERIAL=hardened_steel",
+        "LEVEL" => " LEVEL=Standard",
+        _ => "",
+    };
+    for word in help::words(&caps, &state()).iter().filter(|word| word.button && word.name != "CALIBRATE") {
+        let needed: String = word.params.iter().map(|(name, _)| given(name)).collect();
+        let defaults = word.params.iter().filter(|(_, default)| !default.is_empty());
+        let defaults: String = defaults.map(|(name, default)| format!(" {name}={default}")).collect();
+        let bare = run_with(&format!("{}{needed}", word.name), &caps);
+        assert_eq!(bare, run_with(&format!("{}{needed}{defaults}", word.name), &caps), "{}", word.name);
+        assert!(matches!(bare.as_slice(), [Intent::Do(_)]), "{}: {bare:?}", word.name);
+    }
+}

@@ -10,6 +10,8 @@ use super::printer::library_path;
 use super::roots::{self, Item, Root};
 use crate::library::{Entry, EntryKind, FileRecord, LibraryError};
 use crate::model::text::base_name;
+use crate::model::{Job, JobPhase};
+use crate::printer::clock::unix_now;
 
 const SUFFIXES: &[&str] = &[".gcode", ".g", ".gco", ".ufp", ".nc"];
 
@@ -247,8 +249,35 @@ fn no_metadata(name: &str) -> RpcError {
 
 pub async fn metadata(call: Call) -> Result<Value, RpcError> {
     let name = call.args.text("filename")?;
-    let record = call.endpoint.station.library.record(library_path(&name)).await;
-    Ok(Value::Object(record_fields(&*record.map_err(|_unknown| no_metadata(&name))?)))
+    match call.endpoint.station.library.record(library_path(&name)).await {
+        Ok(record) => Ok(Value::Object(record_fields(&record))),
+        Err(_unknown) => {
+            let state = call.endpoint.station.printer.state();
+            own_job(&state.job, &name, unix_now()).ok_or_else(|| no_metadata(&name))
+        }
+    }
+}
+
+/// What a printer tells of a job that it has begun by itself, such as a calibration: both UIs ask for the metadata of
+/// the name in `print_stats`. The name in the answer is not in the folder that Fluidd shows first: it would list it there.
+fn own_job(job: &Job, name: &str, now: f64) -> Option<Value> {
+    if job.phase == JobPhase::Idle || job.file.is_some() || job.title.as_deref() != Some(name) {
+        return None;
+    }
+    let mut fields = json!({
+        "filename": format!("printer/{name}"),
+        "size": 0,
+        "modified": job.started_at.unwrap_or(now),
+        "file_processors": [],
+        "print_start_time": job.started_at,
+        "job_id": null,
+    });
+    if let Some(fields) = fields.as_object_mut() {
+        let estimated = job.remaining_s.map(|left| (job.total_seconds(now) + left).round());
+        fields.extend(estimated.map(|seconds| ("estimated_time".to_owned(), Value::from(seconds))));
+        fields.extend(job.total_layers.map(|count| ("layer_count".to_owned(), Value::from(count))));
+    }
+    Some(fields)
 }
 
 pub async fn metascan(call: Call) -> Result<Value, RpcError> {
@@ -429,6 +458,30 @@ pub async fn copy(call: Call) -> Result<Value, RpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_of_the_printers_own_has_what_the_printer_tells() {
+        let mut job = Job {
+            phase: JobPhase::Printing,
+            title: Some("Calibration".to_owned()),
+            started_at: Some(1000.0),
+            remaining_s: Some(60.0),
+            total_layers: Some(3),
+            ..Job::default()
+        };
+        assert_eq!(
+            own_job(&job, "Calibration", 1030.0),
+            Some(json!({
+                "filename": "printer/Calibration", "size": 0, "modified": 1000.0, "file_processors": [],
+                "print_start_time": 1000.0, "job_id": null, "estimated_time": 90.0, "layer_count": 3
+            }))
+        );
+        assert_eq!(own_job(&job, "another", 1030.0), None);
+        job.file = Some("Calibration".to_owned());
+        assert_eq!(own_job(&job, "Calibration", 1030.0), None, "a file of that name was deleted");
+        job = Job { title: job.title, ..Job::default() };
+        assert_eq!(own_job(&job, "Calibration", 1030.0), None, "no job");
+    }
 
     #[test]
     fn metadata_has_moonrakers_keys_and_no_nulls() {

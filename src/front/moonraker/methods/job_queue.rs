@@ -10,10 +10,8 @@ use crate::printer::clock::unix_now;
 
 pub fn state_word(state: QueueState) -> &'static str {
     match state {
-        QueueState::Ready => "ready",
-        QueueState::Loading => "loading",
-        QueueState::Starting => "starting",
         QueueState::Paused => "paused",
+        QueueState::Loading => "loading",
     }
 }
 
@@ -72,8 +70,9 @@ pub async fn delete_job(call: Call) -> Result<Value, RpcError> {
     Ok(answer(&queue))
 }
 
+/// The queue waits for its user as it is; a job that is being started is cancelled as every other.
 pub async fn pause(call: Call) -> Result<Value, RpcError> {
-    Ok(answer(&call.endpoint.station.jobs.pause_queue()))
+    Ok(answer(&call.endpoint.station.jobs.queue()))
 }
 
 pub async fn start(call: Call) -> Result<Value, RpcError> {
