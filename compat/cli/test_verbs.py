@@ -312,6 +312,12 @@ def test_a_closed_pipe_is_no_mistake():
             assert code in (0, 141) and "panick" not in terminal.seen, terminal.seen
 
 
+def test_a_reader_that_is_gone_ends_a_command_quietly(config):
+    command = f"exec 3> >(exec true); wait $!; '{binary()}' check --config '{config(ONE)}' >&3"
+    with Terminal(["bash", "-c", command]) as terminal:
+        assert terminal.wait() == 141 and not terminal.seen, terminal.seen
+
+
 def test_commands_end_quickly_without_a_home(tmp_path):
     """As a service runs them: no home, nothing of XDG."""
     bare = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG")}

@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use super::until_stopped;
 use super::client::{Client, ClientError, GatewayArgs};
+use super::until_stopped;
 use super::words::{Progress, size, table, text};
 use crate::model::{ConsoleLine, Speaker, UnixSeconds};
 

@@ -39,6 +39,9 @@ pub const EXIT_TRY_LATER: u8 = 75;
 /// A port, directory or device that the program needs cannot be had (`EX_UNAVAILABLE` of sysexits).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 
+/// What a shell shows of a program that SIGPIPE ended.
+const READER_GONE: i32 = 141;
+
 /// Below the list of commands.
 const BEGIN: &str = "Begin with `moongate demo` (simulated printers) or `moongate init` (your own), then `moongate run`.\n\
 Exit codes: 0 done, 1 failed or refused, 2 wrong command line, 64 wrong configuration, 69 a port or the running gateway \
@@ -135,6 +138,9 @@ pub fn main(cli: Cli) -> ExitCode {
     let wanted = environment.get("MOONGATE_LOG_FORMAT");
     let format = cli.log_format.or_else(|| Format::from_str(wanted?, true).ok()).unwrap_or_default();
     crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet), format);
+    if !matches!(cli.command, Verb::Run(_)) {
+        end_with_the_reader();
+    }
     match cli.command {
         Verb::Run(args) => run::run(&args, &environment),
         Verb::Check(args) => check::check(&args, &environment),
@@ -148,6 +154,17 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Man(args) => generate::man(&args),
         client => block_on(talk(client, &environment)),
     }
+}
+
+/// Ends quietly where nobody reads the output any more (`moongate files p1s | head -1`): std's printing would panic.
+fn end_with_the_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.to_string().contains("failed printing to stdout: Broken pipe") {
+            std::process::exit(READER_GONE);
+        }
+        report(panic);
+    }));
 }
 
 /// The commands that are clients of a running gateway.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{EXIT_FAILED, until_stopped};
 use super::client::{Client, ClientError, GatewayArgs};
 use super::files;
 use super::words::{Progress, duration, table, text};
+use super::{EXIT_FAILED, until_stopped};
 use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest, UNMAPPED};
 use crate::model::{SlotId, StartOptions};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::until_stopped;
 use super::client::{Client, ClientError, GatewayArgs};
+use super::until_stopped;
 use super::words::{duration, table, text};
 
 /// Between two looks with `--watch`.
