@@ -131,6 +131,10 @@ fn every_command_is_documented_and_no_other() {
     for verb in command.get_subcommands() {
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         assert!(!about.is_empty(), "{} has no description", verb.get_name());
+        for argument in verb.get_arguments() {
+            let told = argument.get_help().is_some() || verb.get_name() == "help";
+            assert!(told, "{}: {} has no description", verb.get_name(), argument.get_id());
+        }
     }
 }
 

@@ -81,6 +81,7 @@ def test_from_nothing_to_a_running_gateway(lan, home, tmp_path):
         terminal.expect(r"May other machines of this network use the gateway\? \(y/n\) \[n\]: ")
         terminal.enter("y")
         terminal.expect(r"moongate\.toml is written")
+        terminal.expect(rf"Next: moongate run --config '{path}'")
         assert terminal.wait() == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     text = path.read_text()

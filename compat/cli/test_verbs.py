@@ -86,6 +86,17 @@ def test_check_tells_every_mistake_with_its_line(config):
         assert told in answer.err, (told, answer.err)
 
 
+def test_check_answers_programs(config):
+    good = moongate("check", "--json", "--config", config(ONE))
+    told = json.loads(good.out)
+    assert good.code == DONE and told["fine"] and not told["mistakes"], good
+    assert told["printers"] == [{"name": "cc1", "kind": "elegoo_cc1", "host": "127.0.0.1", "moonraker_port": 7125}]
+    bad = moongate("check", "--json", "--config", config("[gateway]\nprot = 1\n" + ONE))
+    told = json.loads(bad.out)
+    assert bad.code == CONFIG and not bad.err and not told["fine"], bad
+    assert [mistake["line"] for mistake in told["mistakes"]] == [2] and "port" in told["mistakes"][0]["text"]
+
+
 def test_a_missing_configuration_is_told(tmp_path):
     for verb in (["check"], ["run"], ["probe", "p1s"]):
         answer = moongate(*verb, "--config", tmp_path / "none.toml")
@@ -95,7 +106,7 @@ def test_a_missing_configuration_is_told(tmp_path):
 def test_nobody_answers(tmp_path):
     nowhere = f"http://127.0.0.1:{free_port()}"
     for verb in (["status"], ["pause", "p1s"], ["resume", "p1s"], ["cancel", "p1s"], ["trust", "p1s"], ["files", "p1s"],
-                 ["upload", __file__, "--printer", "p1s"], ["console", "p1s"], ["timelapse", "p1s"],
+                 ["upload", __file__, "--printer", "p1s"], ["console", "p1s"], ["timelapse", "p1s"], ["key"],
                  ["print", "cube.gcode", "--printer", "p1s"]):
         answer = moongate(*verb, "--gateway", nowhere, "--config", tmp_path / "none.toml")
         assert answer.code == UNAVAILABLE and nowhere in answer.err and "Is it running" in answer.err, (verb, answer)
@@ -264,6 +275,14 @@ def test_a_printer_that_is_off_means_try_later(ask, farm):
     wait_for(lambda: state(ask, "cc1")["link"] == "online", "it is back", 90)
 
 
+def test_the_key_opens_the_gateway_until_it_is_renewed(ask, url):
+    shown = ask("key")
+    assert shown.code == DONE and re.fullmatch(r"[0-9a-f]{32}\n", shown.out), shown
+    assert json.loads(ask("key", "--json").out) == {"api_key": shown.out.strip()}
+    renewed = ask("key", "--renew")
+    assert renewed.code == DONE and renewed.out != shown.out and ask("key").out == renewed.out
+
+
 def test_trust_timelapse_and_console(ask, farm):
     assert ask("trust", "p1s").code == DONE
     assert isinstance(ask("timelapse", "p1s", "--json").json(), list)
@@ -291,6 +310,12 @@ def test_a_closed_pipe_is_no_mistake():
         with Terminal(["bash", "-c", command]) as terminal:
             code = terminal.wait()
             assert code in (0, 141) and "panick" not in terminal.seen, terminal.seen
+
+
+def test_a_reader_that_is_gone_ends_a_command_quietly(config):
+    command = f"exec 3> >(exec true); wait $!; '{binary()}' check --config '{config(ONE)}' >&3"
+    with Terminal(["bash", "-c", command]) as terminal:
+        assert terminal.wait() == 141 and not terminal.seen, terminal.seen
 
 
 def test_commands_end_quickly_without_a_home(tmp_path):

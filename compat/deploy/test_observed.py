@@ -4,6 +4,7 @@ import json
 import re
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as classic_families
 
 from harness.command import DONE, FAILED, REPOSITORY, moongate
 from harness.moonraker import Moonraker, http
@@ -18,7 +19,7 @@ DOCUMENTED = set(re.findall(
 
 def scrape(url):
     """Every sample by (name, labels), as the reference parser of OpenMetrics reads it."""
-    answer = http("GET", url + "/metrics")
+    answer = http("GET", url + "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"})
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     samples = {}
     for family in text_string_to_metric_families(answer.text):
@@ -28,6 +29,15 @@ def scrape(url):
             assert key not in samples, f"{key} twice"
             samples[key] = sample.value
     return samples
+
+
+def scrape_classic(url):
+    """The same for who does not ask for OpenMetrics, such as curl for `promtool check metrics`."""
+    answer = http("GET", url + "/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = list(classic_families(answer.text))
+    assert all(family.type in ("counter", "gauge") and family.documentation for family in families), families
+    return {(sample.name, tuple(sorted(sample.labels.items()))) for family in families for sample in family.samples}
 
 
 def value(samples, name, **labels):
@@ -53,6 +63,7 @@ def test_metrics_and_health(service, printers):
         assert (answer.status_code, answer.text) == (200, text)
     samples = scrape(running.url)
     assert {name for name, _ in samples} <= DOCUMENTED, "every metric is documented"
+    assert set(samples) <= scrape_classic(running.url)
     assert value(samples, "moongate_link_up", printer="cc1", kind="elegoo_cc1") == 1
     assert value(samples, "moongate_report_age_seconds", printer="p1s") < 60
     assert value(samples, "process_resident_memory_bytes") > 1e6

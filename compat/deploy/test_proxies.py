@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 import websocket
@@ -89,9 +90,12 @@ def front(request, farm, certificate, tmp_path_factory):
         process.stop(running)
 
 
-def test_pages_and_answers(front):
+def test_pages_and_answers(front, farm):
     assert b"page.js" in front.get("/").read() and front.get("/page.js").status == 200
     assert {printer["name"] for printer in front.json("/status")["printers"]} == {"p1s", "cc1"}
+    # The page then shows no ports that the proxy does not lead to.
+    direct = urllib.request.urlopen(f"http://127.0.0.1:{farm.gateway_port}/status", timeout=60)
+    assert front.json("/status")["behind_proxy"] and not json.load(direct)["behind_proxy"]
     assert front.json("/printers/cc1/server/info")["result"]["klippy_state"] == "ready"
 
 
@@ -143,3 +147,27 @@ def test_the_gateway_judges_the_real_client(front, farm):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30)
     assert refused.value.code == 401
+
+
+def test_a_browser_is_known_by_the_proxy_s_name(service, printers, certificate, tmp_path):
+    """As deploy/README.md says: the name stands in `cors_domains`. A foreign name that leads here is a stranger's."""
+    (tmp_path / "index.html").write_text("<!DOCTYPE html>")
+    gateway = service([printers[0].table("cc1")], gateway=f'web_root = "{tmp_path}"\n', access=f'cors_domains = ["https://{NAME}"]\n')
+    gateway.start().ready()
+    port = process.free_port()
+    command, env = nginx(SimpleNamespace(gateway_port=gateway.port), certificate, tmp_path, port)
+    running = process.start(command, "nginx-name.log", env=env)
+    try:
+        front = Front(port, certificate)
+        wait_for(lambda: front.get("/readyz").status == 200, "nginx is up", 60)
+        browser = {"Host": NAME, "Sec-Fetch-Site": "same-origin"}
+        assert json.load(front.get("/status", headers=browser))["behind_proxy"]
+        told = json.load(front.get("/printers/cc1/config.json", headers={**browser, "X-Forwarded-Prefix": "/printing"}))
+        assert told["endpoints"] == [f"https://{NAME}/printing/printers/cc1"], told
+        assert told["instances"] == [{"hostname": NAME, "port": 443, "path": "/printing/printers/cc1"}], told
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            front.get("/status", headers={**browser, "Host": "elsewhere.example.org"})
+        assert refused.value.code == 401
+        assert 'add "https://elsewhere.example.org"' in gateway.log.read_text()
+    finally:
+        process.stop(running)

@@ -139,7 +139,13 @@ impl Access {
         if let Some(key) = text("x-api-key").filter(|key| !key.is_empty()) {
             return self.check_key(key, address).map(Some);
         }
-        let trusted = !self.login_required() && self.trusts(address) && self.is_no_rebound_page(headers);
+        if self.login_required() || !self.trusts(address) {
+            return Ok(None);
+        }
+        let trusted = self.is_no_rebound_page(headers);
+        if !trusted {
+            self.tell_unknown_name(headers);
+        }
         Ok(trusted.then_some(Identity::Trusted))
     }
 

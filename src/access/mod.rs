@@ -20,7 +20,7 @@ mod tokens;
 mod trust;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -200,6 +200,8 @@ pub struct Access {
     /// Few passwords are hashed at once: each takes a core for a good part of a second.
     hashing: tokio::sync::Semaphore,
     events: broadcast::Sender<AccessEvent>,
+    /// Names by which browsers called us and that the log has told of.
+    unknown_names: Mutex<BTreeSet<String>>,
     /// When the callers without a record were "created".
     started: f64,
 }
@@ -228,6 +230,7 @@ impl Access {
             key_failures: limits::Failures::default(),
             hashing: tokio::sync::Semaphore::new(2),
             events: broadcast::channel(EVENTS).0,
+            unknown_names: Mutex::default(),
             started: now(),
             settings,
         })

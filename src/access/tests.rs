@@ -1,6 +1,6 @@
 //! The judge by himself: origins, keys, records that survive a restart.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::*;
 
@@ -51,6 +51,24 @@ fn a_socket_opens_from_the_same_host() {
     assert_eq!(access.judge(&headers, "", "192.168.1.2".parse().ok()), Ok(None), "but has no rights there");
     headers.insert(header::HOST, HeaderValue::from_static("printer.example:7126"));
     assert!(!access.socket_allowed(&headers));
+}
+
+#[test]
+fn a_name_of_one_s_own_is_told_once_and_known_by_cors_domains() {
+    let mine = vec!["https://printers.example.org".to_owned()];
+    let told =
+        Access::open(AccessSettings { cors_domains: mine, ..AccessSettings::default() }, &Store::in_memory());
+    for (access, expected) in [(access(), None), (told, Some(Identity::Trusted))] {
+        let headers = HeaderMap::from_iter([
+            (header::HOST, HeaderValue::from_static("printers.example.org")),
+            (HeaderName::from_static("sec-fetch-site"), HeaderValue::from_static("same-origin")),
+        ]);
+        for _ in 0..2 {
+            assert_eq!(access.judge(&headers, "", "192.168.1.2".parse().ok()), Ok(expected.clone()));
+        }
+        let names: Vec<String> = access.unknown_names.lock().expect("unpoisoned").iter().cloned().collect();
+        assert_eq!(names.len(), usize::from(expected.is_none()), "{names:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! Trust by address: who really asks behind a proxy, and when a browser must not lend its address to a foreign page.
 
 use std::net::IpAddr;
+use std::sync::PoisonError;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 
 use super::{Access, AccessError, Cidr, Identity};
 
+/// Names of hosts that are told at most.
+const UNKNOWN_NAMES: usize = 8;
 /// What says that a request was passed on.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
 /// Entries of `X-Forwarded-For` that are looked at.
@@ -64,6 +67,20 @@ impl Access {
     /// to use the trust in the browser's address (DNS rebinding). Programs other than browsers run no foreign pages.
     pub(super) fn is_no_rebound_page(&self, headers: &HeaderMap) -> bool {
         !is_browser(headers) || self.is_own_host(headers)
+    }
+
+    /// Says once per name why a browser is asked for a login: it may well be the owner's, who put a proxy or a name of his
+    /// own before the gateway.
+    pub(super) fn tell_unknown_name(&self, headers: &HeaderMap) {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = crate::model::text::one_line(host.unwrap_or_default(), 100);
+        let mut told = self.unknown_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < UNKNOWN_NAMES && told.insert(host.clone()) {
+            tracing::warn!(
+                "A browser on a trusted address calls this gateway \"{host}\", a name that it does not know: it needs a login. \
+                 If the name is yours, add \"https://{host}\" (or http) to cors_domains in [access]."
+            );
+        }
     }
 
     /// A page of a foreign origin can make a browser send requests, though it cannot read the answers. What changes

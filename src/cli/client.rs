@@ -253,7 +253,7 @@ fn known_pin(args: &GatewayArgs, config: Option<&Config>) -> Result<Option<Pin>,
 }
 
 /// The address that the configuration gives the gateway; a configuration that cannot be read leaves the usual one.
-fn configured(config: Option<&Config>) -> String {
+pub fn configured(config: Option<&Config>) -> String {
     let (listen, port, scheme) = match config.map(|config| &config.gateway) {
         Some(gateway) => {
             (gateway.listen, gateway.port, if matches!(gateway.tls, Tls::Off) { "http" } else { "https" })

@@ -10,6 +10,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
 use super::client::{Client, ClientError, GatewayArgs};
+use super::until_stopped;
 use super::words::{Progress, size, table, text};
 use crate::model::{ConsoleLine, Speaker, UnixSeconds};
 
@@ -26,6 +27,7 @@ pub struct UploadArgs {
     /// Folder of the library.
     #[arg(long)]
     pub folder: Option<String>,
+    /// Print where the file is now as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -83,7 +85,9 @@ pub async fn send(
 
 #[derive(Debug, clap::Args)]
 pub struct FilesArgs {
+    /// The printer whose files are listed.
     pub printer: String,
+    /// Print the list as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -116,6 +120,7 @@ pub fn time(at: UnixSeconds) -> String {
 
 #[derive(Debug, clap::Args)]
 pub struct ConsoleArgs {
+    /// The printer whose console is shown.
     pub printer: String,
     /// Show what was said so far and end.
     #[arg(long)]
@@ -128,6 +133,10 @@ pub struct ConsoleArgs {
 }
 
 pub async fn console(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, ClientError> {
+    until_stopped(follow(args, client)).await.unwrap_or(Ok(ExitCode::SUCCESS))
+}
+
+async fn follow(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, ClientError> {
     let mut after = 0.0;
     loop {
         let path = Client::of(&args.printer, &format!("/moongate/console?after={after}"));
@@ -143,10 +152,7 @@ pub async fn console(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, Cl
         if args.once {
             return Ok(ExitCode::SUCCESS);
         }
-        tokio::select! {
-            () = super::asked_to_stop() => return Ok(ExitCode::SUCCESS),
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -14,6 +14,7 @@ pub mod dump;
 pub mod files;
 pub mod generate;
 pub mod init;
+mod key;
 pub mod print;
 pub mod probe;
 pub mod run;
@@ -38,15 +39,23 @@ pub const EXIT_TRY_LATER: u8 = 75;
 /// A port, directory or device that the program needs cannot be had (`EX_UNAVAILABLE` of sysexits).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 
+/// What a shell shows of a program that SIGPIPE ended.
+const READER_GONE: i32 = 141;
+
+/// Below the list of commands.
+const BEGIN: &str = "Begin with `moongate demo` (simulated printers) or `moongate init` (your own), then `moongate run`.\n\
+Exit codes: 0 done, 1 failed or refused, 2 wrong command line, 64 wrong configuration, 69 a port or the running gateway \
+cannot be had, 75 the printer is away or busy.";
+
 /// One gateway between closed-protocol 3D printers and every Moonraker and OctoPrint client.
 #[derive(Debug, Parser)]
-#[command(name = "moongate", version, about, max_term_width = 100)]
+#[command(name = "moongate", version, about, max_term_width = 100, after_help = BEGIN)]
 pub struct Cli {
     /// What to log, as in RUST_LOG: "debug", "moongate=trace".
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Log", value_name = "FILTER")]
     pub log: Option<String>,
     /// How to log: "text" for people, "json" for collectors, one object per line; MOONGATE_LOG_FORMAT sets it as well.
-    #[arg(long, global = true, value_enum)]
+    #[arg(long, global = true, help_heading = "Log", value_name = "FORM", value_enum)]
     pub log_format: Option<Format>,
     #[command(subcommand)]
     pub command: Verb,
@@ -57,7 +66,7 @@ pub enum Verb {
     /// Run the gateway.
     Run(ConfigArgs),
     /// Check the configuration only; tells every mistake with its line and remedy.
-    Check(ConfigArgs),
+    Check(check::CheckArgs),
     /// Run simulated printers and the gateway in front of them: nothing to own, nothing to configure.
     Demo(demo::DemoArgs),
     /// Run one simulated printer by itself.
@@ -80,6 +89,8 @@ pub enum Verb {
     Cancel(print::SteerArgs),
     /// Take the key that a printer shows next as its own: after a change of its mainboard.
     Trust(print::SteerArgs),
+    /// Show the gateway's API key, for programs whose address is not trusted.
+    Key(key::KeyArgs),
     /// Put a file into a printer's library.
     Upload(files::UploadArgs),
     /// List what can be printed.
@@ -118,10 +129,18 @@ impl ConfigArgs {
 pub fn main(cli: Cli) -> ExitCode {
     let environment = Environment::of_process();
     // The gateway logs what it does; commands answer, and log only what is wrong.
-    let quiet = (!matches!(cli.command, Verb::Run(_))).then_some("moongate=warn,warn");
+    let quiet = match cli.command {
+        Verb::Run(_) => None,
+        // Their steps tell what is wrong, in the same words.
+        Verb::Init(_) | Verb::Probe(_) => Some("error"),
+        _ => Some("moongate=warn,warn"),
+    };
     let wanted = environment.get("MOONGATE_LOG_FORMAT");
     let format = cli.log_format.or_else(|| Format::from_str(wanted?, true).ok()).unwrap_or_default();
     crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet), format);
+    if !matches!(cli.command, Verb::Run(_)) {
+        end_with_the_reader();
+    }
     match cli.command {
         Verb::Run(args) => run::run(&args, &environment),
         Verb::Check(args) => check::check(&args, &environment),
@@ -135,6 +154,17 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Man(args) => generate::man(&args),
         client => block_on(talk(client, &environment)),
     }
+}
+
+/// Ends quietly where nobody reads the output any more (`moongate files p1s | head -1`): std's printing would panic.
+fn end_with_the_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.to_string().contains("failed printing to stdout: Broken pipe") {
+            std::process::exit(READER_GONE);
+        }
+        report(panic);
+    }));
 }
 
 /// The commands that are clients of a running gateway.
@@ -151,6 +181,7 @@ async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
         Verb::Resume(args) => print::steer("resume", args, &client).await,
         Verb::Cancel(args) => print::steer("cancel", args, &client).await,
         Verb::Trust(args) => print::trust(args, &client).await,
+        Verb::Key(args) => key::key(args, &client).await,
         Verb::Upload(args) => files::upload(args, &client).await,
         Verb::Files(args) => files::files(args, &client).await,
         Verb::Timelapse(args) => timelapse::timelapse(args, &client).await,
@@ -174,6 +205,7 @@ impl Verb {
             Verb::Pause(args) | Verb::Resume(args) | Verb::Cancel(args) | Verb::Trust(args) => {
                 Some(&args.gateway)
             }
+            Verb::Key(args) => Some(&args.gateway),
             Verb::Upload(args) => Some(&args.gateway),
             Verb::Files(args) => Some(&args.gateway),
             Verb::Timelapse(args) => Some(&args.gateway),
@@ -200,6 +232,16 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
+/// Runs `work` to its end; `None` where somebody asked to stop before, whatever was under way then.
+async fn until_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        // First, so that no signal comes before anybody listens.
+        biased;
+        () = asked_to_stop() => None,
+        done = work => Some(done),
+    }
+}
+
 /// Resolves at Ctrl-C or SIGTERM.
 async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -213,5 +255,23 @@ async fn asked_to_stop() {
         Err(_) => {
             let _no_signals = tokio::signal::ctrl_c().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_counts_whatever_is_under_way() {
+        let own = nix::unistd::getpid();
+        let work = async {
+            // As a terminal would, while an answer is waited for.
+            let sent = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {own}")]).status();
+            assert!(sent.is_ok_and(|status| status.success()));
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(until_stopped(work).await, None);
+        assert_eq!(until_stopped(async { 7 }).await, Some(7));
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::EXIT_FAILED;
 use super::client::{Client, ClientError, GatewayArgs};
 use super::files;
 use super::words::{Progress, duration, table, text};
+use super::{EXIT_FAILED, until_stopped};
 use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest, UNMAPPED};
 use crate::model::{SlotId, StartOptions};
 
@@ -49,6 +49,7 @@ pub struct PrintArgs {
     /// Follow the print to its end; exit code 1 if it does not end well. Ctrl-C leaves the print alone.
     #[arg(long)]
     pub wait: bool,
+    /// Print the outcome as JSON; with --dry-run what would be done.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -170,6 +171,19 @@ async fn printer_status(client: &Client, name: &str) -> Result<Value, ClientErro
 
 async fn follow(args: &PrintArgs, client: &Client) -> Result<ExitCode, ClientError> {
     let mut progress = Progress::new(args.printer.clone());
+    if let Some(ended) = until_stopped(to_its_end(args, client, &mut progress)).await {
+        return ended;
+    }
+    progress.end();
+    eprintln!("The print goes on.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn to_its_end(
+    args: &PrintArgs,
+    client: &Client,
+    progress: &mut Progress,
+) -> Result<ExitCode, ClientError> {
     loop {
         let printer = printer_status(client, &args.printer).await?;
         let phase = text(&printer, "/job/phase");
@@ -186,20 +200,15 @@ async fn follow(args: &PrintArgs, client: &Client) -> Result<ExitCode, ClientErr
             }
             return Ok(if phase == "complete" { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) });
         }
-        tokio::select! {
-            () = super::asked_to_stop() => {
-                progress.end();
-                eprintln!("The print goes on.");
-                return Ok(ExitCode::SUCCESS);
-            }
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
 #[derive(Debug, clap::Args)]
 pub struct SteerArgs {
+    /// The printer's name in the configuration.
     pub printer: String,
+    /// Print the gateway's answer as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -35,6 +35,7 @@ pub struct DiscoverArgs {
     /// How long to listen. Some printers speak only every ten seconds.
     #[arg(long, default_value_t = 12)]
     pub seconds: u64,
+    /// Print the list as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -76,6 +77,7 @@ pub async fn discover(args: &DiscoverArgs) -> ExitCode {
 pub struct ProbeArgs {
     /// A printer of the configuration.
     pub printer: String,
+    /// Print the steps as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::client::configured;
 use super::{ConfigArgs, EXIT_UNAVAILABLE, asked_to_stop, block_on, config_failed};
 use crate::app::{App, AppOptions, Bound};
 use crate::config::Environment;
@@ -19,6 +20,7 @@ pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let page = format!("{}/", configured(Some(&config)));
     block_on(async move {
         let app = match App::start(config, AppOptions::default()).await {
             Ok(app) => app,
@@ -27,7 +29,7 @@ pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
                 return ExitCode::from(EXIT_UNAVAILABLE);
             }
         };
-        tracing::info!(config = %path.display(), gateway_port = app.gateway_port(), printers = app.printers().len(), "Ready.");
+        tracing::info!(config = %path.display(), gateway_port = app.gateway_port(), page = %page, printers = app.printers().len(), "Ready.");
         let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tokio::select! {
             () = asked_to_stop() => {}

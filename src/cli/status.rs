@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::{Client, ClientError, GatewayArgs};
+use super::until_stopped;
 use super::words::{duration, table, text};
 
 /// Between two looks with `--watch`.
@@ -27,6 +28,10 @@ pub struct StatusArgs {
 }
 
 pub async fn status(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientError> {
+    until_stopped(look(args, client)).await.unwrap_or(Ok(ExitCode::SUCCESS))
+}
+
+async fn look(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientError> {
     loop {
         let mut answer: Value = client.get("/status").await?;
         let printers = chosen(&mut answer, args.printer.as_deref())?;
@@ -41,10 +46,7 @@ pub async fn status(args: &StatusArgs, client: &Client) -> Result<ExitCode, Clie
         if !args.watch {
             return Ok(ExitCode::SUCCESS);
         }
-        tokio::select! {
-            () = super::asked_to_stop() => return Ok(ExitCode::SUCCESS),
-            () = tokio::time::sleep(AGAIN) => {}
-        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -17,12 +17,14 @@ const PATH: &percent_encoding::AsciiSet =
 
 #[derive(Debug, clap::Args)]
 pub struct TimelapseArgs {
+    /// The printer whose recordings are listed.
     pub printer: String,
     /// A file of the list to fetch; a `.mp4` that was not made yet is made now, which needs ffmpeg.
     pub file: Option<String>,
     /// Where to write it; else below its own name here.
     #[arg(long, short)]
     pub output: Option<PathBuf>,
+    /// Print the list as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -177,7 +177,7 @@ pub struct PtyConfig {
 }
 
 /// Ports of the printer where they differ from the vendor's, e.g. behind a port forward.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PortConfig {
     pub mqtt: Option<u16>,
     pub ftps: Option<u16>,
@@ -247,13 +247,12 @@ impl Config {
     /// Every mistake of the file at once.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            let text = format!(
-                "cannot be read: {error}. Write one with `moongate init` (docs/config.example.toml shows every key), or name it with --config."
-            );
+            let text = format!("cannot be read: {error}. {}", source::remedy(error.kind()));
             ConfigError(vec![Mistake::new(0, text)]).of(path)
         })?;
         let mut config = Self::parse(&text, environment).map_err(|error| error.of(path))?;
         config.warnings.extend(source::readable_secrets(path, &text));
+        config.warnings.extend(source::unknown_accounts(&config.printers));
         Ok(config)
     }
 

@@ -61,6 +61,11 @@ impl<'s, 't> Section<'s, 't> {
         table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 
+    /// Whether the file gives the key at all, rightly or not.
+    pub fn has(&mut self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
     /// Where a key's value stands, for later complaints; the table's place where it is absent.
     pub fn place(&mut self, key: &'static str) -> Range<usize> {
         self.value(key).map_or_else(|| self.span(), Spanned::span)

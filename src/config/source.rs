@@ -1,8 +1,16 @@
 //! What the surroundings contribute: directories of systemd and XDG, secrets kept in files or the environment.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, User};
+
+use super::PrinterConfig;
+
+/// Where the service's access codes lie (deploy/systemd); the unit hands them over as `credentials_NAME`.
+const CREDENTIALS: &str = "/etc/moongate/credentials";
 
 /// The environment variables, read once.
 #[derive(Debug, Clone, Default)]
@@ -79,12 +87,55 @@ impl Environment {
     pub fn secret_file(&self, named: &str) -> Result<String, String> {
         let path = match self.path("CREDENTIALS_DIRECTORY") {
             Some(dir) if !named.contains('/') => dir.join(named),
-            _ => PathBuf::from(named),
+            Some(_) => PathBuf::from(named),
+            None => credential_at_home(named),
         };
         std::fs::read_to_string(&path)
             .map(|text| text.trim().to_owned())
             .map_err(|error| format!("{} cannot be read: {error}", path.display()))
     }
+}
+
+/// Where a file named for systemd lies for commands that systemd did not start: `check` and `probe` read the service's
+/// configuration too.
+fn credential_at_home(named: &str) -> PathBuf {
+    let path = PathBuf::from(named);
+    match named.strip_prefix("credentials_") {
+        Some(printer) if !named.contains('/') && !path.exists() => Path::new(CREDENTIALS).join(printer),
+        _ => path,
+    }
+}
+
+/// What to do about a configuration that cannot be read.
+pub fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => {
+            "It belongs to another user, such as the service's: use sudo, or name your own with --config."
+        }
+        ErrorKind::InvalidData => "Save it as text in UTF-8.",
+        ErrorKind::IsADirectory => "Name the file in it.",
+        _ => {
+            "Write one with `moongate init` (docs/config.example.toml shows every key), or name it with --config."
+        }
+    }
+}
+
+/// Warns of users and groups that the serial ports shall belong to and that this machine does not have.
+pub fn unknown_accounts(printers: &[PrinterConfig]) -> Vec<String> {
+    let mut told = Vec::new();
+    for printer in printers.iter().filter(|printer| printer.pty.enabled) {
+        if let Some(group) =
+            printer.pty.group.as_deref().filter(|name| matches!(Group::from_name(name), Ok(None)))
+        {
+            told.push(format!("pty_group of {}: this machine has no group \"{group}\".", printer.name));
+        }
+        if let Some(user) =
+            printer.pty.owner.as_deref().filter(|name| matches!(User::from_name(name), Ok(None)))
+        {
+            told.push(format!("pty_owner of {}: this machine has no user \"{user}\".", printer.name));
+        }
+    }
+    told
 }
 
 /// Warns when a file with inline secrets can be read by others than its owner.
@@ -100,4 +151,16 @@ pub fn readable_secrets(path: &Path, text: &str) -> Option<String> {
             mode & 0o777
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_s_codes_are_found_by_commands_too() {
+        assert_eq!(credential_at_home("credentials_p1s"), Path::new("/etc/moongate/credentials/p1s"));
+        assert_eq!(credential_at_home("./credentials_p1s"), Path::new("./credentials_p1s"));
+        assert_eq!(credential_at_home("code.txt"), Path::new("code.txt"));
+    }
 }

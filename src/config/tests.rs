@@ -189,3 +189,58 @@ fn rtsp_is_off_unless_it_has_an_address() {
     }
     assert!(complaints(&format!("[rstp]\n{GOOD}"))[0].contains("did you mean \"rtsp\""));
 }
+
+#[test]
+fn a_text_that_is_no_toml_is_not_guessed_at() {
+    let all = complaints("[gateway\nlisten = \"0.0.0.0\"\n");
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(all[0].starts_with("config line 1: this is not TOML"), "{all:?}");
+}
+
+#[test]
+fn a_code_that_cannot_be_had_is_one_mistake() {
+    for named in ["access_code_file = \"/nowhere/code\"", "access_code_env = \"NOT_THERE\""] {
+        let all = complaints(&GOOD.replace("access_code = 12345678", named));
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert!(all[0].starts_with("config line 7: access_code_"), "{all:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_has_a_remedy_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |path: &Path| Config::load(path, &Environment::default()).expect_err("unreadable").to_string();
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, [0xff, 0xfe]).expect("written");
+    assert!(told(&binary).ends_with("Save it as text in UTF-8."), "{}", told(&binary));
+    assert!(told(folder.path()).ends_with("Name the file in it."), "{}", told(folder.path()));
+    assert!(told(&folder.path().join("none")).contains("moongate init"));
+}
+
+#[test]
+fn accounts_that_are_not_there_are_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let warned = |lines: &str| {
+        let path = folder.path().join("moongate.toml");
+        std::fs::write(
+            &path,
+            format!("{}{lines}\n", GOOD.replace("access_code = 12345678", "access_code_env = \"CODE\"")),
+        )
+        .expect("written");
+        Config::load(&path, &Environment::of(&[("CODE", "12345678")])).expect("good").warnings
+    };
+    assert_eq!(warned("pty_group = \"nobody-has-this\"\npty_owner = \"nor-this\"").len(), 2);
+    assert_eq!(warned("pty_group = \"nobody-has-this\"\npty = false").len(), 0);
+    assert_eq!(warned("pty_owner = \"root\"").len(), 0);
+}
+
+#[test]
+fn two_tables_for_one_printer_are_a_warning() {
+    let twice = |port: &str| {
+        let text =
+            format!("{GOOD}mqtt_port = 8883\n{}mqtt_port = {port}\n", GOOD.replace("\"p1s\"", "\"again\""));
+        parse(&text).expect("good").warnings
+    };
+    assert!(twice("8883").iter().any(|told| told.starts_with("p1s and again are at the same address")));
+    assert_eq!(twice("8884").len(), 0, "two printers behind one address");
+}

@@ -29,7 +29,7 @@ pub fn model(metadata: &FileMetadata, caps: &Capabilities, reported: Option<&str
         (None, None) => return None,
     };
     let text = format!(
-        "The file was sliced for \"{sliced_for}\" and this printer is a {} {}: slice it for this printer, or override \
+        "The file was sliced for \"{sliced_for}\" and this printer is \"{} {}\": slice it for this printer, or override \
          \"model\".",
         caps.vendor, caps.model
     );

@@ -69,10 +69,19 @@ pub async fn init(args: &InitArgs, environment: &Environment) -> ExitCode {
                 path.display(),
                 if handed { "the service" } else { "you" }
             );
-            println!("Next: {}", if handed { "systemctl restart moongate" } else { "moongate run" });
+            println!("Next: {}", next(handed, &path, &environment.config_file()));
             ExitCode::SUCCESS
         }
         Err(error) => failed(&format!("{} cannot be written: {error}", path.display())),
+    }
+}
+
+/// The command that runs what was written; `usual` is the file that is taken where none is named.
+fn next(handed: bool, path: &Path, usual: &Path) -> String {
+    match std::path::absolute(path) {
+        _ if handed => "systemctl restart moongate".to_owned(),
+        Ok(path) if path != usual => format!("moongate run --config '{}'", path.display()),
+        _ => "moongate run".to_owned(),
     }
 }
 
@@ -146,6 +155,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn what_comes_next_names_a_file_that_would_not_be_found() {
+        let usual = Path::new("/home/me/.config/moongate/moongate.toml");
+        assert_eq!(next(false, usual, usual), "moongate run");
+        assert_eq!(next(false, Path::new("/srv/a.toml"), usual), "moongate run --config '/srv/a.toml'");
+        assert_eq!(next(true, Path::new("/etc/moongate/moongate.toml"), usual), "systemctl restart moongate");
+    }
 
     #[test]
     fn the_file_is_private_and_never_overwritten() {

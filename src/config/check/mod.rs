@@ -7,7 +7,7 @@ mod printers;
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Mistakes, Section};
-use super::{Config, ConfigError, Environment};
+use super::{Config, ConfigError, Environment, PrinterConfig};
 use crate::model::text::nearest;
 use access::access;
 use gateway::{gateway, rtsp};
@@ -16,9 +16,13 @@ use printers::printers;
 pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigError> {
     let mut mistakes = Mistakes::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
+    for error in &errors {
         // The parser's own Display echoes the source line, which may hold a secret; its bare message does not.
         mistakes.at(error.span().unwrap_or(0..0), format!("this is not TOML: {}.", error.message()));
+    }
+    if !errors.is_empty() {
+        // What is missing or unknown in a text that was read in part is guesswork.
+        return Err(ConfigError(mistakes.into_list()));
     }
     let root = document.get_ref();
     let mut warnings = Vec::new();
@@ -30,12 +34,30 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     if !gateway.listen.is_loopback() && access.trusted_clients.iter().any(|net| net.ends_with("/0")) {
         warnings.push("trusted_clients lets everybody in without credentials.".to_owned());
     }
+    warnings.extend(same_printer(&printers));
     let list = mistakes.into_list();
     if list.is_empty() {
         Ok(Config { gateway, access, rtsp, printers, warnings })
     } else {
         Err(ConfigError(list))
     }
+}
+
+/// Tables that lead to one and the same printer: it would get a connection from each.
+fn same_printer(printers: &[PrinterConfig]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (index, printer) in printers.iter().enumerate() {
+        let same = |other: &&PrinterConfig| {
+            (other.kind, &other.host, &other.ports) == (printer.kind, &printer.host, &printer.ports)
+        };
+        if let Some(earlier) = printers.iter().take(index).find(same) {
+            told.push(format!(
+                "{} and {} are at the same address {}: one table is enough, and printers take few connections.",
+                earlier.name, printer.name, printer.host
+            ));
+        }
+    }
+    told
 }
 
 /// A `[table]` of the document, absent or of the wrong kind as it may be.

@@ -106,7 +106,7 @@ fn printer(
         if serial.as_deref().unwrap_or("").is_empty() {
             mistakes.at(span.clone(), "[[printer]] lacks serial: a Bambu printer shows it under Settings > Device; `moongate discover` lists it.");
         }
-        if access_code.is_none() {
+        if access_code.is_none() && !table.has("access_code_file") && !table.has("access_code_env") {
             mistakes.at(span, "[[printer]] lacks access_code: the printer shows it under Settings > Network (LAN). access_code_file or access_code_env keep it out of this file.");
         }
     }

@@ -9,6 +9,7 @@
 //! or changes anything is for callers with the role for it (`crate::access`).
 
 mod activity;
+mod exposition;
 mod job;
 mod metrics;
 mod page;
@@ -20,8 +21,8 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -155,9 +156,12 @@ async fn trust(
     }
 }
 
-async fn show_metrics(State(gateway): State<Gateway>) -> Response {
+async fn show_metrics(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {
     match gateway.metrics.text() {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT)], text).into_response(),
+        Ok(text) if exposition::wants_openmetrics(&headers) => {
+            ([(CONTENT_TYPE, metrics::CONTENT)], text).into_response()
+        }
+        Ok(text) => ([(CONTENT_TYPE, exposition::CLASSIC)], exposition::classic(&text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

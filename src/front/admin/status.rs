@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::Serialize;
 
 use super::Gateway;
@@ -18,6 +19,8 @@ pub struct Status {
     version: &'static str,
     /// When this was put together.
     time: UnixSeconds,
+    /// The question came through a reverse proxy: the printers' own ports may not be reached where it came from.
+    behind_proxy: bool,
     printers: Vec<PrinterStatus>,
 }
 
@@ -118,13 +121,14 @@ struct SlotStatus {
 }
 
 /// Answers `/status`.
-pub async fn status(State(gateway): State<Gateway>) -> Json<Status> {
+pub async fn status(State(gateway): State<Gateway>, headers: HeaderMap) -> Json<Status> {
     let mut printers = Vec::new();
     for station in gateway.stations.iter() {
         let serial_port = gateway.serial_ports.get(station.name()).cloned();
         printers.push(printer(station, serial_port).await);
     }
-    Json(Status { version: env!("CARGO_PKG_VERSION"), time: unix_now(), printers })
+    let behind_proxy = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
+    Json(Status { version: env!("CARGO_PKG_VERSION"), time: unix_now(), behind_proxy, printers })
 }
 
 async fn printer(station: &Station, serial_port: Option<String>) -> PrinterStatus {

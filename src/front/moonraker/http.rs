@@ -231,7 +231,8 @@ async fn arguments(
     Ok((args, caller))
 }
 
-/// Scheme, host and mount prefix under which the client reaches us.
+/// Scheme, host and mount prefix under which the client reaches us; a proxy that leads a folder of its own to us names it in
+/// `X-Forwarded-Prefix`.
 pub fn base_url(parts: &Parts, path: &str) -> String {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let host =
@@ -240,7 +241,14 @@ pub fn base_url(parts: &Parts, path: &str) -> String {
     let scheme = if secure { "https" } else { "http" };
     let full = parts.extensions.get::<OriginalUri>().map(|uri| uri.path().to_owned());
     let prefix = full.as_deref().and_then(|full| full.strip_suffix(path)).unwrap_or_default();
-    format!("{scheme}://{}{prefix}", host.unwrap_or("localhost"))
+    let folder = text("x-forwarded-prefix").filter(|folder| is_folder(folder)).unwrap_or_default();
+    format!("{scheme}://{}{}{prefix}", host.unwrap_or("localhost"), folder.trim_end_matches('/'))
+}
+
+/// An absolute path that can stand in an address as it is.
+fn is_folder(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.~/".contains(c);
+    text.starts_with('/') && !text.contains("//") && text.chars().all(plain)
 }
 
 /// Reads a small body.

@@ -103,15 +103,14 @@ fn redirect(to: &str) -> Result<Response<Body>, RpcError> {
 
 /// Mainsail takes the page's own host when none is named; Fluidd wants the endpoint in full (moonraker.md 4.1, 4.2).
 fn page_config(_endpoint: &Endpoint, parts: &Parts) -> serde_json::Value {
-    let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let full = parts.extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.path().to_owned());
-    let prefix = full.as_deref().and_then(|full| full.strip_suffix("/config.json")).unwrap_or_default();
     let endpoint = base_url(parts, "/config.json");
-    if prefix.is_empty() {
+    let Ok(address) = endpoint.parse::<axum::http::Uri>() else { return json!({}) };
+    let path = address.path().trim_end_matches('/');
+    if path.is_empty() {
         return json!({"instancesDB": "moonraker", "endpoints": [endpoint], "blacklist": [], "hosted": false});
     }
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
-    let instance = json!({"hostname": name, "port": port.parse::<u16>().unwrap_or(80), "path": prefix});
+    let port = address.port_u16().unwrap_or(if address.scheme_str() == Some("https") { 443 } else { 80 });
+    let instance = json!({"hostname": address.host(), "port": port, "path": path});
     json!({"instancesDB": "json", "instances": [instance], "endpoints": [endpoint], "blacklist": [], "hosted": false})
 }
 

@@ -151,7 +151,7 @@ function sight(eye) {
 function addresses(p, base) {
   const at = new URL(base, location.href);
   const rows = [
-    p.moonraker_port ? ["Moonraker", location.hostname + ":" + p.moonraker_port] : null,
+    p.moonraker_port && !proxied ? ["Moonraker", location.hostname + ":" + p.moonraker_port] : null,
     ["below this port", at.href.replace(/\/$/, "")],
     p.serial_port ? ["serial port", p.serial_port] : null,
     p.camera ? ["camera", at.href + "webcam/?action=stream"] : null,
@@ -163,11 +163,15 @@ function addresses(p, base) {
   return details;
 }
 const opened = new Set();
+const STRANGER = "It wants a login: this browser's address is not in trusted_clients of its configuration"
+  + (/^[\d.]+$|:/.test(location.hostname) ? "." : ", or cors_domains lacks \"" + location.origin + "\".");
+/** A reverse proxy leads to this page: the printers' own ports are not reached under its name. */
+let proxied = false;
 function card(p) {
   const base = "printers/" + encodeURIComponent(p.name) + "/";
   const about = [p.vendor, p.model, p.firmware].filter(Boolean).join(" ");
   const head = make("header", "", make("div", "", make("h2", "", p.title), make("div", "dim", about)), badge(p));
-  const direct = p.moonraker_port ? location.protocol + "//" + location.hostname + ":" + p.moonraker_port + "/" : null;
+  const direct = p.moonraker_port && !proxied ? location.protocol + "//" + location.hostname + ":" + p.moonraker_port + "/" : null;
   const foot = make("footer", "", make("div", "links",
     direct ? link("port " + p.moonraker_port, direct, "For Mainsail, Home Assistant and others that want host and port") : null,
     link(base, base, "For Fluidd, slicers and others that take a path"),
@@ -180,6 +184,8 @@ function card(p) {
   const parts = [camera(p, base), head, notes(p), values[0], job(p, base), values[1], foot];
   const element = make("article", "", parts);
   element.id = "printer-" + p.name;
+  // Links of one word are told apart by the printer that they stand under.
+  element.setAttribute("aria-label", p.title);
   return element;
 }
 
@@ -214,7 +220,7 @@ function draw(printers) {
 }
 async function ask(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(10000), cache: "no-store" });
-  if (!answer.ok) throw new Error(answer.status === 401 ? "It wants a login: open this page from a trusted address." : await answer.text());
+  if (!answer.ok) throw new Error(answer.status === 401 ? STRANGER : await answer.text());
   return answer.json();
 }
 async function show() {
@@ -223,6 +229,7 @@ async function show() {
       const status = await ask("status");
       ahead = status.time - Date.now() / 1000;
       byId("trouble").textContent = "";
+      proxied = status.behind_proxy;
       const count = (number, word) => number + " " + word;
       const away = status.printers.filter(p => p.link !== "online").length;
       const faulty = status.printers.filter(p => p.faults.length || p.job.phase === "failed").length;
