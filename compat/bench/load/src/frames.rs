@@ -57,6 +57,13 @@ pub fn text_frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// The answer to a ping, whose payload has less than 126 bytes (RFC 6455, 5.5).
+pub fn pong(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x8A, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
 /// The payload's range and the end of the first whole server frame, with its opcode.
 pub fn server_frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
     let opcode = bytes.first()? & 0x0F;

@@ -135,8 +135,11 @@ impl Client {
         while let Some((opcode, payload)) = frames::server_frame(&self.buffer) {
             let end = payload.end;
             let text = &self.buffer[payload];
-            if opcode == 8 {
-                return Err("the server closed a WebSocket".into());
+            match opcode {
+                8 => return Err("the server closed a WebSocket".into()),
+                // Both servers close what does not answer their pings.
+                9 => self.stream.write_all(&frames::pong(text))?,
+                _ => {}
             }
             if let Some(shown) = temperature(text) {
                 self.shown = shown;
