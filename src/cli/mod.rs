@@ -234,10 +234,14 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
 
 /// Runs `work` to its end; `None` where somebody asked to stop before, whatever was under way then.
 async fn until_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
+    unless(asked_to_stop(), work).await
+}
+
+async fn unless<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         // First, so that no signal comes before anybody listens.
         biased;
-        () = asked_to_stop() => None,
+        () = stop => None,
         done = work => Some(done),
     }
 }
@@ -263,15 +267,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_signal_counts_whatever_is_under_way() {
-        let own = nix::unistd::getpid();
+    async fn a_wish_to_stop_counts_whatever_is_under_way() {
+        let asked = tokio::sync::Notify::new();
         let work = async {
-            // As a terminal would, while an answer is waited for.
-            let sent = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {own}")]).status();
-            assert!(sent.is_ok_and(|status| status.success()));
+            // As a signal comes while an answer is waited for.
+            asked.notify_one();
             std::future::pending::<()>().await;
         };
-        assert_eq!(until_stopped(work).await, None);
-        assert_eq!(until_stopped(async { 7 }).await, Some(7));
+        assert_eq!(unless(asked.notified(), work).await, None);
+        assert_eq!(unless(std::future::pending(), async { 7 }).await, Some(7));
     }
 }
