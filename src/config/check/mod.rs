@@ -47,8 +47,10 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
 fn same_printer(printers: &[PrinterConfig]) -> Vec<String> {
     let mut told = Vec::new();
     for (index, printer) in printers.iter().enumerate() {
+        // One address may lead to several Bambu printers, as some bridges do: they differ in the serial number.
         let same = |other: &&PrinterConfig| {
-            (other.kind, &other.host, &other.ports) == (printer.kind, &printer.host, &printer.ports)
+            (other.kind, &other.host, &other.ports, &other.serial)
+                == (printer.kind, &printer.host, &printer.ports, &printer.serial)
         };
         if let Some(earlier) = printers.iter().take(index).find(same) {
             told.push(format!(
