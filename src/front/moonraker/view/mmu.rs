@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::climate;
 use super::{Builder, Input};
 use crate::model::{
-    Color, DryerPhase, Fault, Filament, FilamentOperation, FilamentSystem, JobPhase, Slot, SlotId,
+    Color, DryerPhase, Fault, Filament, FilamentOperation, FilamentSystem, JobPhase, Severity, Slot, SlotId,
 };
 
 /// No gate or tool is known.
@@ -314,14 +314,15 @@ fn print_state(input: &Input<'_>, stuck: bool) -> &'static str {
     }
 }
 
-/// The panels show it as the last error.
+/// What the panels show as the last error: a pause that somebody asked for is none.
 fn reason(input: &Input<'_>, stuck: bool) -> String {
-    let waits = stuck || input.state.job.phase == JobPhase::Paused;
-    if !waits {
-        return String::new();
+    let counts = |fault: &&Fault| stuck || fault.severity > Severity::Info || fault.filament_ran_out();
+    let fault = input.state.faults().find(counts).map(Fault::line);
+    match input.state.job.phase {
+        _ if stuck => fault.or_else(|| input.state.job.detail.clone()).unwrap_or_default(),
+        JobPhase::Paused => fault.unwrap_or_default(),
+        _ => String::new(),
     }
-    let fault = input.state.faults().next().map(Fault::line);
-    fault.or_else(|| input.state.job.detail.clone()).unwrap_or_default()
 }
 
 fn drying_state(system: &FilamentSystem, slot: SlotId) -> &'static str {

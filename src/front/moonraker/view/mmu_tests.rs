@@ -213,11 +213,9 @@ proptest! {
     }
 }
 
-#[test]
-fn a_stuck_change_waits_for_the_user() {
-    let mut system = FilamentSystem { operation: FilamentOperation::Stuck, ..FilamentSystem::default() };
-    system.external.push(Slot::empty(SlotId::External(0)));
-    system.units.push(FilamentUnit {
+/// A unit with one empty slot, and an empty holder outside.
+fn small_system() -> FilamentSystem {
+    let unit = FilamentUnit {
         id: 0,
         name: "AMS 1".into(),
         product: None,
@@ -227,10 +225,45 @@ fn a_stuck_change_waits_for_the_user() {
         temperature: None,
         dryer: None,
         tool: None,
-    });
+    };
+    let external = vec![Slot::empty(SlotId::External(0))];
+    FilamentSystem { units: vec![unit], external, ..FilamentSystem::default() }
+}
+
+#[test]
+fn a_stuck_change_waits_for_the_user() {
+    let system = FilamentSystem { operation: FilamentOperation::Stuck, ..small_system() };
     let objects = of(Device { filament: system, ..Device::default() });
     assert_eq!(objects["mmu"]["print_state"], "pause_locked");
     assert_eq!(objects["mmu"]["operation"], "Waiting for help");
     assert!(!objects.contains_key("heater_generic ams_1_dryer"), "this unit has no dryer");
     assert!(!objects.contains_key("htu21d ams_1"), "and no sensor");
+}
+
+#[test]
+fn a_pause_that_somebody_asked_for_is_no_error() {
+    let mut state = PrinterState::default();
+    state.link.phase = LinkPhase::Online;
+    state.device.filament = small_system();
+    (state.job.phase, state.job.detail) = (JobPhase::Paused, Some("paused by the user".into()));
+    let reason = |state: &PrinterState| seen(state, &Choices::default())["mmu"]["reason_for_pause"].clone();
+    assert_eq!(reason(&state), "");
+    let fault = Fault {
+        code: "0700_8011".into(),
+        source: FaultSource::Job,
+        severity: Severity::Info,
+        module: None,
+        text: "The print was paused by the user.".into(),
+        link: None,
+        actions: Vec::new(),
+        since: 1.0,
+    };
+    state.device.faults.push(fault.clone());
+    assert_eq!(reason(&state), "");
+    state.device.faults.push(Fault {
+        severity: Severity::Serious,
+        text: "The nozzle is cold.".into(),
+        ..fault
+    });
+    assert!(reason(&state).as_str().is_some_and(|text| text.contains("The nozzle is cold.")));
 }
