@@ -38,6 +38,7 @@ pub use apps::{AppAnswer, AppKey, AppQuestion};
 pub use gate::{Gate, gate};
 pub use network::{Cidr, private_networks};
 pub use origin::DEFAULT_DOMAINS;
+pub use trust::was_forwarded;
 pub use users::{Login, UserInfo};
 
 /// Space of the store with the API key.

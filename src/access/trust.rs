@@ -15,6 +15,11 @@ const FORWARDED: [&str; 3] = ["x-forwarded-for", "x-real-ip", "forwarded"];
 /// Entries of `X-Forwarded-For` that are looked at.
 const HOPS: usize = 32;
 
+/// Whether a proxy says that it passed the request on.
+pub fn was_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDED.iter().any(|name| headers.contains_key(*name))
+}
+
 /// Who really asks: the peer, or behind trusted proxies the last address before them.
 ///
 /// `None` where that cannot be known; nobody trusts it then. A peer that is no trusted proxy and yet passes a request
@@ -22,7 +27,7 @@ const HOPS: usize = 32;
 pub fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[Cidr]) -> Option<IpAddr> {
     let peer = peer?.to_canonical();
     let is_proxy = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
-    if !FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+    if !was_forwarded(headers) {
         return Some(peer);
     }
     if !is_proxy(peer) {

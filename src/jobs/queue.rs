@@ -57,10 +57,10 @@ impl Jobs {
     /// # Errors
     /// As [`Self::start`]; the job stays in the queue then.
     pub async fn start_queue(&self) -> Result<Queue, StartError> {
-        let mut before = QueueState::Paused;
+        let mut before = QueueState::Waiting;
         let queue = self.inner.change_queue(|queue| {
             before = queue.state;
-            queue.state = if queue.jobs.is_empty() { QueueState::Paused } else { QueueState::Loading };
+            queue.state = if queue.jobs.is_empty() { QueueState::Waiting } else { QueueState::Loading };
             (queue.state != before).then_some("state_changed")
         });
         if before == QueueState::Loading {
@@ -79,7 +79,7 @@ impl Jobs {
         self.inner.start(request).await?;
         Ok(self.inner.change_queue(|queue| {
             queue.jobs.retain(|job| job.id != next.id);
-            queue.state = QueueState::Paused;
+            queue.state = QueueState::Waiting;
             Some("job_loaded")
         }))
     }
@@ -108,7 +108,7 @@ impl Drop for LoadingGuard<'_> {
         self.inner.change_queue(|queue| {
             let loading = queue.state == QueueState::Loading;
             if loading {
-                queue.state = QueueState::Paused;
+                queue.state = QueueState::Waiting;
             }
             loading.then_some("state_changed")
         });
@@ -124,7 +124,7 @@ impl Inner {
         let started = self.intent().filter(|intent| intent.stage == Stage::Starting);
         let started = started.and_then(|intent| intent.queued);
         let jobs = stored.jobs.into_iter().filter(|job| started.as_ref() != Some(&job.id)).collect();
-        Ok(Queue { jobs, state: QueueState::Paused })
+        Ok(Queue { jobs, state: QueueState::Waiting })
     }
 
     /// Changes the queue, remembers it, tells it; `None` where nothing is to be told.

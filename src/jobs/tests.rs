@@ -286,13 +286,13 @@ fn the_queue_is_durable_and_starts_only_when_told() {
     life.stop();
     let life = world.boot();
     life.online();
-    assert_eq!((life.jobs.queue().state, world.starts()), (QueueState::Paused, 0));
+    assert_eq!((life.jobs.queue().state, world.starts()), (QueueState::Waiting, 0));
     let left = life.run(life.jobs.start_queue()).unwrap();
-    assert_eq!((left.state, left.jobs.len()), (QueueState::Paused, 1));
+    assert_eq!((left.state, left.jobs.len()), (QueueState::Waiting, 1));
     life.until_phase(JobPhase::Preparing);
     assert_eq!(world.fake.machine().starts[0].title, "b");
     assert!(life.run(life.jobs.start_queue()).is_err(), "the printer is busy");
-    assert_eq!((life.jobs.queue().state, life.jobs.queue().jobs.len()), (QueueState::Paused, 1));
+    assert_eq!((life.jobs.queue().state, life.jobs.queue().jobs.len()), (QueueState::Waiting, 1));
     world.fake.run(DeviceStage::Finished);
     life.ended(HistoryEnd::Completed);
     life.pass(600);

@@ -126,11 +126,12 @@ pub struct QueuedJob {
     pub added_at: UnixSeconds,
 }
 
-/// The queue never goes on by itself, which is what Moonraker calls "paused": its clients show a start button then.
+/// The queue never goes on by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum QueueState {
+    /// Somebody has to start the next job.
     #[default]
-    Paused,
+    Waiting,
     /// A job is being started.
     Loading,
 }

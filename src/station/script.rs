@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Station, filament_words};
-pub use crate::gcode::translate::help::Word;
+pub use crate::gcode::translate::help::{Word, codes};
 use crate::gcode::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
 use crate::gcode::{Line, parse};
 use crate::jobs::{OVERRIDABLE, StartError, StartRequest, UNMAPPED};
@@ -323,11 +323,6 @@ fn status(state: &PrinterState) -> Vec<String> {
     lines.extend(job.detail.clone());
     lines.extend(state.device.faults.iter().map(crate::model::Fault::line));
     lines
-}
-
-/// The plain codes that this printer follows.
-pub fn codes(caps: &Capabilities) -> Vec<&'static str> {
-    help::codes(caps)
 }
 
 /// The words this printer understands, with their help.

@@ -1,4 +1,4 @@
-//! The merged tree, packed while nobody looks: a JSON value takes six times the memory of its text, and a printer that
+//! The merged tree, packed while nobody looks: a JSON value takes several times the memory of its text, and a printer that
 //! reports once a second needs it for some hundred microseconds of it.
 
 use std::sync::OnceLock;

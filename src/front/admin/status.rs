@@ -127,7 +127,7 @@ pub async fn status(State(gateway): State<Gateway>, headers: HeaderMap) -> Json<
         let serial_port = gateway.serial_ports.get(station.name()).cloned();
         printers.push(printer(station, serial_port).await);
     }
-    let behind_proxy = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
+    let behind_proxy = crate::access::was_forwarded(&headers);
     Json(Status { version: env!("CARGO_PKG_VERSION"), time: unix_now(), behind_proxy, printers })
 }
 

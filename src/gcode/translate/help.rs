@@ -111,7 +111,7 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     words
 }
 
-/// The plain codes that this printer follows. Mainsail offers to heat for a file where it finds M104 and its like.
+/// The plain codes that this printer follows.
 pub fn codes(caps: &Capabilities) -> Vec<&'static str> {
     let heated = |heater: Option<crate::model::HeaterCaps>| heater.is_some_and(|heater| heater.max.is_some());
     let groups: [(bool, &[&str]); 7] = [

@@ -224,7 +224,7 @@ fn device_words_name_what_the_printer_has() {
     assert!(matches!(run("AIR_MODE MODE=HEATING").as_slice(), [Intent::Refuse(_)]), "no air duct");
 }
 
-/// Mainsail shows the default and sends nothing for it.
+/// Clients show the default and send nothing for it.
 #[test]
 fn a_button_with_its_defaults_left_out_does_what_it_does_with_them() {
     let caps = Capabilities {
@@ -260,7 +260,7 @@ fn without_a_unit_the_spool_outside_needs_no_name() {
     assert!(matches!(load(&state()), Intent::Refuse(_)), "which of them?");
 }
 
-/// Mainsail offers to heat for a file by the codes that it finds here.
+/// Clients offer to heat for a file by the codes that they find here.
 #[test]
 fn plain_codes_are_listed_where_the_printer_follows_them() {
     let listed = help::codes(&caps());

@@ -8,9 +8,10 @@ use super::printer::library_path;
 use crate::jobs::{Queue, QueueState, StartError};
 use crate::printer::clock::unix_now;
 
+/// A queue that waits for its user is "paused": the clients show their start button for that word alone.
 pub fn state_word(state: QueueState) -> &'static str {
     match state {
-        QueueState::Paused => "paused",
+        QueueState::Waiting => "paused",
         QueueState::Loading => "loading",
     }
 }

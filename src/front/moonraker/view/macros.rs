@@ -24,6 +24,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
         builder.object(section.as_str(), json!({}));
         builder.section(&section, json!({"gcode": template(&word), "description": word.help}));
     }
+    // Mainsail offers to heat for a file where it finds M104 and its like.
     let mut commands: Map<String, Value> =
         script::codes(input.caps).into_iter().map(|code| (code.to_owned(), json!({}))).collect();
     commands.extend(help.into_iter().map(|(name, text)| (name, json!({"help": text}))));
