@@ -50,7 +50,14 @@ pub(super) fn checksum(bytes: &[u8]) -> u8 {
 }
 
 fn is_numbered(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'N' | b'n', b'0'..=b'9' | b'-', ..])
+    starts_number(bytes, b"")
+}
+
+/// Whether this is an N and a number; Marlin reads it by `strtol`, so blanks may be between them.
+fn starts_number(bytes: &[u8], also: &[u8]) -> bool {
+    let [b'N' | b'n', number @ ..] = bytes else { return false };
+    let first = number.trim_ascii_start().first();
+    first.is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-' || also.contains(byte))
 }
 
 /// Splits off `*<checksum>` and what follows it (a comment), after checking it.
@@ -88,8 +95,9 @@ fn checksum_value(bytes: &[u8]) -> Option<(u16, &[u8])> {
 fn may_be_checksum(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     match command(&text) {
-        Ok((_, Some(code @ Command::Code { .. }))) => !takes_text(&code) && !text.contains([';', '(', '"']),
-        Ok((_, Some(Command::Tool(_)))) => !text.contains(';'),
+        Ok((_, Some(command @ (Command::Code { .. } | Command::Tool(_))))) => {
+            !takes_text(&command) && !text.contains([';', '(', '"'])
+        }
         _ => false,
     }
 }
@@ -100,12 +108,15 @@ fn number_of(body: &[u8]) -> Option<i64> {
 
 fn parse_body(rest: &str, line: &mut Line) -> Result<(), ParseError> {
     let rest = comments(rest, line)?;
+    // Not at the line's beginning, or one that Marlin would not read as we do (`N.5`).
+    if line.number.is_none() && starts_number(rest.as_bytes(), b"+.") {
+        return Err(ParseError::LineNumber);
+    }
     let (rest, command) = command(rest)?;
     line.command = command;
     match &line.command {
-        Some(Command::Host(_)) => line.text = text(rest),
         Some(Command::Extended(_)) => extended_arguments(rest, line)?,
-        Some(code) if takes_text(code) => raw_text(rest, line),
+        Some(command) if takes_text(command) => raw_text(rest, line),
         Some(code) if may_take_text(code) => {
             let before = line.clone();
             if words(rest, line).is_err() {
@@ -118,10 +129,14 @@ fn parse_body(rest: &str, line: &mut Line) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Marlin's commands whose argument is the rest of the line: file names and messages.
+/// OctoPrint's host commands, and Marlin's whose argument is the rest of the line: file names and messages.
 fn takes_text(command: &Command) -> bool {
     const CODES: [u32; 10] = [16, 23, 28, 30, 32, 33, 36, 117, 118, 928];
-    matches!(command, Command::Code { letter: 'M', code, subcode: None } if CODES.contains(code))
+    match command {
+        Command::Code { letter: 'M', code, subcode: None } => CODES.contains(code),
+        Command::Host(_) => true,
+        _ => false,
+    }
 }
 
 /// Commands that have words in one dialect and a message or path in another (1002: Bambu's start scripts).
@@ -142,7 +157,7 @@ fn command(rest: &str) -> Result<(&str, Option<Command>), ParseError> {
     let letter = name.chars().next().map_or('?', |letter| letter.to_ascii_uppercase());
     match letter {
         'G' | 'M' | 'D' => code(rest, letter).map(|(rest, code)| (rest, Some(code))),
-        'T' => match map_res(integer_after('T'), str::parse).parse(rest) {
+        'T' => match map_res(preceded(one_of("Tt"), integer), str::parse).parse(rest) {
             Ok((rest, tool)) => Ok((rest, Some(Command::Tool(tool)))),
             Err(_) => Err(ParseError::Code { letter }),
         },
@@ -151,7 +166,7 @@ fn command(rest: &str) -> Result<(&str, Option<Command>), ParseError> {
 }
 
 fn host_command(input: &str) -> IResult<&str, &str> {
-    preceded(char('@'), take_while1(|c: char| !c.is_whitespace())).parse(input)
+    preceded(char('@'), take_while1(|c: char| !c.is_whitespace() && c != ';')).parse(input)
 }
 
 /// `SET_PIN`, `PAUSE`, `M600_PARK`: a second letter, or an underscore, makes it a name.
@@ -178,14 +193,13 @@ fn code(rest: &str, letter: char) -> Result<(&str, Command), ParseError> {
     }
 }
 
-fn integer_after<'a>(
-    letter: char,
-) -> impl Parser<&'a str, Output = &'a str, Error = nom::error::Error<&'a str>> {
-    preceded(satisfy(move |c| c.eq_ignore_ascii_case(&letter)), recognize((opt(char('-')), digit1)))
+fn integer(input: &str) -> IResult<&str, &str> {
+    recognize((opt(char('-')), digit1)).parse(input)
 }
 
 fn line_number(input: &str) -> IResult<&str, i64> {
-    map_res(integer_after('N'), |text: &str| text.parse::<i32>().map(i64::from)).parse(input)
+    let number = preceded((one_of("Nn"), space0), integer);
+    map_res(number, |text: &str| text.parse::<i32>().map(i64::from)).parse(input)
 }
 
 /// Skips blanks and comments, keeping the comments' text.
@@ -219,7 +233,7 @@ fn text(rest: &str) -> Option<String> {
     (!rest.is_empty()).then(|| rest.to_owned())
 }
 
-/// A raw argument ends at a `;`, as in Marlin, which cuts comments before it looks at the command.
+/// A raw argument ends at a `;`, as in Marlin and OctoPrint, which cut comments before they look at the command.
 fn raw_text(rest: &str, line: &mut Line) {
     let (argument, comment) = rest.split_once(';').unwrap_or((rest, ""));
     line.text = text(argument);
