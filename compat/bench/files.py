@@ -28,10 +28,10 @@ def upload(bench, table):
         gateway = stack.enter_context(Gateway(1, bench.farm(load)))
         moonraker = stack.enter_context(Moonraker(load))
         gateway.wait_online(load)
+        # A virtual machine's pages cost twice when they are touched for the first time; both find them touched.
+        bare_copy(load, 3 * size)
         for number in range(bench.rounds):
-            copy = Path(tempfile.mkstemp(prefix="moongate-bench-", dir="/dev/shm")[1])
-            found["copy"].append(load.ask("socket_copy", path=str(copy), bytes=size)["answered"])
-            copy.unlink()
+            found["copy"].append(bare_copy(load, size))
             forget_highest(gateway.pid)
             before = gateway.memory()["resident"]
             ours = load.ask("upload", port=gateway.printer_port(), name="big.gcode", bytes=size)
@@ -49,6 +49,13 @@ def upload(bench, table):
     table.add("files", f"{what}: rate, of Moonraker's", median(found["peer"]) / ours)
     table.add("files", f"{what}: memory at its highest above the start", max(found["growth"]) / 1e6, "MB", at_most=8)
     table.keep("upload", found)
+
+
+def bare_copy(load, size):
+    copy = Path(tempfile.mkstemp(prefix="moongate-bench-", dir="/dev/shm")[1])
+    seconds = load.ask("socket_copy", path=str(copy), bytes=size)["answered"]
+    copy.unlink()
+    return seconds
 
 
 def remove(url, name):

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -337,18 +338,19 @@ impl Library {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LibraryError> {
-        let closing = || LibraryError::Failed("The gateway is shutting down.".to_owned());
+        self.set_going(work).await?.await.map_err(unfinished)
+    }
+
+    /// As [`Self::run`], without waiting for its end; what comes of a failure says [`unfinished`].
+    async fn set_going<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, LibraryError> {
         let permit = self.inner.blocking.clone().acquire_owned().await.map_err(|_closed| closing())?;
-        let work = move || {
+        Ok(tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| match error.is_panic() {
-            true => {
-                LibraryError::Failed("A file could not be worked on: the gateway has a bug there.".to_owned())
-            }
-            false => closing(),
-        })
+        }))
     }
 
     /// Remembers a row; a disk that cannot be written costs only the cache.
@@ -399,5 +401,19 @@ impl Library {
                 tracing::debug!(path, %error, "A file cannot be printed.");
             }
         }
+    }
+}
+
+fn closing() -> LibraryError {
+    LibraryError::Failed("The gateway is shutting down.".to_owned())
+}
+
+/// Why work that was set going came to no end.
+fn unfinished(error: JoinError) -> LibraryError {
+    match error.is_panic() {
+        true => {
+            LibraryError::Failed("A file could not be worked on: the gateway has a bug there.".to_owned())
+        }
+        false => closing(),
     }
 }

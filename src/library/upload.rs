@@ -1,6 +1,7 @@
 //! Receives a file: limited while it comes, checked, then moved into place in one step.
 //!
-//! One piece is written while the next one comes. Digests are not made on the way: most uploads need none, those that
+//! One buffer is written while the other one fills; pieces are copied into it, because two buffers that stay warm cost
+//! less than memory that is taken and given back for each piece. Digests are not made on the way: most uploads need none, those that
 //! name one are read back from the page cache, and what a transfer needs is made then ([`Library::md5`]).
 
 use std::fs::File;
@@ -12,10 +13,10 @@ use tokio::task::JoinHandle;
 
 use super::index::{FileRow, event};
 use super::names::{self, Content};
-use super::{Entry, Library, LibraryAction, LibraryError, disk};
+use super::{Entry, Library, LibraryAction, LibraryError, disk, unfinished};
 
 /// Bytes gathered before they are written off the runtime's threads.
-const GATHER: usize = 512 * 1024;
+const GATHER: usize = 1 << 20;
 /// The free space is looked at again after this many bytes.
 const CHECK_FREE: u64 = 16 << 20;
 
@@ -28,8 +29,7 @@ pub struct Upload {
     temporary: tempfile::TempPath,
     /// `None` after a failed write.
     sink: Option<Sink>,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
+    gathered: Vec<u8>,
     received: u64,
     next_check: u64,
 }
@@ -43,30 +43,28 @@ pub struct Uploaded {
     pub printable: Vec<Entry>,
 }
 
-/// The file, at rest or in the hands of a write under way.
+/// The file and an empty buffer, at rest or in the hands of a write under way.
 enum Sink {
-    Resting(File),
-    Writing(JoinHandle<Result<std::io::Result<File>, LibraryError>>),
+    Resting(File, Vec<u8>),
+    Writing(JoinHandle<std::io::Result<(File, Vec<u8>)>>),
 }
 
 impl Sink {
-    /// The file once everything before is written.
-    async fn rest(self) -> Result<File, LibraryError> {
-        let written = match self {
-            Self::Resting(file) => return Ok(file),
-            Self::Writing(writing) => writing.await,
-        };
-        let written =
-            written.map_err(|_ended| LibraryError::Failed("The upload was interrupted.".to_owned()))?;
-        written?.map_err(|error| disk::failed("write the file", &error))
+    /// The file once everything before is written, and the buffer that was written.
+    async fn rest(self) -> Result<(File, Vec<u8>), LibraryError> {
+        match self {
+            Self::Resting(file, buffer) => Ok((file, buffer)),
+            Self::Writing(writing) => {
+                writing.await.map_err(unfinished)?.map_err(|error| disk::failed("write the file", &error))
+            }
+        }
     }
 }
 
-fn write_all(mut file: File, pieces: &[Bytes]) -> std::io::Result<File> {
-    for piece in pieces {
-        file.write_all(piece)?;
-    }
-    Ok(file)
+fn write_out(mut file: File, mut full: Vec<u8>) -> std::io::Result<(File, Vec<u8>)> {
+    file.write_all(&full)?;
+    full.clear();
+    Ok((file, full))
 }
 
 impl Library {
@@ -131,9 +129,8 @@ impl Library {
             target,
             content,
             temporary,
-            sink: Some(Sink::Resting(file)),
+            sink: Some(Sink::Resting(file, Vec::new())),
             gathered: Vec::new(),
-            gathered_bytes: 0,
             received: 0,
             next_check: CHECK_FREE,
         })
@@ -190,23 +187,27 @@ impl Upload {
             self.next_check = self.received + CHECK_FREE;
             self.library.check_free(0).await?;
         }
-        self.gathered_bytes += piece.len();
-        self.gathered.push(piece);
-        if self.gathered_bytes >= GATHER { self.pour().await } else { Ok(()) }
+        let mut rest = piece.as_ref();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(GATHER - self.gathered.len()));
+            self.gathered.extend_from_slice(now);
+            rest = later;
+            if self.gathered.len() == GATHER {
+                self.pour().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Hands what was gathered to the disk, as soon as it has taken what came before.
     async fn pour(&mut self) -> Result<(), LibraryError> {
-        let pieces = std::mem::take(&mut self.gathered);
-        self.gathered_bytes = 0;
-        let file = self.rest().await?;
-        let library = self.library.clone();
-        let writing = async move { library.run(move || write_all(file, &pieces)).await };
-        self.sink = Some(Sink::Writing(tokio::spawn(writing)));
+        let (file, empty) = self.rest().await?;
+        let full = std::mem::replace(&mut self.gathered, empty);
+        self.sink = Some(Sink::Writing(self.library.set_going(move || write_out(file, full)).await?));
         Ok(())
     }
 
-    async fn rest(&mut self) -> Result<File, LibraryError> {
+    async fn rest(&mut self) -> Result<(File, Vec<u8>), LibraryError> {
         let broken = || LibraryError::Failed("The upload failed before.".to_owned());
         self.sink.take().ok_or_else(broken)?.rest().await
     }
@@ -222,7 +223,7 @@ impl Upload {
         plate: Option<u32>,
     ) -> Result<Uploaded, LibraryError> {
         self.pour().await?;
-        let file = self.rest().await?;
+        let (file, _buffer) = self.rest().await?;
         let (path, content) = (self.temporary.to_path_buf(), self.content);
         let expected = sha256.map(|sum| sum.trim().to_ascii_lowercase());
         let checked = move || check(&file, &path, content, expected.as_deref());
