@@ -72,6 +72,7 @@ impl Inner {
         abort: &CancellationToken,
     ) -> Result<(String, u64), End> {
         let work = async {
+            self.same_file(plan).await?;
             let local = self.sendable(plan).await.map_err(|error| failed(error.to_string()))?;
             let md5 = self.library.md5(local.clone()).await.map_err(|error| failed(error.to_string()))?;
             let size = tokio::fs::metadata(&local).await.map_err(|error| failed(error.to_string()))?.len();
@@ -92,6 +93,15 @@ impl Inner {
             }
         }
         Ok((md5, plan.link))
+    }
+
+    /// The file that the plan was made for: from its announcement on it is in use and cannot be replaced.
+    pub(super) async fn same_file(&self, plan: &Plan) -> Result<(), End> {
+        let now = self.library.job_file(&plan.file.path).await.map_err(|error| failed(error.to_string()))?;
+        if now.uuid == plan.file.uuid {
+            return Ok(());
+        }
+        Err(failed("The file was replaced while its print was being prepared. Start it again."))
     }
 
     async fn sendable(&self, plan: &Plan) -> Result<PathBuf, LibraryError> {
@@ -181,6 +191,7 @@ impl Inner {
                 let held = sent.load(Ordering::Relaxed).max(total);
                 let sent = json!({"size": total, "held": held, "md5": md5});
                 drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
+                self.keep_whole(&plan.remote_path);
                 Ok(())
             }
             Err(end) => {
