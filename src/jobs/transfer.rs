@@ -22,7 +22,7 @@ use crate::printer::FileError;
 const STALLED: Duration = Duration::from_secs(180);
 /// The same when every byte was sent: the last answer of an FTPS upload may take 300 s (bambu.md 5.1).
 const UNCONFIRMED: Duration = Duration::from_secs(310);
-/// The same while the link is lost: the printer may be off.
+/// The same while the link is lost, whatever was sent: the printer may be off.
 const STALLED_ALONE: Duration = Duration::from_secs(90);
 /// How soon the link must be back after a transfer that outlived it; no printer that was switched off is up again by
 /// then.
@@ -163,10 +163,7 @@ impl Inner {
                     }
                     alone = true;
                 }
-                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone && !all_sent => {
-                    break Err(link_lost());
-                }
-                () = tokio::time::sleep_until(last_moved + limit), if alone => break Err(link_lost()),
+                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone => break Err(link_lost()),
                 () = tokio::time::sleep_until(last_moved + limit) => {
                     let text = if all_sent {
                         "The printer did not confirm the file: no answer came for five minutes."

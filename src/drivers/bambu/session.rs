@@ -20,7 +20,7 @@ use super::field::{at, text};
 use super::link_faults::Place;
 use super::merge::Reports;
 use super::models::{self, ModelRow};
-use super::pending::{Pending, PendingList};
+use super::pending::PendingList;
 use super::reduce::{self, Source, Versions};
 use super::wire::{self, Extent, Incoming, StateFields};
 use crate::model::{CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Severity};
@@ -28,6 +28,7 @@ use crate::net::mqtt::MqttClient;
 use crate::printer::StateWriter;
 use crate::printer::clock::unix_now;
 use echo::Echo;
+use settle::Settling;
 
 /// A target that a P1 does not show after this long is asked for again in another way (bambu.md 4.3).
 const HEAT_CHECK: Duration = Duration::from_secs(5);
@@ -111,32 +112,6 @@ struct Digestion {
     file_before: Option<String>,
     faults_before: Vec<Fault>,
     landed: bool,
-}
-
-/// Lines of G-code that were taken and whose marker is awaited.
-struct Settling {
-    /// `None` when it was answered already, and only the marker is still looked for.
-    pending: Option<Box<Pending>>,
-    marker: i64,
-    since: Instant,
-    until: Instant,
-    /// Complete reports that were asked for, and those of an idle printer that came without the marker.
-    asked: u32,
-    unmarked: u32,
-    /// The axes were not homed before, and a command to home them is what is awaited.
-    homes: bool,
-}
-
-impl Settling {
-    /// When the next complete report is asked for: many printers tell the step nowhere else (bambu.md 3.2).
-    fn ask_at(&self, first: Duration) -> Instant {
-        let times = match self.asked {
-            0 => 1,
-            1 => 3,
-            more => 6 * (more - 1),
-        };
-        self.since + first * times
-    }
 }
 
 /// A sign of life that was asked for.

@@ -96,3 +96,21 @@ fn a_fault_that_went_and_came_back_ends_the_second_start_as_it_ended_the_first()
         }
     }
 }
+
+/// It may have been switched off since: the file's being there proves nothing.
+#[test]
+fn a_file_that_was_sent_whole_is_not_waited_for_longer_without_the_link() {
+    let world = world();
+    world.fake.machine().unbroken = true;
+    world.fake.machine().stuck_confirmation = true;
+    let life = Life::begin(&world);
+    life.eventually("sent", || world.uploads().len() == 1);
+    world.fake.lose_link();
+    life.until("lost", |state| !state.online());
+    life.online();
+    life.pass(100);
+    world.fake.machine().stuck_confirmation = false;
+    let job = life.until_phase(JobPhase::Failed);
+    assert!(job.reason.is_some_and(|reason| reason.contains("Start it again")));
+    assert_eq!(world.starts(), 0);
+}

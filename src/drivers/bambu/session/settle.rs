@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{PUSHALL_GAP, Session, Settling};
+use super::{PUSHALL_GAP, Session};
 use crate::drivers::bambu::encode;
 use crate::drivers::bambu::field::{at, int};
 use crate::drivers::bambu::pending::Pending;
@@ -21,6 +21,32 @@ const UNMARKED: u32 = 3;
 /// After so many commands whose marker stayed out, none is waited for until one is seen.
 const UNMARKED_RUNS: u32 = 3;
 const NOT_TOLD: &str = "The printer did not tell when it had executed this.";
+
+/// Lines of G-code that were taken and whose marker is awaited.
+pub(super) struct Settling {
+    /// `None` when it was answered already, and only the marker is still looked for.
+    pub pending: Option<Box<Pending>>,
+    marker: i64,
+    since: Instant,
+    until: Instant,
+    /// Complete reports that were asked for, and those of an idle printer that came without the marker.
+    asked: u32,
+    unmarked: u32,
+    /// The axes were not homed before, and a command to home them is what is awaited.
+    homes: bool,
+}
+
+impl Settling {
+    /// When the next complete report is asked for: many printers tell the step nowhere else (bambu.md 3.2).
+    fn ask_at(&self, first: Duration) -> Instant {
+        let times = match self.asked {
+            0 => 1,
+            1 => 3,
+            more => 6 * (more - 1),
+        };
+        self.since + first * times
+    }
+}
 
 impl Session<'_> {
     /// Waits for the marker of a command that was acknowledged.
