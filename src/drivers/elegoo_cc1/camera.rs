@@ -20,7 +20,7 @@ const SWITCH: Duration = Duration::from_secs(15);
 
 /// Each connection without a picture may have cost the printer a place: they are made ever more rarely
 /// (elegoo.md 2.13), up to this many doublings.
-const DOUBLINGS: u32 = 4;
+const DOUBLINGS: u32 = 2;
 
 /// Connections without a picture, one after the other.
 #[derive(Default)]
@@ -135,13 +135,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_camera_that_stays_dark_is_connected_ever_more_rarely() {
         let mut dark = Dark::default();
-        let waits: Vec<Option<u64>> = (0..8)
+        let waits: Vec<Option<u64>> = (0..6)
             .map(|_| {
                 dark.ended("No picture came.", Duration::from_secs(30));
                 dark.rest.as_ref().map(|(until, _)| until.duration_since(Instant::now()).as_secs())
             })
             .collect();
-        let longest = Some(480);
-        assert_eq!(waits, [None, Some(30), Some(60), Some(120), Some(240), longest, longest, longest]);
+        let longest = Some(120);
+        assert_eq!(waits, [None, Some(30), Some(60), longest, longest, longest]);
     }
 }

@@ -103,6 +103,7 @@ async fn firmware_that_does_not_tell_of_a_canvas_is_asked_once() {
 #[tokio::test]
 async fn a_canvas_that_was_pulled_out_while_nobody_watched_leaves_no_trays() {
     let first = bench(Options { firmware: "V1.4.46".into(), canvas: true, ..fast() }).await;
+    first.online().await;
     first.until("trays", |state| state.device.filament.units.len() == 1).await;
     first.sim.faults().apply(Fault::Refuse { on: true }).unwrap();
     first.sim.faults().apply(Fault::Drop).unwrap();
