@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
@@ -74,17 +75,20 @@ fn registry() -> &'static Mutex<Vec<String>> {
     REGISTRY.get_or_init(Mutex::default)
 }
 
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 fn register(text: &str) {
     if text.len() < SHORTEST_REDACTED {
         return;
     }
     let mut known = registry().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let encoded: String =
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    // Some encode the unreserved characters of an address too.
+    let [encoded, spare] =
+        [NON_ALPHANUMERIC, RESERVED].map(|set| percent_encoding::utf8_percent_encode(text, set).to_string());
     // As it stands within a JSON text, without the quotes around it.
     let quoted = serde_json::Value::from(text).to_string();
     let escaped = quoted.get(1..quoted.len() - 1).unwrap_or(text).to_owned();
-    for form in [text.to_owned(), encoded, escaped] {
+    for form in [text.to_owned(), encoded, spare, escaped] {
         if !known.contains(&form) {
             known.push(form);
         }
@@ -109,6 +113,8 @@ mod tests {
         let code = Secret::new("s3cr&t77");
         assert_eq!(format!("{code:?}"), "***");
         assert_eq!(redact("PASS s3cr&t77, token=s3cr%26t77."), "PASS ***, token=***.");
+        let _dashed = Secret::new("s4-cr&t77");
+        assert_eq!(redact("token=s4-cr%26t77, token=s4%2Dcr%26t77."), "token=***, token=***.");
         let quoted = Secret::new("s3c\"ret");
         assert_eq!(
             redact(&format!("{{\"code\":{}}}", serde_json::json!(quoted.expose()))),

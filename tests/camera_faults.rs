@@ -148,6 +148,7 @@ async fn cc2() -> (Simulated, printer::DriverParts) {
         host: moongate::drivers::Whereabouts::fixed("127.0.0.1"),
         serial: None,
         access_code: Some(Secret::new(code)),
+        client_number: None,
         jobs_on_usb: false,
         ports: elegoo_cc2::Ports {
             mqtt: at.mqtt.port(),

@@ -16,6 +16,9 @@ use crate::store::Store;
 
 /// Space of the store that holds the printers' pinned keys.
 const PINS: &str = "pins";
+/// Space of the store with the number that each printer knows the gateway by.
+const CLIENTS: &str = "clients";
+
 /// What reaches a driver from outside while it runs.
 #[derive(Default)]
 pub struct Outside {
@@ -66,7 +69,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
         Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
             name: config.name.clone(),
             host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
-            mainboard_id: config.serial.clone().map(|id| id.to_lowercase()),
+            mainboard_id: config.serial.clone(),
             ports: elegoo_cc1::Ports {
                 websocket: ports.websocket.unwrap_or(3030),
                 http: ports.http.unwrap_or(80),
@@ -80,6 +83,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
             host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
             serial: config.serial.clone(),
             access_code: config.access_code.clone(),
+            client_number: Some(client_number(store, &config.name)),
             jobs_on_usb: config.jobs_on_usb,
             ports: elegoo_cc2::Ports {
                 mqtt: ports.mqtt.unwrap_or(1883),
@@ -89,6 +93,19 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
             },
         })),
     }
+}
+
+/// The same after a restart: a printer with two places for clients would take a gateway that was killed for another one.
+fn client_number(store: &Store, printer: &str) -> u16 {
+    let kept = store.get(CLIENTS, printer).ok().flatten();
+    if let Some(number) = kept.and_then(|kept| kept.as_u64()).and_then(|kept| u16::try_from(kept).ok()) {
+        return number;
+    }
+    let number = elegoo_cc2::random_client_number();
+    if let Err(error) = store.put(CLIENTS, printer, number.into()) {
+        tracing::error!(%error, "The number that the printer knows the gateway by could not be kept.");
+    }
+    number
 }
 
 /// The stored keys go at once, those in use at the next connection, which comes at once too: it may be another service
@@ -103,4 +120,20 @@ pub(super) fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> a
         station.printer.renew();
         station.printer.reconnect();
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printer_knows_the_gateway_by_the_same_number_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("moongate.db");
+        let first = client_number(&Store::open(&place).unwrap(), "cc2");
+        assert!((1000..=9999).contains(&first));
+        for _ in 0..3 {
+            assert_eq!(client_number(&Store::open(&place).unwrap(), "cc2"), first);
+        }
+    }
 }

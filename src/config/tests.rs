@@ -82,6 +82,16 @@ fn broken_toml_is_told_without_repeating_the_line() {
 }
 
 #[test]
+fn serial_numbers_of_elegoo_printers_stay_as_they_are() {
+    for kind in ["elegoo_cc1", "elegoo_cc2"] {
+        let text =
+            format!("[[printer]]\nname=\"a\"\nkind=\"{kind}\"\nhost=\"10.0.0.1\"\nserial=\" f01aB_2-x \"\n");
+        let config = parse(&text).expect(kind);
+        assert_eq!(config.printers[0].serial.as_deref(), Some("f01aB_2-x"), "{kind}");
+    }
+}
+
+#[test]
 fn bambu_needs_serial_and_code_and_secrets_come_from_elsewhere() {
     let bare = "[[printer]]\nname=\"a\"\nkind=\"bambu\"\nhost=\"h\"\n";
     let all = complaints(bare);

@@ -1,6 +1,7 @@
 //! The side of a printer that its driver sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,11 @@ use crate::model::{Capabilities, Command, CommandError, LinkFault, Outcome};
 pub trait Driver: Send {
     /// Returns why the link ended; after `cancel` any fault will do.
     fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault>;
+
+    /// How long to wait after this fault, where the usual growing waits do not fit it.
+    fn wait_after(&self, _fault: &LinkFault) -> Option<Duration> {
+        None
+    }
 }
 
 /// What a driver folder hands to the supervisor.

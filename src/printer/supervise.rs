@@ -105,7 +105,11 @@ async fn keep_running(
             quick.reset();
             slow.reset();
         }
-        let wait = if fault.permanent { slow.next_delay() } else { quick.next_delay() };
+        let wait = match driver.wait_after(&fault) {
+            Some(wait) => wait,
+            None if fault.permanent => slow.next_delay(),
+            None => quick.next_delay(),
+        };
         if last_told.as_ref() != Some(&fault) {
             tracing::warn!(code = fault.code, "{}", fault.sentence());
             last_told = Some(fault.clone());

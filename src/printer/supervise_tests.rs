@@ -93,3 +93,37 @@ async fn a_connection_is_made_anew_when_the_user_wants_it() {
     assert!(printer.state().link.fault.is_none());
     cancel.cancel();
 }
+
+/// Refused each time, and knows how long that lasts.
+struct Refused {
+    calls: Arc<AtomicUsize>,
+}
+
+impl Driver for Refused {
+    fn run<'a>(&'a mut self, _io: &'a mut DriverIo, _cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let fault =
+            LinkFault { code: "T".into(), text: "Full.".into(), remedy: "Wait.".into(), permanent: true };
+        Box::pin(std::future::ready(fault))
+    }
+
+    fn wait_after(&self, fault: &LinkFault) -> Option<Duration> {
+        (fault.code == "T").then_some(Duration::from_secs(30))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_knows_when_to_try_again_is_called_then() {
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let parts = DriverParts {
+        driver: Box::new(Refused { calls: calls.clone() }),
+        capabilities: caps(),
+        files: Arc::new(Fake::new()),
+        camera: None,
+    };
+    let _printer = start(settings("full"), parts, &tasks, cancel.clone());
+    tokio::time::sleep(Duration::from_secs(305)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 11, "every 30 s, however often it was refused");
+    cancel.cancel();
+}

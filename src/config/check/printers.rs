@@ -99,7 +99,10 @@ fn printer(
         mistakes
             .at(place, format!("host \"{host}\" must be a bare address or name, without http:// and path."));
     }
-    let serial = table.text(mistakes, "serial", true).map(|serial| serial.trim().to_uppercase());
+    // Bambu's serial numbers have capitals only; those of the others stand in topics as they are.
+    let capitals =
+        |serial: &str| if kind == Some(Kind::Bambu) { serial.to_uppercase() } else { serial.into() };
+    let serial = table.text(mistakes, "serial", true).map(|serial| capitals(serial.trim()));
     let access_code = access_code(&mut table, environment, mistakes);
     if kind == Some(Kind::Bambu) {
         let span = table.span();

@@ -26,6 +26,12 @@ pub fn reduce(info: &Value, filament: &mut FilamentSystem) {
     filament.active = active(info);
 }
 
+/// No Canvas is attached any more.
+pub fn gone(filament: &mut FilamentSystem) {
+    filament.units.clear();
+    (filament.active, filament.auto_refill) = (None, None);
+}
+
 /// `active_tray_id` -1: nothing is loaded from the Canvas.
 fn active(info: &Value) -> Option<SlotId> {
     let unit = u16::try_from(int(info, "active_canvas_id").unwrap_or(0)).ok()?;

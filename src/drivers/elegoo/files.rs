@@ -172,6 +172,22 @@ impl<S: Storage> PrinterFiles for Files<S> {
     }
 }
 
+/// Why one chunk of an upload did not arrive.
+#[derive(Debug)]
+pub enum ChunkError {
+    /// Worth another try.
+    Again(FileError),
+    /// The printer wants the file from its beginning.
+    Restart(FileError),
+    Final(FileError),
+}
+
+impl From<FileError> for ChunkError {
+    fn from(error: FileError) -> Self {
+        ChunkError::Final(error)
+    }
+}
+
 /// A file in the pieces in which it is sent.
 pub struct Chunks {
     file: tokio::fs::File,

@@ -29,6 +29,12 @@ fn safe(c: char) -> bool {
     c.is_ascii_alphanumeric() || " ._+()-".contains(c)
 }
 
+/// An id that becomes part of topics: nothing else may come in with it.
+pub fn sane_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(plain)
+}
+
 /// Printers report bare names or paths: the same file has the same base name, whatever its case (elegoo.md 2.4).
 pub fn same_file(a: &str, b: &str) -> bool {
     base_name(a).eq_ignore_ascii_case(base_name(b))

@@ -7,7 +7,7 @@ use crate::printer::ExpectedRun;
 
 /// An entry of the printer's history that began so close to a start of ours is that run; in seconds. The clocks of
 /// gateway and printer may differ, and a printer writes its entry after the warm-up at the latest.
-const SAME_START: f64 = 600.0;
+pub const SAME_START: f64 = 600.0;
 
 /// Remembers the last start and the run that came of it; it outlives a lost link.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use crate::drivers::elegoo::probe::Probe;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub address: IpAddr,
-    /// Name its owner gave it.
+    /// Name its owner gave it; can be empty.
     pub name: String,
     pub machine_name: String,
     pub mainboard_id: String,
@@ -34,7 +34,7 @@ pub fn parse(reply: &[u8], from: IpAddr) -> Option<Found> {
     let data = data.get("Attributes").unwrap_or(data);
     Some(Found {
         address: from,
-        name: text(data, "Name")?.to_owned(),
+        name: text(data, "Name").unwrap_or_default().to_owned(),
         machine_name: text(data, "MachineName")?.to_owned(),
         mainboard_id: text(data, "MainboardID").unwrap_or_default().to_owned(),
         firmware: text(data, "FirmwareVersion").map(str::to_owned),

@@ -2,6 +2,9 @@
 
 use crate::model::LinkFault;
 
+/// Code of [`full`].
+pub const FULL: &str = "MG-CC1-FULL";
+
 fn fault(code: &str, text: String, remedy: &str, permanent: bool) -> LinkFault {
     LinkFault { code: code.to_owned(), text, remedy: remedy.to_owned(), permanent }
 }
@@ -19,7 +22,7 @@ pub fn unreachable(place: &str, why: &str) -> LinkFault {
 /// All WebSocket slots of the printer are taken (elegoo.md 2.3).
 pub fn full(place: &str, reason: &str) -> LinkFault {
     fault(
-        "MG-CC1-FULL",
+        FULL,
         format!("The Centauri Carbon at {place} refuses another client: \"{reason}\"."),
         "Close other programs that hold a connection (its web page, the slicer's device tab, the app, Home Assistant); the place is taken as soon as one is free.",
         true,

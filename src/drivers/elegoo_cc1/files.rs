@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
@@ -18,8 +18,8 @@ use super::{Cc1Config, Timing};
 use crate::drivers::elegoo::door::{AskError, Door, Seen};
 use crate::drivers::elegoo::field::{as_int, int, list, num, text};
 use crate::drivers::elegoo::files::{
-    CHECK, CHUNK_LIMIT, Chunks, DOWNLOAD_IDLE, Storage, Upload, check_room, listed_name, unreadable,
-    unsettled,
+    CHECK, CHUNK_LIMIT, ChunkError, Chunks, DOWNLOAD_IDLE, Storage, Upload, check_room, listed_name,
+    unreadable, unsettled,
 };
 use crate::drivers::elegoo::http::{self, Reply, authority};
 use crate::drivers::elegoo::names::same_file;
@@ -31,7 +31,7 @@ use crate::printer::{FileError, ProgressFn, RemoteFile, SENDING};
 const ASK: Duration = Duration::from_secs(25);
 
 /// A path keeps its slashes.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+const PATH: &AsciiSet = &http::VALUE.remove(b'/');
 
 /// The storage of one printer.
 pub struct Cc1Storage {
@@ -40,21 +40,6 @@ pub struct Cc1Storage {
     door: Arc<Door<Sdcp>>,
     client: reqwest::Client,
     videos: Videos,
-}
-
-/// Why one chunk did not arrive.
-enum ChunkError {
-    /// Worth another try.
-    Again(FileError),
-    /// The printer wants the file from its beginning.
-    Restart(FileError),
-    Final(FileError),
-}
-
-impl From<FileError> for ChunkError {
-    fn from(error: FileError) -> Self {
-        ChunkError::Final(error)
-    }
 }
 
 impl Cc1Storage {
@@ -385,7 +370,10 @@ mod tests {
     #[test]
     fn a_video_is_fetched_from_the_printer_only() {
         let target = |url| video_target(url, "10.0.0.5", 80);
-        assert_eq!(target("/local/tlp/a b.mp4"), (80, "/downloadFile/local/tlp/a%20b%2Emp4".to_owned()));
+        assert_eq!(
+            target("/local/tlp/a b-1_2~.mp4"),
+            (80, "/downloadFile/local/tlp/a%20b-1_2~.mp4".to_owned())
+        );
         assert_eq!(target("/downloadFile/local/a"), (80, "/downloadFile/local/a".to_owned()));
         assert_eq!(target("http://10.0.0.5:8000/a.mp4"), (8000, "/a.mp4".to_owned()));
         assert_eq!(target("http://10.0.0.5/a.mp4"), (80, "/a.mp4".to_owned()));

@@ -9,8 +9,8 @@ pub fn frames(bytes: &[u8]) {
     let (mut device, mut memory) = (Device::default(), Memory::default());
     for frame in bytes.split(|byte| *byte == 0x1e) {
         match parse(&String::from_utf8_lossy(frame)) {
-            Frame::Status(value) => drop(status(&value, &mut device, &mut memory, 100.0)),
-            Frame::Attributes(value) => drop(attributes(&value, &mut device)),
+            Frame::Status(value, _) => drop(status(&value, &mut device, &mut memory, 100.0)),
+            Frame::Attributes(value, _) => drop(attributes(&value, &mut device)),
             Frame::Response { data, .. } => {
                 let found = verdict(&data, "task");
                 memory.judge(found);

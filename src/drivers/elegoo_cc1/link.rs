@@ -20,6 +20,7 @@ use super::session::Session;
 use super::{Cc1Config, Timing};
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::http::authority;
+use crate::drivers::elegoo::names::sane_id;
 use crate::model::{LinkFault, LinkPhase};
 use crate::printer::{Driver, DriverIo};
 
@@ -31,6 +32,9 @@ const CONNECT: Duration = Duration::from_secs(8);
 const MAX_MESSAGE: usize = 16 << 20;
 /// The refusal of the sixth client (elegoo.md 2.3).
 const TOO_MANY: &str = "too many client";
+
+/// A place that others hold is tried again in even steps: it can be free at any moment (elegoo.md 2.3).
+const FULL_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs the link of one printer, again and again.
 pub struct Cc1Driver {
@@ -104,9 +108,7 @@ impl Cc1Driver {
 
     /// The id changes with firmware updates (elegoo.md 2.2): the printer's own word counts.
     pub(super) fn learn_mainboard(&mut self, id: &str) {
-        let sane = !id.is_empty()
-            && id.len() <= 64
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let sane = sane_id(id);
         if sane {
             self.config.host.identified(id);
         }
@@ -146,6 +148,10 @@ impl Cc1Driver {
 }
 
 impl Driver for Cc1Driver {
+    fn wait_after(&self, fault: &LinkFault) -> Option<Duration> {
+        (fault.code == faults::FULL).then_some(FULL_AGAIN)
+    }
+
     fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
         Box::pin(async move {
             let place = self.place();

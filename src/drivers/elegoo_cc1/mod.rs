@@ -93,12 +93,16 @@ struct Timing {
     silent: Duration,
     /// A stop that changed nothing in the warm-up is sent once more (elegoo.md 2.9).
     stop_again: Duration,
+    /// Between two switchings of the light: the second of two in a row gets lost (elegoo.md 2.9).
+    light: Duration,
     /// Wait for a discovery answer before going on without.
     discovery: Duration,
     /// Around the check of a transferred file (elegoo.md 2.10).
     after_upload: Duration,
     /// A camera without a picture is given up.
     camera_idle: Duration,
+    /// Before the third connection to a camera that shows nothing; doubled each time (elegoo.md 2.13).
+    camera_rest: Duration,
 }
 
 impl Default for Timing {
@@ -109,9 +113,11 @@ impl Default for Timing {
             stale: Duration::from_secs(12),
             silent: Duration::from_secs(35),
             stop_again: Duration::from_secs(30),
+            light: Duration::from_secs(1),
             discovery: Duration::from_millis(2500),
             after_upload: Duration::from_secs(1),
             camera_idle: Duration::from_secs(10),
+            camera_rest: Duration::from_secs(30),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod disks;
 mod earlier;
+mod halves;
 mod linked;
 mod pure;
 mod rules;

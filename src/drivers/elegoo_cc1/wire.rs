@@ -10,13 +10,11 @@ pub enum Frame {
     /// The bare text `pong`.
     Pong,
     /// Answer to the request of this id.
-    Response {
-        request: String,
-        command: Option<i64>,
-        data: Value,
-    },
-    Status(Value),
-    Attributes(Value),
+    Response { request: String, command: Option<i64>, data: Value },
+    /// The status, and the id of the request where the frame answers one.
+    Status(Value, Option<String>),
+    /// The attributes, likewise.
+    Attributes(Value, Option<String>),
     /// 1: MD5 failed, 2: format failed.
     FileError(i64),
     /// Valid JSON of no use to us.
@@ -34,12 +32,14 @@ pub fn parse(text: &str) -> Frame {
     let body = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let Ok(mut frame) = serde_json::from_str::<Value>(body) else { return Frame::Garbage };
     for (key, wrap) in [
-        ("Status", Frame::Status as fn(Value) -> Frame),
-        ("Attributes", Frame::Attributes as fn(Value) -> Frame),
+        ("Status", Frame::Status as fn(Value, Option<String>) -> Frame),
+        ("Attributes", Frame::Attributes as fn(Value, Option<String>) -> Frame),
     ] {
         for path in [vec![key], vec!["Data", key], vec!["Data", "Data", key]] {
             if let Some(found) = object_at(&mut frame, &path) {
-                return wrap(found);
+                let request = frame.get("Data").and_then(|outer| outer.get("RequestID"));
+                let request = request.and_then(Value::as_str).map(str::to_owned);
+                return wrap(found, request);
             }
         }
     }
@@ -48,10 +48,10 @@ pub fn parse(text: &str) -> Frame {
     // Some who speak for the printer (simulators) leave the inner object out.
     if outer.get("RequestID").is_none() {
         if topic.starts_with("sdcp/status/") {
-            return Frame::Status(outer.clone());
+            return Frame::Status(outer.clone(), None);
         }
         if topic.starts_with("sdcp/attributes/") {
-            return Frame::Attributes(outer.clone());
+            return Frame::Attributes(outer.clone(), None);
         }
     }
     if topic.starts_with("sdcp/error/") {
@@ -107,7 +107,7 @@ mod tests {
             )
         };
         for (sub, codes) in [(13, [1]), (6, [1]), (0, [0]), (9, [0])] {
-            let Frame::Status(status) = parse(&frame(sub)) else { panic!("not a status") };
+            let Frame::Status(status, _) = parse(&frame(sub)) else { panic!("not a status") };
             assert_eq!(current_status(&status), codes);
         }
         assert_eq!(current_status(&serde_json::json!({"TempOfNozzle": 25})), Vec::<i64>::new());

@@ -4,11 +4,12 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 
 use crate::drivers::elegoo::field::{flag, text};
 use crate::drivers::elegoo::http;
+use crate::drivers::elegoo::names::sane_id;
 use crate::drivers::elegoo::probe::Probe;
 use crate::secret::Secret;
 
@@ -37,15 +38,10 @@ pub fn parse(reply: &[u8], from: IpAddr) -> Option<Found> {
         address: from,
         name: text(result, "host_name").map(str::to_owned),
         machine_model: text(result, "machine_model")?.to_owned(),
-        serial: text(result, "sn").filter(|serial| sane_serial(serial))?.to_owned(),
+        serial: text(result, "sn").filter(|serial| sane_id(serial))?.to_owned(),
         needs_code: flag(result, "token_status"),
         lan_only: flag(result, "lan_status"),
     })
-}
-
-/// A serial number becomes part of topics: nothing else may come in with it.
-pub fn sane_serial(serial: &str) -> bool {
-    !serial.is_empty() && serial.len() <= 64 && serial.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 const PROBE: Probe<Found> = Probe {
@@ -79,7 +75,7 @@ pub enum SystemInfo {
 
 /// Asks for the serial number; the token must be in the query (elegoo.md 3.2).
 pub async fn system_info(host: &str, port: u16, code: &Secret) -> SystemInfo {
-    let token = utf8_percent_encode(code.expose(), NON_ALPHANUMERIC);
+    let token = utf8_percent_encode(code.expose(), http::VALUE);
     let Ok(mut reply) = http::get(host, port, &format!("/system/info?X-Token={token}"), HTTP).await else {
         return SystemInfo::Nothing;
     };
@@ -89,7 +85,7 @@ pub async fn system_info(host: &str, port: u16, code: &Secret) -> SystemInfo {
     let body = reply.whole(MAX_REPLY, HTTP).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     match body.get("system_info").and_then(|info| text(info, "sn")) {
-        Some(serial) if reply.status == 200 && sane_serial(serial) => SystemInfo::Serial(serial.to_owned()),
+        Some(serial) if reply.status == 200 && sane_id(serial) => SystemInfo::Serial(serial.to_owned()),
         _ if super::wire::error_code(&body) == 1000 => SystemInfo::WrongCode,
         _ => SystemInfo::Nothing,
     }

@@ -2,6 +2,9 @@
 
 use crate::model::LinkFault;
 
+/// Code of [`full`].
+pub const FULL: &str = "MG-CC2-FULL";
+
 fn fault(code: &str, text: String, remedy: &str, permanent: bool) -> LinkFault {
     LinkFault { code: code.to_owned(), text, remedy: remedy.to_owned(), permanent }
 }
@@ -39,7 +42,7 @@ pub fn wrong_code(place: &str) -> LinkFault {
 /// The registration was refused: two clients at once is all it takes (elegoo.md 3.4).
 pub fn full(place: &str) -> LinkFault {
     fault(
-        "MG-CC2-FULL",
+        FULL,
         format!("The Centauri Carbon 2 at {place} refuses another client: \"too many clients\"."),
         "Close the slicer's device tab, the app or other programs connected to it; a place of a program that crashed is free after about a minute.",
         true,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -14,8 +14,8 @@ use super::{Cc2Config, Timing, codes, reduce};
 use crate::drivers::elegoo::door::{AskError, Door, Seen};
 use crate::drivers::elegoo::field::{int, list, num, text};
 use crate::drivers::elegoo::files::{
-    CHECK, CHUNK_LIMIT, Chunks, DOWNLOAD_IDLE, Storage, Upload, check_room, listed_name, unreadable,
-    unsettled,
+    CHECK, CHUNK_LIMIT, ChunkError, Chunks, DOWNLOAD_IDLE, Storage, Upload, check_room, listed_name,
+    unreadable, unsettled,
 };
 use crate::drivers::elegoo::http::{self, Reply, authority};
 use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
@@ -44,6 +44,16 @@ impl Cc2Storage {
         Self { config, timing, door, client: http::upload_client(), videos: Videos::default() }
     }
 
+    async fn send_chunks(&self, job: &Upload<'_>, size: u64) -> Result<(), ChunkError> {
+        let mut chunks = Chunks::open(job.local, size).await?;
+        while let Some((offset, chunk)) = chunks.next().await? {
+            let end = offset + chunk.len() as u64;
+            self.send_chunk(job, size, offset, chunk).await?;
+            (job.progress)(end);
+        }
+        Ok(())
+    }
+
     /// A chunk with the wrong place, a busy printer or a broken connection is sent again (elegoo.md 3.13).
     async fn send_chunk(
         &self,
@@ -51,45 +61,28 @@ impl Cc2Storage {
         size: u64,
         offset: u64,
         chunk: Bytes,
-    ) -> Result<(), FileError> {
-        let mut tries = 1;
+    ) -> Result<(), ChunkError> {
+        let last = (offset + chunk.len() as u64).saturating_sub(1);
+        let (mut tries, mut lost) = (1, false);
         loop {
             let error = match self.put(job, size, offset, chunk.clone()).await {
-                Ok((200, body)) => match serde_json::from_slice::<Value>(&body) {
-                    Ok(reply) => match error_code(&reply) {
-                        0 => return Ok(()),
-                        1000 => return Err(self.wrong_code()),
-                        code @ (9001 | 9002 | 9004 | 9008) => {
-                            return Err(FileError::Failed(codes::error(code)));
-                        }
-                        code => FileError::Failed(codes::error(code)),
-                    },
-                    Err(_) => FileError::Failed("The printer's answer to the upload is not JSON.".to_owned()),
+                Ok((status, body)) => match judge_chunk(status, &body, last, lost) {
+                    Err(ChunkError::Restart(error)) if tries == 1 => error,
+                    Err(ChunkError::Again(error)) => error,
+                    done => return done,
                 },
-                Ok((401 | 403, _)) => return Err(self.wrong_code()),
-                Ok((429, _)) => FileError::Busy("The printer does not take a file at the moment.".to_owned()),
-                Ok((404, _)) => {
-                    return Err(FileError::Unsupported(
-                        "The printer has no upload page; is \"LAN Only\" mode on?".to_owned(),
-                    ));
-                }
-                Ok((status, _)) => {
-                    FileError::Failed(format!("The printer answers the upload with HTTP status {status}."))
-                }
                 Err(error) => {
+                    // The printer may have written it all the same.
+                    lost = true;
                     FileError::Failed(format!("The printer did not take the file: {}.", error.without_url()))
                 }
             };
             if tries >= CHUNK_TRIES {
-                return Err(error);
+                return Err(ChunkError::Again(error));
             }
             tries += 1;
             sleep(TOO_FAST.min(self.timing.spacing)).await;
         }
-    }
-
-    fn wrong_code(&self) -> FileError {
-        FileError::NotAllowed("The printer refuses the access code for uploads.".to_owned())
     }
 
     async fn put(
@@ -164,9 +157,16 @@ impl Cc2Storage {
     /// The printer must have left "receiving a file" and must know the file by its whole size.
     async fn verify(&self, medium: Medium, name: &str, size: u64) -> Result<(), FileError> {
         sleep(self.timing.after_upload).await;
+        let before = self.door.seen().reports;
         // A delta can get lost: ask.
-        self.door.ask(Call::FullStatus, ASK).await.map_err(told)?;
-        let now = self.door.seen();
+        let now = match self.door.ask(Call::FullStatus, ASK).await {
+            Ok(_) => self.door.seen(),
+            // So can the question: the link goes on asking.
+            Err(AskError::Timeout | AskError::Refused(_)) => {
+                Seen { reports: before, transferring: true, ..Seen::default() }
+            }
+            Err(error) => return Err(told(error)),
+        };
         if now.transferring {
             self.door.settled(now.reports, CHECK).await.map_err(unsettled)?;
         }
@@ -219,11 +219,13 @@ impl Storage for Cc2Storage {
         if job.medium == Medium::Internal {
             check_room(&self.door.seen(), size)?;
         }
-        let mut chunks = Chunks::open(job.local, size).await?;
-        while let Some((offset, chunk)) = chunks.next().await? {
-            let end = offset + chunk.len() as u64;
-            self.send_chunk(job, size, offset, chunk).await?;
-            (job.progress)(end);
+        let mut restarted = false;
+        loop {
+            match self.send_chunks(job, size).await {
+                Ok(()) => break,
+                Err(ChunkError::Restart(_)) if !restarted => restarted = true,
+                Err(ChunkError::Restart(e) | ChunkError::Again(e) | ChunkError::Final(e)) => return Err(e),
+            }
         }
         self.verify(job.medium, job.name, size).await
     }
@@ -236,15 +238,15 @@ impl Storage for Cc2Storage {
         };
         let target = format!(
             "{page}?X-Token={}&file_name={}",
-            utf8_percent_encode(self.config.code().expose(), NON_ALPHANUMERIC),
-            utf8_percent_encode(&name, NON_ALPHANUMERIC)
+            utf8_percent_encode(self.config.code().expose(), http::VALUE),
+            utf8_percent_encode(&name, http::VALUE)
         );
         let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
             .await
             .map_err(|error| FileError::Failed(format!("The download failed: {error}.")))?;
         match reply.status {
             200 => Ok(reply),
-            401 | 403 => Err(self.wrong_code()),
+            401 | 403 => Err(wrong_code()),
             // Early firmware has no download page (elegoo.md 3.13).
             404 => Err(FileError::NotFound(format!("The printer does not hand out \"{name}\"."))),
             status => Err(FileError::Failed(format!("The printer answers with HTTP status {status}."))),
@@ -259,6 +261,47 @@ impl Storage for Cc2Storage {
             )),
             Err(error) => Err(told(error)),
         }
+    }
+}
+
+fn wrong_code() -> FileError {
+    FileError::NotAllowed("The printer refuses the access code for uploads.".to_owned())
+}
+
+/// What the answer to the chunk that ends with byte `last` means. `lost`: an earlier answer to it never came, so that the
+/// printer may have it already (elegoo.md 3.13).
+fn judge_chunk(status: u16, body: &[u8], last: u64, lost: bool) -> Result<(), ChunkError> {
+    use ChunkError::{Again, Final, Restart};
+    match status {
+        200 => {}
+        401 | 403 => return Err(Final(wrong_code())),
+        404 => {
+            return Err(Final(FileError::Unsupported(
+                "The printer has no upload page; is \"LAN Only\" mode on?".to_owned(),
+            )));
+        }
+        429 => {
+            return Err(Again(FileError::Busy("The printer does not take a file at the moment.".to_owned())));
+        }
+        other => {
+            let text = format!("The printer answers the upload with HTTP status {other}.");
+            return Err(Again(FileError::Failed(text)));
+        }
+    }
+    let Ok(reply) = serde_json::from_slice::<Value>(body) else {
+        let text = "The printer's answer to the upload is not JSON.".to_owned();
+        return Err(Again(FileError::Failed(text)));
+    };
+    let code = error_code(&reply);
+    let failed = || FileError::Failed(codes::error(code));
+    let written = int(&reply, "offset").and_then(|offset| u64::try_from(offset).ok());
+    match code {
+        0 => Ok(()),
+        9000 if lost && written == Some(last) => Ok(()),
+        9000 => Err(Restart(failed())),
+        1000 => Err(Final(wrong_code())),
+        9001 | 9002 | 9004 | 9008 => Err(Final(failed())),
+        _ => Err(Again(failed())),
     }
 }
 
@@ -278,4 +321,27 @@ fn remote_file(item: &Value) -> Option<RemoteFile> {
         directory: text(item, "type") == Some("folder"),
         modified: num(item, "create_time").filter(|time| *time > 0.0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_the_printer_has_already_is_there() {
+        let judged = |body: &str, lost| judge_chunk(200, body.as_bytes(), 99, lost);
+        assert!(judged(r#"{"error_code":0,"offset":99}"#, false).is_ok());
+        let wrong_place = r#"{"error_code":9000,"offset":99}"#;
+        assert!(judged(wrong_place, true).is_ok(), "its answer was lost, not the chunk");
+        for (body, lost) in [
+            (wrong_place, false),
+            (r#"{"error_code":9000,"offset":98}"#, true),
+            (r#"{"error_code":9000}"#, true),
+        ] {
+            assert!(matches!(judged(body, lost), Err(ChunkError::Restart(_))), "{body}");
+        }
+        assert!(matches!(judged(r#"{"error_code":1009}"#, false), Err(ChunkError::Again(_))));
+        assert!(matches!(judged(r#"{"error_code":9004}"#, true), Err(ChunkError::Final(_))));
+        assert!(matches!(judge_chunk(401, b"", 99, false), Err(ChunkError::Final(FileError::NotAllowed(_)))));
+    }
 }

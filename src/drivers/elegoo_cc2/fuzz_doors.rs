@@ -1,6 +1,6 @@
 //! Outside bytes into this driver's parsers, for `crate::fuzzing`.
 
-use super::reduce::{Memory, attributes, disk, has_canvas, status, verdict};
+use super::reduce::{Memory, attributes, disk, has_canvas, history, status};
 use super::wire::{Document, Message, error_code, parse, registration};
 use crate::model::Device;
 
@@ -18,7 +18,7 @@ pub fn payloads(bytes: &[u8]) {
                     2005 => document.set_canvas(result),
                     _ => {
                         let _bytes = disk(&result, &mut device);
-                        memory.judge(verdict(&result, "uuid"));
+                        memory.judge(memory.end_in(&history(&result)));
                         memory.learn_layers("cube.gcode", &result);
                     }
                 }

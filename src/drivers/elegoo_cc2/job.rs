@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::codes;
 use super::reduce::Wish;
 use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
-use crate::drivers::elegoo::place::Video;
-use crate::drivers::elegoo::runs::{PastRun, Runs};
+use crate::drivers::elegoo::names::same_file;
+use crate::drivers::elegoo::place::{Medium, Video};
+use crate::drivers::elegoo::runs::{PastRun, Runs, SAME_START};
 use crate::model::text::base_name;
 use crate::model::{Device, DeviceJob, DeviceStage, Severity, StageDetail};
 
@@ -22,7 +23,11 @@ pub struct Memory {
     pub runs: Runs,
     uuid: Option<String>,
     file: Option<String>,
+    /// When the run began, in Unix seconds by our clock.
+    begun: Option<f64>,
     last_progress: f64,
+    /// File of our last start, and where it lies: the status does not say.
+    started: Option<(String, Medium)>,
     pub(super) speed: SpeedMode,
     /// The mode our user chose for this job.
     pub wanted_mode: Option<i64>,
@@ -76,6 +81,30 @@ impl Memory {
     pub fn judge(&mut self, stage: Option<DeviceStage>) {
         self.held = false;
         self.verdict = Some(stage.unwrap_or(DeviceStage::Unknown));
+    }
+
+    /// How the run that just ended went, by the history: its entry is the one of its id, else the newest, if that is of the
+    /// same file and began when the run did (elegoo.md 3.9).
+    pub fn end_in(&self, history: &[PastRun]) -> Option<DeviceStage> {
+        let by_id = history.iter().rev().find(|past| self.uuid.as_ref() == Some(&past.id));
+        let begun = |past: &PastRun| past.begun.unwrap_or(0.0);
+        let newest = || history.iter().max_by(|a, b| begun(a).total_cmp(&begun(b)));
+        let ours = |past: &&PastRun| {
+            let file = self.file.as_deref().is_some_and(|file| same_file(file, &past.file));
+            file && self.begun.is_some_and(|ours| (ours - begun(past)).abs() <= SAME_START)
+        };
+        by_id.or_else(|| newest().filter(ours))?.end
+    }
+
+    /// A start of `file` is about to be sent.
+    pub fn started_on(&mut self, file: &str, medium: Medium) {
+        self.started = Some((file.to_owned(), medium));
+    }
+
+    /// Where a file of this name most likely lies.
+    pub fn medium_of(&self, file: &str) -> Medium {
+        let ours = self.started.as_ref().filter(|(started, _)| same_file(started, file));
+        ours.map_or(Medium::Internal, |(_, medium)| *medium)
     }
 
     /// The history's word on the run of an earlier gateway; an empty history where it could not be read.
@@ -136,11 +165,6 @@ pub fn videos(result: &Value) -> Vec<Video> {
     list(result, "history_task_list").iter().filter_map(video).collect()
 }
 
-/// How the run of this id ended.
-pub fn verdict(result: &Value, uuid: &str) -> Option<DeviceStage> {
-    history(result).iter().rev().find(|past| past.id == uuid)?.end
-}
-
 /// The parts of the status that tell of the job.
 pub struct Job<'a> {
     pub code: i64,
@@ -161,9 +185,11 @@ impl Job<'_> {
             2 => self.printing_stage(word),
             15 => DeviceStage::Paused,
             14 if before.active() || before == DeviceStage::Failed => DeviceStage::Failed,
-            1 if self.sub == 2077 || word == "complete" => DeviceStage::Finished,
-            1 if self.sub == 2504 || word == "cancelled" => DeviceStage::Cancelled,
-            1 if word == "error" => DeviceStage::Failed,
+            14 => DeviceStage::Idle,
+            // Whatever the machine does by then: after the last layer it may make the timelapse.
+            _ if self.sub == 2077 || word == "complete" => DeviceStage::Finished,
+            _ if self.sub == 2504 || word == "cancelled" => DeviceStage::Cancelled,
+            _ if word == "error" => DeviceStage::Failed,
             // A file that arrives, or a tool that changes, beside a job does not end it.
             3..=13 if before.active() && matches!(word, "printing" | "paused") => before,
             _ => DeviceStage::Idle,
@@ -189,7 +215,7 @@ impl Job<'_> {
     }
 
     /// Takes the job into `device`, and notes in `wish` what is to be asked.
-    pub fn reduce(&self, device: &mut Device, memory: &mut Memory, wish: &mut Wish) {
+    pub fn reduce(&self, device: &mut Device, memory: &mut Memory, now: f64, wish: &mut Wish) {
         let before = device.job.stage;
         let file = text(self.print, "filename").map(|name| base_name(name).to_owned());
         let uuid = text(self.print, "uuid").map(str::to_owned);
@@ -220,6 +246,9 @@ impl Job<'_> {
             memory.uuid = uuid.clone().or(memory.uuid.take().filter(|_| before.active()));
             memory.file = file.clone().or(memory.file.take().filter(|_| before.active()));
             memory.last_progress = percent(self.machine, "progress").unwrap_or(0.0);
+            let elapsed = num(self.print, "total_duration").filter(|seconds| *seconds > 0.0);
+            let seen = memory.begun.filter(|_| before.active()).unwrap_or(now);
+            memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage.active());
         let figures = self.figures(stage);
@@ -271,7 +300,7 @@ impl Job<'_> {
         before: DeviceStage,
         memory: &mut Memory,
     ) -> Option<String> {
-        let missed = before.active() && *stage == DeviceStage::Idle && matches!(self.code, 0 | 1);
+        let missed = before.active() && *stage == DeviceStage::Idle;
         if !missed {
             memory.held = false;
             memory.verdict = None;
@@ -287,10 +316,9 @@ impl Job<'_> {
             }
             return None;
         }
-        let uuid = memory.uuid.clone()?;
         let ask = !memory.held;
         memory.held = true;
-        ask.then_some(uuid)
+        ask.then(|| memory.uuid.clone().unwrap_or_default())
     }
 
     fn figures(&self, stage: DeviceStage) -> DeviceJob {

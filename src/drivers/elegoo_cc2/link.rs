@@ -27,8 +27,11 @@ const USER: &str = "elegoo";
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Registrations can be swallowed as any request.
 const REGISTER_TRIES: u32 = 3;
-/// The short question whether LAN mode is off, when the broker cannot be reached.
+/// The short question whether LAN mode is off, when the broker cannot be reached or refuses the code.
 const WHY: Duration = Duration::from_secs(3);
+
+/// A place that others hold is tried again in even steps: it can be free at any moment (elegoo.md 3.4).
+const FULL_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs the link of one printer, again and again.
 pub struct Cc2Driver {
@@ -38,7 +41,7 @@ pub struct Cc2Driver {
     pub(super) memory: Memory,
     pub(super) model: &'static Model,
     pub(super) serial: Option<String>,
-    /// The same after a lost link, so that a place not yet freed is our own (elegoo.md 3.4).
+    /// The same after a lost link and after a restart, so that a place not yet freed is our own (elegoo.md 3.4).
     pub(super) client_id: String,
 }
 
@@ -66,7 +69,8 @@ impl Topics {
 impl Cc2Driver {
     pub(super) fn new(config: Cc2Config, timing: Timing, door: Arc<Door<Call>>) -> Self {
         let serial = config.serial.clone();
-        let client_id = format!("1_PC_{}", rand::rng().random_range(1000..=9999));
+        let number = config.client_number.unwrap_or_else(random_client_number);
+        let client_id = format!("1_PC_{number}");
         Self {
             config,
             timing,
@@ -139,17 +143,19 @@ impl Cc2Driver {
         let subscriptions = subscriptions.map(|topic| (topic.as_str(), Qos::AtLeastOnce));
         match Box::pin(mqtt::connect(options, &subscriptions)).await {
             Ok(session) => Ok(session),
-            Err(MqttError::BadCredentials) => Err(faults::wrong_code(&self.place())),
-            Err(error) => Err(self.why_unreachable(&error.to_string()).await),
+            Err(MqttError::BadCredentials) => Err(self.unless_cloud(faults::wrong_code(&self.place())).await),
+            Err(error) => {
+                Err(self.unless_cloud(faults::unreachable(&self.place(), &error.to_string())).await)
+            }
         }
     }
 
-    /// A printer in cloud mode closes its ports but may still answer by UDP.
-    async fn why_unreachable(&self, why: &str) -> LinkFault {
+    /// A printer in cloud mode closes its ports or refuses every code (elegoo.md 3.1), but may still answer by UDP.
+    async fn unless_cloud(&self, fault: LinkFault) -> LinkFault {
         let found = discovery::identify(&self.config.host.now(), self.config.ports.discovery, WHY).await;
         match found.and_then(|found| found.lan_only) {
             Some(false) => faults::lan_mode_off(&self.place()),
-            _ => faults::unreachable(&self.place(), why),
+            _ => fault,
         }
     }
 
@@ -189,7 +195,16 @@ impl Cc2Driver {
     }
 }
 
+/// The number in the client id of the vendor's own programs (elegoo.md 3.3).
+pub fn random_client_number() -> u16 {
+    rand::rng().random_range(1000..=9999)
+}
+
 impl Driver for Cc2Driver {
+    fn wait_after(&self, fault: &LinkFault) -> Option<Duration> {
+        (fault.code == faults::FULL).then_some(FULL_AGAIN)
+    }
+
     fn run<'a>(&'a mut self, io: &'a mut DriverIo, cancel: CancellationToken) -> BoxFuture<'a, LinkFault> {
         Box::pin(async move {
             let place = self.place();

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use discovery::{Found, discover};
+pub use link::random_client_number;
 
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::files::Files;
@@ -61,6 +62,8 @@ pub struct Cc2Config {
     pub serial: Option<String>,
     /// `123456` where none is set at the printer (elegoo.md 3.3).
     pub access_code: Option<Secret>,
+    /// 1000 to 9999, in the id with which the gateway registers; any where it is not given.
+    pub client_number: Option<u16>,
     /// Job files go to the USB stick instead of the internal storage.
     pub jobs_on_usb: bool,
     pub ports: Ports,
@@ -74,6 +77,7 @@ impl Cc2Config {
             host: Whereabouts::fixed(host),
             serial: None,
             access_code: None,
+            client_number: None,
             jobs_on_usb: false,
             ports: Ports::default(),
         }
@@ -101,6 +105,7 @@ struct Timing {
     answer: Duration,
     /// An order that the printer neither answers nor follows is sent once more: it swallows requests (elegoo.md 3.5).
     again: Duration,
+    /// Answers by UDP take seconds (elegoo.md 3.2).
     discovery: Duration,
     /// Before and after the check of a transferred file.
     after_upload: Duration,
@@ -119,7 +124,7 @@ impl Default for Timing {
             register: Duration::from_secs(3),
             answer: Duration::from_secs(10),
             again: Duration::from_secs(6),
-            discovery: Duration::from_secs(5),
+            discovery: Duration::from_secs(10),
             after_upload: Duration::from_secs(1),
             camera_idle: Duration::from_secs(10),
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::codes;
 use super::job::Job;
-pub use super::job::{Memory, history, verdict, videos};
+pub use super::job::{Memory, history, videos};
 use super::models::SPEEDS;
 use crate::drivers::elegoo::canvas;
 use crate::drivers::elegoo::field::{as_int, flag, int, list, num, text};
@@ -18,7 +18,7 @@ const HALTED: &str = "The printer is in emergency stop; switch it off and on.";
 /// What the link should do about a status.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Wish {
-    /// Ask the history how this run ended; until [`Memory::judge`] is called the job counts as under way.
+    /// Ask the history how this run ended (its id, empty where the printer gave none); until [`Memory::judge`] is called the job counts as under way.
     pub history: Option<String>,
     /// Ask the history for the run of an earlier gateway; until [`Memory::recall`] is called no job is told.
     pub past: bool,
@@ -43,7 +43,7 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     let job = Job { code: code.unwrap_or(-1), sub, machine, print };
     if code.is_some() {
         device.halted = (job.code == 14).then(|| HALTED.to_owned());
-        job.reduce(device, memory, &mut wish);
+        job.reduce(device, memory, now, &mut wish);
         device.activity = activity(job.code, device);
     }
     speed(part(["gcode_move", "gcode_move_inf"]), &job, device, memory, now, &mut wish);
@@ -124,8 +124,11 @@ fn speed(gcode: &Value, job: &Job<'_>, device: &mut Device, memory: &mut Memory,
 }
 
 fn filament(status: &Value, job: &Job<'_>, device: &mut Device) {
-    if let Some(info) = status.get("canvas_info") {
-        canvas::reduce(info, &mut device.filament);
+    match status.get("canvas_info") {
+        // Pushes can still carry the trays of a Canvas that was pulled out.
+        _ if has_canvas(status) == Some(false) => canvas::gone(&mut device.filament),
+        Some(info) => canvas::reduce(info, &mut device.filament),
+        None => {}
     }
     let operation = codes::filament_operation(job.sub);
     device.filament.operation = match device.job.stage {

@@ -5,3 +5,4 @@ mod earlier;
 mod linked;
 mod pure;
 mod rules;
+mod swallowed;

@@ -106,6 +106,13 @@ impl Document {
         }
     }
 
+    /// The Canvas is gone.
+    pub fn drop_canvas(&mut self) {
+        if let Some(known) = self.known.as_mut().and_then(Value::as_object_mut) {
+            known.remove("canvas_info");
+        }
+    }
+
     /// Merges a delta: objects merge, scalars and lists replace. False if deltas went missing before it, so that a
     /// full report is wanted; the change itself is true all the same.
     pub fn merge(&mut self, id: Option<i64>, change: &Value) -> bool {

@@ -74,6 +74,11 @@ impl Pty {
         }
     }
 
+    /// As [`Self::write`], but never waits: an error where nothing fits.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(nix::unistd::write(self.master.get_ref(), bytes)?)
+    }
+
     /// Waits until clients came or went, in order. Cancel safe.
     pub async fn visits(&self) -> Vec<Visit> {
         self.visits.next().await

@@ -98,6 +98,17 @@ impl Service {
                 }
             }
             self.act().await;
+            self.write_now(pty);
+        }
+    }
+
+    /// Answers in the round in which they were made, where the port takes them; the next round writes the rest, and
+    /// tells of errors.
+    fn write_now(&mut self, pty: &Pty) {
+        if !self.dialogue.output().is_empty()
+            && let Ok(count) = pty.write_now(self.dialogue.output())
+        {
+            self.dialogue.written(count);
         }
     }
 

@@ -44,6 +44,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 pub use host::Monitor as HostMonitor;
@@ -141,15 +142,28 @@ impl Endpoint {
             config,
             station,
         });
-        tokio::spawn(feed::run(endpoint.clone()));
-        tokio::spawn(feed::follow_file(endpoint.clone()));
-        tokio::spawn(events::run(endpoint.clone()));
-        tokio::spawn(events::follow_spools(endpoint.clone()));
-        tokio::spawn(host::run(endpoint.clone()));
-        tokio::spawn(users::run(endpoint.clone()));
-        tokio::spawn(timelapse::run(endpoint.clone()));
+        tokio::spawn(follow(endpoint.clone()));
         endpoint
     }
+}
+
+/// All that follows the printer for the clients, as one task: a report wakes it once, and the view comes first.
+async fn follow(endpoint: Arc<Endpoint>) {
+    tokio::join!(
+        biased;
+        by_itself(feed::run(endpoint.clone())),
+        by_itself(feed::follow_file(endpoint.clone())),
+        by_itself(events::run(endpoint.clone())),
+        by_itself(events::follow_spools(endpoint.clone())),
+        by_itself(host::run(endpoint.clone())),
+        by_itself(users::run(endpoint.clone())),
+        by_itself(timelapse::run(endpoint.clone())),
+    );
+}
+
+/// A panic, which is logged where it happens, ends this piece alone.
+async fn by_itself(piece: impl Future<Output = ()>) {
+    let _logged = std::panic::AssertUnwindSafe(piece).catch_unwind().await;
 }
 
 /// The printer's own folder for files of the web UIs, made where it is missing.

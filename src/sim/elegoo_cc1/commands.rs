@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
+use super::faults::Answers;
 use super::machine::Core;
 use super::{Shared, report};
 use crate::sim::elegoo_storage::{PARTIAL, base_name};
@@ -41,21 +43,40 @@ pub fn receive(shared: &Shared, client: &str, text: &str) -> Outcome {
     let request = inner.and_then(|data| data.get("RequestID")).and_then(Value::as_str).unwrap_or_default();
     let (Some(command), Some(body)) = (command, body) else { return offence(shared, text) };
     shared.core().record(client, command, Value::Object(body.clone()));
+    if shared.core().faults.swallows(command) {
+        return Outcome::default();
+    }
     match answer(shared, command, body) {
         Err(Malformed) => offence(shared, text),
         Ok(data) => {
-            let mut outcome = Outcome::default();
-            outcome.frames.push(report::response(&shared.options, command, request, data).to_string());
-            match command {
-                0 => outcome.frames.push(status_frame(shared)),
-                1 => outcome.frames.push(attributes_frame(shared)),
-                512 => {
-                    let period = body.get("TimePeriod").and_then(Value::as_u64).unwrap_or(1000);
-                    outcome.subscribe = Some(Duration::from_millis(period.clamp(100, 60_000)));
-                }
-                _ => {}
-            }
-            outcome
+            let reply = |data| report::response(&shared.options, command, request, data).to_string();
+            let frames = match command {
+                0 | 1 => two_frames(shared, command, data, reply),
+                _ => vec![reply(data)],
+            };
+            let subscribe = (command == 512).then(|| {
+                let period = body.get("TimePeriod").and_then(Value::as_u64).unwrap_or(1000);
+                Duration::from_millis(period.clamp(100, 60_000))
+            });
+            Outcome { frames, subscribe, crash: false }
+        }
+    }
+}
+
+/// The answer to Cmd 0 or 1: Ack and content.
+fn two_frames(shared: &Shared, command: i64, ack: Value, reply: impl Fn(Value) -> String) -> Vec<String> {
+    let (key, frame) = match command {
+        0 => ("Status", status_frame(shared)),
+        _ => ("Attributes", attributes_frame(shared)),
+    };
+    let how = shared.core().faults.answers;
+    match how {
+        Answers::TwoFrames => vec![reply(ack), frame],
+        Answers::FrameOnly => vec![frame],
+        Answers::AckOnly => vec![reply(ack)],
+        Answers::Combined => {
+            let content: Value = serde_json::from_str(&frame).unwrap_or_default();
+            vec![reply(json!({"Ack": 0, key: content.get(key)}))]
         }
     }
 }
@@ -111,7 +132,7 @@ fn answer(shared: &Shared, command: i64, body: &Map<String, Value>) -> Reply {
         }
         255 => abort_transfer(shared, &mut core, body),
         258..=260 | 320..=322 => library(shared, &mut core, command, body),
-        324 if shared.options.is_v14() && shared.options.canvas => Ok(report::canvas(&core)),
+        324 if shared.options.is_v14() => Ok(report::canvas(&core)),
         386 => video(shared, &mut core, body),
         387 => {
             core.timelapse = flag(body, "Enable")?;
@@ -373,8 +394,11 @@ fn light(core: &mut Core, value: &Value, deaf: bool) -> Result<(), Malformed> {
     if rgb.is_some_and(|length| length != 3) {
         return Err(Malformed);
     }
-    if !deaf {
+    // A second toggle right behind the first gets lost (dossier 2.9).
+    let early = core.light_switched.is_some_and(|at| at.elapsed() < core.options.light_rest);
+    if !deaf && !early {
         core.light = on;
+        core.light_switched = Some(Instant::now());
     }
     Ok(())
 }

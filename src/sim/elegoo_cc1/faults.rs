@@ -66,6 +66,10 @@ pub enum Fault {
     Crash,
     /// The filament runs out: the print pauses, nothing in the status says why.
     Runout,
+    /// The Canvas is plugged in or pulled out.
+    Canvas {
+        on: bool,
+    },
     /// The Canvas jams: the print pauses.
     CanvasJam,
     /// The print ends with status 14.
@@ -90,8 +94,30 @@ pub enum Fault {
     NoCamera {
         on: bool,
     },
+    /// The next request of each of these commands is neither carried out nor answered.
+    Swallow {
+        commands: Vec<i64>,
+    },
+    /// How Cmd 0 and 1 are answered from now on.
+    Answers {
+        how: Answers,
+    },
     /// The next stop during levelling is acknowledged and lost.
     LoseStop,
+}
+
+/// The two frames that answer Cmd 0 and 1, in whichever form they come (dossier 2.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answers {
+    #[default]
+    TwoFrames,
+    /// The Ack gets lost.
+    FrameOnly,
+    /// The content gets lost.
+    AckOnly,
+    /// One response with Ack and content, as proxies send it.
+    Combined,
 }
 
 /// Faults that last.
@@ -109,11 +135,19 @@ pub struct Active {
     pub no_camera: bool,
     pub leaked_viewers: usize,
     pub lose_stop: bool,
+    pub swallow: Vec<i64>,
+    pub answers: Answers,
 }
 
 impl Active {
     pub fn silent(&self) -> bool {
         lasts(self.silent_until)
+    }
+
+    /// This request is one of those that get lost.
+    pub fn swallows(&mut self, command: i64) -> bool {
+        let lost = self.swallow.iter().position(|lost| *lost == command);
+        lost.map(|at| self.swallow.remove(at)).is_some()
     }
 
     pub fn camera_stalled(&self) -> bool {
@@ -149,6 +183,7 @@ impl Faults {
             Fault::PowerOn => shared.power_on(),
             Fault::Crash => shared.crash("(fault)"),
             Fault::Runout => paused(shared.core().interrupt(3))?,
+            Fault::Canvas { on } => shared.core().options.canvas = on,
             Fault::CanvasJam => paused(shared.core().interrupt(6))?,
             Fault::FilamentSwap { tray } => paused(shared.core().swap(tray))?,
             Fault::Fail => {
@@ -188,6 +223,8 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::CameraLeak { slots } => active.leaked_viewers = slots,
         Fault::NoCamera { on } => active.no_camera = on,
         Fault::LoseStop => active.lose_stop = true,
+        Fault::Swallow { commands } => active.swallow = commands,
+        Fault::Answers { how } => active.answers = how,
         _ => {}
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::super::elegoo_storage::{Storage, Sum, file_md5};
@@ -81,6 +82,7 @@ pub struct Core {
     /// Part, auxiliary, chamber fan, percent.
     pub fans: [f64; 3],
     pub light: i64,
+    pub light_switched: Option<Instant>,
     pub rgb: Value,
     pub speed_pct: i64,
     pub position: [f64; 3],
@@ -122,6 +124,7 @@ impl Core {
             machine: Machine::new(1),
             fans: [0.0; 3],
             light: 1,
+            light_switched: None,
             rgb: serde_json::json!([0, 0, 0]),
             speed_pct: 100,
             position: [202.0, 264.5, 24.59],

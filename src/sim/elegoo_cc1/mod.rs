@@ -41,7 +41,7 @@ use super::elegoo_life::{self, Power, clock, rebind, tcp, udp};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 
-pub use faults::{Fault, Faults, Truth};
+pub use faults::{Answers, Fault, Faults, Truth};
 use machine::Core;
 
 /// TCP and UDP ports; 0 takes any free one, the defaults are the printer's own.
@@ -86,6 +86,10 @@ pub struct Options {
     pub firmware: String,
     /// A Canvas with four trays is attached (V1.4 only).
     pub canvas: bool,
+    /// The status of V1.4 tells whether there is a Canvas.
+    pub tells_canvas: bool,
+    /// A second switching of the light within this real time is lost.
+    pub light_rest: Duration,
     /// `None` is a temporary directory.
     pub storage_dir: Option<PathBuf>,
     /// Bytes of internal storage.
@@ -116,6 +120,8 @@ impl Default for Options {
             name: "Centauri Carbon".to_owned(),
             firmware: "V1.1.46".to_owned(),
             canvas: false,
+            tells_canvas: true,
+            light_rest: Duration::from_millis(800),
             storage_dir: None,
             capacity: 6 << 30,
             websocket_limit: 5,

@@ -74,10 +74,10 @@ pub fn status(core: &Core) -> Value {
         "LightStatus": {"SecondLight": core.light, "RgbLight": core.rgb},
         "PrintInfo": print_info(core, sub)});
     if core.options.is_v14()
-        && core.options.canvas
+        && core.options.tells_canvas
         && let Some(map) = status.as_object_mut()
     {
-        map.insert("AmsConnectStatus".to_owned(), json!(1));
+        map.insert("AmsConnectStatus".to_owned(), json!(i64::from(core.options.canvas)));
     }
     json!({"Status": status, "MainboardID": id, "TimeStamp": unix_now(), "Topic": format!("sdcp/status/{id}")})
 }
@@ -124,6 +124,9 @@ pub fn detail(options: &Options, record: &Record) -> Value {
 
 /// `cc1-response-canvas-324`: fields directly in `Data`, placeholders in an empty tray.
 pub fn canvas(core: &Core) -> Value {
+    if !core.options.canvas {
+        return json!({"Ack": 0, "active_canvas_id": 0, "active_tray_id": -1, "auto_refill": 0, "canvas_list": []});
+    }
     let trays: Vec<Value> = core.trays.iter().enumerate().map(|(id, tray)| {
         if tray.status == 0 {
             return json!({"tray_id": id, "brand": "— — — —", "filament_type": "?", "filament_name": "— — —",

@@ -109,7 +109,8 @@ fn encode(packet: &Packet) -> Option<Bytes> {
 /// Serves the port until the power goes.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener, power: CancellationToken) {
     while let Some(stream) = next_peer(&listener, &power).await {
-        let refusing = shared.core().faults.refuse || !shared.options.lan_only;
+        let closed = !shared.options.lan_only && !shared.options.cloud_broker;
+        let refusing = shared.core().faults.refuse || closed;
         if refusing {
             shared.sessions.refuse();
             continue;
@@ -165,7 +166,7 @@ async fn converse(shared: &Arc<Shared>, stream: TcpStream, end: CancellationToke
 }
 
 fn login(shared: &Shared, connect: &Connect) -> ConnectReturnCode {
-    let wrong = shared.core().faults.wrong_code;
+    let wrong = shared.core().faults.wrong_code || !shared.options.lan_only;
     let right = connect
         .login
         .as_ref()

@@ -15,6 +15,9 @@ impl Core {
         if self.machine.stage.busy() || !self.file.is_empty() {
             return (2, self.sub_status());
         }
+        if self.machine.stage == Stage::Finished && self.now - self.since < self.options.renders_for {
+            return (12, 0);
+        }
         if let Some(operation) = &self.operation {
             let part = (self.now - operation.began) / operation.lasts.max(0.001);
             let step = (part * operation.subs.len() as f64) as usize;

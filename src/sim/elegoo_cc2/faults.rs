@@ -78,6 +78,10 @@ pub enum Fault {
     LoseAnswers {
         methods: Vec<i64>,
     },
+    /// So many chunks of uploads are written, and the connection breaks before the answer.
+    LoseChunkAnswers {
+        chunks: u32,
+    },
     /// So many starts are answered with 1009, which is transient (dossier 3.12).
     Busy {
         starts: u32,
@@ -103,7 +107,7 @@ pub enum Fault {
         #[serde(default)]
         color: Option<String>,
     },
-    /// The Canvas is plugged in or pulled out.
+    /// The Canvas is plugged in or pulled out; the status tells it (dossier 3.7).
     Canvas {
         on: bool,
     },
@@ -138,12 +142,20 @@ pub struct Active {
     pub usb_stick: bool,
     pub swallow: Vec<i64>,
     pub lose_answers: Vec<i64>,
+    pub lose_chunk_answers: u32,
     pub busy_starts: u32,
 }
 
 impl Active {
     pub fn silent(&self) -> bool {
         lasts(self.silent_until)
+    }
+
+    /// The answer to this chunk is one of those that get lost.
+    pub fn loses_chunk_answer(&mut self) -> bool {
+        let lost = self.lose_chunk_answers > 0;
+        self.lose_chunk_answers -= u32::from(lost);
+        lost
     }
 
     pub fn camera_stalled(&self) -> bool {
@@ -239,6 +251,7 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::UsbStick { on } => active.usb_stick = on,
         Fault::Swallow { methods } => active.swallow = methods,
         Fault::LoseAnswers { methods } => active.lose_answers = methods,
+        Fault::LoseChunkAnswers { chunks } => active.lose_chunk_answers = chunks,
         Fault::Busy { starts } => active.busy_starts = starts,
         _ => {}
     }
@@ -282,6 +295,8 @@ pub struct Truth {
     pub registered: usize,
     pub registrations: u32,
     pub registrations_refused: u32,
+    /// Heartbeats answered.
+    pub pings: u32,
     /// Requests lost to a burst, and requests of clients that were not registered.
     pub swallowed: u32,
     pub muted: u32,
@@ -331,6 +346,7 @@ impl Truth {
             registered: core.registry.count(),
             registrations: counters.registrations,
             registrations_refused: counters.registrations_refused,
+            pings: counters.pings,
             swallowed: counters.swallowed,
             muted: counters.muted,
             forbidden: counters.forbidden,

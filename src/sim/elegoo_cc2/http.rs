@@ -72,6 +72,9 @@ async fn converse(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
             continue;
         }
         let (status, body) = answer(shared, &request);
+        if request.method == "PUT" && shared.core().faults.loses_chunk_answer() {
+            return Ok(());
+        }
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let reply = format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",

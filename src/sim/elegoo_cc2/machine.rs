@@ -78,6 +78,7 @@ pub struct Counters {
     pub starts_accepted: u32,
     pub uploads: u32,
     pub chunks: u32,
+    pub pings: u32,
     pub swallowed: u32,
     pub muted: u32,
     pub registrations: u32,

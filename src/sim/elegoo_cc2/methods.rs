@@ -64,8 +64,12 @@ fn request(shared: &Shared, core: &mut Core, session: u64, client: &str, message
     let (now, limits) = (Instant::now(), core.limits());
     let known = core.registry.knows(client, session, &limits, now);
     if message.get("type").and_then(Value::as_str) == Some("PING") {
-        if known {
+        // One more message on the topic that bears only so many.
+        if core.registry.swallows(&limits, now) {
+            core.counters.swallowed += 1;
+        } else if known {
             core.registry.ping(client, now);
+            core.counters.pings += 1;
             let topic = format!("elegoo/{}/{client}/api_response", core.options.serial);
             core.send(topic, json!({"type": "PONG"}).to_string());
         }
@@ -150,7 +154,7 @@ fn answer(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Va
 fn housekeeping(shared: &Shared, core: &mut Core, method: i64, params: &Map<String, Value>) -> Reply {
     match method {
         1036 => Reply::Now(json!({"error_code": 0,
-            "history_task_list": core.history.iter().map(report::task).collect::<Vec<_>>()})),
+            "history_task_list": core.history.iter().map(|task| report::task(core, task)).collect::<Vec<_>>()})),
         1038 => match strings(params.get("list")) {
             Some(doomed) => {
                 core.history.retain(|task| !doomed.contains(&task.id));

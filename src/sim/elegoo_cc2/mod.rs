@@ -86,6 +86,8 @@ pub struct Options {
     pub host_name: String,
     /// "LAN Only" mode. Without it only discovery answers, and says so (dossier 3.1).
     pub lan_only: bool,
+    /// In cloud mode the broker answers, and refuses every code.
+    pub cloud_broker: bool,
     /// `01.03.02.51` leaves 1042, 1044 and 1047 unanswered.
     pub firmware: String,
     /// A Canvas with four trays is attached.
@@ -112,6 +114,10 @@ pub struct Options {
     pub progress_in_deltas: bool,
     /// Simulated seconds that 2077 shows at the end of a print; 0 leaves it out.
     pub completion_shown: f64,
+    /// Simulated seconds after the end of a print in which its timelapse is rendered (status 12).
+    pub renders_for: f64,
+    /// The history knows a run by another id than the status.
+    pub history_ids_differ: bool,
 }
 
 impl Default for Options {
@@ -124,6 +130,7 @@ impl Default for Options {
             access_code: "123456".to_owned(),
             host_name: "Centauri Carbon 2".to_owned(),
             lan_only: true,
+            cloud_broker: false,
             firmware: "02.01.00.00".to_owned(),
             canvas: true,
             storage_dir: None,
@@ -138,6 +145,8 @@ impl Default for Options {
             delta_period: Duration::from_secs(1),
             progress_in_deltas: false,
             completion_shown: 1.0,
+            renders_for: 0.0,
+            history_ids_differ: false,
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn status(core: &Core) -> Value {
         "tool_head": {"homed_axes": if core.homed { "xyz" } else { "" }},
         "ztemperature_sensor": {"temperature": rounded(machine.chamber.actual), "measured_max_temperature": 0,
             "measured_min_temperature": 0},
-        "external_device": {"camera": true, "u_disk": core.faults.usb_stick, "type": if core.options.canvas { "0303" } else { "" }}})
+        "external_device": {"camera": true, "u_disk": core.faults.usb_stick, "type": if core.options.canvas && core.canvas.connected { "0303" } else { "" }}})
 }
 
 fn print_status(core: &Core) -> Value {
@@ -122,8 +122,9 @@ pub fn file(entry: &Entry, task_count: usize, last: u64) -> Value {
 }
 
 /// One entry of `cc2-response-1036-history`.
-pub fn task(task: &Task) -> Value {
-    json!({"task_id": task.id, "task_name": task.name, "task_status": task.status, "begin_time": task.begin,
+pub fn task(core: &Core, task: &Task) -> Value {
+    let id = if core.options.history_ids_differ { format!("task-{}", task.id) } else { task.id.clone() };
+    json!({"task_id": id, "task_name": task.name, "task_status": task.status, "begin_time": task.begin,
         "end_time": task.end, "time_lapse_video_status": task.video,
         "time_lapse_video_url": if task.video == 0 { String::new() } else { task.video_url() },
         "time_lapse_video_size": if task.video == 2 { VIDEO.len() } else { 0 }, "time_lapse_video_duration": 0})

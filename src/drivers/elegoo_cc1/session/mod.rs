@@ -13,10 +13,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Cc1Driver, Socket};
-use super::sdcp::Sdcp;
+use super::sdcp::{Parameter, Sdcp};
 use super::{faults, models};
 use crate::drivers::elegoo::work::{self, Event, next_event};
-use crate::model::{LinkFault, LinkPhase};
+use crate::model::{DeviceStage, LinkFault, LinkPhase};
 use crate::printer::{DriverIo, StateWriter};
 
 /// Without a message of ours for 60 s the printer closes; protocol-level pings do not count (elegoo.md 2.3).
@@ -30,11 +30,16 @@ const MAX_QUEUE: usize = 32;
 type Work = work::Work<Sdcp>;
 type Batch = work::Batch<Sdcp>;
 
+/// The other half of an answer to Cmd 0 or 1 that comes in two frames (elegoo.md 2.3), and an urgent command behind an
+/// unanswered request, wait no longer than this.
+const HALF: Duration = Duration::from_secs(1);
+
 /// The one request that waits for its answer.
 struct Outstanding {
     id: String,
     call: Sdcp,
     work: Work,
+    sent: Instant,
     until: Instant,
     acked: bool,
     framed: bool,
@@ -53,10 +58,15 @@ pub(super) struct Session<'a> {
     socket: Socket,
     queue: VecDeque<Work>,
     outstanding: Option<Outstanding>,
+    /// One whose answer was not waited for, because an urgent command went past it; its answer still counts.
+    overtaken: Option<Outstanding>,
     state: Option<StateWriter>,
     /// Last codes of `CurrentStatus`.
     codes: Vec<i64>,
-    has_canvas: bool,
+    /// `None` as long as no status tells; some firmware never does.
+    has_canvas: Option<bool>,
+    /// A status came.
+    told: bool,
     /// The Canvas was asked for its trays, whatever came of it.
     canvas_asked: bool,
     firmware: String,
@@ -67,6 +77,8 @@ pub(super) struct Session<'a> {
     next_poll: Instant,
     next_attributes: Instant,
     next_canvas: Instant,
+    /// When the light may be switched again.
+    light_at: Instant,
     online: bool,
     camera_on: bool,
 }
@@ -82,9 +94,11 @@ impl<'a> Session<'a> {
             // Not waiting for a pushed frame: none comes while paused (elegoo.md 2.3, connect sequence).
             queue: VecDeque::from([Work::Own(Sdcp::Attributes), Work::Own(Sdcp::Status)]),
             outstanding: None,
+            overtaken: None,
             state: None,
             codes: Vec::new(),
-            has_canvas: false,
+            has_canvas: None,
+            told: false,
             canvas_asked: false,
             firmware: String::new(),
             stop: None,
@@ -94,6 +108,7 @@ impl<'a> Session<'a> {
             next_poll: now + Duration::from_secs(1),
             next_attributes: now + ATTRIBUTES_EVERY,
             next_canvas: now,
+            light_at: now,
             online: false,
             camera_on: false,
         }
@@ -134,8 +149,16 @@ impl<'a> Session<'a> {
         if self.may_ask_canvas() {
             due = due.min(self.next_canvas);
         }
-        if let Some(outstanding) = &self.outstanding {
+        for outstanding in self.outstanding.iter().chain(&self.overtaken) {
             due = due.min(outstanding.until);
+        }
+        if let Some(outstanding) =
+            self.outstanding.as_ref().filter(|_| self.overtaken.is_none() && self.urgent_waits())
+        {
+            due = due.min(outstanding.sent + HALF);
+        }
+        if self.light_at > Instant::now() && self.queue.iter().any(is_light) {
+            due = due.min(self.light_at);
         }
         // A timer that was already served must not spin.
         due.max(Instant::now() + Duration::from_millis(20))
@@ -169,11 +192,9 @@ impl<'a> Session<'a> {
         if self.online && now >= self.reported + timing.stale {
             self.phase(LinkPhase::Stale);
         }
-        if self.outstanding.as_ref().is_some_and(|outstanding| now >= outstanding.until)
-            && let Some(late) = self.outstanding.take()
-        {
-            self.unanswered(late);
-        }
+        let is_late = |outstanding: &mut Outstanding| now >= outstanding.until;
+        let late = [self.overtaken.take_if(is_late), self.outstanding.take_if(is_late)];
+        late.into_iter().flatten().for_each(|late| self.unanswered(late));
         if now >= self.next_poll {
             self.next_poll = now + timing.poll;
             self.want(Sdcp::Status);
@@ -197,13 +218,23 @@ impl<'a> Session<'a> {
     }
 
     fn is_waiting(&self, call: &Sdcp) -> bool {
-        self.outstanding.as_ref().is_some_and(|outstanding| outstanding.call == *call)
+        self.outstanding.iter().chain(&self.overtaken).any(|outstanding| outstanding.call == *call)
             || self.queue.iter().any(|work| matches!(work, Work::Own(own) if own == call))
     }
 
-    /// Both marks are needed: an unknown command kills the printer (elegoo.md 2.9, 2.14).
+    /// Only firmware above 1.1 knows the question: an unknown command kills the printer (elegoo.md 2.9, 2.14). Firmware
+    /// that does not tell whether there is a Canvas is asked once.
     fn may_ask_canvas(&self) -> bool {
-        self.has_canvas && models::has_canvas_command(&self.firmware)
+        let worth = self.has_canvas.unwrap_or(self.told && !self.canvas_asked);
+        worth && models::has_canvas_command(&self.firmware)
+    }
+
+    fn urgent_waits(&self) -> bool {
+        self.queue.iter().any(|work| is_urgent(work) && !work.waits(self.stage()))
+    }
+
+    fn stage(&self) -> DeviceStage {
+        self.state.as_ref().map_or(DeviceStage::Unknown, |state| state.state().device.job.stage)
     }
 
     fn phase(&self, phase: LinkPhase) {
@@ -211,4 +242,13 @@ impl<'a> Session<'a> {
             state.link(phase);
         }
     }
+}
+
+fn is_urgent(work: &Work) -> bool {
+    matches!(work, Work::Command(batch) if batch.request.command.urgent())
+}
+
+/// The next request for it switches the light.
+fn is_light(work: &Work) -> bool {
+    matches!(work, Work::Command(batch) if matches!(batch.next(), Some(Sdcp::Set(Parameter::Light(_)))))
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::{Batch, Outstanding, Session, StopWatch, Work};
+use super::{Batch, HALF, Outstanding, Session, StopWatch, Work};
 use crate::drivers::elegoo::door::AskError;
 use crate::drivers::elegoo::work::Answer;
 use crate::drivers::elegoo::{canvas, field};
@@ -26,8 +26,14 @@ impl Session<'_> {
         };
         self.heard = Instant::now();
         match wire::parse(&text) {
-            Frame::Status(status) => self.take_status(&status),
-            Frame::Attributes(attributes) => self.take_attributes(&attributes)?,
+            Frame::Status(status, request) => {
+                self.take_status(&status);
+                self.framed(&Sdcp::Status, request.as_deref());
+            }
+            Frame::Attributes(attributes, request) => {
+                self.take_attributes(&attributes)?;
+                self.framed(&Sdcp::Attributes, request.as_deref());
+            }
             Frame::Response { request, data, .. } => self.take_response(&request, data),
             Frame::FileError(code) => {
                 self.driver.door.note(|seen| seen.file_errors = (seen.file_errors.0 + 1, code));
@@ -44,6 +50,7 @@ impl Session<'_> {
         self.reported = Instant::now();
         self.next_poll = self.reported + self.driver.timing.poll;
         self.codes.clone_from(&codes);
+        self.told = true;
         if let Some(attached) = field::flag(status, "AmsConnectStatus") {
             self.learn_canvas(&writer, attached);
         }
@@ -70,7 +77,6 @@ impl Session<'_> {
         });
         self.watch_stop(job.stage, job.token.as_deref());
         self.come_online(&writer);
-        self.framed(&Sdcp::Status);
     }
 
     /// Online is a printer whose job and trays are known, or could not be had: what clients read first is then whole,
@@ -93,8 +99,8 @@ impl Session<'_> {
     }
 
     fn learn_canvas(&mut self, writer: &StateWriter, attached: bool) {
-        if attached != self.has_canvas {
-            self.has_canvas = attached;
+        if Some(attached) != self.has_canvas {
+            self.has_canvas = Some(attached);
             writer.set_capabilities(models::capabilities(self.driver.model, attached));
             if !attached {
                 writer.report(|device| device.filament = Default::default());
@@ -116,7 +122,7 @@ impl Session<'_> {
         });
         if let Some(name) = &who.machine_name {
             self.driver.learn_model(name)?;
-            writer.set_capabilities(models::capabilities(self.driver.model, self.has_canvas));
+            writer.set_capabilities(models::capabilities(self.driver.model, self.has_canvas == Some(true)));
         }
         if let Some(id) = &who.mainboard_id {
             self.driver.learn_mainboard(id);
@@ -128,30 +134,40 @@ impl Session<'_> {
         }
         self.driver.mac = who.mac.or(self.driver.mac.take());
         self.firmware = who.firmware.unwrap_or_else(|| std::mem::take(&mut self.firmware));
-        self.framed(&Sdcp::Attributes);
         Ok(())
     }
 
-    /// A frame without request id: the second half of the answer to Cmd 0 or 1, or a push.
-    fn framed(&mut self, call: &Sdcp) {
-        if let Some(outstanding) = self.outstanding.as_mut().filter(|o| o.call == *call) {
-            outstanding.framed = true;
-            if outstanding.acked
-                && let Some(done) = self.outstanding.take()
-            {
-                self.finish(done, Ok(Value::Null));
-            }
+    /// The frame that answers Cmd 0 or 1, or a push. With the id of the request it is the whole answer.
+    fn framed(&mut self, call: &Sdcp, request: Option<&str>) {
+        let places = [&mut self.outstanding, &mut self.overtaken];
+        let asked = |place: &Option<Outstanding>| place.as_ref().is_some_and(|asked| asked.call == *call);
+        let Some(place) = places.into_iter().find(|place| asked(place)) else { return };
+        let Some(outstanding) = place.as_mut() else { return };
+        outstanding.framed = true;
+        outstanding.acked |= request == Some(outstanding.id.as_str());
+        outstanding.until = outstanding.until.min(Instant::now() + HALF);
+        if outstanding.acked
+            && let Some(done) = place.take()
+        {
+            self.finish(done, Ok(Value::Null));
         }
     }
 
     fn take_response(&mut self, request: &str, data: Value) {
-        let Some(outstanding) = self.outstanding.as_mut().filter(|o| o.id == request) else { return };
+        let places = [&mut self.outstanding, &mut self.overtaken];
+        let asked = |place: &Option<Outstanding>| place.as_ref().is_some_and(|asked| asked.id == request);
+        let Some(place) = places.into_iter().find(|place| asked(place)) else { return };
+        let Some(outstanding) = place.as_mut() else { return };
         let refused = wire::ack(&data) != 0;
         outstanding.acked = true;
         if outstanding.call.answered_by_frame() && !outstanding.framed && !refused {
+            outstanding.until = outstanding.until.min(Instant::now() + HALF);
             return;
         }
-        if let Some(done) = self.outstanding.take() {
+        if let Some(done) = place.take() {
+            // The printer answers in order: what it did not answer before is lost.
+            let soon = Instant::now() + HALF;
+            self.overtaken.iter_mut().for_each(|overtaken| overtaken.until = overtaken.until.min(soon));
             let result = if refused { Err(AskError::Refused(wire::ack(&data))) } else { Ok(data) };
             self.finish(done, result);
         }
@@ -181,8 +197,11 @@ impl Session<'_> {
         match (call, result) {
             (Sdcp::Canvas, result) => {
                 self.canvas_asked = true;
-                if let (Ok(data), Some(writer)) = (&result, &self.state) {
+                if let (Ok(data), Some(writer)) = (&result, self.state.clone()) {
                     writer.report(|device| canvas::reduce(data, &mut device.filament));
+                    if self.has_canvas.is_none() && !writer.state().device.filament.units.is_empty() {
+                        self.learn_canvas(&writer, true);
+                    }
                 }
                 self.look_again();
             }

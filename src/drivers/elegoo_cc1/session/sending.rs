@@ -6,11 +6,11 @@ use futures_util::SinkExt;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{Batch, Outstanding, PING_AFTER, Session, Work};
+use super::{Batch, HALF, Outstanding, PING_AFTER, Session, Work, is_light, is_urgent};
 use crate::drivers::elegoo::work;
 use crate::drivers::elegoo_cc1::encode;
-use crate::drivers::elegoo_cc1::sdcp::{Envelope, Sdcp, frame};
-use crate::model::{Command, DeviceStage, LinkFault};
+use crate::drivers::elegoo_cc1::sdcp::{Envelope, Parameter, Sdcp, frame};
+use crate::model::{Command, LinkFault};
 use crate::printer::Request;
 use crate::printer::clock::unix_now;
 
@@ -33,10 +33,11 @@ impl Session<'_> {
 
     /// Sends the next request if none is in flight, and the keep-alive if nothing else was sent.
     pub(super) async fn pump(&mut self) -> Result<(), LinkFault> {
-        while self.outstanding.is_none() {
-            let stage =
-                self.state.as_ref().map_or(DeviceStage::Unknown, |state| state.state().device.job.stage);
-            let next = self.queue.iter().position(|work| !work.waits(stage));
+        while self.may_send() {
+            let (stage, early) = (self.stage(), Instant::now() < self.light_at);
+            let behind = self.overtaken.is_some();
+            let ready = |work: &Work| !(work.waits(stage) || early && is_light(work));
+            let next = self.queue.iter().position(|work| ready(work) && (!behind || is_urgent(work)));
             let Some(mut work) = next.and_then(|at| self.queue.remove(at)) else { break };
             let history = |task: &str| Sdcp::HistoryDetail(vec![task.to_owned()]);
             let Some(call) = work.take_call(history) else { continue };
@@ -50,6 +51,25 @@ impl Session<'_> {
             self.write(Message::Text(Utf8Bytes::from_static("ping"))).await?;
         }
         Ok(())
+    }
+
+    /// One request is in flight at a time; an urgent one does not wait long for the answer before it.
+    fn may_send(&mut self) -> bool {
+        let Some(outstanding) = &self.outstanding else { return true };
+        if !self.urgent_waits() || self.overtaken.is_some() {
+            return false;
+        }
+        if outstanding.acked || outstanding.framed {
+            if let Some(half) = self.outstanding.take() {
+                self.unanswered(half);
+            }
+            return true;
+        }
+        let over = outstanding.sent.elapsed() >= HALF;
+        if over {
+            self.overtaken = self.outstanding.take();
+        }
+        over
     }
 
     /// The last word of a gateway that stops: otherwise the camera's place leaks until the printer is switched off
@@ -78,8 +98,12 @@ impl Session<'_> {
             self.camera_on = on;
         }
         tracing::trace!(command = call.number(), "Request sent.");
-        let until = Instant::now() + self.driver.timing.answer;
-        self.outstanding = Some(Outstanding { id, call, work, until, acked: false, framed: false });
+        let sent = Instant::now();
+        if matches!(call, Sdcp::Set(Parameter::Light(_))) {
+            self.light_at = sent + self.driver.timing.light;
+        }
+        let until = sent + self.driver.timing.answer;
+        self.outstanding = Some(Outstanding { id, call, work, sent, until, acked: false, framed: false });
         self.write(Message::Text(text.into())).await
     }
 

@@ -19,9 +19,11 @@ pub fn quick() -> Timing {
         stale: Duration::from_millis(1200),
         silent: Duration::from_secs(4),
         stop_again: Duration::from_millis(800),
+        light: Duration::from_secs(1),
         discovery: Duration::from_secs(1),
         after_upload: Duration::from_millis(100),
         camera_idle: Duration::from_secs(2),
+        camera_rest: Duration::from_secs(30),
     }
 }
 

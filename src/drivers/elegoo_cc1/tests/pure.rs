@@ -19,7 +19,7 @@ fn fixture(name: &str) -> Value {
 
 fn status_of(name: &str) -> Value {
     match parse(&text(name)) {
-        Frame::Status(status) => status,
+        Frame::Status(status, None) => status,
         other => panic!("{name}: {other:?}"),
     }
 }
@@ -219,7 +219,7 @@ fn a_missed_end_is_held_until_the_history_spoke() {
 
 #[test]
 fn attributes_and_errors() {
-    let Frame::Attributes(attributes) = parse(&text("assembled/cc1-attributes-push")) else { panic!() };
+    let Frame::Attributes(attributes, None) = parse(&text("assembled/cc1-attributes-push")) else { panic!() };
     let mut device = Device::default();
     let who = reduce::attributes(&attributes, &mut device);
     assert_eq!(who.mac.as_deref(), Some("00:11:22:33:44:55"));
@@ -242,7 +242,9 @@ fn attributes_and_errors() {
 fn frames_are_sorted_and_hostile_ones_are_harmless() {
     assert_eq!(parse("pong"), Frame::Pong);
     let prefixed = format!("947{}", text("captured/cc1-status-printing-13"));
-    assert!(matches!(parse(&prefixed), Frame::Status(_)), "a length before the brace");
+    assert!(matches!(parse(&prefixed), Frame::Status(..)), "a length before the brace");
+    let combined = r#"{"Topic":"sdcp/response/x","Data":{"Cmd":0,"RequestID":"r1","Data":{"Ack":0,"Status":{"CurrentStatus":[0]}}}}"#;
+    assert!(matches!(parse(combined), Frame::Status(_, Some(id)) if id == "r1"), "Ack and content in one");
     let Frame::Response { request, command, data } =
         parse(&text("captured/cc1-response-start-print-128-ack2-not-found"))
     else {

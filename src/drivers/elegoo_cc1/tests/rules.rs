@@ -125,6 +125,8 @@ async fn a_place_taken_by_others_is_taken_as_soon_as_it_is_free() {
     bench.sim.faults().apply(Fault::Drop).unwrap();
     let fault = bench.link_fault("MG-CC1-FULL").await;
     assert!(fault.sentence().contains("too many client") && fault.remedy.contains("Close other programs"));
+    let link = bench.printer.state().link.clone();
+    assert_eq!(link.retry_at.map(|at| (at - link.since).round()), Some(30.0), "in even steps");
     bench.sim.faults().apply(Fault::Refuse { on: false }).unwrap();
     bench.printer.reconnect();
     bench.online().await;

@@ -25,7 +25,7 @@ const DISK_EVERY: Duration = Duration::from_secs(300);
 const GAP_REFRESH: Duration = Duration::from_secs(5);
 /// Requests that may wait; more are refused.
 const MAX_QUEUE: usize = 32;
-/// Times a question is asked before the printer counts as connected without its answer.
+/// Times a question of the gateway itself is asked: the printer swallows requests (elegoo.md 3.5).
 const QUESTIONS: u32 = 3;
 
 type Work = work::Work<Call>;
@@ -62,11 +62,14 @@ pub(super) struct Session<'a> {
     queue: VecDeque<Work>,
     pending: HashMap<i64, Pending>,
     next_id: i64,
-    has_canvas: bool,
+    /// `None` before this link was told: one that was pulled out while the link was down is news.
+    has_canvas: Option<bool>,
     /// The Canvas was asked for its trays, whatever came of it.
     canvas_asked: bool,
-    /// Unanswered questions before the printer counted as connected.
-    unanswered: u32,
+    /// Questions of our own without an answer so far, and how often each was asked.
+    unanswered: Vec<(Call, u32)>,
+    /// Full statuses in a row that did not come.
+    missed: u32,
     online: bool,
     /// When the next ordinary request may be sent.
     free_at: Instant,
@@ -101,9 +104,10 @@ impl<'a> Session<'a> {
             pending: HashMap::new(),
             // Ids of other clients start low as well; the topic tells them apart, this helps reading logs.
             next_id: i64::from(rand::random::<u16>()) + 1,
-            has_canvas: false,
+            has_canvas: None,
             canvas_asked: false,
-            unanswered: 0,
+            unanswered: Vec::new(),
+            missed: 0,
             online: false,
             free_at: now,
             sent: [None; 2],
@@ -147,8 +151,8 @@ impl<'a> Session<'a> {
     }
 
     fn next_timer(&self) -> Instant {
-        let mut due = self.next_ping.min(self.next_poll).min(self.next_disk);
-        if self.has_canvas {
+        let mut due = self.next_ping.max(self.free_at).min(self.next_poll).min(self.next_disk);
+        if self.has_canvas == Some(true) {
             due = due.min(self.next_canvas);
         }
         let stage = self.stage();
@@ -177,17 +181,14 @@ impl<'a> Session<'a> {
         if now >= self.last_pong + timing.pong {
             return Err(faults::silent(&self.driver.place(), "any more"));
         }
-        if now >= self.next_ping {
-            self.next_ping = now + timing.ping;
-            self.publish(r#"{"type":"PING"}"#.to_owned())?;
-        }
         let late: Vec<i64> = self.pending.iter().filter(|(_, p)| now >= p.until).map(|(id, _)| *id).collect();
         for id in late {
             if let Some(pending) = self.pending.remove(&id) {
-                if pending.call == Call::FullStatus && self.online {
-                    self.state.link(LinkPhase::Stale);
-                }
+                let status = pending.call == Call::FullStatus;
                 self.finish(pending, Err(AskError::Timeout))?;
+                if status {
+                    self.status_missed();
+                }
             }
         }
         self.repeat_lost()?;
@@ -195,7 +196,7 @@ impl<'a> Session<'a> {
             self.next_poll = now + self.poll_period();
             self.want(Call::FullStatus);
         }
-        if self.has_canvas && now >= self.next_canvas {
+        if self.has_canvas == Some(true) && now >= self.next_canvas {
             self.next_canvas = now + timing.canvas;
             self.want(Call::Canvas);
         }
@@ -206,9 +207,19 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// One lost answer is nothing: the printer swallows requests. It is asked at once again, and after the second one in a
+    /// row the values shown are old.
+    fn status_missed(&mut self) {
+        self.missed += 1;
+        if self.online && self.missed > 1 {
+            self.state.link(LinkPhase::Stale);
+        }
+        self.want(Call::FullStatus);
+    }
+
     fn poll_period(&self) -> Duration {
         let timing = self.driver.timing;
-        if self.stage().active() { timing.poll_printing } else { timing.poll_idle }
+        if self.stage().active() || !self.online { timing.poll_printing } else { timing.poll_idle }
     }
 
     fn stage(&self) -> DeviceStage {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Batch, GAP_REFRESH, Pending, QUESTIONS, Session, Work};
+use super::{Batch, GAP_REFRESH, Pending, Session, Work};
 use crate::drivers::elegoo::door::AskError;
 use crate::drivers::elegoo::field::int;
 use crate::drivers::elegoo::place::Medium;
@@ -18,6 +18,11 @@ use crate::printer::clock::unix_now;
 
 /// The printer's own work is in the way for the moment (elegoo.md 3.12).
 const BUSY: i64 = 1009;
+
+/// Not heard, or not now: asking again can help.
+fn passing(error: &AskError) -> bool {
+    matches!(error, AskError::Timeout | AskError::Refused(BUSY))
+}
 
 impl Session<'_> {
     pub(super) fn take_message(&mut self, message: &mqtt::Message) -> Result<(), LinkFault> {
@@ -78,15 +83,14 @@ impl Session<'_> {
             seen.printing = printing;
             seen.usb = stick.unwrap_or(seen.usb);
         });
-        if let Some(attached) = attached.filter(|attached| *attached != self.has_canvas) {
-            self.has_canvas = attached;
-            self.state.set_capabilities(models::capabilities(self.driver.model, attached));
+        if let Some(attached) = attached.filter(|attached| Some(*attached) != self.has_canvas) {
+            self.canvas_plugged(attached);
         }
-        if let Some(uuid) = wish.history {
-            self.queue.push_front(Work::History(uuid));
+        if let Some(run) = wish.history {
+            self.queue.push_front(Work::History(run));
         }
         if let Some(file) = wish.file_info {
-            self.want(Call::FileInfo(Medium::Internal, file));
+            self.want(Call::FileInfo(self.driver.memory.medium_of(&file), file));
         }
         if let Some(mode) = wish.speed {
             self.want(Call::Speed(mode));
@@ -94,7 +98,7 @@ impl Session<'_> {
         if wish.past {
             self.want(Call::History);
         }
-        if self.has_canvas && (wish.canvas || !self.online && !self.canvas_asked) {
+        if self.has_canvas == Some(true) && (wish.canvas || !self.online && !self.canvas_asked) {
             self.want(Call::Canvas);
         }
         let soon = Instant::now() + self.poll_period();
@@ -102,11 +106,20 @@ impl Session<'_> {
         self.come_online();
     }
 
+    fn canvas_plugged(&mut self, attached: bool) {
+        self.has_canvas = Some(attached);
+        self.state.set_capabilities(models::capabilities(self.driver.model, attached));
+        self.next_canvas = Instant::now();
+        if !attached {
+            self.document.drop_canvas();
+        }
+    }
+
     /// Online is a printer whose job and trays are known, or could not be had: what clients read first is then whole,
     /// and nothing that belongs to it appears a moment later.
     fn come_online(&mut self) {
         let trays_known = !self.state.state().device.filament.units.is_empty();
-        let trays_missing = self.has_canvas && !self.canvas_asked && !trays_known;
+        let trays_missing = self.has_canvas == Some(true) && !self.canvas_asked && !trays_known;
         if !self.online && (trays_missing || self.driver.memory.runs.is_unseen()) {
             return;
         }
@@ -137,34 +150,67 @@ impl Session<'_> {
             // Not registered any more: only a new registration helps (elegoo.md 3.4).
             return Err(faults::unregistered(&self.driver.place()));
         }
-        if let (Call::FullStatus, Ok(full)) = (&done.call, &result) {
-            self.last_full = Instant::now();
-            self.document.replace(full.clone());
-            self.reduce();
+        match (&done.call, &result) {
+            (Call::FullStatus, Ok(full)) => {
+                self.last_full = Instant::now();
+                self.missed = 0;
+                self.document.replace(full.clone());
+                self.reduce();
+            }
+            (Call::FullStatus, Err(_)) => {
+                self.next_poll = self.next_poll.min(Instant::now() + self.driver.timing.poll_printing);
+            }
+            _ => {}
         }
         match done.work {
             Work::Own(call) => return self.own_done(&call, result),
-            Work::History(uuid) => {
-                let verdict = result.ok().and_then(|result| reduce::verdict(&result, &uuid));
-                self.driver.memory.judge(verdict);
-                self.reduce();
-            }
+            Work::History(run) => self.take_verdict(run, result),
             Work::Ask(ask) => ask.answer(result),
             Work::Command(batch) => self.step_done(*batch, &done.call, result),
         }
         Ok(())
     }
 
-    fn own_done(&mut self, call: &Call, result: Answer) -> Result<(), LinkFault> {
-        if result.is_err() {
-            tracing::debug!(method = call.method(), "A request of the gateway itself had no result.");
+    /// The history can be swallowed as any answer, and can be written a moment after the run's end: until it tells, or was
+    /// asked often enough, the run counts as under way.
+    fn take_verdict(&mut self, run: String, result: Answer) {
+        let again = result.as_ref().map_or_else(passing, |_| true);
+        let history = result.as_ref().map(reduce::history).unwrap_or_default();
+        let end = self.driver.memory.end_in(&history);
+        if end.is_none() && again && self.asks_again(&Call::History) {
+            self.queue.push_front(Work::History(run));
+            return;
         }
-        let awaited = !self.online && matches!(call, Call::Canvas | Call::History);
-        if awaited && result == Err(AskError::Timeout) && self.unanswered < QUESTIONS {
-            // Swallowed, as an earlier gateway or another client asked just before.
-            self.unanswered += 1;
-            self.want(call.clone());
-            return Ok(());
+        self.unanswered.retain(|(asked, _)| *asked != Call::History);
+        self.driver.memory.judge(end);
+        self.reduce();
+    }
+
+    /// A question whose answer matters later too; those that are asked from time to time anyway matter before the printer
+    /// counts as connected.
+    fn worth_repeating(&self, call: &Call) -> bool {
+        match call {
+            Call::Canvas | Call::History => !self.online,
+            Call::Speed(mode) => self.driver.memory.wanted_mode == Some(i64::from(*mode)),
+            Call::SystemInfo | Call::FileInfo(..) | Call::DiskVolume => true,
+            _ => false,
+        }
+    }
+
+    fn own_done(&mut self, call: &Call, result: Answer) -> Result<(), LinkFault> {
+        match &result {
+            Err(error) if passing(error) && self.worth_repeating(call) && self.asks_again(call) => {
+                // Swallowed, as an earlier gateway or another client asked just before.
+                self.want(call.clone());
+                return Ok(());
+            }
+            Err(_) => {
+                tracing::debug!(method = call.method(), "A request of the gateway itself had no result.");
+            }
+            Ok(_) => self.unanswered.retain(|(asked, _)| asked != call),
+        }
+        if let (Call::FileInfo(medium, file), Err(AskError::Refused(1002 | 1017 | 1021))) = (call, &result) {
+            self.look_elsewhere(*medium, file);
         }
         match (call, result.as_ref().ok()) {
             (Call::Canvas, result) => {
@@ -182,6 +228,18 @@ impl Session<'_> {
             (_, None) => {}
         }
         Ok(())
+    }
+
+    /// The status does not say on which medium the job is: a file that is not on the likelier one is on the other.
+    fn look_elsewhere(&mut self, asked: Medium, file: &str) {
+        let other = match asked {
+            Medium::Internal => Medium::Usb,
+            Medium::Usb => Medium::Internal,
+        };
+        let there = other == Medium::Internal || self.driver.door.seen().usb;
+        if there && asked == self.driver.memory.medium_of(file) {
+            self.want(Call::FileInfo(other, file.to_owned()));
+        }
     }
 
     fn take_own(&mut self, call: &Call, result: &Value) -> Result<(), LinkFault> {

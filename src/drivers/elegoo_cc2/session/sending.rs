@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Batch, MAX_QUEUE, Pending, Session, Work};
+use super::{Batch, MAX_QUEUE, Pending, QUESTIONS, Session, Work};
 use crate::drivers::elegoo::door::Ask;
 use crate::drivers::elegoo::work;
 use crate::drivers::elegoo_cc2::encode::{self, Call, payload};
@@ -23,6 +23,17 @@ impl Session<'_> {
         if !queued && !asked && self.queue.len() < MAX_QUEUE {
             self.queue.push_back(Work::Own(call));
         }
+    }
+
+    /// Notes that a question of our own had no answer; true if it is to be asked again.
+    pub(super) fn asks_again(&mut self, call: &Call) -> bool {
+        let known = self.unanswered.iter().position(|(asked, _)| asked == call);
+        let times = known.map_or(0, |at| self.unanswered.swap_remove(at).1) + 1;
+        let again = times < QUESTIONS;
+        if again {
+            self.unanswered.push((call.clone(), times));
+        }
+        again
     }
 
     pub(super) fn take_command(&mut self, request: Request) {
@@ -56,12 +67,28 @@ impl Session<'_> {
             let stage = self.stage();
             let hurried = |work: &Work| (is_urgent(work) || !self.online) && !work.waits(stage);
             let urgent = self.queue.iter().position(hurried).filter(|_| free || !third);
+            if urgent.is_none() && free && now >= self.next_ping {
+                self.ping(now)?;
+                continue;
+            }
             let next = || self.queue.iter().position(|work| !work.waits(stage)).filter(|_| free);
             let Some(at) = urgent.or_else(next) else { return Ok(()) };
             let Some(mut work) = self.queue.remove(at) else { return Ok(()) };
             let Some(call) = work.take_call(|_run| Call::History) else { continue };
             self.send(call, work)?;
         }
+    }
+
+    /// It keeps the registration (elegoo.md 3.4), and it is a request like others where they must not come too fast.
+    fn ping(&mut self, now: Instant) -> Result<(), LinkFault> {
+        self.next_ping = now + self.driver.timing.ping;
+        self.sent_at(now);
+        self.publish(r#"{"type":"PING"}"#.to_owned())
+    }
+
+    fn sent_at(&mut self, now: Instant) {
+        self.free_at = now + self.driver.timing.spacing;
+        self.sent = [self.sent[1], Some(now)];
     }
 
     fn send(&mut self, call: Call, work: Work) -> Result<(), LinkFault> {
@@ -75,6 +102,7 @@ impl Session<'_> {
             && let Command::StartJob(job) = &batch.request.command
         {
             self.driver.memory.runs.expect(&start.file, job.token);
+            self.driver.memory.started_on(&start.file, start.medium);
         }
         if let (Call::Speed(mode), Work::Command(_)) = (&call, &work) {
             self.driver.memory.wanted_mode = Some(i64::from(*mode));
@@ -84,8 +112,7 @@ impl Session<'_> {
         }
         tracing::trace!(method = call.method(), "Request sent.");
         let now = Instant::now();
-        self.free_at = now + self.driver.timing.spacing;
-        self.sent = [self.sent[1], Some(now)];
+        self.sent_at(now);
         let quick = call.limit() <= Duration::from_secs(10);
         let limit = if quick { self.driver.timing.answer } else { call.limit() };
         if self.pending.len() >= MAX_PENDING {
@@ -110,12 +137,11 @@ impl Session<'_> {
             method = pending.call.method(),
             "The printer did not hear an order; it is sent once more."
         );
-        self.free_at = now + self.driver.timing.spacing;
-        self.sent = [self.sent[1], Some(now)];
+        self.sent_at(now);
         self.publish(text)
     }
 
-    pub(super) fn publish(&self, text: String) -> Result<(), LinkFault> {
+    fn publish(&self, text: String) -> Result<(), LinkFault> {
         self.client
             .publish(&self.topics.request, text, Qos::AtLeastOnce)
             .map_err(|error| self.lost(&error.to_string()))

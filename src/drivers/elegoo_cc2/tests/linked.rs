@@ -29,7 +29,7 @@ pub fn quick() -> Timing {
         poll_idle: Duration::from_millis(600),
         canvas: Duration::from_millis(800),
         ping: Duration::from_millis(300),
-        pong: Duration::from_secs(3),
+        pong: Duration::from_secs(6),
         register: Duration::from_millis(500),
         answer: Duration::from_secs(1),
         again: Duration::from_millis(500),
@@ -234,6 +234,16 @@ async fn too_many_clients_is_told() {
     let bench = bench(Options { client_limit: 0, ..fast() }).await;
     let fault = bench.link_fault("MG-CC2-FULL").await;
     assert!(fault.permanent && fault.text.contains("too many clients"));
+    let link = bench.printer.state().link.clone();
+    assert_eq!(link.retry_at.map(|at| (at - link.since).round()), Some(30.0), "in even steps");
+}
+
+#[tokio::test]
+async fn the_printer_knows_the_gateway_by_its_number() {
+    let bench = bench_with(fast(), quick(), |config| config.client_number = Some(4321)).await;
+    bench.online().await;
+    let clients: Vec<_> = bench.sim.truth().commands.into_iter().map(|got| got.client).collect();
+    assert!(!clients.is_empty() && clients.iter().all(|client| client == "1_PC_4321"), "{clients:?}");
 }
 
 #[tokio::test]

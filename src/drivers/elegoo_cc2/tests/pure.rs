@@ -117,6 +117,10 @@ fn every_status_and_sub_status_has_its_stage() {
         (1, 0, json!({"state": "complete"}), Finished),
         (1, 0, json!({"state": "cancelled"}), Cancelled),
         (1, 0, json!({"state": "error"}), Failed),
+        (12, 2077, none(), Finished),
+        (12, 0, json!({"state": "complete"}), Finished),
+        (3, 0, json!({"state": "cancelled"}), Cancelled),
+        (13, 0, none(), Idle),
         (14, 0, none(), Idle),
         (5, 0, none(), Idle),
     ];
@@ -260,16 +264,55 @@ fn an_end_that_was_missed() {
     reduce::status(&at(99), &mut device, &mut memory, 0.0);
     reduce::status(&idle, &mut device, &mut memory, 0.0);
     assert_eq!(device.job.stage, DeviceStage::Finished);
+    let rendering =
+        json!({"machine_status": {"status": 12, "sub_status": 0}, "print_status": {"state": "", "uuid": ""}});
+    for (seen, progress, wanted) in
+        [(&rendering, 99, DeviceStage::Finished), (&rendering, 40, DeviceStage::Printing)]
+    {
+        let (mut memory, mut device) = (Memory::default(), Device::default());
+        reduce::status(&at(progress), &mut device, &mut memory, 0.0);
+        let asks = reduce::status(seen, &mut device, &mut memory, 0.0).history.is_some();
+        assert_eq!((device.job.stage, asks), (wanted, progress == 40), "beside the timelapse");
+    }
     reduce::status(&at(40), &mut device, &mut memory, 0.0);
     assert_eq!(reduce::status(&idle, &mut device, &mut memory, 0.0).history.as_deref(), Some("u1"));
     assert_eq!(device.job.stage, DeviceStage::Printing, "held");
     memory.judge(None);
     reduce::status(&idle, &mut device, &mut memory, 0.0);
     assert_eq!(device.job.stage, DeviceStage::Idle);
-    let history = result_of("assembled/cc2-response-1036-history");
-    let uuid = "b52af24c-764e-4092-8a50-00e5f8f02b46";
-    assert_eq!(reduce::verdict(&history, uuid), Some(DeviceStage::Finished));
-    assert_eq!(reduce::verdict(&history, "other"), None);
+}
+
+#[test]
+fn the_history_names_the_run_by_its_id_or_by_its_file_and_time() {
+    let told = result_of("assembled/cc2-response-1036-history");
+    let first = told["history_task_list"][0].clone();
+    let (id, name, begun) = (&first["task_id"], &first["task_name"], first["begin_time"].as_f64().unwrap());
+    let end_of = |uuid: &Value, file: &Value, now: f64, elapsed: f64, told: &Value| {
+        let (mut memory, mut device) = (Memory::default(), Device::default());
+        let print = json!({"uuid": uuid, "filename": file, "total_duration": elapsed});
+        reduce::status(&job(2, 2075, print), &mut device, &mut memory, now);
+        memory.end_in(&reduce::history(told))
+    };
+    let ended = Some(DeviceStage::Finished);
+    assert_eq!(
+        end_of(id, &json!("other.gcode"), 5.0, 0.0, &told),
+        ended,
+        "by its id, whatever the clock says"
+    );
+    let late = begun + 7200.0;
+    assert_eq!(end_of(&json!("foreign"), name, late, 7000.0, &told), ended, "by its file and its beginning");
+    assert_eq!(end_of(&json!(""), name, late, 7000.0, &told), ended, "a run without an id");
+    assert_eq!(end_of(&json!("foreign"), name, late, 100.0, &told), None, "an earlier run of the file");
+    assert_eq!(end_of(&json!("foreign"), &json!("b.gcode"), late, 7000.0, &told), None, "another file");
+    let mut newer = told.clone();
+    let mut other = first.clone();
+    (other["task_id"], other["task_name"], other["begin_time"]) =
+        (json!("n"), json!("b.gcode"), json!(begun + 300.0));
+    newer["history_task_list"].as_array_mut().unwrap().push(other);
+    assert_eq!(end_of(&json!("foreign"), name, late, 7000.0, &newer), None, "not the newest entry");
+    let mut running = told;
+    running["history_task_list"][0]["task_status"] = json!(4);
+    assert_eq!(end_of(id, name, late, 7000.0, &running), None, "no end is told yet");
 }
 
 #[test]

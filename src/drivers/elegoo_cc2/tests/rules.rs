@@ -24,6 +24,12 @@ async fn cloud_mode_is_told_by_its_name() {
 }
 
 #[tokio::test]
+async fn cloud_mode_is_told_by_its_name_where_the_broker_refuses_the_code() {
+    let bench = bench(Options { lan_only: false, cloud_broker: true, ..fast() }).await;
+    bench.link_fault("MG-CC2-LAN").await;
+}
+
+#[tokio::test]
 async fn a_start_carries_its_options_and_its_trays() {
     let bench = bench(fast()).await;
     bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;

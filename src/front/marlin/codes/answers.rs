@@ -1,15 +1,14 @@
 //! Reports in Marlin's form.
 
+use std::borrow::Cow;
+
 use super::super::dialogue::View;
-use crate::model::{Device, Heater, PrinterState};
+use crate::model::{Heater, PrinterState};
 
 /// `T:21.0 /0.0 B:22.0 /0.0 @:0 B@:0`, with chamber and filament units behind. Of a printer that is away the last
 /// temperatures are told, without targets (octoprint.md 2): the host keeps its patience, and heats nothing.
 pub fn temperatures(view: &View) -> String {
-    let mut state = PrinterState::clone(&view.state);
-    if !state.online() {
-        forget_targets(&mut state.device);
-    }
+    let state = without_stale_targets(&view.state);
     let mut report = crate::station::script::temperatures(&state);
     if !report.starts_with("T:") {
         // The host takes only lines that begin so for a report.
@@ -29,11 +28,16 @@ pub fn temperatures(view: &View) -> String {
     report
 }
 
-fn forget_targets(device: &mut Device) {
+fn without_stale_targets(state: &PrinterState) -> Cow<'_, PrinterState> {
+    if state.online() {
+        return Cow::Borrowed(state);
+    }
+    let mut state = state.clone();
     let off = |heater: &mut Heater| heater.target = heater.target.map(|_| 0.0);
-    device.nozzles.iter_mut().for_each(|nozzle| off(&mut nozzle.heater));
-    off(&mut device.bed);
-    off(&mut device.chamber);
+    state.device.nozzles.iter_mut().for_each(|nozzle| off(&mut nozzle.heater));
+    off(&mut state.device.bed);
+    off(&mut state.device.chamber);
+    Cow::Owned(state)
 }
 
 /// M115: without a `Cap:` line the host would never ask for files (rule 3). What is not advertised, and why, is in
