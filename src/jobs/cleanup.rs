@@ -20,12 +20,19 @@ const SOON: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(60);
 
 impl Inner {
-    /// Before a file is sent: whatever happens then, it is not forgotten.
+    /// Before the first byte of a file is sent, and only then: whatever happens from now on, what lies there is ours,
+    /// and it is not forgotten.
     pub async fn note_for_cleanup(&self, remote_path: &str, token: u32) -> Result<(), StoreError> {
+        let removed = self.printer.capabilities().files.remove_after_job;
+        let note = if removed { json!({"token": token}) } else { json!({"part": true}) };
+        self.store.put_durably(&self.spaces.cleanup, remote_path, note).await
+    }
+
+    /// A file that went through whole stays where files may stay.
+    pub fn keep_whole(&self, remote_path: &str) {
         if !self.printer.capabilities().files.remove_after_job {
-            return Ok(());
+            drop(self.store.delete(&self.spaces.cleanup, remote_path));
         }
-        self.store.put_durably(&self.spaces.cleanup, remote_path, json!({"token": token})).await
     }
 
     /// Deletes what an aborted transfer left behind; what cannot be deleted now stays on the list.

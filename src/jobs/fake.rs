@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::model::*;
 use crate::printer::{
     self, Driver, DriverIo, DriverParts, FileError, PrinterFiles, PrinterHandle, PrinterSettings, ProgressFn,
-    RemoteFile, StateWriter,
+    RemoteFile, Request, StateWriter,
 };
 
 /// What the printer does with a start.
@@ -46,11 +46,18 @@ pub struct Machine {
     pub on_start: OnStart,
     /// Uploads stop after half of the file.
     pub stuck_upload: bool,
+    /// Uploads are never confirmed once every byte was sent.
+    pub stuck_confirmation: bool,
     /// Uploads go over one connection of their own.
     pub unbroken: bool,
     /// No connection is made.
     pub away: bool,
     pub refuse_deletes: bool,
+    pub refuse_cancels: bool,
+    /// Moves are not acknowledged until this is false again.
+    pub slow_moves: bool,
+    /// Names of all commands that came.
+    pub taken: Vec<&'static str>,
     writer: Option<StateWriter>,
 }
 
@@ -148,6 +155,7 @@ impl Fake {
     }
 
     fn take(&self, command: &Command) -> Result<Outcome, CommandError> {
+        self.machine().taken.push(command.name());
         let ok = Ok(Outcome::new(Seen::Acknowledged));
         match command {
             Command::StartJob(start) => {
@@ -171,6 +179,10 @@ impl Fake {
                 self.machine().pauses += 1;
                 ok
             }
+            Command::Cancel if self.machine().refuse_cancels => {
+                self.machine().cancels += 1;
+                Err(CommandError::Refused { code: "E9".into(), text: "Not now.".into() })
+            }
             Command::Cancel => {
                 self.machine().cancels += 1;
                 self.stage(DeviceStage::Cancelled);
@@ -191,16 +203,26 @@ impl Driver for Fake {
             io.state.link(LinkPhase::Syncing);
             self.show(|_| {});
             io.state.link(LinkPhase::Online);
+            let mut held = Vec::new();
             loop {
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => break,
                     () = self.lose.notified() => break,
+                    () = tokio::time::sleep(Duration::from_secs(1)), if !held.is_empty() => {
+                        if !self.machine().slow_moves {
+                            held.drain(..).for_each(|request: Request| {
+                                request.answer(Ok(Outcome::new(Seen::Acknowledged)));
+                            });
+                        }
+                    }
                     Some(request) = io.commands.recv() => {
                         let result = self.take(&request.command);
                         let lost = self.machine().on_start == OnStart::LoseLink
                             && matches!(request.command, Command::StartJob(_));
-                        if !lost {
+                        if matches!(request.command, Command::Home(_)) && self.machine().slow_moves {
+                            held.push(request);
+                        } else if !lost {
                             request.answer(result);
                         }
                     }
@@ -251,6 +273,12 @@ impl PrinterFiles for Fake {
             }
             self.machine().files.insert(remote, size);
             progress(size);
+            while self.machine().stuck_confirmation {
+                tokio::select! {
+                    () = cancel.cancelled() => return Err(FileError::Cancelled),
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
             Ok(())
         })
     }

@@ -13,6 +13,7 @@
 //! | `record`, `history` | the history, and the truth after a restart |
 //! | `filament` (a room of its own) | the tool map of the next print, and what each job used |
 //! | `cleanup` | removing job files from the printer |
+//! | `withdraw` | what a cancel means of the starts that are not under way yet |
 //! | `pause` | pause and resume, also of a job that only begins |
 //! | `queue`, `preview` | as they say |
 
@@ -33,6 +34,7 @@ mod start;
 mod tests;
 mod transfer;
 mod types;
+mod withdraw;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +55,7 @@ pub use types::{
     HistoryEnd, HistoryEntry, HistoryQuery, JobsEvent, MappedFilament, Queue, QueueState, QueuedJob,
     StartError, StartPreview, StartRequest, Totals,
 };
+pub use withdraw::{Intended, Withdrawals};
 
 /// What the configuration says of jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +87,12 @@ struct Inner {
     filament: FilamentBook,
     history: Mutex<History>,
     queue: Mutex<Queue>,
+    /// The starts that are asked for.
+    withdrawals: Arc<Withdrawals>,
     /// The start under way.
     active: Mutex<Option<Active>>,
+    /// Starts that were cancelled and may still land.
+    unseen: withdraw::Unseen,
     /// The pause that waits for the job to begin.
     waiting: Mutex<Option<pause::Waiting>>,
     /// One decision to start, or to delete at the printer, at a time.
@@ -148,7 +155,9 @@ impl Jobs {
             filament,
             history: Mutex::default(),
             queue: Mutex::default(),
+            withdrawals: Arc::default(),
             active: Mutex::default(),
+            unseen: withdraw::Unseen::default(),
             waiting: Mutex::default(),
             gate: tokio::sync::Mutex::new(()),
             settled: Notify::new(),
@@ -186,8 +195,43 @@ impl Jobs {
     /// # Errors
     /// What a guard objects, or why the printer takes no command now; nothing was sent then.
     pub async fn start(&self, request: StartRequest) -> Result<(), StartError> {
-        self.restored().await;
-        self.inner.start(request).await.map(drop)
+        self.begin(request, self.intend()).await.map(drop)
+    }
+
+    /// From now on a cancel or an emergency stop withdraws the start that will be asked for.
+    pub fn intend(&self) -> Intended {
+        self.inner.withdrawals.intend()
+    }
+
+    /// Withdraws the starts that are asked for and not under way yet; true where there was one.
+    pub fn withdraw(&self) -> bool {
+        self.inner.withdrawals.withdraw()
+    }
+
+    /// As [`Self::start`], of a start that was meant since `intended`.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where it was withdrawn meanwhile.
+    pub async fn start_intended(&self, request: StartRequest, intended: Intended) -> Result<(), StartError> {
+        self.begin(request, intended).await.map(drop)
+    }
+
+    async fn begin(&self, request: StartRequest, intended: Intended) -> Result<u64, StartError> {
+        let inner = self.inner.clone();
+        self.to_its_end(async move {
+            inner.restored().await;
+            inner.start(request, intended).await
+        })
+        .await
+    }
+
+    /// Goes on with what was begun also where nobody waits for it any more: a start that is half made is a danger.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StartError>> + Send + 'static,
+    ) -> Result<T, StartError> {
+        let closing = |_ended| Err(StartError::Failed("The gateway is shutting down.".to_owned()));
+        self.inner.tasks.spawn(work).await.unwrap_or_else(closing)
     }
 
     /// As [`Self::start`], and waits until the printer's report shows the job printing or preparing, or it failed.
@@ -195,8 +239,7 @@ impl Jobs {
     /// # Errors
     /// As [`Self::start`], and [`StartError::Failed`] with the reason when the job did not begin.
     pub async fn start_and_watch(&self, request: StartRequest) -> Result<JobPhase, StartError> {
-        self.restored().await;
-        let serial = self.inner.start(request).await?;
+        let serial = self.begin(request, self.intend()).await?;
         let mut watch = self.inner.printer.watch();
         let done = |state: &Arc<crate::model::PrinterState>| {
             state.job.serial != serial
@@ -220,22 +263,38 @@ impl Jobs {
     /// it, also after [`CommandError::Timeout`].
     pub async fn cancel(&self) -> Result<Outcome, CommandError> {
         self.inner.withdraw_pause();
-        let Some(serial) = self.inner.abort_start() else {
-            if !self.inner.printer.state().printing() {
-                return Err(CommandError::Invalid("Nothing is printing.".to_owned()));
+        let withdrawn = self.withdraw();
+        let Some((serial, mut told)) = self.inner.abort_start() else {
+            if self.inner.printer.state().printing() {
+                return self.inner.printer.send(Command::Cancel).await;
             }
-            return self.inner.printer.send(Command::Cancel).await;
+            return if withdrawn {
+                Ok(Outcome::noted(
+                    Seen::Effect,
+                    "The start was withdrawn before anything was sent to the printer.",
+                ))
+            } else {
+                Err(CommandError::Invalid("Nothing is printing.".to_owned()))
+            };
         };
         let mut watch = self.inner.printer.watch();
         let over =
             |state: &Arc<crate::model::PrinterState>| state.job.serial != serial || !state.job.phase.active();
-        match tokio::time::timeout(CANCEL_START, watch.wait_for(over)).await {
-            Ok(Ok(_)) => Ok(Outcome::new(Seen::Effect)),
-            Ok(Err(_closed)) => Err(CommandError::Offline("The gateway is shutting down.".to_owned())),
-            Err(_late) => Err(CommandError::Timeout(
+        let end = async {
+            tokio::select! {
+                biased;
+                over = watch.wait_for(over) => match over {
+                    Ok(_) => Ok(Outcome::new(Seen::Effect)),
+                    Err(_closed) => Err(CommandError::Offline("The gateway is shutting down.".to_owned())),
+                },
+                refused = start::refused(&mut told) => Err(refused),
+            }
+        };
+        tokio::time::timeout(CANCEL_START, end).await.unwrap_or_else(|_late| {
+            Err(CommandError::Timeout(
                 "The printer does not show the job yet; it is cancelled as soon as it does.".to_owned(),
-            )),
-        }
+            ))
+        })
     }
 
     /// Stops everything by the fastest way the printer has, and a start under way too: a transfer that went on would
@@ -245,14 +304,9 @@ impl Jobs {
     /// As [`PrinterHandle::send`]; the start under way is given up in any case.
     pub async fn emergency_stop(&self) -> Result<Outcome, CommandError> {
         self.inner.withdraw_pause();
+        self.withdraw();
         self.inner.abort_start();
         self.inner.printer.send(Command::EmergencyStop).await
-    }
-
-    async fn restored(&self) {
-        let mut restored = self.inner.restored.subscribe();
-        // The sender lives as long as we do: this cannot fail.
-        let _done = restored.wait_for(|restored| *restored).await;
     }
 
     /// Forgets the end of the last job, so that the printer shows as idle again.
@@ -298,6 +352,12 @@ impl Jobs {
 }
 
 impl Inner {
+    async fn restored(&self) {
+        let mut restored = self.restored.subscribe();
+        // The sender lives as long as we do: this cannot fail.
+        let _done = restored.wait_for(|restored| *restored).await;
+    }
+
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }

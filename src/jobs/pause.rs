@@ -141,8 +141,15 @@ impl Inner {
 
     async fn pause_at_its_moment(&self, serial: u64) -> Result<Outcome, CommandError> {
         let mut watch = self.printer.watch();
+        let link = watch.borrow().link.made;
         loop {
             let before = watch.borrow_and_update().clone();
+            // What was asked for over a connection that is lost is not said over another one (design D7).
+            if !before.link.holds(link) {
+                return Err(CommandError::Offline(
+                    "The connection to the printer was lost before the print could be paused; pause it again.".to_owned(),
+                ));
+            }
             if before.job.serial != serial || !before.job.phase.active() {
                 return Err(CommandError::Invalid(
                     "The print was over before it could be paused.".to_owned(),
@@ -159,6 +166,7 @@ impl Inner {
             // Asked again at each step of the preparation, not at each report.
             let further = |now: &Arc<PrinterState>| {
                 now.job.serial != serial
+                    || !now.link.holds(link)
                     || now.job.phase != before.job.phase
                     || now.device.job.stage != before.device.job.stage
                     || now.job.detail != before.job.detail

@@ -1,9 +1,11 @@
 //! Files that wait for their turn; the next one starts only when a user says that the bed is clear.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::intent::Stage;
-use super::{Inner, Jobs, JobsEvent, Queue, QueueState, QueuedJob, StartError, StartRequest, plan};
+use super::{Inner, Intended, Jobs, JobsEvent, Queue, QueueState, QueuedJob, StartError, StartRequest, plan};
 use crate::model::CommandError;
 
 const KEY: &str = "queue";
@@ -57,31 +59,8 @@ impl Jobs {
     /// # Errors
     /// As [`Self::start`]; the job stays in the queue then.
     pub async fn start_queue(&self) -> Result<Queue, StartError> {
-        let mut before = QueueState::Waiting;
-        let queue = self.inner.change_queue(|queue| {
-            before = queue.state;
-            queue.state = if queue.jobs.is_empty() { QueueState::Waiting } else { QueueState::Loading };
-            (queue.state != before).then_some("state_changed")
-        });
-        if before == QueueState::Loading {
-            return Err(
-                CommandError::Busy("The next job of the queue is being started already.".to_owned()).into()
-            );
-        }
-        let Some(next) = queue.jobs.first().cloned() else { return Ok(queue) };
-        let _loading = LoadingGuard { inner: &self.inner };
-        let queued = Some(next.id.clone());
-        let request = StartRequest { file: next.file, queued, ..StartRequest::default() };
-        self.restored().await;
-        if let Some(busy) = self.inner.starting().or_else(|| self.inner.printing()) {
-            return Err(busy.into());
-        }
-        self.inner.start(request).await?;
-        Ok(self.inner.change_queue(|queue| {
-            queue.jobs.retain(|job| job.id != next.id);
-            queue.state = QueueState::Waiting;
-            Some("job_loaded")
-        }))
+        let (inner, intended) = (self.inner.clone(), self.intend());
+        self.to_its_end(async move { inner.start_next(intended).await }).await
     }
 
     /// Moves a job to the front.
@@ -95,6 +74,36 @@ impl Jobs {
             Some("state_changed")
         });
         found.then_some(queue)
+    }
+}
+
+impl Inner {
+    async fn start_next(self: Arc<Self>, intended: Intended) -> Result<Queue, StartError> {
+        let mut before = QueueState::Waiting;
+        let queue = self.change_queue(|queue| {
+            before = queue.state;
+            queue.state = if queue.jobs.is_empty() { QueueState::Waiting } else { QueueState::Loading };
+            (queue.state != before).then_some("state_changed")
+        });
+        if before == QueueState::Loading {
+            return Err(
+                CommandError::Busy("The next job of the queue is being started already.".to_owned()).into()
+            );
+        }
+        let Some(next) = queue.jobs.first().cloned() else { return Ok(queue) };
+        let _loading = LoadingGuard { inner: &self };
+        let queued = Some(next.id.clone());
+        let request = StartRequest { file: next.file, queued, ..StartRequest::default() };
+        self.restored().await;
+        if let Some(busy) = self.starting().or_else(|| self.printing()) {
+            return Err(busy.into());
+        }
+        self.start(request, intended).await?;
+        Ok(self.change_queue(|queue| {
+            queue.jobs.retain(|job| job.id != next.id);
+            queue.state = QueueState::Waiting;
+            Some("job_loaded")
+        }))
     }
 }
 

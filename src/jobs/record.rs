@@ -61,7 +61,8 @@ impl Inner {
         self.tasks.spawn(async move { inner.watch_restored(intent, serial, abort).await });
     }
 
-    /// Nothing was started and nothing is sent again by itself.
+    /// Nothing was started and nothing is sent again by itself. A part of the file at the printer was noted before its
+    /// first byte went there ([`Self::note_for_cleanup`]); the start of a file that lies on the printer sends none.
     async fn fail_transfer(&self, intent: &Intent) {
         let token = intent.token.to_string();
         self.printer.writer().job(|job| {
@@ -85,9 +86,6 @@ impl Inner {
         if self.current_row().is_some_and(|row| row.token.as_deref() == Some(token.as_str())) {
             let reason = Some(RESTARTED_IN_TRANSFER.to_owned());
             self.close_entry(HistoryEnd::Failed, None, reason, unix_now()).await;
-        }
-        if self.store.get(&self.spaces.sent, &intent.remote_path).ok().flatten().is_none() {
-            drop(self.store.put(&self.spaces.cleanup, &intent.remote_path, json!({"part": true})));
         }
         self.forget_intent(intent.token).await;
     }
@@ -179,7 +177,8 @@ impl Inner {
         }
     }
 
-    async fn job_started(&self, job: &Job, unsettled: &mut bool) {
+    async fn job_started(self: &Arc<Self>, job: &Job, unsettled: &mut bool) {
+        self.cancel_late(job);
         let now = unix_now();
         if let Some(row) = self.current_row() {
             let state = self.printer.state();
@@ -280,7 +279,7 @@ impl Inner {
     }
 
     /// Events were missed: the state tells what counts.
-    async fn catch_up(&self, unsettled: &mut bool) {
+    async fn catch_up(self: &Arc<Self>, unsettled: &mut bool) {
         let job = self.printer.state().job.clone();
         let current = self.current_row();
         let same = |row: &Row| row.is_run(job.token.as_deref(), &[job.title.as_deref(), job.file.as_deref()]);

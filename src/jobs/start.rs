@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::intent::{Intent, Stage};
 use super::plan::{self, Plan, Way};
 use super::transfer::link_lost;
-use super::{Inner, MappedFilament, StartError, StartRequest};
+use super::{Inner, Intended, MappedFilament, StartError, StartRequest};
 use crate::filament::Planned;
 use crate::model::{
     Command, CommandError, Fault, Job, JobOrigin, JobPhase, PrinterState, Severity, Speaker, StartJob,
@@ -24,12 +25,24 @@ const BEGINNING: Duration = Duration::from_secs(300);
 /// Seconds within which the same start is no second one.
 const SAID_TWICE: f64 = 15.0;
 
+const CANCELLED: &str = "Cancelled before the print began.";
+
 /// The start under way.
 pub struct Active {
     pub serial: u64,
     pub file: String,
     /// Set by a cancel: ends a transfer; a start that was sent is cancelled when it has landed.
     pub abort: CancellationToken,
+    /// What the printer said against that cancel.
+    refused: watch::Sender<Option<CommandError>>,
+}
+
+/// Resolves when the printer refuses to cancel what has landed.
+pub async fn refused(told: &mut watch::Receiver<Option<CommandError>>) -> CommandError {
+    match told.wait_for(Option::is_some).await.map(|told| told.clone()) {
+        Ok(Some(error)) => error,
+        _ => std::future::pending().await,
+    }
 }
 
 /// Why a start did not become a print.
@@ -43,7 +56,7 @@ pub fn failed(reason: impl Into<String>) -> End {
 }
 
 pub fn cancelled() -> End {
-    End { phase: JobPhase::Cancelled, reason: "Cancelled before the print began.".to_owned() }
+    End { phase: JobPhase::Cancelled, reason: CANCELLED.to_owned() }
 }
 
 /// What the newest snapshot says about a start.
@@ -59,8 +72,14 @@ enum Sight {
 
 impl Inner {
     /// Guards, then makes the job known and lets it run on its own.
-    pub async fn start(self: &Arc<Self>, request: StartRequest) -> Result<u64, StartError> {
+    pub async fn start(
+        self: &Arc<Self>,
+        request: StartRequest,
+        intended: Intended,
+    ) -> Result<u64, StartError> {
         let request = self.by_its_plate(request).await;
+        let wanted =
+            || if intended.withdrawn() { Err(StartError::Failed(CANCELLED.to_owned())) } else { Ok(()) };
         let _gate = loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -80,7 +99,14 @@ impl Inner {
         if let Some(serial) = self.just_begun(&request.file) {
             return Ok(serial);
         }
-        let plan = self.plan(&request).await?;
+        wanted()?;
+        let plan = tokio::select! {
+            () = self.cancel.cancelled() => {
+                return Err(StartError::Failed("The gateway is shutting down.".to_owned()));
+            }
+            plan = self.plan(&request) => plan?,
+        };
+        wanted()?;
         plan.check(&request.overrides)?;
         let intent = Intent {
             stage: Stage::Transferring,
@@ -104,6 +130,9 @@ impl Inner {
             self.forget_intent(intent.token).await;
             return Err(CommandError::Busy("The printer just began another job.".to_owned()).into());
         };
+        if intended.withdrawn() {
+            abort.cancel();
+        }
         let inner = self.clone();
         self.tasks.spawn(async move { inner.carry(plan, intent, serial, abort).await });
         Ok(serial)
@@ -165,7 +194,8 @@ impl Inner {
             };
         });
         let (serial, abort) = (announced?, CancellationToken::new());
-        *self.active() = Some(Active { serial, file: intent.file.clone(), abort: abort.clone() });
+        let refused = watch::Sender::new(None);
+        *self.active() = Some(Active { serial, file: intent.file.clone(), abort: abort.clone(), refused });
         Some((serial, abort))
     }
 
@@ -201,22 +231,18 @@ impl Inner {
             self.end_job(serial, end.phase, &end.reason);
         }
         self.forget_intent(intent.token).await;
-        let cancel_it = {
-            let mut active = self.active();
-            let asked =
-                active.as_ref().is_some_and(|active| active.serial == serial && active.abort.is_cancelled());
-            *active = None;
-            asked
-        };
+        let settled = self.active().take();
         self.settled.notify_waiters();
+        let cancelled = settled.filter(|active| active.serial == serial && active.abort.is_cancelled());
         let state = self.printer.state();
         let runs = state.job.serial == serial && state.job.phase.active();
-        if cancel_it
+        if let Some(asked) = cancelled
             && runs
             && let Err(error) = self.printer.send(Command::Cancel).await
         {
             let text = format!("\"{}\" could not be cancelled: {error}", intent.file);
             self.printer.writer().console(Speaker::Error, text);
+            asked.refused.send_replace(Some(error));
         }
         self.cleanup_due.notify_one();
     }
@@ -258,7 +284,7 @@ impl Inner {
             mapping: plan.mapping.slots.clone(),
             options: plan.options.clone(),
         };
-        let sending = self.printer.send(Command::StartJob(Box::new(start)));
+        let sending = self.printer.send_unless(Command::StartJob(Box::new(start)), abort);
         let answer = tokio::select! {
             answer = sending => answer.map(drop),
             () = self.seen_running(serial) => Ok(()),
@@ -272,6 +298,7 @@ impl Inner {
                 "The connection was lost as the print was being started, and the printer shows nothing of it. It was not \
                  started again: look at the printer."
             }
+            Err(_unsent) if abort.is_cancelled() => return Err(cancelled()),
             Err(error) => return Err(failed(error.to_string())),
         };
         let known = baseline.device.faults.clone();
@@ -306,7 +333,10 @@ impl Inner {
         noted.map_err(|error| {
             failed(format!("The print was not started, as it could not be noted on disk: {error}."))
         })?;
-        if abort.is_cancelled() { Err(cancelled()) } else { Ok(state) }
+        if abort.is_cancelled() {
+            return Err(cancelled());
+        }
+        if self.printer.state().link.holds(link) { Ok(state) } else { Err(link_lost()) }
     }
 
     async fn seen_running(&self, serial: u64) {
@@ -354,6 +384,9 @@ impl Inner {
                     });
                 }
                 () = tokio::time::sleep_until(deadline), if was_online => {
+                    if aborting {
+                        self.unseen.remember(intent.token);
+                    }
                     return Err(match (landed, aborting) {
                         (_, true) => cancelled(),
                         (false, _) => failed(lost),
@@ -364,14 +397,14 @@ impl Inner {
         }
     }
 
-    /// Cancels the start under way; `None` when there is none.
-    pub fn abort_start(&self) -> Option<u64> {
+    /// Cancels the start under way; `None` when there is none. Also where what the printer has against it will be told.
+    pub fn abort_start(&self) -> Option<(u64, watch::Receiver<Option<CommandError>>)> {
         let state = self.printer.state();
         let active = self.active();
         let active =
             active.as_ref().filter(|active| active.serial == state.job.serial && state.job.phase.active())?;
         active.abort.cancel();
-        Some(active.serial)
+        Some((active.serial, active.refused.subscribe()))
     }
 }
 

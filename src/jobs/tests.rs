@@ -4,6 +4,7 @@ mod ends;
 mod guards;
 mod lost_link;
 mod restarts;
+mod withdrawn;
 
 use std::path::PathBuf;
 use std::time::Duration;

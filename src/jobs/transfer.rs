@@ -18,8 +18,10 @@ use crate::library::LibraryError;
 use crate::model::{JobPhase, Transfer};
 use crate::printer::FileError;
 
-/// A transfer that moves no byte for this long is given up; the last answer of an FTPS upload may take 60 s and more.
+/// A transfer that moves no byte for this long is given up.
 const STALLED: Duration = Duration::from_secs(180);
+/// The same when every byte was sent: the last answer of an FTPS upload may take 300 s (bambu.md 5.1).
+const UNCONFIRMED: Duration = Duration::from_secs(310);
 /// The same while the link is lost: the printer may be off.
 const STALLED_ALONE: Duration = Duration::from_secs(90);
 /// How soon the link must be back after a transfer that outlived it; no printer that was switched off is up again by
@@ -70,6 +72,7 @@ impl Inner {
         abort: &CancellationToken,
     ) -> Result<(String, u64), End> {
         let work = async {
+            self.same_file(plan).await?;
             let local = self.sendable(plan).await.map_err(|error| failed(error.to_string()))?;
             let md5 = self.library.md5(local.clone()).await.map_err(|error| failed(error.to_string()))?;
             let size = tokio::fs::metadata(&local).await.map_err(|error| failed(error.to_string()))?.len();
@@ -90,6 +93,15 @@ impl Inner {
             }
         }
         Ok((md5, plan.link))
+    }
+
+    /// The file that the plan was made for: from its announcement on it is in use and cannot be replaced.
+    pub(super) async fn same_file(&self, plan: &Plan) -> Result<(), End> {
+        let now = self.library.job_file(&plan.file.path).await.map_err(|error| failed(error.to_string()))?;
+        if now.uuid == plan.file.uuid {
+            return Ok(());
+        }
+        Err(failed("The file was replaced while its print was being prepared. Start it again."))
     }
 
     async fn sendable(&self, plan: &Plan) -> Result<PathBuf, LibraryError> {
@@ -133,6 +145,8 @@ impl Inner {
         let mut told = Instant::now();
         let (mut done, mut alone) = (false, false);
         let result = loop {
+            let all_sent = sent.load(Ordering::Relaxed) >= total;
+            let limit = if all_sent { UNCONFIRMED } else { STALLED };
             tokio::select! {
                 ended = &mut upload => {
                     done = true;
@@ -149,9 +163,17 @@ impl Inner {
                     }
                     alone = true;
                 }
-                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone => break Err(link_lost()),
-                () = tokio::time::sleep_until(last_moved + STALLED) => {
-                    break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
+                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone && !all_sent => {
+                    break Err(link_lost());
+                }
+                () = tokio::time::sleep_until(last_moved + limit), if alone => break Err(link_lost()),
+                () = tokio::time::sleep_until(last_moved + limit) => {
+                    let text = if all_sent {
+                        "The printer did not confirm the file: no answer came for five minutes."
+                    } else {
+                        "The transfer to the printer stalled: no byte went through for three minutes."
+                    };
+                    break Err(failed(text));
                 }
                 () = moved.notified() => {
                     last_moved = Instant::now();
@@ -169,6 +191,7 @@ impl Inner {
                 let held = sent.load(Ordering::Relaxed).max(total);
                 let sent = json!({"size": total, "held": held, "md5": md5});
                 drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
+                self.keep_whole(&plan.remote_path);
                 Ok(())
             }
             Err(end) => {

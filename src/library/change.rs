@@ -18,6 +18,11 @@ impl Library {
     /// # Errors
     /// [`LibraryError::Exists`] where something of that name is.
     pub async fn make_directory(&self, path: &str) -> Result<Entry, LibraryError> {
+        let (library, path) = (self.clone(), path.to_owned());
+        self.to_its_end(async move { library.make_directory_now(&path).await }).await
+    }
+
+    async fn make_directory_now(&self, path: &str) -> Result<Entry, LibraryError> {
         if let Some(path) = names::on_printer(path) {
             return self.make_remote_directory(&path).await;
         }
@@ -64,6 +69,11 @@ impl Library {
     /// [`LibraryError::Exists`] for a folder that is not empty, [`LibraryError::InUse`] for one that holds the file being
     /// printed.
     pub async fn remove_directory(&self, path: &str, force: bool) -> Result<Entry, LibraryError> {
+        let (library, path) = (self.clone(), path.to_owned());
+        self.to_its_end(async move { library.remove_directory_now(&path, force).await }).await
+    }
+
+    async fn remove_directory_now(&self, path: &str, force: bool) -> Result<Entry, LibraryError> {
         if let Some(path) = names::on_printer(path) {
             return self.remove_remote_directory(&path).await;
         }
@@ -107,6 +117,11 @@ impl Library {
     /// # Errors
     /// [`LibraryError::InUse`] for the file being printed.
     pub async fn delete(&self, path: &str) -> Result<Entry, LibraryError> {
+        let (library, path) = (self.clone(), path.to_owned());
+        self.to_its_end(async move { library.delete_now(&path).await }).await
+    }
+
+    async fn delete_now(&self, path: &str) -> Result<Entry, LibraryError> {
         let path = names::clean(path)?;
         if names::remote_path(&path).is_some() {
             return self.delete_remote(&path).await;
@@ -173,6 +188,11 @@ impl Library {
     /// [`LibraryError::InUse`] for what is being printed, also at the destination; [`LibraryError::Exists`] for a
     /// destination that is taken, unless it is a file that was named and that another file replaces.
     pub async fn rename(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
+        let (library, from, to) = (self.clone(), from.to_owned(), to.to_owned());
+        self.to_its_end(async move { library.rename_now(&from, &to).await }).await
+    }
+
+    async fn rename_now(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         if names::on_printer(from).is_some() || names::on_printer(to).is_some() {
             return self.rename_remote(&names::clean(from)?, &names::clean_directory(to)?).await;
         }

@@ -18,6 +18,11 @@ impl Library {
     /// [`LibraryError::Exists`] for a destination that is taken by anything but a file, [`LibraryError::InUse`] for a
     /// file there that is being printed, [`LibraryError::Full`].
     pub async fn copy(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
+        let (library, from, to) = (self.clone(), from.to_owned(), to.to_owned());
+        self.to_its_end(async move { library.copy_now(&from, &to).await }).await
+    }
+
+    async fn copy_now(&self, from: &str, to: &str) -> Result<Entry, LibraryError> {
         let from = names::clean_local(from)?;
         self.ready().await;
         let _change = self.inner.changing.lock().await;

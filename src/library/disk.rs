@@ -255,6 +255,8 @@ pub fn cached(
         make(&mut writer)?;
         writer.flush().map_err(failing)?;
     }
+    // A name must not last over a power cut where the content does not: half a file would be printed.
+    temporary.as_file().sync_all().map_err(failing)?;
     temporary.persist(&path).map_err(|error| failing(error.error))?;
     evict(&directory);
     Ok(path)

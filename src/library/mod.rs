@@ -324,6 +324,17 @@ impl Library {
         }
     }
 
+    /// Goes on with a change of the tree also where nobody waits for it any more, for a client may leave at any moment:
+    /// disk and index must agree.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, LibraryError>> + Send + 'static,
+    ) -> Result<T, LibraryError> {
+        let closing =
+            |_ended| Err(LibraryError::Failed("The change of the files was interrupted.".to_owned()));
+        self.inner.tasks.spawn(change).await.unwrap_or_else(closing)
+    }
+
     /// Runs work that blocks, two at a time.
     async fn run<T: Send + 'static>(
         &self,

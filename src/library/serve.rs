@@ -327,7 +327,7 @@ impl Library {
         let relative =
             file.strip_prefix(&self.inner.root).ok().and_then(|path| path.to_str()).map(str::to_owned);
         let row = relative.as_deref().and_then(|path| self.index().row(path).cloned());
-        let size = row.as_ref().map(|row| row.size);
+        let content = row.as_ref().map(|row| row.uuid.clone());
         if let Some(known) = row.and_then(|row| row.md5) {
             return Ok(known);
         }
@@ -336,7 +336,7 @@ impl Library {
             .await?
             .map_err(|e| disk::failed("read the file", &e))?;
         if let Some(path) = relative
-            && let Some(row) = self.index().row_mut(&path).filter(|row| Some(row.size) == size)
+            && let Some(row) = self.index().row_mut(&path).filter(|row| Some(&row.uuid) == content.as_ref())
         {
             row.md5 = Some(md5.clone());
         }

@@ -237,20 +237,34 @@ impl Upload {
         let extracted = self.library.run(checked).await??;
 
         let library = self.library.clone();
-        let _change = library.inner.changing.lock().await;
-        library.refuse_in_use(&self.target)?;
-        let root = library.inner.root.clone();
-        let (target, temporary) = (self.target.clone(), self.temporary);
-        let placed = library.run(move || place(&root, &target, temporary, extracted.pictures)).await??;
-        let mut row = FileRow::new(self.content, placed.size, placed.modified);
-        row.metadata = Some(extracted.metadata);
-        row.thumbnails = placed.pictures;
-        row.chosen_plate = plate;
-        Ok(library.take_in(&self.target, row, plate))
+        self.library
+            .to_its_end(async move {
+                library.put_in_place(&self.target, content, self.temporary, extracted, plate).await
+            })
+            .await
     }
 }
 
 impl Library {
+    async fn put_in_place(
+        &self,
+        target: &str,
+        content: Content,
+        temporary: tempfile::TempPath,
+        extracted: disk::Extracted,
+        plate: Option<u32>,
+    ) -> Result<Uploaded, LibraryError> {
+        let _change = self.inner.changing.lock().await;
+        self.refuse_in_use(target)?;
+        let (root, path) = (self.inner.root.clone(), target.to_owned());
+        let placed = self.run(move || place(&root, &path, temporary, extracted.pictures)).await??;
+        let mut row = FileRow::new(content, placed.size, placed.modified);
+        row.metadata = Some(extracted.metadata);
+        row.thumbnails = placed.pictures;
+        row.chosen_plate = plate;
+        Ok(self.take_in(target, row, plate))
+    }
+
     /// Makes a file in place known to everybody.
     fn take_in(&self, target: &str, mut row: FileRow, plate: Option<u32>) -> Uploaded {
         let entry = row.entry(target);

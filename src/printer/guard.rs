@@ -139,31 +139,48 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
         {
             busy("Filament is not moved by command while printing; pause first.")
         }
-        Command::Gcode(lines) if state.printing() => match lines.iter().find(|line| moves(line)) {
-            Some(line) => busy(&format!("\"{}\" moves the machine and a job is under way.", line.trim())),
+        Command::ReadTag(_) if state.printing() && phase != JobPhase::Paused => {
+            busy("A tag is not read while printing, for the spool is turned to read it; pause first.")
+        }
+        Command::Gcode(lines) if state.printing() => match lines.iter().find(|line| !harmless(line)) {
+            Some(line) => busy(&format!(
+                "\"{}\" may move the machine and a job is under way: only temperatures, fans, speed, flow and messages \
+                 are changed by G-code then.",
+                line.trim()
+            )),
             None => Ok(()),
         },
         _ => Ok(()),
     }
 }
 
-/// True for G-code that moves axes, extrudes, homes or changes tools.
-fn moves(line: &str) -> bool {
-    let word: String = line
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric())
-        .collect::<String>()
-        .to_ascii_uppercase();
-    let number = word.get(1..).and_then(|digits| {
-        let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse::<u32>().ok()
-    });
-    match (word.chars().next(), number) {
-        (Some('G'), Some(n)) => !matches!(n, 4 | 17..=21 | 90..=92),
-        (Some('T'), Some(_)) => true,
-        (Some('M'), Some(n)) => matches!(n, 17 | 18 | 84 | 600 | 620..=629 | 701..=702),
-        _ => false,
+/// True for G-code that moves nothing, whatever the printer: all else may, for vendors have words of their own that do
+/// (M970.3 and M974 of Bambu Lab shake the machine).
+fn harmless(line: &str) -> bool {
+    let line = line.trim_start().to_ascii_uppercase();
+    let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).count();
+    let (letter, rest) = match line.chars().next() {
+        // Nothing, or a remark.
+        None | Some(';') => return true,
+        Some(letter @ ('G' | 'M')) => (letter, line.get(1..).unwrap_or_default()),
+        Some(_) => return false,
+    };
+    let (number, behind) = rest.split_at_checked(digits(rest)).unwrap_or_default();
+    let Ok(number) = number.parse::<u32>() else { return false };
+    if behind.starts_with('.') {
+        return false;
+    }
+    match letter {
+        'G' => matches!(number, 4 | 17..=21 | 90..=92),
+        _ => matches!(
+            number,
+            // Units, progress, reports.
+            27 | 73 | 82 | 83 | 105 | 114 | 115 | 117 | 118 | 155 | 400
+            // Heat and fans.
+            | 104 | 106 | 107 | 109 | 140 | 141 | 190 | 191
+            // Limits, speed, flow, pressure advance.
+            | 201..=205 | 220 | 221 | 900
+        ),
     }
 }
 
@@ -265,6 +282,7 @@ mod tests {
             fans: [FanId::Part].into(),
             motion: MotionCaps { home: true, jog: true, extrude: true, ..MotionCaps::default() },
             control: crate::model::ControlCaps { raw_gcode: true, ..Default::default() },
+            filament: crate::model::FilamentCaps { read_tag: true, ..Default::default() },
             min_extrude: 170.0,
             ..Capabilities::default()
         }
@@ -292,6 +310,10 @@ mod tests {
             Command::Jog { delta: [1.0, 0.0, 0.0], feed: None },
             Command::Gcode(vec!["M400".into(), " g1 x5".into()]),
             Command::Gcode(vec!["T1".into()]),
+            Command::Gcode(vec!["M104 S200".into(), "M970.3 Q1 A7 B30".into()]),
+            Command::Gcode(vec!["M974 Q1 S2 P0".into()]),
+            Command::Gcode(vec!["N3 G1 X5".into()]),
+            Command::ReadTag(crate::model::SlotId::External(0)),
             Command::StartJob(Box::new(StartJob { remote_path: "a.gcode".into(), ..StartJob::default() })),
         ];
         for command in moving {
@@ -301,7 +323,8 @@ mod tests {
             );
             assert_eq!(verdict(command, JobPhase::Idle), Ok(()));
         }
-        let gentle = Command::Gcode(vec!["M104 S200".into(), "G4 P10".into(), "M106 S255".into()]);
+        let gentle =
+            Command::Gcode(vec!["M104 S200".into(), "G4 P10".into(), "M106S255".into(), "; rest".into()]);
         assert_eq!(verdict(gentle, JobPhase::Printing), Ok(()));
     }
 

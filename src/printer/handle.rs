@@ -1,9 +1,11 @@
 //! The side of a printer that front ends and services see.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::effect::{self, Progress};
 use super::guard;
@@ -37,6 +39,8 @@ struct Inner {
     files: Arc<dyn PrinterFiles>,
     camera: Option<Arc<dyn CameraSource>>,
     nudge: Arc<Nudge>,
+    /// Emergency stops so far.
+    stops: AtomicU64,
 }
 
 impl PrinterHandle {
@@ -58,6 +62,7 @@ impl PrinterHandle {
                 files,
                 camera,
                 nudge,
+                stops: AtomicU64::new(0),
             }),
         }
     }
@@ -123,30 +128,56 @@ impl PrinterHandle {
         self.inner.nudge.renew.notify_one();
     }
 
+    /// Counts the emergency stops that were asked for: what waited as one came is not done any more.
+    pub fn stops(&self) -> u64 {
+        self.inner.stops.load(Ordering::SeqCst)
+    }
+
     /// Sends a command and follows it as far as it can be followed (design D6).
     ///
     /// # Errors
     /// Refused by the guard, by the link being down, by the printer, or not seen in time. Nothing is kept for later.
     pub async fn send(&self, command: Command) -> Result<Outcome, CommandError> {
+        self.send_unless(command, &CancellationToken::new()).await
+    }
+
+    /// As [`Self::send`]; a command that still waits for its turn when it is `withdrawn` is not sent.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and [`CommandError::Busy`] where it was withdrawn.
+    pub async fn send_unless(
+        &self,
+        command: Command,
+        withdrawn: &CancellationToken,
+    ) -> Result<Outcome, CommandError> {
         let name = command.name();
-        let result = self.send_unrecorded(command).await;
+        let result = self.send_unrecorded(command, withdrawn).await;
         tracing::debug!(command = name, ?result, "Command done.");
         let error = result.as_ref().err().cloned().map(Box::new);
         self.inner.writer.event(Event::CommandDone { command: name, error });
         result
     }
 
-    async fn send_unrecorded(&self, command: Command) -> Result<Outcome, CommandError> {
+    async fn send_unrecorded(
+        &self,
+        command: Command,
+        withdrawn: &CancellationToken,
+    ) -> Result<Outcome, CommandError> {
+        if matches!(command, Command::EmergencyStop) {
+            self.inner.stops.fetch_add(1, Ordering::SeqCst);
+        }
+        let (stops, link) = (self.stops(), self.state().link.made);
         let (command, note) = self.snapped(command);
         self.check(&command)?;
-        let turn = if command.urgent() { None } else { Some(self.turn(&command).await?) };
+        let turn = if command.urgent() { None } else { Some(self.turn(&command, withdrawn).await?) };
         if turn.is_some() {
             self.check(&command)?;
+            self.check_still_wanted(&command, stops, link)?;
         }
         let baseline = self.state();
-        let requested = requested_phase(&command);
         let mut watch = self.watch();
-        if let Some(phase) = requested {
+        let mut asked = Asked { writer: &self.inner.writer, phase: requested_phase(&command) };
+        if let Some(phase) = asked.phase {
             self.inner.writer.job(|job| job.requested = Some(phase));
         }
         let delivered = tokio::select! {
@@ -162,11 +193,8 @@ impl PrinterHandle {
             }
             Err(error) => Err(error),
         };
-        if result.is_err() && requested.is_some() {
-            // A later command may have asked for something else meanwhile.
-            self.inner
-                .writer
-                .job(|job| job.requested = job.requested.filter(|phase| Some(*phase) != requested));
+        if result.is_ok() {
+            asked.phase = None;
         }
         result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
     }
@@ -192,14 +220,35 @@ impl PrinterHandle {
         guard::check(command, &self.state(), &self.capabilities(), &self.inner.settings)
     }
 
-    async fn turn(&self, command: &Command) -> Result<tokio::sync::MutexGuard<'_, ()>, CommandError> {
+    /// What has come between while a command waited for its turn.
+    fn check_still_wanted(&self, command: &Command, stops: u64, link: u64) -> Result<(), CommandError> {
+        let name = command.name();
+        if self.stops() != stops {
+            return Err(CommandError::Busy(format!(
+                "An emergency stop came first; \"{name}\" was not sent."
+            )));
+        }
+        if !self.state().link.holds(link) {
+            return Err(CommandError::Offline(format!(
+                "The connection to the printer was lost meanwhile; \"{name}\" was not sent."
+            )));
+        }
+        Ok(())
+    }
+
+    async fn turn(
+        &self,
+        command: &Command,
+        withdrawn: &CancellationToken,
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>, CommandError> {
         let lane = if command.setting() { &self.inner.setting } else { &self.inner.moving };
-        tokio::time::timeout(TURN, lane.lock()).await.map_err(|_late| {
-            CommandError::Busy(format!(
-                "The printer is still busy with another command; \"{}\" was not sent.",
-                command.name()
-            ))
-        })
+        let busy = |why: &str| CommandError::Busy(format!("{why}; \"{}\" was not sent.", command.name()));
+        tokio::select! {
+            biased;
+            () = withdrawn.cancelled() => Err(busy("It was cancelled")),
+            turn = lane.lock() => Ok(turn),
+            () = tokio::time::sleep(TURN) => Err(busy("The printer is still busy with another command")),
+        }
     }
 
     async fn deliver(&self, command: Command) -> Result<Outcome, CommandError> {
@@ -259,6 +308,22 @@ impl PrinterHandle {
                 wait.as_secs()
             )))
         })
+    }
+}
+
+/// What a command asks of the job is shown until its effect is. It is taken back where the command fails, and where
+/// nobody waits for its outcome any more: nobody would take it back later.
+struct Asked<'a> {
+    writer: &'a StateWriter,
+    phase: Option<JobPhase>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = self.phase {
+            // A later command may have asked for something else meanwhile.
+            self.writer.job(|job| job.requested = job.requested.filter(|phase| *phase != asked));
+        }
     }
 }
 

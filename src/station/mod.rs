@@ -5,7 +5,7 @@
 //! | `script` | lines of G-code run against the printer, its jobs and its files |
 //! | `filament_words` | the words of a script about slots and spools |
 
-mod filament_words;
+pub mod filament_words;
 pub mod script;
 
 use std::sync::Arc;

@@ -44,8 +44,11 @@ pub async fn run_script(
     if script.len() > MAX_SCRIPT {
         return Err(CommandError::Invalid(format!("A script may have at most {MAX_SCRIPT} bytes.")));
     }
+    let stops = station.printer.stops();
     for text in script.lines() {
         let done = match parse(text.as_bytes()) {
+            // What the lines before have waited for may have been stopped meanwhile.
+            _ if station.printer.stops() != stops => Err(stopped()),
             Ok(line) => run_line(station, session, &line, reply).await,
             Err(error) => Err(CommandError::Invalid(error.to_string())),
         };
@@ -55,6 +58,10 @@ pub async fn run_script(
         }
     }
     Ok(())
+}
+
+fn stopped() -> CommandError {
+    CommandError::Busy("An emergency stop came; the rest of the script was not run.".to_owned())
 }
 
 async fn run_line(
@@ -68,7 +75,11 @@ async fn run_line(
         Intent::Nothing => Ok(()),
         Intent::Do(commands) => {
             let (mut seen, mut told) = (Seen::Effect, false);
+            let stops = station.printer.stops();
             for command in commands {
+                if station.printer.stops() != stops {
+                    return Err(stopped());
+                }
                 let outcome = send(station, command).await?;
                 (seen, told) = (seen.min(outcome.seen), told || outcome.note.is_some());
                 note(outcome, reply);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::jobs::StartRequest;
+use crate::gcode::translate::FilamentWord;
+use crate::jobs::{Intended, StartRequest};
 use crate::library::{Entry, Upload};
 use crate::model::Command;
 use crate::printer::PrinterHandle;
@@ -23,9 +24,15 @@ pub trait Desk: Send + Sync {
     /// Resolves when the job is paused, however late it begins, or when the pause was withdrawn.
     fn pause(&self) -> BoxFuture<'_, Result<(), String>>;
     fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>>;
-    fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
+    /// Words about filament; what they answer is the note.
+    fn filament(&self, words: Vec<FilamentWord>) -> BoxFuture<'_, Result<Option<String>, String>>;
+    /// From now on a cancel withdraws the start that will be asked for.
+    fn intend(&self) -> Intended;
+    /// Withdraws the starts that are asked for.
+    fn withdraw(&self);
+    fn start(&self, request: StartRequest, intended: Intended) -> BoxFuture<'_, Result<(), String>>;
     /// Starts a streamed file, which does not say what it is to be printed with: with the filament that is loaded.
-    fn start_streamed(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
+    fn start_streamed(&self, path: String, intended: Intended) -> BoxFuture<'_, Result<(), String>>;
     fn delete(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
     fn begin(&self, name: String) -> BoxFuture<'_, Result<Box<dyn Sink>, String>>;
     fn names(&self) -> BTreeMap<String, String>;
@@ -68,20 +75,40 @@ impl Desk for Station {
         Box::pin(async move { self.library.list().await.map_err(|error| error.to_string()) })
     }
 
-    fn start(&self, path: String) -> BoxFuture<'_, Result<(), String>> {
+    fn filament(&self, words: Vec<FilamentWord>) -> BoxFuture<'_, Result<Option<String>, String>> {
+        use crate::station::{filament_words, script::Reply};
         Box::pin(async move {
-            let request = StartRequest { file: path, ..StartRequest::default() };
-            self.jobs.start(request).await.map_err(|error| error.to_string())
+            let mut told = Vec::new();
+            let mut reply = |answer: Reply| {
+                let (Reply::Info(text) | Reply::Raw(text) | Reply::Error(text)) = answer;
+                told.push(text);
+            };
+            let done = filament_words::run(self, words, &mut reply).await;
+            done.map(|()| (!told.is_empty()).then(|| told.join(" "))).map_err(|error| error.to_string())
         })
     }
 
-    fn start_streamed(&self, path: String) -> BoxFuture<'_, Result<(), String>> {
+    fn intend(&self) -> Intended {
+        self.jobs.intend()
+    }
+
+    fn withdraw(&self) {
+        self.jobs.withdraw();
+    }
+
+    fn start(&self, request: StartRequest, intended: Intended) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.jobs.start_intended(request, intended).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn start_streamed(&self, path: String, intended: Intended) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let active = self.printer.state().device.filament.active;
             let loaded = active.filter(|_| self.printer.capabilities().filament.map);
             let mapping = loaded.map(|slot| vec![Some(slot)]);
             let request = StartRequest { file: path, mapping, ..StartRequest::default() };
-            self.jobs.start(request).await.map_err(|error| error.to_string())
+            self.jobs.start_intended(request, intended).await.map_err(|error| error.to_string())
         })
     }
 

@@ -17,7 +17,9 @@ use super::lines::{RawLine, Splitter};
 use super::prompt::Prompt;
 use super::session::Session;
 use crate::config::{SerialStop, StreamedPrints};
+use crate::gcode::translate::FilamentWord;
 use crate::gcode::{Line, ParseError, parse};
+use crate::jobs::StartRequest;
 use crate::model::{Capabilities, Command, PrinterState};
 
 /// How long the `ok` of M400 is held: with an immediate one OctoPrint's pause hangs for 10 s (rule 5).
@@ -45,8 +47,12 @@ pub enum Effect {
     Pause,
     Resume,
     Cancel,
+    /// Gives up starts that are asked for and not under way yet.
+    Withdraw,
+    /// Words about filament that need what the gateway keeps of it.
+    Filament(Vec<FilamentWord>),
     /// Starts the library's file.
-    Start(String),
+    Start(Box<StartRequest>),
     Delete {
         path: String,
         short: String,
@@ -144,7 +150,7 @@ impl Dialogue {
             self.effects.push(Effect::AbortWrite);
         }
         self.session = Session::default();
-        self.host.new_session();
+        self.forget_host();
         self.prompt.new_session();
         self.catalog.forget_told();
         self.splitter = Splitter::default();
@@ -152,6 +158,14 @@ impl Dialogue {
         self.held = None;
         self.after_reply.clear();
         self.out.clear();
+    }
+
+    /// A new client believes nothing. An M25 of the old one was a pause, whatever it might have become.
+    pub(super) fn forget_host(&mut self) {
+        if self.host.pause_decided.is_some() {
+            self.effects.push(Effect::Pause);
+        }
+        self.host.new_session();
     }
 
     /// What the client sent.

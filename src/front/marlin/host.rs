@@ -34,6 +34,12 @@ pub struct Host {
     pub serial: Option<u64>,
     /// What it selected last; cleared by a failed M23 (rule 20).
     pub selected: Option<Listed>,
+    /// The last M23 failed: what M24 means then is not known.
+    pub select_failed: bool,
+    /// An M23 was accepted while a job was shown.
+    pub begins_again: bool,
+    /// It was told why its job is paused.
+    pub pause_known: bool,
     /// Library path of the job it sees.
     pub path: Option<String>,
     /// N of the progress.
@@ -82,6 +88,7 @@ impl Host {
         self.wanted = None;
         self.pause_early = false;
         self.settles = None;
+        (self.begins_again, self.pause_known) = (false, false);
         self.pause_due = None;
     }
 
@@ -93,6 +100,7 @@ impl Host {
         self.wanted = None;
         self.pause_early = false;
         self.settles = None;
+        (self.begins_again, self.pause_known) = (false, false);
         self.pause_due = None;
     }
 

@@ -126,7 +126,8 @@ impl Dialogue {
             return;
         }
         self.session.last_stop = Some(view.now);
-        let active = view.state.job.phase.active();
+        // Also a start that is only asked for.
+        let active = view.state.job.phase.active() || self.host.stage == Stage::Starting;
         // The heaters-off lines behind it are meant where nothing else is done.
         if active || self.stop == SerialStop::Stop {
             self.host.swallow_until = view.now + BURST;

@@ -104,8 +104,10 @@ impl Dialogue {
             _ if self.host.wanted.is_some() || self.host.pause_decided.is_some() => {}
             _ if self.host.pause_early => self.pause_begun(view),
             JobPhase::Paused if self.host.stage == Stage::Running => {
+                let known = std::mem::take(&mut self.host.pause_known);
                 self.tell_paused(view);
                 match &job.detail {
+                    _ if known => {}
                     Some(why) => {
                         let why = why.strip_prefix("paused: ").unwrap_or(why);
                         self.notify(&format!("Paused: {why}"), view);
@@ -224,7 +226,7 @@ impl Dialogue {
         match done {
             Done::Sent(Ok(None)) => {}
             Done::Sent(Ok(Some(note))) => self.push(format!("echo:{}", super::notice::plain(&note))),
-            Done::Sent(Err(error)) => self.notify(&error, view),
+            Done::Sent(Err(error)) => self.notify_always(&error, view),
             // The pause was taken back meanwhile: what counts is what came of the resume.
             Done::Paused(_) if self.host.wanted == Some(Wanted::Resume) => {}
             Done::Paused(result) | Done::Resumed(result) => {
@@ -246,9 +248,13 @@ impl Dialogue {
                 }
             }
             Done::Started(Err(error)) => {
-                self.notify(&format!("The print was not started: {error}"), view);
+                self.notify_always(&format!("The print was not started: {error}"), view);
+                let never = self.host.start_base + 1;
                 if self.host.stage == Stage::Starting {
                     self.host.refused_at = Some(self.host.settles.unwrap_or(view.now));
+                } else if self.host.cancelled == Some(never) && view.state.job.serial < never {
+                    // Cancelled before it was a job: the next one of that number is another.
+                    self.host.cancelled = None;
                 }
             }
             Done::Deleted { short, result } => self.deleted(&short, result, view),
@@ -279,6 +285,13 @@ impl Dialogue {
         }
         self.effects.push(Effect::RefreshFiles);
         self.effect_done(view);
+    }
+
+    /// The answer to something that was asked for: as [`Self::notify`], and in the terminal each time.
+    pub(super) fn notify_always(&mut self, text: &str, view: &View) {
+        // What stands behind the colon is never a signal of its own: a reason may begin with "busy" (rule 16).
+        self.push(format!("echo:Not done: {}", super::notice::plain(text)));
+        self.notify(text, view);
     }
 
     /// A text in the host's list of notifications, once.

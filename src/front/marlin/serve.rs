@@ -184,6 +184,7 @@ impl Service {
                 Effect::BeginWrite(name) => self.begin_write(name).await,
                 Effect::Write(piece) => self.write(piece).await,
                 Effect::AbortWrite => self.sink = None,
+                Effect::Withdraw => self.desk.withdraw(),
                 Effect::EndWrite => {
                     if let Some(sink) = self.sink.take() {
                         self.under_way.push(Box::pin(async move {
@@ -194,9 +195,10 @@ impl Service {
                 Effect::FinishStream => {
                     if let Some(sink) = self.sink.take() {
                         let desk = self.desk.clone();
+                        let intended = desk.intend();
                         self.under_way.push(Box::pin(async move {
                             Done::Streamed(match in_time(sink.finish()).await {
-                                Ok(path) => desk.start_streamed(path).await,
+                                Ok(path) => desk.start_streamed(path, intended).await,
                                 Err(error) => Err(error),
                             })
                         }));
@@ -227,7 +229,11 @@ impl Service {
             Effect::Cancel => {
                 Box::pin(async move { Done::Cancelled(desk.send(Command::Cancel).await.map(drop)) })
             }
-            Effect::Start(path) => Box::pin(async move { Done::Started(desk.start(path).await) }),
+            Effect::Filament(words) => Box::pin(async move { Done::Sent(desk.filament(words).await) }),
+            Effect::Start(request) => {
+                let intended = desk.intend();
+                Box::pin(async move { Done::Started(desk.start(*request, intended).await) })
+            }
             Effect::Delete { path, short } => {
                 Box::pin(async move { Done::Deleted { short, result: in_time(desk.delete(path)).await } })
             }

@@ -224,13 +224,14 @@ impl Dialogue {
             self.session.mode = Mode::Refusing;
             return Some(Reply::Ok);
         }
-        if line.number.is_none() {
-            if matches!(line.code(), Some(('M', 400 | 114))) {
-                assembly.host_pauses();
-            }
-            return None;
+        // OctoPrint's pause asks where the machine is, numbered as the file's lines are, and waits for the answer
+        // (octoprint.md 5.3). The M400 before it is kept: it may be the one that ends a file.
+        let pauses =
+            line.code() == Some(('M', 114)) || (line.number.is_none() && line.code() == Some(('M', 400)));
+        if pauses {
+            assembly.host_pauses();
         }
-        if is_poll(line) {
+        if pauses || line.number.is_none() || is_poll(line) {
             return None;
         }
         assembly.take(line, super::write::number_and_body(bytes).1, view.now);

@@ -21,8 +21,12 @@ pub struct Suitability {
     heads: BTreeSet<String>,
     extrusions: u64,
     lines: u64,
-    /// Number of the last line that switched the nozzle off.
+    /// Number of the last line that switched the nozzle off, with no printing behind it: a printer of several tools
+    /// switches one off in the middle of a file.
     off_at: Option<u64>,
+    /// The extruder counts relative, and where it is.
+    extruder_relative: bool,
+    extruder: f64,
     relative: bool,
     inches: bool,
     homed: [bool; 3],
@@ -60,6 +64,8 @@ impl Suitability {
             Some(('G', 90)) => self.relative = false,
             Some(('G', 91)) => self.relative = true,
             Some(('G', 92)) => self.renamed(line),
+            Some(('M', 82)) => self.extruder_relative = false,
+            Some(('M', 83)) => self.extruder_relative = true,
             Some(('M', 104 | 109)) => {
                 self.hottest_nozzle = self.hottest_nozzle.max(target());
                 if target() == 0.0 {
@@ -90,6 +96,7 @@ impl Suitability {
 
     /// G92 gives the place another name; the machine stays where it is.
     fn renamed(&mut self, line: &Line) {
+        self.extruder = line.value('E').unwrap_or(self.extruder);
         for ((axis, position), offset) in AXES.into_iter().zip(self.position).zip(&mut self.offset) {
             if let Some(name) = line.value(axis) {
                 *offset = position - name;
@@ -101,6 +108,12 @@ impl Suitability {
         let extrudes = line.value('E').is_some_and(|length| length > 0.0);
         self.extrusions += u64::from(extrudes);
         let travels = AXES.iter().any(|axis| matches!(line.word(*axis), Some(Value::Number(_))));
+        if let Some(length) = line.value('E') {
+            if extrudes && travels && (self.extruder_relative || length > self.extruder) {
+                self.off_at = None;
+            }
+            self.extruder = length;
+        }
         self.printed_unhomed |= extrudes && travels && self.homed.contains(&false);
         let places = self.position.iter_mut().zip(self.offset);
         let bounds = self.lowest.iter_mut().zip(&mut self.highest);

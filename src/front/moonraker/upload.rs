@@ -17,10 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use super::Endpoint;
 use super::error::RpcError;
 use super::http::json_answer;
-use super::methods::printer::start_job;
+use super::methods::printer::{not_stopped, start_intended};
 use super::methods::roots;
 use super::rpc::{Caller, add_member};
-use crate::jobs::StartRequest;
+use crate::jobs::{Intended, StartRequest};
 use crate::library::{Upload, Uploaded, names};
 use crate::model::text::base_name;
 
@@ -221,8 +221,13 @@ async fn into_library(
             pour(file, upload).await?
         }
     };
+    // A cancel that comes while the file is looked into means the print of it too.
+    let intended = form.print.then(|| endpoint.station.jobs.intend());
     let uploaded = upload.finish(form.checksum.as_deref(), form.plate).await?;
-    let started = form.print && start(endpoint, &uploaded, form.plate).await;
+    let started = match intended {
+        Some(intended) => start(endpoint, &uploaded, form.plate, intended).await,
+        None => false,
+    };
     let entry = &uploaded.entry;
     let mut answer = json!({
         "action": "create_file",
@@ -294,10 +299,13 @@ pub async fn pour(mut file: tokio::fs::File, mut upload: Upload) -> Result<Uploa
 }
 
 /// A refusal is told on the console; the upload itself has worked.
-async fn start(endpoint: &Endpoint, uploaded: &Uploaded, plate: Option<u32>) -> bool {
+async fn start(endpoint: &Endpoint, uploaded: &Uploaded, plate: Option<u32>, intended: Intended) -> bool {
     let Some(first) = uploaded.printable.first() else { return false };
+    if not_stopped(endpoint).is_err() {
+        return false;
+    }
     let request = StartRequest { file: first.path.clone(), plate, ..StartRequest::default() };
-    start_job(&endpoint.station, request).await.is_ok()
+    start_intended(&endpoint.station, request, intended).await.is_ok()
 }
 
 async fn into_config(

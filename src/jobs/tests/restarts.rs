@@ -153,6 +153,30 @@ fn an_orderly_end_never_touches_the_print() {
     assert_eq!((life.history().len(), world.starts()), (1, 1));
 }
 
+/// Asks for a start, and asks no more after so many steps.
+pub fn begin_and_leave(life: &Life, file: &str, steps: usize) {
+    life.run(async {
+        let request = StartRequest { file: file.into(), ..StartRequest::default() };
+        let starting = life.jobs.start(request);
+        let steps = async {
+            for _ in 0..steps {
+                tokio::task::yield_now().await;
+                // Work off the runtime needs real time to get ahead.
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+            }
+        };
+        tokio::pin!(starting, steps);
+        tokio::select! {
+            biased;
+            () = &mut steps => {}
+            result = &mut starting => {
+                result.unwrap();
+                steps.await;
+            }
+        }
+    });
+}
+
 /// The plug is pulled after every number of steps; nobody asks again, so no second start may ever be received.
 #[test]
 fn pulled_at_any_step_the_printer_receives_one_start_at_most() {
@@ -161,26 +185,7 @@ fn pulled_at_any_step_the_printer_receives_one_start_at_most() {
         let life = world.boot();
         life.online();
         life.put("cube.gcode.3mf", archive(RED));
-        life.run(async {
-            let request = StartRequest { file: "cube.gcode".into(), ..StartRequest::default() };
-            let starting = life.jobs.start(request);
-            let steps = async {
-                for _ in 0..steps {
-                    tokio::task::yield_now().await;
-                    // Work off the runtime needs real time to get ahead.
-                    tokio::task::spawn_blocking(|| ()).await.unwrap();
-                }
-            };
-            tokio::pin!(starting, steps);
-            tokio::select! {
-                biased;
-                () = &mut steps => {}
-                result = &mut starting => {
-                    result.unwrap();
-                    steps.await;
-                }
-            }
-        });
+        begin_and_leave(&life, "cube.gcode", steps);
         life.kill();
         let before = world.starts();
         let life = world.boot();
@@ -202,6 +207,31 @@ fn pulled_at_any_step_the_printer_receives_one_start_at_most() {
             assert!(life.history().iter().all(|entry| entry.end.is_some()));
             life.eventually("no leftover", || world.files() == 0);
         }
+    }
+}
+
+/// The file lies on the printer and is the user's own: nothing of it was sent, so nothing of it is a part to remove.
+#[test]
+fn pulled_at_any_step_a_file_of_the_printer_stays_there() {
+    for steps in 0..40 {
+        let world = world();
+        world.fake.machine().files.insert("mine.gcode".into(), 10);
+        let life = world.boot();
+        life.online();
+        begin_and_leave(&life, "printer/mine.gcode", steps);
+        life.kill();
+        let before = world.starts();
+        let life = world.boot();
+        life.online();
+        if before == 1 {
+            world.fake.run(DeviceStage::Finished);
+        }
+        life.pass(400);
+        assert_eq!(
+            (world.files(), world.deleted().len(), world.starts()),
+            (1, 0, before),
+            "after {steps} steps"
+        );
     }
 }
 

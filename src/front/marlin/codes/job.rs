@@ -8,6 +8,7 @@ use super::super::host::Stage;
 use super::plain;
 use crate::gcode::Line;
 use crate::gcode::translate::JobWord;
+use crate::jobs::StartRequest;
 use crate::model::JobPhase;
 
 /// How long a deletion may hold up its `ok`; on a printer's own storage it can take longer, and is then told later.
@@ -53,13 +54,19 @@ impl Dialogue {
             JobWord::BeginWrite(name) => return self.begin_write(&name, view),
             JobWord::EndWrite => self.push("Done saving file.".to_owned()),
             JobWord::Delete(name) => return self.delete(&name, view),
-            JobWord::Print { file, .. } => {
+            JobWord::Print { file, plate, overrides } => {
                 match self.catalog.find(&file).and_then(|file| file.path.clone()) {
-                    Some(path) => self.effects.push(Effect::Start(path)),
+                    Some(file) => {
+                        let request = StartRequest { file, plate, overrides, ..StartRequest::default() };
+                        self.effects.push(Effect::Start(Box::new(request)));
+                    }
                     None => self.notify(&format!("There is no file {file} to print."), view),
                 }
             }
-            JobWord::Cancel if self.host.stage == Stage::Idle && !view.state.job.phase.active() => {}
+            // Nothing is shown, but a start may just be asked for.
+            JobWord::Cancel if self.host.stage == Stage::Idle && !view.state.job.phase.active() => {
+                self.effects.push(Effect::Withdraw);
+            }
             JobWord::Cancel => self.cancel(view),
             // Asked for by name, not by the host's own button: its belief follows the printer.
             JobWord::Pause => self.effects.push(Effect::Pause),
@@ -72,11 +79,14 @@ impl Dialogue {
         Reply::Ok
     }
 
-    /// M23; a failed one clears the selection, for the host may send M24 after it (rule 20).
+    /// M23; a failed one clears the selection, for the host may send M24 after it (rule 20). One that comes while a job is
+    /// shown is the first half of "begin it again".
     fn select(&mut self, name: &str) {
         // Hosts that never ask for the firmware are past their handshake here.
         self.session.identified = true;
         self.host.selected = self.catalog.find(name).filter(|file| file.path.is_some()).cloned();
+        self.host.select_failed = self.host.selected.is_none();
+        self.host.begins_again = self.host.selected.is_some() && self.host.stage != Stage::Idle;
         let shown = plain(name.trim());
         match &self.host.selected {
             Some(file) => {
@@ -90,6 +100,9 @@ impl Dialogue {
 
     /// M24.
     fn start_or_resume(&mut self, view: &View) {
+        if std::mem::take(&mut self.host.begins_again) {
+            return self.refuse_again(view);
+        }
         match self.host.stage {
             Stage::Paused => return self.resume(view),
             // Said twice, or a pause that was not yet one.
@@ -100,6 +113,7 @@ impl Dialogue {
             Stage::Idle => {}
         }
         let job = &view.state.job;
+        let failed = std::mem::take(&mut self.host.select_failed);
         match self.host.selected.clone() {
             Some(Listed { path: Some(path), short, long, size, modified }) => {
                 let file = Listed { path: Some(path.clone()), short, long, size, modified };
@@ -108,9 +122,10 @@ impl Dialogue {
                 self.host.start_base = job.serial;
                 self.host.settles = Some(view.now + REFUSE_START);
                 self.host.quiet_until = None;
-                self.effects.push(Effect::Start(path));
+                let request = StartRequest { file: path, ..StartRequest::default() };
+                self.effects.push(Effect::Start(Box::new(request)));
             }
-            _ if job.phase == JobPhase::Paused && self.host.cancelled != Some(job.serial) => {
+            _ if !failed && job.phase == JobPhase::Paused && self.host.cancelled != Some(job.serial) => {
                 self.effects.push(Effect::Resume);
             }
             _ => {
@@ -121,6 +136,20 @@ impl Dialogue {
                 }
                 self.host.refused_at = Some(view.now + REFUSE_START);
             }
+        }
+    }
+
+    /// M23 and M24 of a job that is under way: OctoPrint's "Restart" of a paused one (octoprint.md 5.4), which resumed
+    /// would print into what lies on the bed. The host believes that it prints then, and is told the pause again.
+    fn refuse_again(&mut self, view: &View) {
+        self.notify_always(
+            "A print cannot be begun again while it is under way; cancel it, then start the file.",
+            view,
+        );
+        if self.host.stage == Stage::Paused {
+            self.host.stage = Stage::Running;
+            self.host.pause_known = true;
+            self.host.settles = Some(view.now + REFUSE_START);
         }
     }
 

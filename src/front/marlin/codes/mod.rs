@@ -78,15 +78,12 @@ impl Dialogue {
         }));
     }
 
-    /// A serial host has T words and LOAD_FILAMENT; of the panels' words it can use those that are plain commands.
+    /// Plain commands go the way of all commands; the other words need the slots and the tool map that the gateway keeps.
     fn filament(&mut self, words: Vec<FilamentWord>, line: &Line, view: &View) {
         for word in words {
             match word {
                 FilamentWord::Send(command) => self.command(vec![command], line, view),
-                _ => self.push(
-                    "echo:This word works in the web interface; here use T<n> or LOAD_FILAMENT SLOT=."
-                        .to_owned(),
-                ),
+                word => self.effects.push(Effect::Filament(vec![word])),
             }
         }
     }
@@ -120,7 +117,7 @@ impl Dialogue {
     /// M115. With a line number it is the end of a handshake, also on a port that was never closed.
     fn identify(&mut self, line: &Line, view: &View) -> Reply {
         if line.number.is_some() && self.session.identified {
-            self.host.new_session();
+            self.forget_host();
             self.prompt.new_session();
             self.catalog.forget_told();
             (self.session.listed, self.session.media) = (false, None);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::catalog::Catalog;
 use super::dialogue::{Dialogue, Done, Effect, View};
 use crate::config::{SerialStop, StreamedPrints};
+use crate::jobs::StartRequest;
 use crate::library::{Entry, EntryKind};
 use crate::model::*;
 
@@ -137,13 +138,17 @@ impl Rig {
         rig.send("M23 /cube.gco");
         rig.send("M23 /cube.gco");
         assert_eq!(rig.send("M24"), ["ok"]);
-        assert_eq!(rig.effects(), [Effect::Start("cube.gcode".into())]);
+        assert_eq!(rig.effects(), [start("cube.gcode")]);
         rig.printer(|state| state.job = job(1, JobOrigin::Gateway));
         rig.done(Done::Started(Ok(())));
         // OctoPrint polls each second; from the first poll on it is past its "Starting".
         rig.send("M27");
         rig
     }
+}
+
+fn start(path: &str) -> Effect {
+    Effect::Start(Box::new(StartRequest { file: path.to_owned(), ..StartRequest::default() }))
 }
 
 fn entry(path: &str, size: u64) -> Entry {

@@ -129,7 +129,8 @@ fn a_start_that_fails_is_a_stop() {
     rig.send("M23 cube.gco");
     rig.send("M24");
     let told = rig.done(Done::Started(Err("The printer is busy.".into())));
-    assert_eq!(told, ["// action:notification The print was not started: The printer is busy."]);
+    assert_eq!(told[0], "echo:Not done: The print was not started: The printer is busy.");
+    assert_eq!(told[1..], ["// action:notification The print was not started: The printer is busy."]);
     assert_eq!(rig.wait(300), ["Not SD printing"; 3], "when the host has left its \"Starting\"");
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::error::RpcError;
 use super::super::rpc::Call;
-use super::printer::library_path;
+use super::printer::{library_path, not_stopped};
 use crate::jobs::{Queue, QueueState, StartError};
 use crate::printer::clock::unix_now;
 
@@ -77,6 +77,7 @@ pub async fn pause(call: Call) -> Result<Value, RpcError> {
 }
 
 pub async fn start(call: Call) -> Result<Value, RpcError> {
+    not_stopped(&call.endpoint)?;
     Ok(answer(&call.endpoint.station.jobs.start_queue().await.map_err(refusal)?))
 }
 

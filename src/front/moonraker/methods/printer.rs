@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::super::Endpoint;
 use super::super::error::RpcError;
 use super::super::identity;
 use super::super::klippy::Gate;
 use super::super::rpc::Call;
 use crate::gcode::translate::Session;
-use crate::jobs::{StartError, StartRequest};
+use crate::jobs::{Intended, StartError, StartRequest};
 use crate::model::{CommandError, JobPhase, Outcome, Speaker};
 use crate::station::Station;
 use crate::station::script::{self, Reply};
@@ -49,6 +50,16 @@ fn ready(call: &Call) -> Result<(), RpcError> {
         return Ok(());
     }
     Err(RpcError::bad_request(klippy.message.lines().next().unwrap_or("Printer is not ready")))
+}
+
+/// After an emergency stop nothing is begun until `firmware_restart`, by whatever door.
+pub fn not_stopped(endpoint: &Endpoint) -> Result<(), RpcError> {
+    if endpoint.feed.gate() != Gate::Stopped {
+        return Ok(());
+    }
+    let text = "The printer was stopped by an emergency stop; FIRMWARE_RESTART takes it into service again.";
+    endpoint.station.say(Speaker::Error, text);
+    Err(RpcError::new(409, text))
 }
 
 /// Slicers ask for the start right after the upload, whatever the printer does then (moonraker.md section 6): a link
@@ -109,11 +120,12 @@ pub async fn help(call: Call) -> Result<Value, RpcError> {
 /// Starts a file of the library; the path may carry the root or a leading slash, as old clients send it.
 pub async fn start(call: Call) -> Result<Value, RpcError> {
     let name = call.args.text("filename")?;
+    let intended = call.endpoint.station.jobs.intend();
     wait_until_ready(&call).await;
     ready(&call)?;
     let file = library_path(&name).to_owned();
     let request = StartRequest { file, ..StartRequest::default() };
-    start_job(&call.endpoint.station, request).await?;
+    start_intended(&call.endpoint.station, request, intended).await?;
     Ok(json!("ok"))
 }
 
@@ -125,8 +137,17 @@ pub fn library_path(name: &str) -> &str {
 
 /// Starts a job and tells refusals on the console, as Klipper does.
 pub async fn start_job(station: &Station, request: StartRequest) -> Result<(), RpcError> {
+    start_intended(station, request, station.jobs.intend()).await
+}
+
+/// As [`start_job`], of a start that was meant since `intended`.
+pub async fn start_intended(
+    station: &Station,
+    request: StartRequest,
+    intended: Intended,
+) -> Result<(), RpcError> {
     let file = request.file.clone();
-    match station.jobs.start(request).await {
+    match station.jobs.start_intended(request, intended).await {
         Ok(()) => {
             station.say(Speaker::Answer, format!("File opened:{file}"));
             Ok(())
@@ -185,6 +206,8 @@ pub async fn cancel(call: Call) -> Result<Value, RpcError> {
     let station = &call.endpoint.station;
     let state = station.printer.state();
     if !state.printing() && !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting) {
+        // A start may just be asked for.
+        station.jobs.withdraw();
         return Ok(json!("ok"));
     }
     answered(station, station.jobs.cancel().await)

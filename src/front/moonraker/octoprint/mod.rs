@@ -261,6 +261,15 @@ async fn commands(call: &Call, body: &Value) {
     let many = body.get("commands").and_then(Value::as_array).into_iter().flatten();
     let one = body.get("command").into_iter();
     for line in many.chain(one).filter_map(Value::as_str) {
+        match line.trim().to_ascii_uppercase().as_str() {
+            "FIRMWARE_RESTART" | "RESTART" => {
+                call.endpoint.restart();
+                continue;
+            }
+            "M112" => {}
+            _ if control::not_stopped(&call.endpoint).is_err() => return,
+            _ => {}
+        }
         if let Err(error) = control::run_lines(call, line).await {
             tracing::debug!(%error, "A command over the OctoPrint API was refused.");
         }
@@ -297,6 +306,7 @@ async fn start_selected(call: &Call) -> Result<(), RpcError> {
 }
 
 async fn start(endpoint: &Endpoint, file: String) -> Result<(), RpcError> {
+    control::not_stopped(endpoint)?;
     if endpoint.station.printer.state().job.phase.active() {
         return Err(RpcError::new(409, "The printer is busy with a job; a second one is never started."));
     }
@@ -332,7 +342,11 @@ async fn device_command(endpoint: &Endpoint, path: &str, body: &Value) -> Result
         ("/api/printer/bed", "target") => Command::SetBed { target: target()? },
         ("/api/printer/chamber", "target") => Command::SetChamber { target: target()? },
         ("/api/printer/printhead", "jog") => jog(&number, body)?,
-        ("/api/printer/printhead", "home") => Command::Home(axes(body)),
+        // Homing single axes skips the parking of the head on some machines (bambu.md T35): all of them instead.
+        ("/api/printer/printhead", "home") => match axes(body) {
+            named if printer.capabilities().motion.home_axes => Command::Home(named),
+            _ => Command::Home(Axes::ALL),
+        },
         ("/api/printer/printhead", "feedrate") => {
             let factor = number("factor").ok_or_else(|| RpcError::bad_request("factor is invalid"))?;
             // OctoPrint takes 1.2 and 120 for the same.
