@@ -269,6 +269,8 @@ def test_a_tagged_spool_finds_its_slot_and_can_be_made(gateway, spoolman):
 def test_the_proxy_answers_as_spoolman_does(gateway, spoolman):
     proxy = lambda **request: gateway.client.request("server.spoolman.proxy", request)  # noqa: E731
     wait_for(lambda: gateway.client.call("server.spoolman.status")["spoolman_connected"], "connected", 30)
+    # Fluidd follows the spools there by itself.
+    assert gateway.client.call("server.config")["config"]["spoolman"] == {"server": spoolman.url}
     spool = spoolman.add_spool("proxied")
     for path in ("/v1/info", "/v1/health", "/v1/vendor", "/v1/setting/currency", f"/v1/spool/{spool}"):
         assert proxy(request_method="GET", path=path)["result"] == spoolman.call("GET", path), path

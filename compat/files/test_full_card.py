@@ -1,6 +1,7 @@
 """A printer with many files of its own: its first listing costs no client its connection."""
 
 import hashlib
+import uuid
 
 import pytest
 
@@ -16,10 +17,12 @@ GCODE = b"; a small part\nG28\nG1 X10 Y10\n"
 
 @pytest.fixture(scope="module")
 def full():
-    printer = SimulatedPrinter("cc1", speed=20, label="full-card")
+    printer = SimulatedPrinter("cc1", speed=200, label="full-card")
     try:
         for number in range(FILES):
             put(printer, f"part-{number:03}.gcode")
+            # It looks through each file before it takes the next one.
+            wait_for(lambda: printer.truth()["uploads"] > number, "taken", 30, 0.01)
         with Gateway(printer, label="full-card-gateway") as gateway:
             yield gateway
     finally:
@@ -29,7 +32,7 @@ def full():
 def put(printer, name):
     """Uploads a file as the vendor's programs do, past the gateway."""
     host, port = printer.addresses["http"]
-    fields = [("Check", "1"), ("S-File-MD5", hashlib.md5(GCODE).hexdigest()), ("Offset", "0"), ("Uuid", "0" * 32),
+    fields = [("Check", "1"), ("S-File-MD5", hashlib.md5(GCODE).hexdigest()), ("Offset", "0"), ("Uuid", uuid.uuid4().hex),
               ("TotalSize", str(len(GCODE)))]
     form = [(key, (None, value)) for key, value in fields] + [("File", (name, GCODE))]
     answer = http("POST", f"http://{host}:{port}/uploadFile/upload", files=form)

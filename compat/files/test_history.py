@@ -67,6 +67,10 @@ def test_what_was_printed_is_kept_with_its_figures(gateway):
     print_to_the_end(gateway, "cancelled")
     wait_for(lambda: len(gateway.history()) == 2 and all(j["end_time"] for j in gateway.history()), "two ended jobs", 20)
     last, first = gateway.history()
+    # `before` bounds the end of a job, and -1 is no bound (moonraker history.py).
+    asked = lambda query: gateway.get(f"/server/history/list?{query}")["count"]  # noqa: E731
+    assert asked("before=-1&since=-1") == 2 and asked(f"before={last['end_time']}") == 1
+    assert asked(f"before={first['end_time']}") == 0 and asked(f"since={first['start_time']}") == 1
     assert (first["status"], last["status"]) == ("completed", "cancelled")
     assert (first["job_id"], last["job_id"]) == ("000001", "000002")
     for job in (first, last):

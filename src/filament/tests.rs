@@ -219,6 +219,17 @@ async fn serve(inventory: Inventory) -> String {
     format!("http://{address}/")
 }
 
+/// Browsers read it (`server.config`): it says where, and nothing more.
+#[tokio::test]
+async fn the_address_that_is_told_has_no_credentials() {
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let address = |url: &str| Spoolman::start(url, &TaskTracker::new(), cancel.clone()).address();
+    assert_eq!(address("http://192.0.2.5:7912/"), "http://192.0.2.5:7912");
+    assert_eq!(address("https://ada:secret@spools.local/base/?key=x#y"), "https://spools.local/base");
+    assert_eq!(address("nonsense"), "");
+}
+
 #[tokio::test]
 async fn each_gram_reaches_the_inventory_once_though_an_answer_is_lost() {
     let (dir, fake) = (tempfile::tempdir().unwrap(), loaded_printer());

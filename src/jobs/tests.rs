@@ -204,6 +204,18 @@ impl Life {
     }
 }
 
+/// As at Moonraker: `before` bounds the end, which what runs has not yet (moonraker `history.py`).
+#[test]
+fn the_history_before_a_time_holds_what_had_ended() {
+    let world = world();
+    let life = Life::printing(&world);
+    let asked = |before| life.jobs.history(&HistoryQuery { before, ..HistoryQuery::default() }).len();
+    assert_eq!((asked(None), asked(Some(f64::MAX))), (1, 0), "it runs");
+    world.fake.run(DeviceStage::Finished);
+    let ended = life.ended(HistoryEnd::Completed).ended_at.expect("its end");
+    assert_eq!((asked(Some(ended + 1.0)), asked(Some(ended))), (1, 0));
+}
+
 #[test]
 fn a_print_goes_from_the_file_to_the_history_and_the_printer_is_left_clean() {
     let world = world();

@@ -117,6 +117,18 @@ pub struct Extracted {
     pub pictures: BTreeMap<u32, Vec<metadata::Thumbnail>>,
 }
 
+impl Extracted {
+    /// With this picture where the file itself has none.
+    pub fn or_picture(mut self, picture: Option<metadata::Thumbnail>) -> Self {
+        let Some(picture) = picture.filter(|_| self.pictures.is_empty()) else { return self };
+        match metadata::thumbnails::moonraker_set(&picture) {
+            Ok(set) => drop(self.pictures.insert(0, set)),
+            Err(error) => tracing::debug!(%error, "A picture is left out."),
+        }
+        self
+    }
+}
+
 /// Looks into a file that claims to be G-code or a sliced archive.
 ///
 /// # Errors

@@ -10,7 +10,7 @@
 //! | `names` | which names and paths are taken, what they say about a file |
 //! | `index` | what is there, in memory; names of published plates |
 //! | `disk` | walking, hashing, extracting, pictures: all that blocks |
-//! | `upload`, `change`, `copy`, `replace` | receiving files; folders, moves, copies, deletions; what makes way for another file |
+//! | `upload`, `ufp`, `change`, `copy`, `replace` | receiving files, also packed ones; folders, moves, copies, deletions; what makes way for another file |
 //! | `remote`, `difference` | the printer's own storage below `printer/`; what is told of a new listing |
 //! | `serve` | records, bytes of an entry, what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
@@ -28,6 +28,7 @@ mod replace;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod ufp;
 mod upload;
 
 use std::path::{Path, PathBuf};

@@ -127,6 +127,13 @@ pub fn content(name: &str) -> Content {
     }
 }
 
+/// The name of the G-code that a package of Cura (`.ufp`) is kept as; `None` for anything else.
+pub fn packed_gcode(name: &str) -> Option<String> {
+    let at = name.len().checked_sub(4)?;
+    let (stem, ending) = name.split_at_checked(at)?;
+    (ending.eq_ignore_ascii_case(".ufp") && !stem.is_empty()).then(|| format!("{stem}.gcode"))
+}
+
 /// The name without `.gcode.3mf`, `.3mf` or `.gcode`.
 pub fn stem(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();

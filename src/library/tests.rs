@@ -145,7 +145,7 @@ async fn what_is_no_print_file_is_refused_with_the_reason_and_leaves_nothing() {
         let error = put(&room.library, "x", name, content).await.unwrap_err();
         assert!(matches!(&error, LibraryError::BadFile(text) if text.contains(why)), "{name}: {error}");
     }
-    for name in ["a.txt", "../a.gcode", "x/y.gcode", ".a.gcode", "", "a.ufp"] {
+    for name in ["a.txt", "../a.gcode", "x/y.gcode", ".a.gcode", "", "a.ufx", ".ufp"] {
         assert!(matches!(room.library.begin_upload("", name).await, Err(LibraryError::BadName(_))), "{name}");
     }
     assert!(matches!(room.library.begin_upload("printer", "a.gcode").await, Err(LibraryError::BadName(_))));
@@ -363,6 +363,45 @@ async fn files_put_there_by_hand_are_found_and_links_are_not_followed() {
     assert!(library.record("late.gcode").await.is_err());
     library.rescan("late.gcode").await.unwrap();
     assert!(paths(&library).await.contains(&"late.gcode".to_owned()));
+}
+
+/// Cura's Moonraker plugin can send its own format; the real server unpacks it.
+#[tokio::test]
+async fn a_package_of_cura_is_kept_as_its_gcode_and_picture() {
+    use std::io::Write;
+    let room = room().await;
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbaImage::new(64, 48).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let png = png.into_inner();
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in
+        [("/3D/model.gcode", gcode().as_slice()), ("/Metadata/thumbnail.png", png.as_slice())]
+    {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    let packed = zip.finish().unwrap().into_inner();
+    let done = put(&room.library, "cura", "Box v2.UFP", packed.clone()).await.unwrap();
+    assert_eq!((done.entry.path.as_str(), done.entry.kind), ("cura/Box v2.gcode", EntryKind::Printable));
+    assert_eq!(std::fs::read(room.library.open(&done.entry.path).await.unwrap()).unwrap(), gcode());
+    let record = room.library.record(&done.entry.path).await.unwrap();
+    let picture = record.thumbnails.first().expect("the picture of the package");
+    assert!(room.library.open(&format!("cura/{}", picture.relative_path)).await.unwrap().exists());
+    assert_eq!(hidden_leftovers(&room), 0);
+    for wrong in [b"G28\n".to_vec(), archive(TWO), packed[..packed.len() / 2].to_vec()] {
+        let refused = put(&room.library, "", "wrong.ufp", wrong).await;
+        assert!(matches!(refused, Err(LibraryError::BadFile(_))), "{refused:?}");
+    }
+    let small = room_with(LibraryLimits { min_free: 0, max_upload: 300_000 }).await;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("/3D/model.gcode", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(&b"G1 X1\n".repeat(100_000)).unwrap();
+    let refused = put(&small.library, "", "large.ufp", zip.finish().unwrap().into_inner()).await;
+    assert!(matches!(refused, Err(LibraryError::BadFile(_))), "{refused:?}");
+    assert_eq!(
+        (paths(&room.library).await.len(), hidden_leftovers(&room), hidden_leftovers(&small)),
+        (2, 0, 0)
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::index::{FileRow, event};
 use super::names::{self, Content};
-use super::{Entry, Library, LibraryAction, LibraryError, disk, unfinished};
+use super::{Entry, Library, LibraryAction, LibraryError, LibraryLimits, disk, ufp, unfinished};
 
 /// Bytes gathered before they are written off the runtime's threads.
 const GATHER: usize = 1 << 20;
@@ -26,6 +26,8 @@ pub struct Upload {
     /// Where it goes, relative to the library.
     target: String,
     content: Content,
+    /// It comes in a package of Cura's and is kept unpacked.
+    package: bool,
     temporary: tempfile::TempPath,
     /// `None` after a failed write.
     sink: Option<Sink>,
@@ -87,11 +89,14 @@ impl Library {
         if name.contains('/') {
             return Err(LibraryError::BadName(format!("\"{name}\" is a path, not the name of a file.")));
         }
+        if let Some(gcode) = names::packed_gcode(name) {
+            return Ok(Upload { package: true, ..self.begin(&gcode, Content::Gcode).await? });
+        }
         let content = names::content(name);
         if content == Content::Other {
             return Err(LibraryError::BadName(format!(
-                "\"{name}\" cannot be printed: only G-code (.gcode, .g, .gco, .gc, .nc) and sliced archives (.gcode.3mf, \
-                 .3mf) are taken."
+                "\"{name}\" cannot be printed: only G-code (.gcode, .g, .gco, .gc, .nc), sliced archives (.gcode.3mf, \
+                 .3mf) and packages of Cura (.ufp) are taken."
             )));
         }
         self.begin(name, content).await
@@ -128,6 +133,7 @@ impl Library {
             library: self.clone(),
             target,
             content,
+            package: false,
             temporary,
             sink: Some(Sink::Resting(file, Vec::new())),
             gathered: Vec::new(),
@@ -226,7 +232,8 @@ impl Upload {
         let (file, _buffer) = self.rest().await?;
         let (path, content) = (self.temporary.to_path_buf(), self.content);
         let expected = sha256.map(|sum| sum.trim().to_ascii_lowercase());
-        let checked = move || check(&file, &path, content, expected.as_deref());
+        let packed = self.package.then_some(self.library.inner.limits);
+        let checked = move || check(&file, &path, content, expected.as_deref(), packed);
         let extracted = self.library.run(checked).await??;
 
         let library = self.library.clone();
@@ -284,6 +291,7 @@ fn check(
     path: &Path,
     content: Content,
     expected: Option<&str>,
+    packed: Option<LibraryLimits>,
 ) -> Result<disk::Extracted, LibraryError> {
     file.sync_all().map_err(|error| disk::failed("write the file", &error))?;
     if let Some(expected) = expected {
@@ -295,9 +303,10 @@ fn check(
             )));
         }
     }
+    let picture = packed.map(|limits| ufp::unpack(path, limits)).transpose()?.flatten();
     match content {
         Content::Other => Ok(disk::Extracted::default()),
-        _ => disk::extract(path, content),
+        _ => Ok(disk::extract(path, content)?.or_picture(picture)),
     }
 }
 

@@ -30,7 +30,23 @@ pub(super) struct Archive<R> {
 
 impl<R: Read + Seek> Archive<R> {
     /// Reads the directory.
-    pub(super) fn open(mut reader: R) -> Result<Self, MetadataError> {
+    pub(super) fn open(reader: R) -> Result<Self, MetadataError> {
+        Self::open_with(reader, checked_name)
+    }
+
+    /// As [`Self::open`], for packages whose entries may be named from the root: `/3D/model.gcode`.
+    pub(super) fn open_package(reader: R) -> Result<Self, MetadataError> {
+        Self::open_with(reader, |raw| {
+            let rooted = raw.first() == Some(&b'/');
+            let name = checked_name(raw.strip_prefix(b"/").unwrap_or(raw))?;
+            Ok(if rooted { format!("/{name}") } else { name })
+        })
+    }
+
+    fn open_with(
+        mut reader: R,
+        checked_name: impl FnMut(&[u8]) -> Result<String, MetadataError>,
+    ) -> Result<Self, MetadataError> {
         check_entry_count(&mut reader)?;
         let zip = ZipArchive::new(reader).map_err(directory_error)?;
         if zip.len() > MAX_ENTRIES {

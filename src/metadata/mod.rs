@@ -28,6 +28,7 @@ mod tests;
 mod three_mf;
 pub mod thumbnails;
 mod types;
+pub mod ufp;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 

@@ -56,6 +56,25 @@ impl Timelapses {
             .boxed())
     }
 
+    /// Bytes of that zip: an empty one of the same names, and the pictures, which are stored as they are. `None` beyond
+    /// the sizes that a zip tells in its first form.
+    ///
+    /// # Errors
+    /// [`ExportError::NotFound`] for an unknown or empty recording.
+    pub async fn zip_size(&self, id: &str) -> Result<Option<u64>, ExportError> {
+        let pictures = self.pictures(id).await?;
+        let counted = tokio::task::spawn_blocking(move || {
+            let mut counter = Counter(0);
+            write_entries(&pictures, &mut counter, |_| Ok(Vec::new()))?;
+            for picture in &pictures {
+                counter.0 += std::fs::metadata(picture)?.len();
+            }
+            Ok::<_, io::Error>((counter.0, pictures.len()))
+        });
+        let (bytes, entries) = counted.await.map_err(io::Error::other)??;
+        Ok(Some(bytes).filter(|bytes| *bytes < u64::from(u32::MAX) && entries < usize::from(u16::MAX)))
+    }
+
     /// As [`Timelapses::video`] at the chosen rate, with the encoder of this machine.
     ///
     /// # Errors
@@ -127,15 +146,37 @@ async fn encode(pictures: &[PathBuf], output: &Path, fps: u32, ffmpeg: &Path) ->
 }
 
 fn write_zip(pictures: &[PathBuf], output: Chunks) -> io::Result<()> {
+    write_entries(pictures, output, |picture| std::fs::read(picture))
+}
+
+fn write_entries(
+    pictures: &[PathBuf],
+    output: impl Write,
+    content: impl Fn(&Path) -> io::Result<Vec<u8>>,
+) -> io::Result<()> {
     let mut zip = ZipWriter::new_stream(output);
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for picture in pictures {
         let name = picture.file_name().unwrap_or_default().to_string_lossy();
         zip.start_file(name, stored)?;
-        zip.write_all(&std::fs::read(picture)?)?;
+        zip.write_all(&content(picture)?)?;
     }
     zip.finish()?;
     Ok(())
+}
+
+/// Counts what is written.
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0 += data.len() as u64;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Hands what is written to the reader's side.

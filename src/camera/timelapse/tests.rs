@@ -90,6 +90,7 @@ async fn a_job_is_recorded_and_comes_back_as_a_zip() {
     assert_eq!(timelapses.get("000001").await.unwrap().title(), "cube_000001");
     let zip: Vec<u8> =
         timelapses.zip("000001").await.unwrap().map_ok(Bytes::into).try_concat().await.unwrap();
+    assert_eq!(timelapses.zip_size("000001").await.unwrap(), Some(zip.len() as u64));
     let mut archive = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
     let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     assert_eq!(names, ["layer-00001.jpg", "layer-00002.jpg", "layer-00003.jpg", "layer-00004.jpg"]);

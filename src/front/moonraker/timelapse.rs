@@ -134,11 +134,15 @@ pub async fn send(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Resp
     let timelapses = &endpoint.station.timelapses;
     let on_disk = match find(endpoint, path).await? {
         File::Zip(recording) => {
+            let size = timelapses.zip_size(&recording.id).await?;
             let body = match parts.method {
                 Method::HEAD => Body::empty(),
                 _ => Body::from_stream(timelapses.zip(&recording.id).await?),
             };
             let mut response = Response::new(body);
+            if let Some(size) = size {
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+            }
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
             response

@@ -170,7 +170,7 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
         return Err(RpcError::bad_request("Multipart filename omitted"));
     }
     // The root may come behind the file; what can be printed belongs into the library.
-    let printable = || names::content(&name) != names::Content::Other;
+    let printable = || names::content(&name) != names::Content::Other || names::packed_gcode(&name).is_some();
     if form.root.as_deref().map_or_else(printable, |root| root == "gcodes") {
         let library = &endpoint.station.library;
         let mut upload = match &form.path {

@@ -79,7 +79,9 @@ async fn timelapses_are_files_of_their_own_root() {
         listed["files"].as_array().unwrap().iter().filter_map(|file| file["filename"].as_str()).collect();
     assert_eq!(names, ["00000A.zip", "00000A.jpg"]);
     let zip = reqwest::get(room.url("/server/files/timelapse/00000A.zip")).await.unwrap();
-    assert!(zip.status() == 200 && zip.bytes().await.unwrap().starts_with(b"PK"));
+    let length = zip.headers()["content-length"].to_str().unwrap().to_owned();
+    let zip = zip.bytes().await.unwrap();
+    assert!(zip.starts_with(b"PK") && length == zip.len().to_string(), "a browser shows how far it is");
     let frame =
         reqwest::get(room.url("/server/files/timelapse_frames/00000A/layer-00002.jpg")).await.unwrap();
     assert_eq!(frame.bytes().await.unwrap().as_ref(), [0xFF, 0xD8, 0xFF, 2]);
