@@ -63,7 +63,10 @@ def test_no_method_without_a_right(unchanged):
         assert rpc(stream, name, TEMPTING)["error"]["message"] == "Unauthorized", name
         for port, prefix in ports:
             frame = {"jsonrpc": "2.0", "method": name, "params": TEMPTING, "id": 1}
-            assert ask(port, "POST", f"{prefix}/server/jsonrpc", frame)[0] == 401, name
+            status, text = ask(port, "POST", f"{prefix}/server/jsonrpc", frame)
+            # Answered as captured (auth_untrusted, http:jsonrpc_unauthorized); what only sockets have is not there.
+            elsewhere = name == "printer.objects.subscribe" or not path
+            assert status == 200 and ('"Unauthorized"' in text or (elsewhere and "HTTP transport" in text)), (name, text)
             for verb in VERBS if path else ():
                 status, text = ask(port, verb, prefix + path, TEMPTING)
                 assert status in (401, 405), (verb, path, text)

@@ -126,8 +126,9 @@ def test_methods_over_the_socket(house, callers):
                 frame = {"jsonrpc": "2.0", "method": name, "params": {}, "id": 1}
                 status, text = ask(printer.port, "POST", "/server/jsonrpc", frame, callers.headers(role))
                 refused = status in (401, 403) or "Unauthorized" in text or '"code":403' in text
-                # That way is closed to strangers as a whole.
-                assert refused == (mine < max(rank, 1)), f"{name} by JSON-RPC: {role} gets {status} {text[-300:]}"
+                # Not offered there to anybody.
+                refused |= role == "nobody" and "not available for HTTP" in text
+                assert refused == (mine < rank), f"{name} by JSON-RPC: {role} gets {status} {text[-300:]}"
                 if name == "access.post_api_key":
                     callers.again()
         stream.close()

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::default_discovery_port;
 use crate::config::{Kind, PrinterConfig};
 use crate::drivers::{OnIdentity, bambu, elegoo_cc1, elegoo_cc2};
+use crate::model::LinkPhase;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
 
@@ -110,8 +111,11 @@ impl Followed {
         let wanted = Some(address).filter(|address| configured != Some(*address));
         let changed = self.moved.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
         if changed {
-            tracing::info!(printer = self.printer.name(), %address, "The printer is at another address; it is tried there.");
-            self.printer.reconnect();
+            tracing::info!(printer = self.printer.name(), %address, "The printer is announced at another address; it is tried there.");
+            // One that is just being connected to is tried there by itself where its own address fails.
+            if self.kind != Kind::Bambu || self.printer.state().link.phase == LinkPhase::Backoff {
+                self.printer.reconnect();
+            }
         }
     }
 

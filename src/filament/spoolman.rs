@@ -100,6 +100,20 @@ impl Spoolman {
         spoolman
     }
 
+    /// Where browsers reach the server: without a slash at its end, and without credentials, should there be any.
+    pub fn address(&self) -> String {
+        let Ok(mut url) = reqwest::Url::parse(&self.shared.base) else { return String::new() };
+        url.set_query(None);
+        url.set_fragment(None);
+        if !url.username().is_empty() || url.password().is_some() {
+            let bare = url.set_username("").and_then(|()| url.set_password(None));
+            if bare.is_err() {
+                return String::new();
+            }
+        }
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
     pub fn connected(&self) -> bool {
         *self.shared.connected.borrow()
     }

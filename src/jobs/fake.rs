@@ -46,6 +46,8 @@ pub struct Machine {
     pub on_start: OnStart,
     /// Uploads stop after half of the file.
     pub stuck_upload: bool,
+    /// Uploads are never confirmed once every byte was sent.
+    pub stuck_confirmation: bool,
     /// Uploads go over one connection of their own.
     pub unbroken: bool,
     /// No connection is made.
@@ -271,6 +273,12 @@ impl PrinterFiles for Fake {
             }
             self.machine().files.insert(remote, size);
             progress(size);
+            while self.machine().stuck_confirmation {
+                tokio::select! {
+                    () = cancel.cancelled() => return Err(FileError::Cancelled),
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                }
+            }
             Ok(())
         })
     }

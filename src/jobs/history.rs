@@ -202,7 +202,7 @@ impl Inner {
         let history = self.history();
         let within = |entry: &&HistoryEntry| {
             query.since.is_none_or(|since| entry.started_at > since)
-                && query.before.is_none_or(|before| entry.started_at < before)
+                && query.before.is_none_or(|before| entry.ended_at.is_some_and(|ended| ended < before))
         };
         let entries = history.rows.values().map(|row| &row.entry).filter(within);
         let limit = if query.limit == 0 { usize::MAX } else { query.limit };

@@ -18,8 +18,10 @@ use crate::library::LibraryError;
 use crate::model::{JobPhase, Transfer};
 use crate::printer::FileError;
 
-/// A transfer that moves no byte for this long is given up; the last answer of an FTPS upload may take 60 s and more.
+/// A transfer that moves no byte for this long is given up.
 const STALLED: Duration = Duration::from_secs(180);
+/// The same when every byte was sent: the last answer of an FTPS upload may take 300 s (bambu.md 5.1).
+const UNCONFIRMED: Duration = Duration::from_secs(310);
 /// The same while the link is lost: the printer may be off.
 const STALLED_ALONE: Duration = Duration::from_secs(90);
 /// How soon the link must be back after a transfer that outlived it; no printer that was switched off is up again by
@@ -143,6 +145,8 @@ impl Inner {
         let mut told = Instant::now();
         let (mut done, mut alone) = (false, false);
         let result = loop {
+            let all_sent = sent.load(Ordering::Relaxed) >= total;
+            let limit = if all_sent { UNCONFIRMED } else { STALLED };
             tokio::select! {
                 ended = &mut upload => {
                     done = true;
@@ -159,9 +163,17 @@ impl Inner {
                     }
                     alone = true;
                 }
-                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone => break Err(link_lost()),
-                () = tokio::time::sleep_until(last_moved + STALLED) => {
-                    break Err(failed("The transfer to the printer stalled: no byte went through for three minutes."));
+                () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone && !all_sent => {
+                    break Err(link_lost());
+                }
+                () = tokio::time::sleep_until(last_moved + limit), if alone => break Err(link_lost()),
+                () = tokio::time::sleep_until(last_moved + limit) => {
+                    let text = if all_sent {
+                        "The printer did not confirm the file: no answer came for five minutes."
+                    } else {
+                        "The transfer to the printer stalled: no byte went through for three minutes."
+                    };
+                    break Err(failed(text));
                 }
                 () = moved.notified() => {
                     last_moved = Instant::now();

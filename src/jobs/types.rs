@@ -113,7 +113,9 @@ pub struct HistoryQuery {
     /// 0 = all.
     pub limit: usize,
     pub start: usize,
+    /// Began later.
     pub since: Option<UnixSeconds>,
+    /// Ended earlier; what runs has not ended.
     pub before: Option<UnixSeconds>,
     pub oldest_first: bool,
 }

@@ -11,13 +11,14 @@
 //! | `index` | what is there, in memory; names of published plates |
 //! | `disk` | walking, hashing, extracting, pictures: all that blocks |
 //! | `upload`, `change`, `copy`, `replace` | receiving files; folders, moves, copies, deletions; what makes way for another file |
-//! | `remote` | the printer's own storage below `printer/` |
+//! | `remote`, `difference` | the printer's own storage below `printer/`; what is told of a new listing |
 //! | `serve` | records, bytes of an entry, what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
 
 mod arrange;
 mod change;
 mod copy;
+mod difference;
 mod disk;
 mod index;
 pub mod names;

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::index::{directory_entry, event};
+use super::difference::{self, News};
+use super::index::directory_entry;
 use super::names::{self, Content};
-use super::{Entry, EntryKind, FileRecord, JobFile, Library, LibraryAction, LibraryError, disk};
+use super::{Entry, EntryKind, FileRecord, JobFile, Library, LibraryError, disk};
 use crate::metadata::FileMetadata;
 use crate::model::{Event, FileCaps, UnixSeconds};
 use crate::printer::{FileError, RemoteFile};
@@ -47,7 +48,10 @@ pub struct Remote {
 
 #[derive(Default)]
 struct View {
+    /// When it was last asked for.
     at: Option<Instant>,
+    /// The printer has told its files at least once.
+    shown: bool,
     files: Vec<RemoteFile>,
     entries: BTreeMap<String, Listed>,
 }
@@ -94,8 +98,12 @@ impl Library {
                     event = events.recv() => event,
                 };
                 match event {
-                    Ok(Event::PrinterFilesChanged)
-                    | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                    Ok(Event::PrinterFilesChanged) => {
+                        library.inner.remote.changed.store(true, Ordering::Relaxed);
+                        // Somebody may be looking at them.
+                        library.refresh_remote_soon();
+                    }
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
                         library.inner.remote.changed.store(true, Ordering::Relaxed);
                     }
                     Ok(_) => {}
@@ -168,36 +176,20 @@ impl Library {
         };
         // A printer that cannot be listed now is not asked again at once.
         self.inner.remote.view().at = Some(Instant::now());
-        self.show(listed?);
+        self.show(listed?, News::Listed);
         Ok(())
     }
 
-    fn show(&self, mut files: Vec<RemoteFile>) {
+    fn show(&self, mut files: Vec<RemoteFile>, news: News) {
         files.truncate(MAX_ENTRIES);
         let entries = view(&files, &self.files_caps(), self.inner.started);
-        let old = {
+        let (old, news) = {
             let mut view = self.inner.remote.view();
             view.files = files;
-            std::mem::replace(&mut view.entries, entries.clone())
+            let first = news == News::Listed && !std::mem::replace(&mut view.shown, true);
+            (std::mem::replace(&mut view.entries, entries.clone()), if first { News::First } else { news })
         };
-        let action = |directory: bool, made: bool| match (directory, made) {
-            (true, true) => LibraryAction::CreateDirectory,
-            (true, false) => LibraryAction::DeleteDirectory,
-            (false, true) => LibraryAction::CreateFile,
-            (false, false) => LibraryAction::DeleteFile,
-        };
-        let is_directory = |listed: &Listed| listed.entry.kind == EntryKind::Directory;
-        let gone = old.iter().filter(|(path, _)| !entries.contains_key(*path)).map(|(_, listed)| {
-            event(
-                action(is_directory(listed), false),
-                Entry { size: 0, modified: 0.0, ..listed.entry.clone() },
-            )
-        });
-        let new = entries
-            .iter()
-            .filter(|(path, listed)| old.get(*path) != Some(listed))
-            .map(|(_, listed)| event(action(is_directory(listed), true), listed.entry.clone()));
-        self.tell(gone.chain(new).collect::<Vec<_>>());
+        self.tell(difference::told(&old, &entries, news, self.remote_root()));
     }
 
     /// The `printer` folder itself, where the printer has files to show.
@@ -415,7 +407,7 @@ impl Library {
         let mut files = before.clone();
         change(&mut files);
         if files != before {
-            self.show(files);
+            self.show(files, News::Ours);
         }
     }
 }
@@ -447,7 +439,7 @@ fn identity(listed: &Listed) -> String {
 /// The entries of a listing: an archive is listed for download, and beside it as G-code to print.
 ///
 /// What the printer gives no date for is dated `undated`.
-fn view(files: &[RemoteFile], caps: &FileCaps, undated: UnixSeconds) -> BTreeMap<String, Listed> {
+pub(super) fn view(files: &[RemoteFile], caps: &FileCaps, undated: UnixSeconds) -> BTreeMap<String, Listed> {
     let mut entries = BTreeMap::new();
     let usable =
         files.iter().filter_map(|file| Some((names::clean(file.path.trim_start_matches('/')).ok()?, file)));

@@ -63,6 +63,8 @@ pub struct FtpsTimeouts {
     pub connect: Duration,
     /// One reply, including the TLS handshake of a data connection.
     pub reply: Duration,
+    /// That handshake alone: some servers that want clear data never answer it (bambu.md 5.1).
+    pub handshake: Duration,
     /// Longest pause of a running transfer.
     pub idle: Duration,
     /// From the last byte to the final reply: up to 30 s on H2D, 300 s for big files at worst.
@@ -72,7 +74,13 @@ pub struct FtpsTimeouts {
 impl Default for FtpsTimeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(15), reply: seconds(30), idle: seconds(30), finish: seconds(300) }
+        Self {
+            connect: seconds(15),
+            reply: seconds(30),
+            handshake: seconds(10),
+            idle: seconds(30),
+            finish: seconds(300),
+        }
     }
 }
 
@@ -160,7 +168,7 @@ impl FtpsSession {
         last_reply: &Arc<LastReply>,
         prepared: &Arc<Prepared>,
     ) -> Result<Library, FtpsError> {
-        let FtpsTimeouts { connect, reply, .. } = options.timeouts;
+        let FtpsTimeouts { connect, reply, handshake, .. } = options.timeouts;
         let clear = Arc::new(AtomicBool::new(false));
         let way = DataWay {
             tls: TlsConnector::from(options.config.clone()),
@@ -168,6 +176,7 @@ impl FtpsSession {
             clear: clear.clone(),
             prepared: prepared.clone(),
             deadline: connect,
+            handshake,
         };
         let connector = Connector {
             tls: way.tls.clone(),

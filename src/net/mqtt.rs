@@ -126,6 +126,8 @@ struct Status {
     congested: AtomicBool,
     /// A ping is on its way and nothing has arrived since.
     unanswered_ping: AtomicBool,
+    /// The consumer knows why the broker may be silent: unanswered pings do not count.
+    excused: AtomicBool,
     outbox: Mutex<Outbox>,
     /// Something is in the outbox.
     wake: Notify,
@@ -219,9 +221,38 @@ impl MqttClient {
         self.status.publish(Publish::new(topic, qos.into(), payload))
     }
 
+    /// Whether unanswered pings are borne: for a broker that is known to be busy, for a time that the caller limits.
+    pub fn excuse_silence(&self, excused: bool) {
+        self.status.excused.store(excused, Ordering::Release);
+    }
+
     /// Whether the session still stands, as far as is known.
     pub fn is_connected(&self) -> bool {
         !self.status.ended.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+impl MqttClient {
+    /// A client without a connection; what it publishes is read with [`Self::published`].
+    pub fn detached() -> Self {
+        Self { status: Arc::default() }
+    }
+
+    /// The payloads that were published since the last call.
+    pub fn published(&self) -> Vec<Bytes> {
+        let mut bytes = self.status.take();
+        let next = || Packet::read(&mut bytes, MAX_OUTGOING).ok();
+        let packets = std::iter::from_fn(next);
+        packets
+            .filter_map(
+                |packet| if let Packet::Publish(publish) = packet { Some(publish.payload) } else { None },
+            )
+            .collect()
+    }
+
+    pub fn is_excused(&self) -> bool {
+        self.status.excused.load(Ordering::Acquire)
     }
 }
 

@@ -193,6 +193,11 @@ impl PrinterTls {
         self.verifier.fault()
     }
 
+    /// Forgets why the last handshake was refused, before one with another address.
+    pub fn forget_fault(&self) {
+        self.verifier.set_fault(None);
+    }
+
     /// Completes a TLS handshake on `stream` within `deadline`; `host` as for [`server_name`].
     ///
     /// # Errors

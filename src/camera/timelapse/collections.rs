@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::fs;
 
-use super::{TimelapseEvent, Timelapses, entries};
+use super::{Timelapses, entries};
 use crate::model::UnixSeconds;
 
 const SUFFIX: &str = ".zip";
@@ -72,9 +72,7 @@ impl Timelapses {
     /// # Errors
     /// A bad or unknown name, or the disk's error.
     pub async fn remove_collection(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.collection(name).await?).await?;
-        let _nobody_listens = self.inner.events.send(TimelapseEvent::Changed);
-        Ok(())
+        fs::remove_file(self.collection(name).await?).await
     }
 
     fn collection_path(&self, name: &str) -> io::Result<PathBuf> {

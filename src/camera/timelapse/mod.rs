@@ -197,8 +197,8 @@ impl Timelapses {
         fs::remove_dir_all(self.of(id)?).await
     }
 
-    /// Removes the oldest recordings until the limits hold; `current` stays.
-    async fn prune(&self, current: &str) -> io::Result<()> {
+    /// Removes the oldest recordings until the limits hold, and adds them to `removed`; `current` stays.
+    async fn prune(&self, current: &str, removed: &mut Vec<Recording>) -> io::Result<()> {
         let (mut jobs, mut bytes) = (0, 0);
         for recording in self.list().await? {
             jobs += 1;
@@ -206,6 +206,7 @@ impl Timelapses {
             if recording.id != current && (jobs > self.inner.limits.jobs || bytes > self.inner.limits.bytes) {
                 self.remove(&recording.id).await?;
                 bytes -= recording.bytes;
+                removed.push(recording);
             }
         }
         Ok(())

@@ -54,8 +54,11 @@ pub enum TimelapseEvent {
         recording: Recording,
         reason: String,
     },
-    /// A recording came to its end, was thinned out or removed.
-    Changed,
+    /// A job is over: its recording, if it has pictures, and the older ones that made room.
+    Ended {
+        recording: Option<Recording>,
+        removed: Vec<Recording>,
+    },
 }
 
 /// A job that is recorded.
@@ -152,10 +155,12 @@ impl Timelapses {
         if !over {
             return;
         }
-        if let Err(error) = self.prune(id).await {
+        let mut removed = Vec::new();
+        if let Err(error) = self.prune(id, &mut removed).await {
             tracing::warn!(%error, "Old timelapses could not be removed.");
         }
-        self.tell(TimelapseEvent::Changed);
+        let recording = self.get(id).await.ok().filter(|recording| recording.frames > 0);
+        self.tell(TimelapseEvent::Ended { recording, removed });
         if self.choices().autorender {
             let (timelapses, id) = (self.clone(), id.clone());
             // The next job may begin before the video is done.

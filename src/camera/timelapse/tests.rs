@@ -75,8 +75,16 @@ async fn a_job_is_recorded_and_comes_back_as_a_zip() {
         states.send_replace(state(JobPhase::Printing, layer));
         until_frames(&timelapses, layer as usize).await;
     }
+    let mut events = timelapses.events();
     states.send_replace(state(JobPhase::Complete, 3));
     until_frames(&timelapses, 4).await;
+    let ended = loop {
+        let event = timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+        if let TimelapseEvent::Ended { recording, removed } = event {
+            break (recording.map(|recording| recording.frames), removed);
+        }
+    };
+    assert_eq!(ended, (Some(4), Vec::new()));
     cancel.cancel();
     following.await.unwrap();
     assert_eq!(timelapses.get("000001").await.unwrap().title(), "cube_000001");
@@ -104,15 +112,20 @@ async fn limits_hold_and_ids_cannot_leave_the_folder() {
         let full = timelapses.keep(id, 4, &jpeg(1)).await.unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
     }
-    timelapses.prune("a").await.unwrap();
+    timelapses.prune("a", &mut Vec::new()).await.unwrap();
     let mut left: Vec<String> =
         timelapses.list().await.unwrap().into_iter().map(|recording| recording.id).collect();
     left.sort();
     assert!(left.contains(&"a".to_owned()) && left.len() <= 3, "the current job stays: {left:?}");
     let limits = Limits { frames: 2, jobs: 2, bytes: 1 };
     let tight = Timelapses::new(home.path(), limits, Choices::default());
-    tight.prune("a").await.unwrap();
+    let mut removed = Vec::new();
+    tight.prune("a", &mut removed).await.unwrap();
+    let mut names: Vec<&str> = removed.iter().map(|recording| recording.id.as_str()).collect();
+    names.sort_unstable();
     assert_eq!(timelapses.list().await.unwrap().len(), 1);
+    left.retain(|id| id != "a");
+    assert_eq!(names, left, "what went is told");
     for id in ["", "..", "a/b", "../x", &"x".repeat(65)] {
         assert_eq!(
             timelapses.keep(id, 1, b"").await.unwrap_err().kind(),

@@ -74,9 +74,11 @@ pub fn parse_notify(datagram: &[u8], from: IpAddr) -> Option<Found> {
         .filter(|(_, value)| !value.is_empty())
         .collect();
     let header = |name: &str| headers.get(name).cloned();
-    let target = header("nt").or_else(|| header("st"))?;
-    if target != SEARCH_TARGET {
-        return None;
+    match header("nt").or_else(|| header("st")) {
+        Some(target) if target.eq_ignore_ascii_case(SEARCH_TARGET) => {}
+        // Only USN and Location are dependable (bambu.md 1.1): the maker's own headers tell too.
+        None if headers.keys().any(|name| name.ends_with(".bambu.com")) => {}
+        _ => return None,
     }
     let place = header("location").unwrap_or_default();
     let place = place.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default().to_owned();
@@ -260,8 +262,14 @@ mod tests {
         let odd = "notify * HTTP/1.1\r\nlocation: http://192.168.1.7:80/\r\nnt: urn:bambulab-com:device:3dprinter:1\r\nusn: uuid:01p00a000000002\r\n";
         let found = parse_notify(odd.as_bytes(), FROM).expect("found");
         assert_eq!((found.serial.as_str(), found.address), ("01P00A000000002", "192.168.1.7".parse().ok()));
+        for told in ["NT: URN:BambuLab-com:Device:3DPrinter:1", "DevModel.bambu.com: C12"] {
+            let found =
+                format!("NOTIFY * HTTP/1.1\r\nUSN: 01P00A000000003\r\nLocation: 192.168.1.8\r\n{told}\r\n");
+            assert!(parse_notify(found.as_bytes(), FROM).is_some(), "{told}");
+        }
         for foreign in [
             "",
+            "NOTIFY * HTTP/1.1\r\nUSN: 01P00A000000003\r\nLocation: 192.168.1.8\r\n",
             "NOTIFY * HTTP/1.1\r\nNT: upnp:rootdevice\r\nUSN: uuid:x\r\n",
             "M-SEARCH * HTTP/1.1\r\nST: urn:bambulab-com:device:3dprinter:1\r\n",
             "NOTIFY * HTTP/1.1\r\nNT: urn:bambulab-com:device:3dprinter:1\r\nUSN: ../../x\r\n",

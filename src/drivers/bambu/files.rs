@@ -34,11 +34,18 @@ pub(super) struct BambuFiles {
     turn: Semaphore,
     /// This printer takes data only unencrypted (A1, bambu.md 5.1).
     clear: AtomicBool,
+    /// The last upload was begun once more in a new session.
+    resent: AtomicBool,
 }
 
 impl BambuFiles {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, turn: Semaphore::new(1), clear: AtomicBool::new(false) }
+        Self {
+            shared,
+            turn: Semaphore::new(1),
+            clear: AtomicBool::new(false),
+            resent: AtomicBool::new(false),
+        }
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, FileError> {
@@ -71,22 +78,35 @@ impl BambuFiles {
         }
     }
 
-    /// Runs one operation in a session of its own; without encrypted data if the printer wants it so.
+    /// Runs one operation in a session of its own, when it is its turn.
     async fn session<T, F>(&self, operation: F) -> Result<T, FileError>
     where
         F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
         T: Send,
     {
         let _turn = self.turn().await?;
+        self.in_session(&operation).await.map_err(|error| self.told(&error))
+    }
+
+    /// Without encrypted data if the printer wants it so. A busy one refuses any data connection (425, bambu.md 5.2):
+    /// that is no reason to send files in clear text.
+    async fn in_session<T, F>(&self, operation: &F) -> Result<T, FtpsError>
+    where
+        F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
+        T: Send,
+    {
         if !self.clear.load(Ordering::Relaxed) {
-            match self.attempt(Protection::Private, &operation).await {
-                Err(FtpsError::DataRefused(_)) => {}
-                result => return result.map_err(|error| self.told(&error)),
+            let mut result = self.attempt(Protection::Private, operation).await;
+            if result.as_ref().is_err_and(FtpsError::is_busy_data) {
+                result = self.attempt(Protection::Private, operation).await;
+            }
+            if !matches!(result, Err(FtpsError::DataRefused(_))) {
+                return result;
             }
         }
-        let result = self.attempt(Protection::Clear, &operation).await;
+        let result = self.attempt(Protection::Clear, operation).await;
         self.clear.store(result.is_ok() || self.clear.load(Ordering::Relaxed), Ordering::Relaxed);
-        result.map_err(|error| self.told(&error))
+        result
     }
 
     async fn attempt<T, F>(&self, protection: Protection, operation: &F) -> Result<T, FtpsError>
@@ -164,6 +184,14 @@ impl BambuFiles {
     }
 }
 
+/// Tells the compiler that an operation works with any session.
+fn repeatable<F>(operation: F) -> F
+where
+    F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<(), FtpsError>> + Send + Sync,
+{
+    operation
+}
+
 /// A path of ours from the root of the storage.
 fn absolute(path: &str) -> String {
     format!("/{}", path.trim_start_matches('/'))
@@ -225,9 +253,9 @@ impl PrinterFiles for BambuFiles {
         Box::pin(self.list_and_measure())
     }
 
-    /// One FTPS session, and what it cannot bring to its end fails.
+    /// One FTPS session, unless a second one was needed.
     fn unbroken(&self) -> bool {
-        true
+        !self.resent.load(Ordering::Relaxed)
     }
 
     fn upload(
@@ -239,7 +267,14 @@ impl PrinterFiles for BambuFiles {
         cancel: CancellationToken,
     ) -> BoxFuture<'_, Result<(), FileError>> {
         let remote = absolute(&remote);
-        Box::pin(self.session(move |session| {
+        let began = Arc::new(AtomicBool::new(false));
+        let (begins, told, stop) = (began.clone(), progress.clone(), cancel.clone());
+        let progress: ProgressFn = Arc::new(move |sent| {
+            begins.fetch_or(sent > 0, Ordering::Relaxed);
+            told(sent);
+        });
+        let again = progress.clone();
+        let operation = repeatable(move |session| {
             let (local, remote, progress, cancel) =
                 (local.clone(), remote.clone(), progress.clone(), cancel.clone());
             Box::pin(async move {
@@ -252,7 +287,23 @@ impl PrinterFiles for BambuFiles {
                     result => result,
                 }
             })
-        }))
+        });
+        Box::pin(async move {
+            let _turn = self.turn().await?;
+            self.resent.store(false, Ordering::Relaxed);
+            let result = match self.in_session(&operation).await {
+                // It stalled or both connections broke: once more, from the start.
+                Err(FtpsError::Timeout(_) | FtpsError::Unreachable(_))
+                    if began.load(Ordering::Relaxed) && !stop.is_cancelled() =>
+                {
+                    self.resent.store(true, Ordering::Relaxed);
+                    again(0);
+                    self.in_session(&operation).await
+                }
+                result => result,
+            };
+            result.map_err(|error| self.told(&error))
+        })
     }
 
     fn download(

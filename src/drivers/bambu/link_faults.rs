@@ -4,6 +4,10 @@ use crate::model::LinkFault;
 use crate::net::mqtt::MqttError;
 use crate::net::tls::TlsFault;
 
+/// Connected, and nothing was ever reported.
+const UNHEARD: &str =
+    "Check the serial number. If it is right, the printer's network service hangs: restart the printer.";
+
 /// Where the link goes, as users know it.
 pub(super) struct Place {
     pub name: String,
@@ -75,6 +79,18 @@ impl Place {
         }
     }
 
+    /// As [`Self::mqtt`], for an end before anything was heard: some printers hang up on a wrong serial number
+    /// (bambu.md 2.2).
+    pub fn unheard(&self, error: &MqttError, tls: Option<TlsFault>) -> LinkFault {
+        let fault = self.mqtt(error, tls);
+        match error {
+            MqttError::Closed(_) if fault.code.ends_with("LOST") => {
+                LinkFault { remedy: UNHEARD.into(), ..fault }
+            }
+            _ => fault,
+        }
+    }
+
     pub fn auth(&self) -> LinkFault {
         self.fault(
             "AUTH",
@@ -118,7 +134,7 @@ impl Place {
             "SILENT",
             false,
             format!("{} takes the login, but sends no report for {seconds} s.", self.address),
-            "Check the serial number. If it is right, the printer's network service hangs: restart the printer.".into(),
+            UNHEARD.into(),
         )
     }
 

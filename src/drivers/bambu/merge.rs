@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::faults;
-use super::field::{at, bit, flag, hex, list, small, text};
+use super::field::{at, bit, bits32, flag, hex, list, small, text};
 use super::tree::Tree;
 use super::wire::{Extent, MAX_ENTRIES, StateFields};
 
@@ -19,16 +19,35 @@ pub(super) struct Reports {
     cancelled: bool,
     /// All filament units were said to be gone, which is not believed yet.
     doubtful: bool,
-    storage: Storage,
+    storage: Settled<bool>,
+    /// Bits 8 and 9 of `home_flag`.
+    storage_condition: Settled<u32>,
     /// Filament units of the tree that are pulled out.
     unplugged: BTreeSet<u16>,
 }
 
-/// Storage as shown, and a differing value that was seen once (bambu.md T41: it flaps).
-#[derive(Debug, Clone, Copy, Default)]
-struct Storage {
-    shown: Option<bool>,
-    differing: bool,
+/// A value as shown, and whether a differing one was seen once: what storage is told to be flaps (bambu.md T41).
+#[derive(Debug, Clone, Copy)]
+struct Settled<T> {
+    shown: Option<T>,
+    differing: Option<T>,
+}
+
+impl<T> Default for Settled<T> {
+    fn default() -> Self {
+        Self { shown: None, differing: None }
+    }
+}
+
+impl<T: Copy + PartialEq> Settled<T> {
+    /// Another value than the shown one counts when it is told twice running.
+    fn hear(&mut self, told: T) {
+        if self.shown.is_none() || self.differing == Some(told) {
+            *self = Self { shown: Some(told), differing: None };
+        } else {
+            self.differing = Some(told).filter(|told| self.shown != Some(*told));
+        }
+    }
 }
 
 impl Reports {
@@ -58,11 +77,22 @@ impl Reports {
         self.storage.shown
     }
 
+    /// Something else than before was told of the storage, once; the next complete report tells.
+    pub fn storage_in_doubt(&self) -> bool {
+        self.storage.differing.is_some() || self.storage_condition.differing.is_some()
+    }
+
+    /// Condition of the storage by `home_flag`: 0 none, 1 normal, 2 abnormal, 3 read-only (bambu.md 3.10).
+    pub fn storage_condition(&self) -> Option<u32> {
+        self.storage_condition.shown
+    }
+
     /// A new link begins: the next full report replaces everything, until then the old tree is shown.
     pub fn await_full(&mut self) {
         self.synced = false;
         self.doubtful = false;
-        self.storage.differing = false;
+        self.storage.differing = None;
+        self.storage_condition.differing = None;
     }
 
     /// Takes the tree as complete although no report said so: for printers that never send a full one.
@@ -76,7 +106,8 @@ impl Reports {
         if full && !self.synced {
             self.tree = Tree::default();
             self.cancelled = false;
-            self.storage = Storage::default();
+            self.storage = Settled::default();
+            self.storage_condition = Settled::default();
             self.unplugged.clear();
             self.synced = true;
         }
@@ -146,12 +177,10 @@ impl Reports {
             self.cancelled = true;
         }
         if let Some(reported) = fields.get("sdcard").and_then(flag) {
-            let agrees = self.storage.shown == Some(reported);
-            if self.storage.shown.is_none() || (!agrees && self.storage.differing) {
-                self.storage = Storage { shown: Some(reported), differing: false };
-            } else {
-                self.storage.differing = !agrees;
-            }
+            self.storage.hear(reported);
+        }
+        if let Some(bits) = fields.get("home_flag").and_then(bits32) {
+            self.storage_condition.hear((bits >> 8) & 3);
         }
     }
 }
@@ -216,6 +245,10 @@ impl Rule {
         let room = target.len() < MAX_ENTRIES;
         match (target.get_mut(key), value) {
             (_, Value::Null) => {}
+            // Another spool at the external holder: nothing of the old one stays (bambu.md 3.3 rule 4).
+            (Some(known), Value::Object(fields)) if path == "vt_tray" && fields.contains_key("tray_type") => {
+                *known = value.clone();
+            }
             (Some(Value::Object(known)), Value::Object(fields)) => self.object(known, fields, path),
             (Some(Value::Array(known)), Value::Array(items)) => match list_key(path) {
                 Some(name) if !self.complete => self.elements(known, items, name, path),

@@ -74,6 +74,30 @@ fn storage_must_change_twice() {
 }
 
 #[test]
+fn trouble_with_the_storage_must_be_told_twice() {
+    let mut printer = Printer::load("p1s-finish-ams2pro");
+    let flag = |condition: u32| delta(json!({"home_flag": condition << 8}));
+    for report in [flag(1), flag(3), flag(1), flag(3)] {
+        printer.reports.merge(&report);
+        assert_eq!(printer.device().storage.trouble, None, "it flaps");
+    }
+    printer.reports.merge(&flag(3));
+    assert!(printer.device().storage.trouble.is_some_and(|text| text.contains("write-protected")));
+}
+
+#[test]
+fn a_new_spool_at_the_external_holder_inherits_nothing() {
+    let mut printer = Printer::load("p1s-finish-ams2pro");
+    printer
+        .reports
+        .merge(&delta(json!({"vt_tray": {"id": "254", "tray_type": "PLA", "tray_color": "FF0000FF"}})));
+    printer.reports.merge(&delta(json!({"vt_tray": {"id": "254", "remain": 50}})));
+    assert_eq!(at(printer.reports.tree(), "/vt_tray/tray_color"), "FF0000FF", "the same spool");
+    printer.reports.merge(&delta(json!({"vt_tray": {"id": "254", "tray_type": "PETG"}})));
+    assert_eq!(at(printer.reports.tree(), "/vt_tray"), &json!({"id": "254", "tray_type": "PETG"}));
+}
+
+#[test]
 fn every_delta_on_every_full_report_leaves_a_valid_state() {
     for suffix in suffixes() {
         for name in names("delta-") {

@@ -79,6 +79,9 @@ pub struct BambuTiming {
     pub reply: Duration,
     /// Silence after which a printer is asked for a sign of life.
     pub silence: Duration,
+    /// While G-code runs whose end only a complete report may show: one is asked for after this time, after three and
+    /// after six times as much, then every six times as much.
+    pub settle: Duration,
     /// MQTT ping interval.
     pub keep_alive: Duration,
     /// An accepted start may take this long to show anything of the job.
@@ -94,6 +97,7 @@ impl Default for BambuTiming {
             connect: seconds(10),
             reply: seconds(10),
             silence: seconds(60),
+            settle: seconds(10),
             keep_alive: seconds(15),
             landing: seconds(90),
             digestion: seconds(300),
@@ -123,7 +127,7 @@ pub struct BambuConfig {
     pub on_keys: Arc<dyn Fn(&KnownKeys) + Send + Sync>,
     /// The certificate must carry the serial number as its name, as all printers' do.
     pub check_name: bool,
-    /// Where discovery has seen this serial number last; taken instead of `host` at the next connection.
+    /// Where discovery has seen this serial number last; tried where nobody answers at `host`.
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
     /// The model code that discovery has heard for this serial number; counts where the printer itself tells none.
     pub announced_model: Option<watch::Receiver<Option<String>>>,
@@ -168,6 +172,8 @@ struct Shared {
     config: BambuConfig,
     /// Free bytes of the storage as the file service told them last; [`UNKNOWN_SPACE`] where it does not.
     free_bytes: AtomicU64,
+    /// Where the last link was made.
+    found_at: Mutex<String>,
     /// What the reports made of the printer's identity; the camera follows it.
     row: watch::Sender<&'static models::ModelRow>,
     /// One identity for all connections; the error is a build fault and shown as link fault.
@@ -181,10 +187,20 @@ const FILES: &str = "ftps";
 const CAMERA: &str = "camera";
 
 impl Shared {
-    /// Where the printer is now.
+    /// Where the printer is: where the last link was made, before the first one as configured.
     fn host(&self) -> String {
-        let moved = self.config.moved_to.as_ref().and_then(|address| *address.borrow());
-        moved.map_or_else(|| self.config.host.clone(), |address| address.to_string())
+        self.found_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A link was made there.
+    fn found_at(&self, host: String) {
+        *self.found_at.lock().unwrap_or_else(PoisonError::into_inner) = host;
+    }
+
+    /// The address that is announced for this serial number, where it is another than the configured one.
+    fn announced_host(&self) -> Option<String> {
+        let address = (*self.config.moved_to.as_ref()?.borrow())?.to_string();
+        Some(address).filter(|address| *address != self.config.host)
     }
 
     /// The identity of a service beside MQTT.
@@ -215,6 +231,18 @@ impl Shared {
 
 /// Everything the supervisor needs to run this printer.
 pub fn parts(config: BambuConfig) -> DriverParts {
+    let shared = shared(config);
+    let row = *shared.row.borrow();
+    let camera: Arc<dyn CameraSource> = Arc::new(camera::ModelCamera::new(shared.clone()));
+    DriverParts {
+        capabilities: row.capabilities(&Value::Null),
+        driver: Box::new(link::BambuDriver::new(shared.clone(), row)),
+        files: Arc::new(files::BambuFiles::new(shared)),
+        camera: Some(camera),
+    }
+}
+
+fn shared(config: BambuConfig) -> Arc<Shared> {
     let config = BambuConfig { serial: config.serial.trim().to_ascii_uppercase(), ..config };
     let name = config.check_name.then(|| config.serial.clone());
     let tls = PrinterTls::with_keys(name, config.known_keys.clone()).map_err(|error| error.to_string());
@@ -225,15 +253,9 @@ pub fn parts(config: BambuConfig) -> DriverParts {
     });
     let row = watch::Sender::new(row);
     let kept = Mutex::new(config.known_keys.clone());
-    let shared = Arc::new(Shared { config, tls, kept, free_bytes: AtomicU64::new(UNKNOWN_SPACE), row });
-    let row = *shared.row.borrow();
-    let camera: Arc<dyn CameraSource> = Arc::new(camera::ModelCamera::new(shared.clone()));
-    DriverParts {
-        capabilities: row.capabilities(&Value::Null),
-        driver: Box::new(link::BambuDriver::new(shared.clone(), row)),
-        files: Arc::new(files::BambuFiles::new(shared)),
-        camera: Some(camera),
-    }
+    let found_at = Mutex::new(config.host.clone());
+    let free_bytes = AtomicU64::new(UNKNOWN_SPACE);
+    Arc::new(Shared { config, tls, kept, free_bytes, found_at, row })
 }
 
 #[cfg(test)]

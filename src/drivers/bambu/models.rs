@@ -121,9 +121,12 @@ pub(super) struct Clues<'a> {
 
 /// The row of a printer; [`GENERIC`] where nothing fits.
 pub(super) fn identify(clues: &Clues<'_>) -> &'static ModelRow {
-    // Bridges leave the maker's name out.
-    let of_product =
-        |product: &str| by_code_or_name(product).or_else(|| by_code_or_name(&format!("{MAKER} {product}")));
+    // Bridges leave the maker's name out, and not everybody writes spaces and dashes alike.
+    let of_product = |product: &str| {
+        by_code_or_name(product)
+            .or_else(|| by_code_or_name(&format!("{MAKER} {product}")))
+            .or_else(|| find(|row| bare(row.name) == bare(product)))
+    };
     let by_product = clues.product.and_then(of_product);
     // A product that the maker names and nobody here knows is no relative of those with a like serial number.
     let new_product = clues.product.is_some_and(|product| product.starts_with(MAKER));
@@ -148,6 +151,15 @@ fn by_code(code: &str) -> Option<&'static ModelRow> {
 pub(super) fn by_code_or_name(text: &str) -> Option<&'static ModelRow> {
     let wanted = text.trim();
     find(|row| any(row.codes, wanted) || row.name.eq_ignore_ascii_case(wanted) || any(row.products, wanted))
+}
+
+/// A product name without its maker, spaces and dashes, in lower case.
+fn bare(product: &str) -> String {
+    let keep = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+    };
+    let bare = keep(product);
+    bare.strip_prefix(&keep(MAKER)).map_or_else(|| bare.clone(), ToOwned::to_owned)
 }
 
 fn find(fits: impl Fn(&ModelRow) -> bool) -> Option<&'static ModelRow> {

@@ -58,6 +58,14 @@ fn the_order_of_evidence() {
     assert_eq!(name(None, Some("O1S"), "09400A000000001"), "H2S");
     assert_eq!(name(None, None, "09400A000000001"), "H2D");
     assert_eq!(name(Some("X1 Carbon"), None, "01P00A000000001"), "X1C", "as bridges write it");
+    for (spelled, row) in [
+        ("Bambu Lab A1mini", "A1 mini"),
+        ("Bambu Lab H2D-Pro", "H2D Pro"),
+        ("bambulab p1s", "P1S"),
+        ("Bambu Lab X1C", "X1C"),
+    ] {
+        assert_eq!(name(Some(spelled), None, "99Z"), row);
+    }
     assert_eq!(name(Some("Some bridge"), None, "01P00A000000001"), "P1S", "says nothing of the model");
     let old = Clues { code: Some("N1"), project: Some("N2S"), serial: "01P", ..Clues::default() };
     assert_eq!(identify(&old).name, "A1", "what the printer tells before what anybody can announce");

@@ -22,6 +22,8 @@ pub(super) struct Pending {
     pub note: Option<String>,
     /// An answer came that neither accepts nor refuses (P1S 01.10).
     pub bare: bool,
+    /// Some firmware does not acknowledge it (bambu.md 4.1): silence is neither an error nor a deaf printer.
+    pub optional: bool,
     pub starts_job: bool,
     /// The job that this starts is under way.
     pub job_seen: bool,
@@ -105,6 +107,13 @@ impl Pending {
             "This printer does not acknowledge commands: whether it took this one shows in its reports only."
                 .into(),
         );
+        self.confirm(Seen::Sent);
+    }
+
+    /// The printer said neither yes nor no to what not all firmware answers.
+    pub fn unanswered(mut self) {
+        self.note =
+            Some("The printer did not acknowledge this, as some firmware does not: its reports tell.".into());
         self.confirm(Seen::Sent);
     }
 

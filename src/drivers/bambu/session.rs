@@ -4,6 +4,8 @@
 mod answers;
 mod commands;
 mod deadlines;
+mod echo;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +15,19 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::control;
-use super::encode::{self, HeatFallback};
-use super::field::{at, int, text};
+use super::encode::HeatFallback;
+use super::field::{at, text};
 use super::link_faults::Place;
 use super::merge::Reports;
 use super::models::{self, ModelRow};
 use super::pending::{Pending, PendingList};
 use super::reduce::{self, Source, Versions};
 use super::wire::{self, Extent, Incoming, StateFields};
-use crate::model::{
-    CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Seen, Severity,
-};
+use crate::model::{CommandError, Control, Device, DeviceStage, Fault, FaultSource, LinkPhase, Severity};
 use crate::net::mqtt::MqttClient;
 use crate::printer::StateWriter;
 use crate::printer::clock::unix_now;
+use echo::Echo;
 
 /// A target that a P1 does not show after this long is asked for again in another way (bambu.md 4.3).
 const HEAT_CHECK: Duration = Duration::from_secs(5);
@@ -46,6 +47,8 @@ pub(super) struct Memory {
     sequence: u32,
     /// The start that was sent last, while its job is not seen; survives a lost link, so that nothing starts twice.
     digestion: Option<Digestion>,
+    /// The same start as the printer shows it, to its end.
+    echo: Option<Echo>,
     /// A file whose start was sent and never showed.
     not_landed: Option<String>,
     /// A command of ours was answered at some time.
@@ -54,6 +57,12 @@ pub(super) struct Memory {
     mute: bool,
     /// The other end closed when it was spoken to with QoS 1: it is spoken to with QoS 0.
     plain: bool,
+    /// The step number that was set last; each is another one, so that an old report cannot be taken for the new one.
+    marker: i64,
+    /// A step number of ours came back at some time: they are worth waiting for.
+    markers_work: bool,
+    /// Commands that were answered without their marker, before any ever came back.
+    unmarked_runs: u32,
     /// Step numbers never came back: G-code is confirmed by acknowledgement only.
     markers_fail: bool,
 }
@@ -69,10 +78,14 @@ impl Memory {
             // Not from 20000 as the slicer counts: its answers come on the same topic.
             sequence: rand::rng().random_range(100_000..1_000_000_000),
             digestion: None,
+            echo: None,
             not_landed: None,
             acknowledged: false,
             mute: false,
             plain: false,
+            marker: rand::rng().random_range(0..i64::from(u16::MAX)),
+            markers_work: false,
+            unmarked_runs: 0,
             markers_fail: false,
         }
     }
@@ -102,9 +115,36 @@ struct Digestion {
 
 /// Lines of G-code that were taken and whose marker is awaited.
 struct Settling {
-    pending: Box<Pending>,
+    /// `None` when it was answered already, and only the marker is still looked for.
+    pending: Option<Box<Pending>>,
     marker: i64,
+    since: Instant,
     until: Instant,
+    /// Complete reports that were asked for, and those of an idle printer that came without the marker.
+    asked: u32,
+    unmarked: u32,
+    /// The axes were not homed before, and a command to home them is what is awaited.
+    homes: bool,
+}
+
+impl Settling {
+    /// When the next complete report is asked for: many printers tell the step nowhere else (bambu.md 3.2).
+    fn ask_at(&self, first: Duration) -> Instant {
+        let times = match self.asked {
+            0 => 1,
+            1 => 3,
+            more => 6 * (more - 1),
+        };
+        self.since + first * times
+    }
+}
+
+/// A sign of life that was asked for.
+#[derive(Clone, Copy)]
+struct Poke {
+    at: Instant,
+    /// By asking for a complete report: some printers answer nothing else while idle.
+    full: bool,
 }
 
 /// A target temperature to be looked at again.
@@ -126,11 +166,18 @@ pub(super) struct Session<'a> {
     settling: Option<Settling>,
     checks: Vec<HeatCheck>,
     opened: Instant,
-    /// How often a complete report was asked for again on this link.
+    /// Until when the first complete report may take, and how often it was asked for again on this link.
+    first_due: Instant,
     asked_again: u32,
     heard: Option<Instant>,
-    /// A sign of life was asked for.
-    poked: Option<Instant>,
+    /// When a report came last.
+    reported: Option<Instant>,
+    /// A report of this link told the stage of the job.
+    stage_told: bool,
+    poked: Option<Poke>,
+    /// When the module list is asked for again, and how often it was asked for.
+    versions_due: Option<Instant>,
+    versions_asked: u32,
     pushall_at: Instant,
     /// When to ask for everything again.
     full_report_due: Option<Instant>,
@@ -150,6 +197,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let topic = format!("device/{}/request", shared.config.serial);
         let now = Instant::now();
+        let first_due = now + shared.config.timing.reply;
         Self {
             shared,
             memory,
@@ -161,9 +209,14 @@ impl<'a> Session<'a> {
             settling: None,
             checks: Vec::new(),
             opened: now,
+            first_due,
             asked_again: 0,
             heard: None,
+            reported: None,
+            stage_told: false,
             poked: None,
+            versions_due: None,
+            versions_asked: 0,
             pushall_at: now,
             full_report_due: None,
             commanded: None,
@@ -183,8 +236,13 @@ impl<'a> Session<'a> {
         self.settle_model();
         // A new link may mean that Developer Mode was switched: what was learned by a rejection is asked anew.
         self.set_control(Control::Unknown, true);
-        self.tell(&encode::get_version());
+        self.ask_versions();
         self.pushall();
+    }
+
+    /// Whether a complete report made this link Online.
+    pub fn was_online(&self) -> bool {
+        self.memory.reports.synced()
     }
 
     /// One payload from the report topic.
@@ -211,10 +269,13 @@ impl<'a> Session<'a> {
     }
 
     fn report(&mut self, fields: &StateFields) {
+        self.reported = self.heard;
+        self.stage_told |= fields.fields.contains_key("gcode_state");
         let shown_before = control::rejection_shown(self.memory.reports.tree());
-        let doubtful_before = self.memory.reports.doubtful();
+        let doubtful_before = self.memory.reports.doubtful() || self.memory.reports.storage_in_doubt();
         self.memory.reports.merge(fields);
-        if self.memory.reports.doubtful() && !doubtful_before {
+        let in_doubt = self.memory.reports.doubtful() || self.memory.reports.storage_in_doubt();
+        if in_doubt && !doubtful_before {
             self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
         }
         let stage_before = self.state.state().device.job.stage;
@@ -237,7 +298,13 @@ impl<'a> Session<'a> {
 
     /// Shows the merged tree; the first complete one makes the link Online.
     fn publish(&mut self) {
-        let device = self.device();
+        let mut device = self.device();
+        let patience = self.shared.config.timing.digestion;
+        let memory = &mut *self.memory;
+        let tree = memory.reports.tree();
+        if !memory.echo.as_mut().is_none_or(|echo| echo.follow(tree, &mut device.job, patience)) {
+            memory.echo = None;
+        }
         self.state.report(|current| *current = device);
         self.state.link(LinkPhase::Online);
     }
@@ -253,6 +320,7 @@ impl<'a> Session<'a> {
     }
 
     fn identify(&mut self, modules: &serde_json::Value) {
+        self.versions_due = None;
         self.memory.versions = Versions::read(modules);
         self.settle_model();
         if self.memory.reports.synced() {
@@ -272,18 +340,6 @@ impl<'a> Session<'a> {
 
     fn refine(&mut self) {
         self.state.set_capabilities(self.memory.row.capabilities(self.memory.reports.tree()));
-    }
-
-    /// The step number that we set behind the lines has come back: they are executed.
-    fn follow_marker(&mut self, fields: &StateFields) {
-        let step = fields.fields.get("stg_cur").and_then(int);
-        if self.settling.as_ref().is_some_and(|settling| Some(settling.marker) == step)
-            && let Some(settling) = self.settling.take()
-        {
-            self.ask_what_deltas_hide(&settling.pending.request.command);
-            settling.pending.confirm(Seen::Effect);
-            self.tell(&encode::clear_marker());
-        }
     }
 
     fn follow_start(&mut self) {
@@ -319,9 +375,10 @@ impl<'a> Session<'a> {
     }
 
     /// The other end closed the link. Small servers do so when they cannot read what came: the next link tries the
-    /// other QoS, where not even a first report was heard.
-    pub fn closed(&mut self) {
+    /// other QoS, where not even a first report was heard. True where nothing was heard.
+    pub fn closed(&mut self) -> bool {
         self.memory.plain ^= self.heard.is_none();
+        self.heard.is_none()
     }
 
     /// The link is over: what is under way is not known to have happened.
@@ -334,8 +391,8 @@ impl<'a> Session<'a> {
         for pending in self.pending.take_all() {
             pending.fail(lost());
         }
-        if let Some(settling) = self.settling.take() {
-            settling.pending.fail(lost());
+        if let Some(pending) = self.settling.take().and_then(|settling| settling.pending) {
+            pending.fail(lost());
         }
     }
 }
@@ -344,3 +401,6 @@ impl<'a> Session<'a> {
 pub(super) fn offline() -> CommandError {
     CommandError::Offline("The printer is not connected yet; the command was not sent.".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

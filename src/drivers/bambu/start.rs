@@ -113,7 +113,8 @@ fn check_file(job: &StartJob) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn title(job: &StartJob) -> String {
+/// The title that goes with the start.
+pub(super) fn title(job: &StartJob) -> String {
     let raw = if job.title.trim().is_empty() { base_name(&job.remote_path) } else { &job.title };
     let lower = raw.to_ascii_lowercase();
     let stem = [".gcode.3mf", ".3mf", ".gcode"].iter().find(|ending| lower.ends_with(**ending));

@@ -196,6 +196,7 @@ pub fn take(webcam: &mut Webcam, sent: &Map<String, Value>) -> Result<(), RpcErr
         let Some(default) = known.get(name).filter(|_| !matches!(name.as_str(), "uid" | "source")) else {
             continue;
         };
+        let value = &converted(value, default);
         check(name, value, default)?;
         let appeared = webcam.appeared.as_ref().and_then(|appeared| appeared.get(name));
         let same_url = URLS.contains(&name.as_str())
@@ -204,6 +205,22 @@ pub fn take(webcam: &mut Webcam, sent: &Map<String, Value>) -> Result<(), RpcErr
         webcam.fields.insert(name.clone(), value.clone());
     }
     Ok(())
+}
+
+/// A number or flag that was sent as text, as Mainsail's form and every query send it.
+fn converted(value: &Value, default: &Value) -> Value {
+    let number = |text: &str| text.trim().parse::<i64>().ok().map(Value::from);
+    let flag = |text: &str| text.trim().to_ascii_lowercase().parse::<bool>().ok().map(Value::from);
+    let meant = match (default, value) {
+        (Value::Number(_), Value::String(text)) => number(text),
+        // Whole numbers of clients that know no others.
+        (Value::Number(_), Value::Number(sent)) => {
+            sent.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9).map(|n| Value::from(n as i64))
+        }
+        (Value::Bool(_), Value::String(text)) => flag(text),
+        _ => None,
+    };
+    meant.unwrap_or_else(|| value.clone())
 }
 
 fn check(name: &str, value: &Value, default: &Value) -> Result<(), RpcError> {
@@ -253,7 +270,21 @@ mod tests {
         assert_eq!(webcam.fields["stream_url"], appeared["stream_url"]);
         assert_eq!(webcam.fields["rotation"], 90);
         assert!(!webcam.fields.contains_key("uid"));
-        for wrong in [json!({"rotation": 45}), json!({"aspect_ratio": "wide"}), json!({"enabled": "yes"})] {
+        // Mainsail's form sends the rate as text (WebcamForm.vue, 2.18.2).
+        let texts =
+            json!({"target_fps": "30", "target_fps_idle": 5.0, "rotation": "180", "enabled": "False"});
+        take(&mut webcam, &object(texts)).unwrap();
+        let read = ["target_fps", "target_fps_idle", "rotation", "enabled"].map(|name| &webcam.fields[name]);
+        assert_eq!(read, [&json!(30), &json!(5), &json!(180), &json!(false)]);
+        for wrong in [
+            json!({"rotation": 45}),
+            json!({"aspect_ratio": "wide"}),
+            json!({"enabled": "yes"}),
+            json!({"target_fps": "many"}),
+            json!({"target_fps": "-1"}),
+            json!({"target_fps": 29.97}),
+            json!({"name": 5}),
+        ] {
             assert!(take(&mut webcam, &object(wrong.clone())).is_err(), "{wrong}");
         }
     }

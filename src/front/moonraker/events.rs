@@ -9,37 +9,33 @@ use super::Endpoint;
 use super::methods::{announcements, files, history, job_queue};
 use super::rpc::add_member;
 use crate::jobs::JobsEvent;
-use crate::library::{LibraryAction, LibraryEvent};
-use crate::model::{ConsoleLine, Event, Speaker};
+use crate::library::{Entry, EntryKind, LibraryAction, LibraryEvent};
+use crate::model::{ConsoleLine, Speaker};
+
+/// Notifications between which the clients' tasks get their turn.
+const AT_ONCE: usize = 16;
+/// Files and folders that are told when changes were missed: no more than a client may let wait.
+const TOLD_ANEW: usize = 400;
 
 /// Runs until the endpoint ends.
 pub async fn run(endpoint: Arc<Endpoint>) {
-    let mut printer = endpoint.station.printer.events();
     let mut console = endpoint.station.console.listen();
     let mut library = endpoint.station.library.events();
     let mut jobs = endpoint.station.jobs.events();
     let mut state = endpoint.station.printer.watch();
     announcements::refresh(&endpoint);
+    let mut told = 0_usize;
     loop {
         tokio::select! {
             () = endpoint.cancel.cancelled() => return,
             line = console.recv() => match line {
-                Ok(line) => on_console(&endpoint, &line),
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            },
-            event = printer.recv() => match event {
-                Ok(Event::PrinterFilesChanged) => {
-                    endpoint.hub.notify("notify_filelist_changed", Some(root_update()));
-                }
-                Ok(_) => {}
+                Ok(line) => on_console(&endpoint, &line).await,
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
             event = library.recv() => match event {
                 Ok(event) => on_library(&endpoint, &event),
-                // What was missed is unknown: the UIs read the whole directory again.
-                Err(RecvError::Lagged(_)) => endpoint.hub.notify("notify_filelist_changed", Some(root_update())),
+                Err(RecvError::Lagged(_)) => tell_anew(&endpoint).await,
                 Err(RecvError::Closed) => return,
             },
             event = jobs.recv() => match event {
@@ -52,6 +48,12 @@ pub async fn run(endpoint: Arc<Endpoint>) {
                 state.mark_unchanged();
                 announcements::refresh(&endpoint);
             }
+            () = announcements::until_wake(&endpoint) => announcements::wake(&endpoint),
+        }
+        // What is told in one go has a bound: the clients' own tasks come to hand it to the network.
+        told += 1;
+        if told.is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -94,20 +96,41 @@ pub async fn follow_spools(endpoint: Arc<Endpoint>) {
 }
 
 /// What a client itself sent is in the store only, as with Klipper.
-fn on_console(endpoint: &Endpoint, line: &ConsoleLine) {
+async fn on_console(endpoint: &Endpoint, line: &ConsoleLine) {
     if line.speaker == Speaker::Client {
         return;
     }
-    for text in console_text(line).lines() {
+    for (at, text) in console_text(line).lines().enumerate() {
         endpoint.hub.notify("notify_gcode_response", Some(Value::from(text)));
+        if (at + 1).is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
-fn root_update() -> Value {
-    json!({
-        "action": "root_update",
-        "item": {"path": "", "root": "gcodes", "modified": 0, "size": 0, "permissions": "rw"},
-    })
+/// Changes were missed, and nobody knows which: the whole top of the library is told. Mainsail drops its list at a
+/// `root_update` and asks for nothing, but reads each folder that it is told of; Fluidd reads the list itself.
+pub async fn tell_anew(endpoint: &Endpoint) {
+    let Ok(mut entries) = endpoint.station.library.directory("").await else { return };
+    let folder = |entry: &Entry| entry.kind == EntryKind::Directory;
+    entries.sort_by(|a, b| folder(b).cmp(&folder(a)).then_with(|| b.modified.total_cmp(&a.modified)));
+    if entries.len() > TOLD_ANEW {
+        tracing::info!(
+            files = entries.len(),
+            told = TOLD_ANEW,
+            "Changes of files were missed; the newest are told."
+        );
+    }
+    let root = json!({"path": "", "root": "gcodes", "modified": 0, "size": 0, "permissions": "rw"});
+    endpoint.hub.notify("notify_filelist_changed", Some(json!({"action": "root_update", "item": root})));
+    for (at, entry) in entries.iter().take(TOLD_ANEW).enumerate() {
+        let action = if folder(entry) { "create_dir" } else { "create_file" };
+        let change = json!({"action": action, "item": files::item(entry)});
+        endpoint.hub.notify("notify_filelist_changed", Some(change));
+        if (at + 1).is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// A console line in Klipper's manner: `// ` before information, `!! ` before errors, answers of M105 and the like

@@ -21,6 +21,8 @@ use crate::net::server::OverTls;
 
 /// Largest body of a request that is no upload: database items of the UIs reach 200 kB.
 const LARGEST_BODY: usize = 8 << 20;
+/// Of callers without rights: a login.
+const LARGEST_OF_STRANGERS: usize = 16 << 10;
 
 /// Answers any request to the endpoint.
 pub async fn handle(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
@@ -47,7 +49,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
     let base_url = base_url(&parts, &path);
     let judged = access.judge(&parts.headers, &query, address).map_err(RpcError::from);
     if path == "/websocket" {
-        let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
+        let caller = Caller::new(judged.unwrap_or(None), address, base_url);
         return open_socket(endpoint, &mut parts, caller).await;
     }
     let reads = parts.method == Verb::GET || parts.method == Verb::HEAD;
@@ -66,7 +68,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
             // Before the body is read: a stranger's is not worth the memory.
             allow(endpoint, user.as_ref(), method.role, &parts)?;
         }
-        let caller = Caller { user, address, base_url, socket: None };
+        let caller = Caller::new(user, address, base_url);
         let args = arguments(endpoint, &caller, &parts, &path, &query, body).await?;
         let (args, caller) = args;
         let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
@@ -84,11 +86,11 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
     }
     if path == octoprint::KEYS || path.starts_with("/plugin/appkeys/") {
         let user = judged.unwrap_or(None);
-        let caller = Caller { user: user.clone(), address, base_url, socket: None };
+        let caller = Caller::new(user.clone(), address, base_url);
         return octoprint::keys(endpoint, &parts, body, &path, user, &caller).await;
     }
     if path.starts_with("/sockjs/") {
-        let caller = Caller { user: judged.unwrap_or(None), address, base_url, socket: None };
+        let caller = Caller::new(judged.unwrap_or(None), address, base_url);
         return octoprint::push(endpoint, &mut parts, &path, caller).await;
     }
     if !path.starts_with("/server/")
@@ -99,11 +101,18 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
     {
         return web::answer(endpoint, &parts, &path).await;
     }
+    if path == "/server/jsonrpc" && parts.method == Verb::POST {
+        // A stranger is answered there as on a socket: the rows of the table judge each call.
+        let user = judged?;
+        if user.is_some() {
+            allow(endpoint, user.as_ref(), Role::View, &parts)?;
+        }
+        return json_rpc(endpoint, &parts, body, Caller::new(user, address, base_url)).await;
+    }
     let user = judged?.ok_or_else(RpcError::unauthorized)?;
-    // The rows of the table judge the methods of a JSON-RPC call.
-    let changes = !reads && !matches!(path.as_str(), "/server/jsonrpc" | "/api/login" | "/api/logout");
+    let changes = !reads && !matches!(path.as_str(), "/api/login" | "/api/logout");
     allow(endpoint, Some(&user), if changes { Role::Operate } else { Role::View }, &parts)?;
-    let caller = Caller { user: Some(user), address, base_url, socket: None };
+    let caller = Caller::new(Some(user), address, base_url);
     raw_routes(endpoint, parts, body, &path, caller).await
 }
 
@@ -118,6 +127,22 @@ fn allow(endpoint: &Endpoint, user: Option<&Identity>, role: Role, parts: &Parts
     }
 }
 
+/// JSON-RPC frames over HTTP; of strangers only small ones are read.
+async fn json_rpc(
+    endpoint: &Arc<Endpoint>,
+    parts: &Parts,
+    body: Body,
+    caller: Caller,
+) -> Result<Response<Body>, RpcError> {
+    if !is_json(&parts.headers) {
+        return Err(RpcError::bad_request("Invalid content type, application/json required"));
+    }
+    let largest = if caller.user.is_some() { LARGEST_BODY } else { LARGEST_OF_STRANGERS };
+    let text = String::from_utf8_lossy(&read_within(body, largest).await?).into_owned();
+    let answer = rpc::respond(endpoint.clone(), caller, text).await.unwrap_or_default();
+    Ok(respond_text(StatusCode::OK, "application/json; charset=UTF-8", answer))
+}
+
 /// Routes without a method of their own.
 async fn raw_routes(
     endpoint: &Arc<Endpoint>,
@@ -127,14 +152,6 @@ async fn raw_routes(
     caller: Caller,
 ) -> Result<Response<Body>, RpcError> {
     match (&parts.method, path) {
-        (&Verb::POST, "/server/jsonrpc") => {
-            if !is_json(&parts.headers) {
-                return Err(RpcError::bad_request("Invalid content type, application/json required"));
-            }
-            let text = String::from_utf8_lossy(&read_body(body).await?).into_owned();
-            let answer = rpc::respond(endpoint.clone(), caller, text).await.unwrap_or_default();
-            Ok(respond_text(StatusCode::OK, "application/json; charset=UTF-8", answer))
-        }
         (&Verb::POST, "/server/files/upload" | "/api/files/local") => {
             upload::receive(endpoint, parts, body, &caller, path.starts_with("/api/")).await
         }
@@ -222,7 +239,8 @@ async fn arguments(
     }
     let mut caller = caller.clone();
     if path == "/printer/objects/subscribe" {
-        let id = connection.ok_or_else(|| RpcError::bad_request("No data for argument: connection_id"))?;
+        let nobody = || RpcError::bad_request("No connection associated with subscription request");
+        let id = connection.ok_or_else(nobody)?;
         let socket = id.parse().ok().and_then(|id| endpoint.hub.find(id));
         let socket =
             socket.ok_or_else(|| RpcError::bad_request(format!("No connection associated with id: {id}")))?;
@@ -253,7 +271,11 @@ fn is_folder(text: &str) -> bool {
 
 /// Reads a small body.
 pub async fn read_body(body: Body) -> Result<bytes::Bytes, RpcError> {
-    axum::body::to_bytes(body, LARGEST_BODY)
+    read_within(body, LARGEST_BODY).await
+}
+
+async fn read_within(body: Body, largest: usize) -> Result<bytes::Bytes, RpcError> {
+    axum::body::to_bytes(body, largest)
         .await
         .map_err(|_too_large| RpcError::new(413, "The body of the request is too large."))
 }

@@ -20,17 +20,25 @@ const VERSION: &str = "2.0";
 /// Who calls, and how its answers must look.
 #[derive(Clone)]
 pub struct Caller {
-    /// `None` is a stranger. On a socket the connection's own user counts.
+    /// `None` is a stranger. For calls over a socket the connection's own user counts.
     pub user: Option<Identity>,
     pub address: Option<IpAddr>,
     /// Scheme, host and port under which the client reaches us, and the prefix of the mount: `http://host:7125`.
     pub base_url: String,
     pub socket: Option<Arc<Connection>>,
+    /// The call came over HTTP: it speaks for `socket` with rights of its own.
+    pub over_http: bool,
 }
 
 impl Caller {
+    /// A caller over HTTP.
+    pub fn new(user: Option<Identity>, address: Option<IpAddr>, base_url: String) -> Self {
+        Self { user, address, base_url, socket: None, over_http: true }
+    }
+
     pub fn current_user(&self) -> Option<Identity> {
-        self.socket.as_ref().map_or_else(|| self.user.clone(), |socket| socket.user())
+        let socket = self.socket.as_ref().filter(|_| !self.over_http);
+        socket.map_or_else(|| self.user.clone(), |socket| socket.user())
     }
 }
 

@@ -1,7 +1,7 @@
 //! WebSocket clients: one task each, a bounded outbox, subscriptions, notifications (moonraker.md 2.5, 2.15).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +19,15 @@ use crate::access::Identity;
 use crate::gcode::translate::Session;
 
 /// Frames that wait for a client; one that lets more pile up is disconnected.
-const OUTBOX: usize = 64;
-/// Updates leave this much room for answers and notifications; what is skipped is in the next difference.
-const RESERVED: usize = 32;
+const OUTBOX: usize = 512;
+/// Beyond so many frames a client that lets more than [`LATE`] pile up is disconnected as well: bursts are of small ones.
+const BURST: usize = 64;
+/// Bytes.
+const LATE: usize = 256 << 10;
+/// No updates while more frames wait; what is skipped is in the next difference.
+const UPDATES: usize = 32;
+/// Answers that wait for a client at once; more of them wait unsent, so that there is always room for notifications.
+const ANSWERS: usize = 32;
 /// Requests of one client that are under way at once; the next ones wait in its socket.
 const CONCURRENT: usize = 128;
 /// A frame that cannot be handed to the network for so long ends the connection.
@@ -49,12 +55,35 @@ pub struct Connection {
     pub id: u64,
     /// Where the client reaches us.
     base_url: String,
-    outbox: mpsc::Sender<Utf8Bytes>,
+    outbox: mpsc::Sender<Waiting>,
+    /// Bytes of the frames that wait.
+    waiting: Arc<AtomicUsize>,
     closed: CancellationToken,
     close_code: AtomicU16,
     inner: Mutex<Inner>,
     /// Modal state of the client's G-code; its scripts run one after the other.
     pub session: tokio::sync::Mutex<Session>,
+}
+
+/// A frame in the outbox; it counts until it is handed to the network.
+struct Waiting {
+    text: Utf8Bytes,
+    bytes: Arc<AtomicUsize>,
+    /// An answer's place among the [`ANSWERS`].
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Waiting {
+    fn new(text: Utf8Bytes, bytes: &Arc<AtomicUsize>, place: Option<OwnedSemaphorePermit>) -> Self {
+        bytes.fetch_add(text.len(), Ordering::Relaxed);
+        Self { text, bytes: bytes.clone(), _place: place }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.text.len(), Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -68,6 +97,8 @@ struct Subscription {
     wanted: Wanted,
     /// What the client knows.
     seen: Arc<View>,
+    /// With whose rights it was made: over HTTP a socket without any is subscribed by somebody else.
+    by: Identity,
     /// Set when the answer to the subscription is on its way: updates come after it.
     answered: bool,
 }
@@ -98,9 +129,21 @@ impl Connection {
         self.lock().client = Some(client);
     }
 
-    /// Replaces what the client is sent; an empty wish ends it.
-    pub fn subscribe(&self, wanted: Wanted, seen: Arc<View>, answered: bool) {
-        self.lock().subscription = (!wanted.is_empty()).then_some(Subscription { wanted, seen, answered });
+    /// Replaces what the client is sent; an empty wish ends it. `answered` where the answer takes another way.
+    pub fn subscribe(&self, wanted: Wanted, seen: Arc<View>, by: Identity, answered: bool) {
+        let subscription = Subscription { wanted, seen, by, answered };
+        self.lock().subscription = (!subscription.wanted.is_empty()).then_some(subscription);
+    }
+
+    /// Ends what somebody made who has no rights any more.
+    fn drop_rights(&self, good: &impl Fn(&Identity) -> bool) {
+        if self.user().is_some_and(|user| !good(&user)) {
+            self.set_user(None);
+        }
+        let mut inner = self.lock();
+        if inner.subscription.as_ref().is_some_and(|subscription| !good(&subscription.by)) {
+            inner.subscription = None;
+        }
     }
 
     fn answered(&self) {
@@ -109,17 +152,37 @@ impl Connection {
         }
     }
 
+    /// Frames that wait.
+    fn backlog(&self) -> usize {
+        OUTBOX - self.outbox.capacity()
+    }
+
     /// Queues a frame; a client that does not read is let go.
     fn push(&self, frame: Utf8Bytes) {
-        if self.outbox.try_send(frame).is_err() {
+        let late = self.backlog() >= BURST && self.waiting.load(Ordering::Relaxed) > LATE;
+        if late || self.outbox.try_send(Waiting::new(frame, &self.waiting, None)).is_err() {
             self.close(POLICY);
         }
+    }
+
+    /// Queues an answer when there is a place for it.
+    ///
+    /// # Errors
+    /// The client takes none for [`WRITE`], or is gone.
+    async fn answer(&self, frame: Utf8Bytes, places: &Arc<Semaphore>) -> Result<(), Gone> {
+        let place = tokio::time::timeout(WRITE, places.clone().acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok).ok_or(Gone)?;
+        let frame = Waiting::new(frame, &self.waiting, Some(place));
+        let sent = tokio::time::timeout(WRITE, self.outbox.send(frame)).await;
+        sent.ok().and_then(Result::ok).ok_or(Gone)?;
+        self.answered();
+        Ok(())
     }
 
     fn update(&self, view: &Arc<View>) {
         let mut inner = self.lock();
         let Some(subscription) = inner.subscription.as_mut().filter(|s| s.answered) else { return };
-        if self.outbox.capacity() < RESERVED {
+        if self.backlog() > UPDATES {
             return;
         }
         let changes = subscription.wanted.diff(&subscription.seen, view);
@@ -137,6 +200,9 @@ impl Connection {
         self.closed.cancel();
     }
 }
+
+/// The client does not take what it is sent.
+struct Gone;
 
 fn notification(method: &str, params: Option<Value>) -> Utf8Bytes {
     let mut frame = Map::new();
@@ -172,9 +238,7 @@ impl Hub {
     /// Takes the rights of those sockets whose user is no longer good.
     pub fn drop_rights(&self, good: impl Fn(&Identity) -> bool) {
         for connection in self.all() {
-            if connection.user().is_some_and(|user| !good(&user)) {
-                connection.set_user(None);
-            }
+            connection.drop_rights(&good);
         }
     }
 
@@ -189,7 +253,7 @@ impl Hub {
     /// Frames that wait for the client that reads the least.
     #[cfg(test)]
     pub fn most_waiting(&self) -> usize {
-        self.all().iter().map(|connection| OUTBOX - connection.outbox.capacity()).max().unwrap_or(0)
+        self.all().iter().map(|connection| connection.backlog()).max().unwrap_or(0)
     }
 
     pub fn find(&self, id: u64) -> Option<Arc<Connection>> {
@@ -252,12 +316,13 @@ pub async fn run(
         id: (u64::from(std::process::id()) << 24) + NEXT.fetch_add(1, Ordering::Relaxed),
         base_url: caller.base_url.clone(),
         outbox,
+        waiting: Arc::default(),
         closed: endpoint.cancel.child_token(),
         close_code: AtomicU16::new(GOING_AWAY),
         inner: Mutex::new(Inner { user: caller.user.clone(), ..Inner::default() }),
         session: tokio::sync::Mutex::default(),
     });
-    caller.socket = Some(connection.clone());
+    (caller.socket, caller.over_http) = (Some(connection.clone()), false);
     let lock = |hub: &Hub, open: bool| {
         let mut connections = hub.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if open {
@@ -290,6 +355,7 @@ async fn read(
     connection: &Arc<Connection>,
 ) {
     let mut pending = FuturesUnordered::new();
+    let places = Arc::new(Semaphore::new(ANSWERS));
     loop {
         tokio::select! {
             () = connection.closed.cancelled() => return,
@@ -302,11 +368,9 @@ async fn read(
             },
             Some(answer) = pending.next() => {
                 let Some(answer) = answer else { continue };
-                let sent = tokio::time::timeout(WRITE, connection.outbox.send(answer.into())).await;
-                if !matches!(sent, Ok(Ok(()))) {
+                if connection.answer(answer.into(), &places).await.is_err() {
                     return;
                 }
-                connection.answered();
             }
         }
     }
@@ -314,18 +378,19 @@ async fn read(
 
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
-    mut frames: mpsc::Receiver<Utf8Bytes>,
+    mut frames: mpsc::Receiver<Waiting>,
     connection: Arc<Connection>,
 ) {
     let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
     loop {
-        let message = tokio::select! {
+        // It counts as waiting until it is sent.
+        let (message, _frame) = tokio::select! {
             () = connection.closed.cancelled() => break,
             frame = frames.recv() => match frame {
-                Some(frame) => Message::Text(frame),
+                Some(frame) => (Message::Text(frame.text.clone()), Some(frame)),
                 None => break,
             },
-            _ = ping.tick() => Message::Ping(bytes::Bytes::new()),
+            _ = ping.tick() => (Message::Ping(bytes::Bytes::new()), None),
         };
         if !matches!(tokio::time::timeout(WRITE, sink.send(message)).await, Ok(Ok(()))) {
             connection.closed.cancel();

@@ -63,6 +63,23 @@ impl Wanted {
         Ok(Self(wanted))
     }
 
+    /// As [`Self::parse`], where a text beside other entries is taken for a list of that one field: moonraker-obico means
+    /// `["speed"]` by `"speed"` and would lose its whole subscription (moonraker.md 2.7). Alone it is refused as the
+    /// real server refuses it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_leniently(objects: &Value) -> Result<Self, RpcError> {
+        let members =
+            objects.as_object().filter(|members| members.values().any(|fields| !fields.is_string()));
+        let Some(members) = members else { return Self::parse(objects) };
+        let listed = |(name, fields): (&String, &Value)| match fields {
+            Value::String(field) => (name.clone(), Value::from(vec![field.clone()])),
+            other => (name.clone(), other.clone()),
+        };
+        Self::parse(&Value::Object(members.iter().map(listed).collect()))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -142,6 +159,11 @@ mod tests {
         );
         let refused = Wanted::parse(&json!({"fan": "speed"})).expect_err("a string is no list");
         assert_eq!(refused.message, "Invalid argument");
+        let captured = Wanted::parse_leniently(&json!({"fan": "speed"})).expect_err("subscribe_bad_fields");
+        assert_eq!((captured.status, captured.message.as_str()), (400, "Invalid argument"));
+        let obico = Wanted::parse_leniently(&json!({"history": null, "fan": "speed", "webhooks": ["state"]}));
+        assert_eq!(obico, Wanted::parse(&json!({"history": null, "fan": ["speed"], "webhooks": ["state"]})));
+        assert!(Wanted::parse_leniently(&json!({"fan": 5, "history": null})).is_err());
     }
 
     #[test]

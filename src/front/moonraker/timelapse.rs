@@ -48,6 +48,18 @@ impl From<ExportError> for RpcError {
     }
 }
 
+/// Names and sizes of what a recording is shown as.
+fn files(recording: &Recording) -> Vec<(String, u64)> {
+    let named = |suffix: &str| format!("{}.{suffix}", recording.title());
+    let mut files = Vec::new();
+    if recording.frames > 0 {
+        files.push((named("zip"), recording.bytes.saturating_sub(recording.video.unwrap_or(0))));
+        files.push((named("jpg"), recording.bytes / recording.frames as u64));
+    }
+    files.extend(recording.video.map(|size| (named("mp4"), size)));
+    files
+}
+
 /// What the root holds at `folder`: its top, or the printer's own.
 ///
 /// # Errors
@@ -59,18 +71,9 @@ pub async fn items(endpoint: &Endpoint, folder: &str) -> Result<Vec<Item>, RpcEr
             let failed = |error: std::io::Error| RpcError::new(500, error.to_string());
             let mut items = Vec::new();
             for recording in station.timelapses.list().await.map_err(failed)? {
-                let title = recording.title();
-                let mut add = |suffix: &str, size: u64| {
-                    let (path, modified) = (format!("{title}.{suffix}"), recording.modified);
-                    items.push(Item { path, directory: false, size, modified });
-                };
-                if recording.frames > 0 {
-                    add("zip", recording.bytes - recording.video.unwrap_or(0));
-                    add("jpg", recording.bytes / recording.frames as u64);
-                }
-                if let Some(size) = recording.video {
-                    add("mp4", size);
-                }
+                let modified = recording.modified;
+                let item = |(path, size)| Item { path, directory: false, size, modified };
+                items.extend(files(&recording).into_iter().map(item));
             }
             for Collection { name, bytes, modified } in
                 station.timelapses.collections().await.map_err(failed)?
@@ -203,6 +206,12 @@ pub async fn keep(endpoint: &Endpoint, name: &str, archive: tokio::fs::File) -> 
     Ok(item)
 }
 
+/// What is told of a file that is no more.
+fn gone(name: &str) -> Value {
+    let item = json!({"path": name, "root": "timelapse", "modified": 0, "size": 0, "permissions": ""});
+    json!({"action": "delete_file", "item": item})
+}
+
 fn item(name: &str, size: u64, modified: f64) -> Value {
     json!({"path": name, "root": "timelapse", "modified": modified, "size": size, "permissions": "rw"})
 }
@@ -238,7 +247,14 @@ pub async fn delete(endpoint: &Endpoint, path: &str) -> Result<(), RpcError> {
     let timelapses = &endpoint.station.timelapses;
     let failed = |error: std::io::Error| RpcError::new(500, error.to_string());
     match find(endpoint, path).await? {
-        File::Zip(recording) => timelapses.remove(&recording.id).await.map_err(failed),
+        File::Zip(recording) => {
+            timelapses.remove(&recording.id).await.map_err(failed)?;
+            // The caller tells of the zip.
+            for (name, _) in files(&recording).into_iter().filter(|(name, _)| name != path) {
+                endpoint.hub.notify("notify_filelist_changed", Some(gone(&name)));
+            }
+            Ok(())
+        }
         File::Video(recording) => timelapses.remove_video(&recording.id).await.map_err(failed),
         // The UIs delete it along with the video.
         File::Preview(_) => Ok(()),
@@ -334,7 +350,8 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     }
 }
 
-fn tell(endpoint: &Endpoint, event: &TimelapseEvent) {
+/// Tells all clients of one event.
+pub fn tell(endpoint: &Endpoint, event: &TimelapseEvent) {
     let hub = &endpoint.hub;
     let render = |recording: &Recording, status: &str, progress: u8, text: &str| {
         let title = recording.title();
@@ -366,6 +383,15 @@ fn tell(endpoint: &Endpoint, event: &TimelapseEvent) {
             file("create_file", name, recording.video.unwrap_or(0), recording.modified);
         }
         TimelapseEvent::RenderFailed { recording, reason } => render(recording, "error", 0, reason),
-        TimelapseEvent::Changed => file("root_update", String::new(), 0, 0.0),
+        // One by one: Mainsail drops its list at a `root_update` and reads nothing anew.
+        TimelapseEvent::Ended { recording, removed } => {
+            for (name, size) in recording.iter().flat_map(files) {
+                let modified = recording.as_ref().map_or(0.0, |recording| recording.modified);
+                file("create_file", name, size, modified);
+            }
+            for (name, _) in removed.iter().flat_map(files) {
+                hub.notify("notify_filelist_changed", Some(gone(&name)));
+            }
+        }
     }
 }

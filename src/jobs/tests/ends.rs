@@ -118,3 +118,22 @@ fn an_end_of_another_kind_is_told_to_who_waits() {
     world.fake.machine().on_start = OnStart::Land;
     assert_eq!(watch(), Ok(JobPhase::Preparing));
 }
+
+#[test]
+fn a_file_that_was_sent_whole_may_be_confirmed_after_five_minutes() {
+    for (seconds, confirmed) in [(300, true), (320, false)] {
+        let world = world();
+        world.fake.machine().stuck_confirmation = true;
+        let life = Life::begin(&world);
+        life.eventually("sent", || world.uploads().len() == 1);
+        life.pass(seconds);
+        world.fake.machine().stuck_confirmation = false;
+        if confirmed {
+            life.until_phase(JobPhase::Preparing);
+        } else {
+            let reason = life.until_phase(JobPhase::Failed).reason.expect("a reason");
+            assert!(reason.contains("did not confirm"), "{reason}");
+        }
+        assert_eq!(world.starts(), usize::from(confirmed));
+    }
+}

@@ -184,6 +184,8 @@ pub(super) struct DataWay {
     pub clear: Arc<AtomicBool>,
     pub prepared: Arc<Prepared>,
     pub deadline: Duration,
+    /// For the handshake.
+    pub handshake: Duration,
 }
 
 /// Connects a data socket; failures are reported as [`FtpError::SecureError`], the kind that tells
@@ -198,9 +200,10 @@ pub(super) async fn connect_data(address: SocketAddr, way: DataWay) -> FtpResult
     let failed = |reason: String| FtpError::SecureError(format!("data connection to {address}: {reason}"));
     match tokio::time::timeout(deadline, connecting).await {
         Ok(Ok(stream)) if way.clear.load(Ordering::Acquire) => Ok(stream),
-        Ok(Ok(stream)) => {
-            way.prepared.prepare(way.tls, way.name, stream).map_err(|error| failed(error.to_string()))
-        }
+        Ok(Ok(stream)) => way
+            .prepared
+            .prepare(way.tls, way.name, stream, way.handshake)
+            .map_err(|error| failed(error.to_string())),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("no answer within {deadline:?}"))),
     }

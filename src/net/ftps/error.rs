@@ -92,6 +92,11 @@ impl FtpsError {
         }
     }
 
+    /// Whether the data connection was refused for now (425), and not for its protection.
+    pub fn is_busy_data(&self) -> bool {
+        matches!(self, Self::DataRefused(text) if text.starts_with("425"))
+    }
+
     /// Whether control connection and replies can no longer be trusted to be in step.
     pub(super) fn is_fatal(&self) -> bool {
         matches!(

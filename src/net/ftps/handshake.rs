@@ -29,12 +29,13 @@ impl Prepared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connected socket for its handshake; what comes back is a second handle to it, for the library.
+    /// Takes a connected socket for its handshake, which may take until `deadline` once it has begun; what comes back is a second handle to it, for the library.
     pub fn prepare(
         &self,
         tls: TlsConnector,
         name: ServerName<'static>,
         socket: TcpStream,
+        deadline: Duration,
     ) -> io::Result<TcpStream> {
         let socket = socket.into_std()?;
         let second = TcpStream::from_std(socket.try_clone()?)?;
@@ -45,7 +46,8 @@ impl Prepared {
         task.spawn(async move {
             // The end of the wait is no error: it is what the wait is for.
             let _late = tokio::time::timeout(PATIENCE, told.notified()).await;
-            tls.connect(name, socket).await
+            let handshake = tokio::time::timeout(deadline, tls.connect(name, socket)).await;
+            handshake.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()))
         });
         *self.slot() = Some(Handshake { announced, task });
         Ok(second)

@@ -35,6 +35,8 @@ enum Ending {
     Stuck,
     /// 553 instead of 150.
     BadName,
+    /// Takes data in clear text only, and says so to nobody.
+    Clear,
 }
 
 #[derive(Default)]
@@ -72,6 +74,7 @@ impl Server {
         let mut options = FtpsOptions::new("127.0.0.1", port, "bblp", "code", tls.ftps_config());
         match self.ending {
             Ending::Silent => options.timeouts.finish = Duration::from_millis(300),
+            Ending::Clear => options.timeouts.handshake = Duration::from_millis(300),
             Ending::Stuck => options.timeouts.idle = Duration::from_millis(300),
             _ => {}
         }
@@ -129,6 +132,13 @@ async fn serve(
                 "200 fine".to_owned()
             }
             "STOR" if ending == Ending::BadName => "553 bad name".to_owned(),
+            "STOR" if ending == Ending::Clear => {
+                control.write_all(b"150 go\r\n").await.ok()?;
+                let mut bytes = Vec::new();
+                data.accept().await.ok()?.0.read_to_end(&mut bytes).await.ok()?;
+                store.lock().unwrap().files.insert(path.to_owned(), bytes);
+                "226 done".to_owned()
+            }
             "STOR" => {
                 control.write_all(b"150 go\r\n").await.ok()?;
                 let stream = acceptor.accept(data.accept().await.ok()?.0).await.ok()?;
@@ -177,7 +187,7 @@ async fn store_data(
         Ending::AbortedButComplete | Ending::AbortedShort => Some("426 failure reading network stream"),
         Ending::Complete | Ending::ConfirmedShort => Some("226 done"),
         Ending::Full => Some("552 storage full"),
-        Ending::Silent | Ending::Stuck | Ending::BadName => None,
+        Ending::Silent | Ending::Stuck | Ending::BadName | Ending::Clear => None,
     };
     Some((bytes, reply))
 }
@@ -299,6 +309,18 @@ async fn a_stuck_printer_ends_in_a_timeout() {
     let mut session = server.session().await;
     let result = session.upload(&bytes[..], "/job.3mf", |_| {}, &CancellationToken::new()).await;
     assert!(matches!(result, Err(FtpsError::Timeout(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_never_answered_is_a_refusal_of_encrypted_data() {
+    let server = Server::start(Ending::Clear).await;
+    let (result, session) = upload(&server).await;
+    assert!(matches!(result, Err(FtpsError::DataRefused(_))), "{result:?}");
+    let options = FtpsOptions { protection: Protection::Clear, ..session.options.clone() };
+    session.quit().await;
+    let mut session = FtpsSession::open(options).await.unwrap();
+    session.upload(&b"data"[..], "/clear", |_| {}, &CancellationToken::new()).await.unwrap();
+    assert_eq!(server.store.lock().unwrap().files["/clear"], b"data");
 }
 
 #[tokio::test]

@@ -281,7 +281,7 @@ async fn transmit(
             () = status.wake.notified() => {}
             _ = ping.tick() => {
                 // While the consumer lags, answers lie unread: that is not the broker's silence.
-                let lags = status.congested.load(Ordering::Acquire);
+                let lags = status.congested.load(Ordering::Acquire) || status.excused.load(Ordering::Acquire);
                 if !lags && status.unanswered_ping.swap(true, Ordering::AcqRel) {
                     return MqttError::Timeout;
                 }

@@ -136,7 +136,7 @@ impl PinVerifier {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_fault(&self, fault: Option<TlsFault>) {
+    pub(super) fn set_fault(&self, fault: Option<TlsFault>) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 

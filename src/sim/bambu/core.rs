@@ -251,10 +251,12 @@ impl Core {
                 reporter = Reporter::default();
                 continue;
             }
+            let quiet = lock(&self.switches).quiet_when_idle;
             let report = {
                 let mut printer = lock(&self.printer);
                 printer.tick(real, self.options.speed);
-                reporter.due(&mut printer, self.options.report_interval)
+                let busy = printer.machine.stage.busy();
+                reporter.due(&mut printer, self.options.report_interval).filter(|_| busy || !quiet)
             };
             if let Some(report) = report {
                 self.publish(&report);

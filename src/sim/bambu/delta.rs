@@ -103,9 +103,11 @@ fn envelope(printer: &mut Printer, mut body: Object, msg: u8) -> Value {
 
 fn difference(printer: &Printer, old: &Object, new: Object) -> Object {
     let p1 = matches!(printer.model.code, "C11" | "C12");
+    // Rarely in the deltas of a P1S: this P1P never has it there.
+    let hidden = |key: &str| PUSHALL_ONLY.contains(&key) || (printer.model.code == "C11" && key == "stg_cur");
     let mut changed = Object::new();
     for (key, value) in new {
-        if old.get(&key) == Some(&value) || p1 && PUSHALL_ONLY.contains(&key.as_str()) {
+        if old.get(&key) == Some(&value) || p1 && hidden(&key) {
             continue;
         }
         let value = match (key.as_str(), old.get(&key)) {

@@ -65,6 +65,34 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// Nothing is reported while no job runs, and of the requests for reports only `pushall` is answered.
+    QuietWhenIdle {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// `M1002 gcode_claim_action` does nothing, as in emulated printers.
+    IgnoreClaims {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// The ids that come with a job are not reported: `subtask_id` keeps what it was.
+    KeepIds {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// Changes of the detectors are carried out without an acknowledgement (dossier 4.1).
+    MuteXcam {
+        #[serde(default = "yes")]
+        on: bool,
+    },
+    /// So many data connections are refused with 425, as by a busy printer.
+    BusyData {
+        times: u32,
+    },
+    /// So many uploads lose both their connections midway.
+    CutUploads {
+        times: u32,
+    },
     /// get_version names neither product nor project, as firmware before 2025.
     Anonymous {
         #[serde(default = "yes")]
@@ -174,6 +202,11 @@ pub(super) struct Switches {
     pub abort_426: bool,
     pub late_426: bool,
     pub encrypt_first: bool,
+    pub quiet_when_idle: bool,
+    pub mute_xcam: bool,
+    /// Data connections still to be refused, and uploads still to be cut.
+    pub busy_data: u32,
+    pub cut_uploads: u32,
     /// 0 = full speed.
     pub bytes_per_second: u64,
     /// Which certificate is shown.
@@ -220,6 +253,10 @@ impl Faults {
             Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
             Fault::Late426 { on } => lock(&core.switches).late_426 = on,
             Fault::EncryptFirst { on } => lock(&core.switches).encrypt_first = on,
+            Fault::QuietWhenIdle { on } => lock(&core.switches).quiet_when_idle = on,
+            Fault::MuteXcam { on } => lock(&core.switches).mute_xcam = on,
+            Fault::BusyData { times } => lock(&core.switches).busy_data = times,
+            Fault::CutUploads { times } => lock(&core.switches).cut_uploads = times,
             Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
             Fault::Spool { unit, slot, spool } => {
                 told(lock(&core.printer).put_spool(unit, slot, spool.as_ref()), "no such slot")?;
@@ -237,6 +274,8 @@ impl Faults {
         match fault {
             Fault::Gate { on } => p.gated = on,
             Fault::Anonymous { on } => p.anonymous = on,
+            Fault::IgnoreClaims { on } => p.ignores_claims = on,
+            Fault::KeepIds { on } => p.keeps_ids = on,
             Fault::DelayedStart { seconds } => p.start_delay = seconds.clamp(0.0, 3600.0),
             Fault::CancelAtScreen => {
                 p.pending = None;

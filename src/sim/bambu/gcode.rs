@@ -198,6 +198,9 @@ impl Printer {
     /// `M1002 gcode_claim_action : N` shows N as `stg_cur` once the queue gets there.
     fn claim(&mut self, line: &str) {
         let Some((_, number)) = line.split_once("gcode_claim_action") else { return };
+        if self.ignores_claims {
+            return;
+        }
         if let Ok(number) = number.trim_start_matches([' ', ':']).trim().parse::<i64>() {
             self.claimed = (number != 0).then_some(number);
         }

@@ -192,7 +192,11 @@ impl Printer {
                 gcode_file: shown,
                 subtask_name: text(request, "subtask_name"),
                 task_id: text(request, "task_id"),
-                subtask_id: text(request, "subtask_id"),
+                subtask_id: if self.keeps_ids {
+                    self.job.subtask_id.clone()
+                } else {
+                    text(request, "subtask_id")
+                },
                 project_id: text(request, "project_id"),
                 profile_id: text(request, "profile_id"),
                 plate,

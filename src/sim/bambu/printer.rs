@@ -90,6 +90,10 @@ pub(super) struct Printer {
     pub anonymous: bool,
     /// An external start that takes this many real seconds longer (fault `delayed_start`).
     pub start_delay: f64,
+    /// `M1002 gcode_claim_action` does nothing.
+    pub ignores_claims: bool,
+    /// `subtask_id` keeps what it was when a job comes.
+    pub keeps_ids: bool,
     /// What deltas keep showing of progress until the next job prints: percent, minutes, layer, layers.
     pub shown: (i64, i64, i64, i64),
     pub sequence: u64,
@@ -141,6 +145,8 @@ impl Printer {
             door_open: false,
             storage: true,
             start_delay: 0.0,
+            ignores_claims: false,
+            keeps_ids: false,
             anonymous: false,
             shown: (0, 0, 0, 0),
             sequence: 2021,

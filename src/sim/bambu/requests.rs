@@ -89,9 +89,11 @@ fn one(core: &Arc<Core>, category: &str, body: Value) -> Option<Value> {
         }
         _ => device::run(&mut printer, category, &command, &request),
     };
-    if lock(&core.switches).mute {
+    let switches = lock(&core.switches);
+    if switches.mute || (switches.mute_xcam && category == "xcam") {
         return None;
     }
+    drop(switches);
     acknowledge(&printer, category, request, taken)
 }
 

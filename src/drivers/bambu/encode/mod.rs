@@ -61,6 +61,11 @@ impl Message {
         Self { answered: false, ..self }
     }
 
+    /// Some firmware carries it out without an acknowledgement (bambu.md 4.1: some xcam sets).
+    pub fn may_be_silent(&self) -> bool {
+        self.category == "xcam"
+    }
+
     /// The JSON to publish, under this sequence number.
     pub fn payload(&self, sequence: u32) -> Value {
         let mut body = self.body.clone();

@@ -38,9 +38,7 @@ pub(super) fn reduce(tree: &Value, before: &[Fault], now: UnixSeconds) -> Vec<Fa
 
 /// The report says that its failed job was cancelled by a user.
 pub(super) fn is_cancel_echo(tree: &Value) -> bool {
-    // H2C keeps the number only in `fail_reason` (fixture report-pushall-h2c).
-    let numbers = ["/print_error", "/mc_print_error_code", "/fail_reason"];
-    numbers.iter().filter_map(|key| bits32(at(tree, key))).any(|code| CANCEL_ECHOES.contains(&code))
+    job_code(tree).is_some_and(|code| CANCEL_ECHOES.contains(&code))
         || hms_codes(tree).any(is_hms_cancel_echo)
 }
 
@@ -51,9 +49,14 @@ fn is_hms_cancel_echo((attr, code): (u32, u32)) -> bool {
 
 /// The fault of a job's failure, also when `print_error` is back to 0.
 pub(super) fn failure_reason(tree: &Value) -> Option<String> {
+    job_fault(job_code(tree)?).map(|fault| fault.line())
+}
+
+/// The number that tells how the job ended: the newest that is not 0. H2C keeps it only in `fail_reason` (fixture
+/// report-pushall-h2c), which may be that of an earlier job where another number tells something else.
+fn job_code(tree: &Value) -> Option<u32> {
     let numbers = ["/print_error", "/mc_print_error_code", "/fail_reason"];
-    let code = numbers.iter().filter_map(|key| bits32(at(tree, key))).find(|code| *code != 0)?;
-    job_fault(code).map(|fault| fault.line())
+    numbers.iter().filter_map(|key| bits32(at(tree, key))).find(|code| *code != 0)
 }
 
 /// True while the printer shows that it rejected an unsigned command.

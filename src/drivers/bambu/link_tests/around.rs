@@ -81,6 +81,41 @@ async fn a_printer_that_moved_is_found_again() {
     bench.online().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_never_takes_a_printer_away_from_its_address() {
+    let sim = simulator("p1s", |_| {}).await;
+    let (_announce, heard) = tokio::sync::watch::channel(Some("127.0.0.2".parse().expect("address")));
+    let bench = run(sim, |config| {
+        config.timing.connect = Duration::from_millis(300);
+        config.moved_to = Some(heard);
+    });
+    bench.online().await;
+    let port = bench.sim.addresses().ftps.port();
+    assert!(bench.handle.files().list().await.is_ok(), "files go where the reports come from, port {port}");
+    let CameraFeed::Jpeg(mut pictures) = bench.handle.camera().expect("camera").open().await.expect("feed")
+    else {
+        panic!("pictures")
+    };
+    assert!(pictures.next().await.expect("one").is_ok());
+    assert_eq!(bench.handle.state().link.made, 1);
+}
+
+/// A name in the configuration is another word for an address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_printer_that_moved_is_found_again_with_its_files_and_at_once() {
+    let sim = simulator("p1s", |_| {}).await;
+    let (_announce, heard) = tokio::sync::watch::channel(Some("127.0.0.1".parse().expect("address")));
+    let bench = run(sim, |config| {
+        config.host = "127.0.0.2".into();
+        config.moved_to = Some(heard);
+    });
+    let state = bench.online().await;
+    assert_eq!(state.link.fault, None, "the first attempt went to both addresses");
+    assert!(bench.handle.files().list().await.is_ok());
+    bench.sim.faults().apply(Fault::DropLink).expect("fault");
+    bench.until("again", |state| state.link.made == 2).await;
+}
+
 /// get_version, the identity port, announcements, the serial number (bambu.md 1.3): each counts where those before it
 /// are silent.
 #[tokio::test(flavor = "multi_thread")]

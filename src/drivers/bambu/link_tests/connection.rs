@@ -94,10 +94,38 @@ async fn a_power_cut_ends_and_the_link_returns() {
 async fn a_silent_death_is_noticed() {
     let bench = Bench::start("p1s").await;
     bench.sim.faults().apply(Fault::Dead { on: true }).expect("fault");
-    bench.until("stale", |state| state.link.phase == LinkPhase::Stale).await;
     bench.fault("MG-BAMBU-SILENT").await;
     bench.sim.faults().apply(Fault::Dead { on: false }).expect("fault");
     bench.online().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_printer_that_is_quiet_while_idle_stays_connected() {
+    let bench = run(simulator("p1s", |_| {}).await, |config| {
+        config.timing.silence = Duration::from_millis(200);
+        config.timing.reply = Duration::from_secs(1);
+    });
+    bench.sim.faults().apply(Fault::QuietWhenIdle { on: true }).expect("fault");
+    bench.online().await;
+    let asked = async {
+        while bench.sim.truth().counters.pushalls < 4 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asked).await.expect("asked for signs of life");
+    let state = bench.handle.state();
+    assert_eq!((state.link.phase, state.link.made), (LinkPhase::Online, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_serial_that_is_answered_by_hanging_up_is_told_as_such() {
+    let sim = simulator("p1s", |options| options.close_on_wrong_serial = true).await;
+    let bench = run(sim, |config| {
+        config.serial = "01P00B999999999".into();
+        config.check_name = false;
+    });
+    let fault = bench.fault("MG-BAMBU-LOST").await;
+    assert!(fault.remedy.contains("serial number"), "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,6 +156,32 @@ async fn motion_is_wrapped_and_kept_from_a_running_job() {
     assert_eq!((truth.counters.partial_homings, truth.counters.motion_while_printing), (0, 0));
 }
 
+/// A P1P tells its step in complete reports only; some emulated printers do nothing with the marker.
+#[tokio::test(flavor = "multi_thread")]
+async fn homing_ends_where_no_marker_comes_by_itself() {
+    for (key, ignored) in [("p1p", false), ("p1s", true)] {
+        let bench =
+            run(simulator(key, |_| {}).await, |config| config.timing.settle = Duration::from_millis(200));
+        bench.sim.faults().apply(Fault::IgnoreClaims { on: ignored }).expect("fault");
+        bench.online().await;
+        let outcome = bench.done(Command::Home(Axes::ALL)).await;
+        assert_eq!(outcome.seen, Seen::Effect, "{key}: by its step, or by its axes");
+        bench.done(Command::Jog { delta: [10.0, 0.0, 0.0], feed: Some(50.0) }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn detectors_are_set_where_nobody_acknowledges_them() {
+    let bench = run(simulator("x1c", |_| {}).await, |config| config.timing.reply = Duration::from_secs(1));
+    bench.sim.faults().apply(Fault::MuteXcam { on: true }).expect("fault");
+    bench.online().await;
+    for on in [true, false, true] {
+        let option = Command::SetOption { option: PrintOption::SpaghettiDetection, on };
+        assert_eq!(bench.done(option).await.seen, Seen::Sent);
+    }
+    assert_eq!(bench.handle.state().link.made, 1, "not taken for deaf");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_urgent_or_a_setting_passes_a_long_move() {
     let bench = run(simulator("x1c", |options| options.speed = 1.0).await, |_| {});

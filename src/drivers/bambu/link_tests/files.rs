@@ -88,6 +88,43 @@ async fn transfers_fail_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_busy_printer_is_asked_again_and_gets_nothing_in_clear_text() {
+    let bench = Bench::start("p1s").await;
+    let folder = tempfile::tempdir().expect("folder");
+    let local = folder.path().join("job.3mf");
+    std::fs::write(&local, vec![7_u8; 300_000]).expect("write");
+    let progress: ProgressFn = Arc::new(|_| {});
+    bench.sim.faults().apply(Fault::BusyData { times: 1 }).expect("fault");
+    let files = bench.handle.files().clone();
+    let upload = files.upload(local, "job.3mf".into(), String::new(), progress, CancellationToken::new());
+    assert_eq!(upload.await, Ok(()));
+    assert_eq!(bench.sim.truth().connections["ftps"].total, 2, "one more session, and none in clear text");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_loses_its_connections_is_sent_once_more() {
+    let bench = Bench::start("p1s").await;
+    let folder = tempfile::tempdir().expect("folder");
+    let local = folder.path().join("job.3mf");
+    std::fs::write(&local, vec![7_u8; 3 << 20]).expect("write");
+    let files = bench.handle.files().clone();
+    let upload = || {
+        let progress: ProgressFn = Arc::new(|_| {});
+        files.upload(local.clone(), "job.3mf".into(), String::new(), progress, CancellationToken::new())
+    };
+    assert!(files.unbroken());
+    bench.sim.faults().apply(Fault::CutUploads { times: 1 }).expect("fault");
+    assert_eq!(upload().await, Ok(()));
+    assert_eq!(std::fs::metadata(bench.sim.storage().join("job.3mf")).expect("stored").len(), 3 << 20);
+    assert!(!files.unbroken(), "whether the printer was on all the time is not known");
+    assert_eq!(upload().await, Ok(()));
+    assert!(files.unbroken());
+    bench.sim.faults().apply(Fault::CutUploads { times: 2 }).expect("fault");
+    assert!(upload().await.is_err(), "twice is enough");
+    assert_eq!(bench.sim.truth().connections["ftps"].peak, 1, "never two sessions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_and_folders_are_arranged_in_one_session_at_a_time() {
     for key in ["p1s", "a1", "h2d"] {
         let bench = Bench::start(key).await;
@@ -113,12 +150,26 @@ async fn files_and_folders_are_arranged_in_one_session_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_card_and_a_cancelled_upload_are_told() {
+    for (key, told) in [("x1c", Some(false)), ("h2d", None)] {
+        let bench = Bench::start(key).await;
+        bench.sim.faults().apply(Fault::StorageMissing { on: true }).expect("fault");
+        bench.sim.faults().apply(Fault::DropLink).expect("fault");
+        // An H2D denies any storage also while it prints from its own: an upload tells.
+        bench.until("no storage", |state| state.device.storage.present == told).await;
+        let folder = tempfile::tempdir().expect("folder");
+        let local = folder.path().join("job.3mf");
+        std::fs::write(&local, vec![7_u8; 1000]).expect("write");
+        let progress: ProgressFn = Arc::new(|_| {});
+        let files = bench.handle.files();
+        let upload = files.upload(local, "job.3mf".into(), String::new(), progress, CancellationToken::new());
+        let refused = upload.await;
+        assert!(
+            matches!(&refused, Err(FileError::NotFound(text)) if text.contains("USB stick")),
+            "{refused:?}"
+        );
+    }
     let bench = Bench::start("h2d").await;
     let faults = bench.sim.faults();
-    faults.apply(Fault::StorageMissing { on: true }).expect("fault");
-    faults.apply(Fault::DropLink).expect("fault");
-    bench.until("no storage", |state| state.device.storage.present == Some(false)).await;
-    faults.apply(Fault::StorageMissing { on: false }).expect("fault");
     faults.apply(Fault::SlowFtp { bytes_per_second: 50_000 }).expect("fault");
     let folder = tempfile::tempdir().expect("folder");
     let local = folder.path().join("job.3mf");

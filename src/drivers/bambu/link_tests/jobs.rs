@@ -38,6 +38,21 @@ async fn a_job_runs_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_number_is_not_echoed_is_known_by_its_name() {
+    for key in ["p1s", "x1c"] {
+        let bench = run(simulator(key, |options| options.speed = 20.0).await, |_| {});
+        bench.sim.faults().apply(Fault::KeepIds { on: true }).expect("fault");
+        bench.sim.faults().apply(Fault::DelayedStart { seconds: 2.0 }).expect("fault");
+        let slot = loaded(&*bench.online().await);
+        bench.start_cube(vec![slot]).await.expect("start");
+        let ours = |state: &PrinterState| state.device.job.token.as_deref() == Some("77001");
+        let landed = bench.until("landed", ours).await;
+        assert!(!landed.device.job.stage.active(), "{key}: before it begins");
+        bench.until("printing", |state| ours(state) && state.device.job.stage == DeviceStage::Printing).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_start_is_not_repeated() {
     let bench = Bench::start("p1s").await;
     bench.sim.faults().apply(Fault::DelayedStart { seconds: 2.0 }).expect("fault");

@@ -175,6 +175,8 @@ fn dryer(unit: &Value, info: Option<u128>) -> Dryer {
     let info = info.unwrap_or(0);
     let minutes = small::<u32>(at(unit, "/dry_time"));
     let phase = match (info >> 4) & 0xF {
+        // Firmware without these bits, and units that omit them, still tell the time that is left.
+        0 if minutes.is_some_and(|minutes| minutes > 0) => DryerPhase::Drying,
         0 => DryerPhase::Off,
         1 => DryerPhase::Checking,
         2 if (info >> 22) & 0xF == 1 => DryerPhase::Heating,

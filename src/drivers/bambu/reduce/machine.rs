@@ -45,8 +45,7 @@ pub(super) fn speed(source: Source<'_>) -> Speed {
 }
 
 pub(super) fn storage(source: Source<'_>) -> Storage {
-    let condition = source.home_flag().map(|bits| (bits >> 8) & 3);
-    let trouble = match condition {
+    let trouble = match source.reports.storage_condition() {
         Some(2) => Some("The storage is damaged: check or format the card or USB stick."),
         Some(3) => Some("The storage is write-protected."),
         _ => None,
@@ -55,12 +54,9 @@ pub(super) fn storage(source: Source<'_>) -> Storage {
     let bytes = |pointer: &str| small::<u64>(source.at(pointer)).and_then(|kib| kib.checked_mul(1024));
     let total_bytes = bytes("/ipcam/tl_external_total_kb").filter(|total| *total > 0);
     let free_bytes = total_bytes.and_then(|_| bytes("/ipcam/tl_external_free_kb"));
-    Storage {
-        present: source.reports.storage_present(),
-        trouble: trouble.map(str::to_owned),
-        total_bytes,
-        free_bytes,
-    }
+    // Models with storage of their own deny having any while they print (fixtures x2d, h2c, h2d): an upload tells.
+    let present = source.reports.storage_present().filter(|present| *present || !source.row.internal_storage);
+    Storage { present, trouble: trouble.map(str::to_owned), total_bytes, free_bytes }
 }
 
 pub(super) fn network(source: Source<'_>) -> Network {

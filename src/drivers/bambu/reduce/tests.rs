@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::drivers::bambu::control;
 use crate::drivers::bambu::field::{at, int, num, text};
-use crate::drivers::bambu::testing::{Printer, names, state};
+use crate::drivers::bambu::testing::{Printer, names, shown, state};
 use crate::drivers::bambu::wire::{Incoming, parse};
 use crate::model::*;
 
@@ -178,7 +178,7 @@ fn notes_below_the_table_hold() {
     assert_eq!(x2d.job.file, None, "a path inside the printer is no file name");
     assert_eq!(x2d.job.mapping, vec![None, Some(SlotId::Unit { unit: 0, slot: 1 })]);
     assert_eq!(x2d.faults[0].code, "HMS_0500_0600_0002_0070");
-    assert_eq!(x2d.storage.present, Some(false));
+    assert_eq!(x2d.storage.present, None, "it prints, and denies any storage");
     let pro = Printer::load("h2dpro-01.01.00.00-idle-ethernet-devmode").device();
     assert_eq!((pro.active_tool, pro.filament.active), (1, None));
     assert_eq!(pro.network.wired, Some(true));
@@ -396,4 +396,41 @@ fn a_cancel_is_remembered_after_its_echo() {
     assert!(printer.device().faults.is_empty(), "a cancel is not a fault");
     printer.reports.merge(&state("delta-user-cancel-2"));
     assert_eq!(printer.device().job.stage, DeviceStage::Cancelled);
+}
+
+#[test]
+fn the_number_of_an_earlier_cancel_does_not_excuse_a_failure() {
+    let ended = |fields: serde_json::Value| {
+        let mut all = serde_json::json!({"gcode_state": "FAILED", "fail_reason": "50348044"});
+        all.as_object_mut().expect("object").extend(fields.as_object().expect("object").clone());
+        shown(crate::drivers::bambu::models::by_code_or_name("H2C").expect("row"), all).job
+    };
+    let failed = ended(serde_json::json!({"print_error": 0x0300_4006}));
+    assert_eq!(failed.stage, DeviceStage::Failed);
+    assert!(failed.reason.is_some_and(|text| text.contains("clogged")));
+    assert_eq!(ended(serde_json::json!({"mc_print_error_code": "50348038"})).stage, DeviceStage::Failed);
+    assert_eq!(
+        ended(serde_json::json!({"print_error": 0})).stage,
+        DeviceStage::Cancelled,
+        "as its fixture has it"
+    );
+}
+
+#[test]
+fn a_dryer_with_time_left_dries() {
+    let unit = |fields: serde_json::Value| {
+        let mut unit = serde_json::json!({"id": "128", "info": "2004", "tray": [{"id": "0"}]});
+        unit.as_object_mut().expect("object").extend(fields.as_object().expect("object").clone());
+        let tree = serde_json::json!({"gcode_state": "IDLE", "ams": {"ams": [unit], "ams_exist_bits": "10"}});
+        let device = shown(crate::drivers::bambu::models::by_code_or_name("P1S").expect("row"), tree);
+        device.filament.units[0].dryer.clone().expect("a dryer")
+    };
+    let dries = unit(serde_json::json!({"dry_time": 240}));
+    assert_eq!((dries.phase, dries.remaining_min), (DryerPhase::Drying, Some(240)));
+    assert_eq!(unit(serde_json::json!({"dry_time": 0})).phase, DryerPhase::Off);
+    assert_eq!(
+        unit(serde_json::json!({"info": "2054", "dry_time": 5})).phase,
+        DryerPhase::Error,
+        "the bits tell more"
+    );
 }

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{PUSHALL_GAP, Session, Settling};
+use super::{PUSHALL_GAP, Session};
 use crate::drivers::bambu::control;
 use crate::drivers::bambu::pending::{Effect, Pending};
 use crate::drivers::bambu::wire::Ack;
 use crate::model::{Command, Control, Seen};
 
-/// How long G-code may run until its marker is no longer waited for; with the acknowledgement below the 310 s after
-/// which the command path of `printer` gives up.
-const SETTLE: Duration = Duration::from_secs(290);
 /// A rejection on the screen belongs to a command of ours this long (bambu.md 4.8).
 const REJECTION: Duration = Duration::from_secs(10);
 
@@ -54,13 +51,13 @@ impl Session<'_> {
     /// The printer wants signatures: everything under way is refused for the same reason.
     fn reject_all(&mut self) {
         self.rejected = true;
-        self.memory.digestion = None;
+        (self.memory.digestion, self.memory.echo) = (None, None);
         self.set_control(Control::ReadOnly(control::GATE.to_owned()), false);
         for pending in self.pending.take_all() {
             pending.fail(control::refusal());
         }
-        if let Some(settling) = self.settling.take() {
-            settling.pending.fail(control::refusal());
+        if let Some(pending) = self.settling.take().and_then(|settling| settling.pending) {
+            pending.fail(control::refusal());
         }
     }
 
@@ -73,7 +70,7 @@ impl Session<'_> {
             Effect::Refused(pending, error) => {
                 self.answered();
                 if pending.starts_job {
-                    self.memory.digestion = None;
+                    (self.memory.digestion, self.memory.echo) = (None, None);
                 }
                 pending.fail(error);
                 if control::rejects(ack) {
@@ -98,12 +95,7 @@ impl Session<'_> {
 
     fn settle_or_confirm(&mut self, pending: Box<Pending>) {
         match pending.marker {
-            Some(marker) => {
-                if let Some(old) = self.settling.take() {
-                    old.pending.confirm(Seen::Acknowledged);
-                }
-                self.settling = Some(Settling { pending, marker, until: Instant::now() + SETTLE });
-            }
+            Some(marker) => self.settle(pending, marker),
             None => {
                 self.ask_what_deltas_hide(&pending.request.command);
                 pending.confirm(Seen::Acknowledged);

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Digestion, HEAT_CHECK, Session, offline};
+use super::{Digestion, Echo, HEAT_CHECK, Session, offline};
 use crate::drivers::bambu::control;
 use crate::drivers::bambu::encode::{self, Context, Message, Plan};
 use crate::drivers::bambu::field::{at, text};
 use crate::drivers::bambu::pending::Pending;
 use crate::drivers::bambu::stages;
-use crate::drivers::bambu::start::UrlForm;
+use crate::drivers::bambu::start::{self, UrlForm};
 use crate::model::{Command, CommandError, Outcome, Seen};
 use crate::net::mqtt::Qos;
 use crate::printer::Request;
 
 /// How long a printer that never acknowledged anything is waited for: long enough to notice one that does after all.
 const MUTE_REPLY: Duration = Duration::from_secs(2);
+/// How often one link asks for the module list.
+const VERSIONS_ASKED: u32 = 3;
 
 impl Session<'_> {
     /// One command of a front end.
@@ -30,8 +32,9 @@ impl Session<'_> {
             request.answer(Ok(outcome));
             return;
         }
+        let marker = self.marker();
         match self.plan(&request.command) {
-            Ok(plan) => self.send(request, plan),
+            Ok(plan) => self.send(request, plan, marker),
             Err(error) => request.answer(Err(error)),
         }
     }
@@ -56,6 +59,7 @@ impl Session<'_> {
         let tree = self.memory.reports.tree();
         let context = Context { device: &device, tree, row: self.memory.row, url, marker: self.marker() };
         let mut plan = encode::encode(command, &context)?;
+        self.memory.marker += i64::from(plan.settles);
         plan.settles &= !self.memory.markers_fail;
         if let Command::StartJob(job) = command {
             self.memory.digestion = Some(Digestion {
@@ -65,6 +69,7 @@ impl Session<'_> {
                 faults_before: device.faults.clone(),
                 landed: false,
             });
+            self.memory.echo = Some(Echo::expect(job, &start::title(job), self.memory.reports.tree()));
             self.memory.not_landed = (url == UrlForm::Ftp).then(|| job.remote_path.clone());
         }
         Ok(plan)
@@ -74,15 +79,14 @@ impl Session<'_> {
         if job.landed { self.shared.config.timing.digestion } else { self.shared.config.timing.landing }
     }
 
-    /// Alternates, so that an old report cannot be taken for the new marker.
     fn marker(&self) -> i64 {
         let (low, high) = (stages::MARKERS.start(), stages::MARKERS.end());
-        low + i64::from(self.memory.sequence) % (high - low + 1)
+        low + self.memory.marker % (high - low + 1)
     }
 
-    fn send(&mut self, request: Request, plan: Plan) {
+    fn send(&mut self, request: Request, plan: Plan, marker: i64) {
         let now = Instant::now();
-        let marker = plan.settles.then(|| self.marker());
+        let marker = plan.settles.then_some(marker);
         let starts_job = matches!(request.command, Command::StartJob(_));
         let mut open = Vec::new();
         for message in &plan.messages {
@@ -94,7 +98,7 @@ impl Session<'_> {
                 Ok(_) => {}
                 Err(error) => {
                     if starts_job {
-                        self.memory.digestion = None;
+                        (self.memory.digestion, self.memory.echo) = (None, None);
                     }
                     request.answer(Err(error));
                     return;
@@ -116,6 +120,7 @@ impl Session<'_> {
             marker,
             note: plan.note,
             bare: false,
+            optional: plan.messages.iter().all(|message| !message.answered || message.may_be_silent()),
             starts_job,
             job_seen: false,
         };
@@ -143,6 +148,14 @@ impl Session<'_> {
         if let Err(error) = self.say(message) {
             tracing::debug!(%error, "A message of the driver's own was not sent.");
         }
+    }
+
+    /// Module list; asked for again a few times, as small controllers drop messages while busy (bambu.md 2.4).
+    pub(super) fn ask_versions(&mut self) {
+        self.versions_asked += 1;
+        self.versions_due = (self.versions_asked < VERSIONS_ASKED)
+            .then(|| Instant::now() + self.shared.config.timing.reply * self.versions_asked);
+        self.tell(&encode::get_version());
     }
 
     pub(super) fn pushall(&mut self) {

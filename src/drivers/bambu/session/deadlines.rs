@@ -2,28 +2,37 @@
 
 use tokio::time::Instant;
 
-use super::{DEAF_AFTER, HeatCheck, Session};
+use super::{DEAF_AFTER, HeatCheck, Poke, Session};
 use crate::drivers::bambu::encode::{self, HeatFallback};
-use crate::drivers::bambu::field::at;
 use crate::model::{LinkFault, LinkPhase, Seen};
 
 /// How often a complete report is asked for on one link while only parts of it come.
 const ASK_AGAIN: u32 = 1;
+/// The waits for a complete report double this often.
+const SLOWEST: u32 = 5;
+
+/// What to do about a link on which no complete report has come in time.
+enum Unsynced {
+    Wait,
+    TakeWhatCame,
+    GiveUp,
+}
 
 impl Session<'_> {
     /// When to look again although nothing comes.
     pub fn next_deadline(&self) -> Instant {
         let timing = &self.shared.config.timing;
         let alive = match (self.heard, self.poked) {
-            (_, Some(poked)) => poked + timing.reply,
+            (_, Some(poked)) => poked.at + timing.reply,
             (Some(heard), None) if self.memory.reports.synced() => heard + timing.silence,
-            _ => self.opened + timing.reply,
+            _ => self.first_due,
         };
         let others = [
             self.pending.next_deadline(),
-            self.settling.as_ref().map(|settling| settling.until),
+            self.settle_deadline(),
             self.checks.iter().map(|check| check.at).min(),
             self.full_report_due,
+            self.versions_due,
         ];
         others.into_iter().flatten().fold(alive, Instant::min)
     }
@@ -32,16 +41,32 @@ impl Session<'_> {
     pub fn tick(&mut self) -> Option<LinkFault> {
         let now = Instant::now();
         self.check_heat(now);
+        self.check_settling(now);
         if self.full_report_due.is_some_and(|due| due <= now) {
             self.pushall();
         }
-        if self.settling.as_ref().is_some_and(|settling| settling.until <= now)
-            && let Some(mut settling) = self.settling.take()
-        {
-            self.memory.markers_fail = true;
-            settling.pending.note = Some("The printer did not tell when it had executed this.".into());
-            settling.pending.confirm(Seen::Acknowledged);
+        if self.versions_due.is_some_and(|due| due <= now) {
+            self.ask_versions();
         }
+        self.check_overdue(now);
+        let digesting = self
+            .memory
+            .digestion
+            .as_ref()
+            .is_some_and(|job| now.duration_since(job.since) < self.shared.config.timing.digestion);
+        if !digesting {
+            self.memory.digestion = None;
+        }
+        // Small printers answer no ping either while they unpack a job (bambu.md T15).
+        self.client.excuse_silence(digesting);
+        if self.unanswered >= DEAF_AFTER && !digesting && !self.memory.never_acknowledges() {
+            self.memory.mute = true;
+            return Some(self.place.deaf());
+        }
+        self.check_alive(now, digesting)
+    }
+
+    fn check_overdue(&mut self, now: Instant) {
         let seconds = self.shared.config.timing.reply.as_secs();
         let state = self.state.state();
         for pending in self.pending.overdue(now) {
@@ -51,6 +76,11 @@ impl Session<'_> {
                 pending.confirm(Seen::Effect);
                 continue;
             }
+            if pending.optional {
+                self.ask_what_deltas_hide(&pending.request.command);
+                pending.unanswered();
+                continue;
+            }
             self.unanswered += 1;
             if self.memory.never_acknowledges() {
                 pending.unconfirmed();
@@ -58,61 +88,67 @@ impl Session<'_> {
                 pending.time_out(seconds);
             }
         }
-        let digesting = self
-            .memory
-            .digestion
-            .as_ref()
-            .is_some_and(|job| now.duration_since(job.since) < self.shared.config.timing.digestion);
-        if !digesting {
-            self.memory.digestion = None;
-        }
-        if self.unanswered >= DEAF_AFTER && !digesting && !self.memory.never_acknowledges() {
-            self.memory.mute = true;
-            return Some(self.place.deaf());
-        }
-        self.check_alive(now, digesting)
     }
 
     fn check_alive(&mut self, now: Instant, digesting: bool) -> Option<LinkFault> {
         let timing = self.shared.config.timing;
         if !self.memory.reports.synced() {
-            if now < self.opened + timing.reply {
+            if now < self.first_due {
                 return None;
             }
-            let nothing_known = at(self.memory.reports.tree(), "/gcode_state").is_null();
-            if self.heard.is_some() && self.asked_again < ASK_AGAIN {
-                // A busy P1 answers slowly (bambu.md 3.2).
-                self.asked_again += 1;
-                self.opened = now;
-                self.pushall();
-                return None;
+            match self.without_complete_report(now, digesting) {
+                Unsynced::Wait => return None,
+                Unsynced::GiveUp => {
+                    return Some(self.place.silent(now.duration_since(self.opened).as_secs()));
+                }
+                Unsynced::TakeWhatCame => {
+                    self.memory.reports.assume_full();
+                    self.refine();
+                    self.publish();
+                }
             }
-            // Reports came, none of them complete: better what there is than nothing.
-            if self.heard.is_none() || nothing_known {
-                return Some(self.place.silent(timing.reply.as_secs()));
-            }
-            self.memory.reports.assume_full();
-            self.refine();
-            self.publish();
         }
         let last = self.heard.unwrap_or(self.opened);
         match self.poked {
+            // Still Online: many a printer is simply quiet while it has nothing to tell.
             None if now >= last + timing.silence => {
-                self.state.link(LinkPhase::Stale);
-                self.poked = Some(now);
+                self.poked = Some(Poke { at: now, full: false });
                 self.tell(&encode::push_start());
                 None
             }
-            Some(poked) if now >= poked + timing.reply => {
-                // Never give up a link while the printer unpacks a job: it would lose the job (bambu.md T15).
-                if digesting {
-                    self.poked = Some(now);
-                    return None;
-                }
-                Some(self.place.silent(now.duration_since(last).as_secs()))
+            Some(poked) if now < poked.at + timing.reply => None,
+            Some(Poke { full: false, .. }) => {
+                self.poked = Some(Poke { at: now, full: true });
+                self.pushall();
+                None
             }
-            _ => None,
+            // Never give up a link while the printer unpacks a job: it would lose the job (bambu.md T15).
+            Some(Poke { full: true, .. }) if digesting => {
+                self.state.link(LinkPhase::Stale);
+                self.poked = Some(Poke { at: now, full: true });
+                None
+            }
+            Some(_) => Some(self.place.silent(now.duration_since(last).as_secs())),
+            None => None,
         }
+    }
+
+    /// The time for the first complete report is over.
+    fn without_complete_report(&mut self, now: Instant, digesting: bool) -> Unsynced {
+        let timing = self.shared.config.timing;
+        let arriving = self.reported.is_some_and(|at| now < at + timing.silence);
+        if self.asked_again >= ASK_AGAIN && self.stage_told {
+            // Reports came, none of them complete: better what there is than nothing.
+            return Unsynced::TakeWhatCame;
+        }
+        // A busy P1 answers slowly (bambu.md 3.2), and one that unpacks a job must not lose its link (T15).
+        if (self.heard.is_some() && self.asked_again < ASK_AGAIN) || arriving || digesting {
+            self.first_due = now + timing.reply * (1 << self.asked_again.min(SLOWEST));
+            self.asked_again += 1;
+            self.pushall();
+            return Unsynced::Wait;
+        }
+        Unsynced::GiveUp
     }
 
     /// Looks at `at` whether the printer took the target; what an older command wanted no longer counts.

@@ -2,9 +2,11 @@
 //! permission to control.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::super::Endpoint;
 use super::super::error::RpcError;
@@ -14,11 +16,15 @@ use crate::printer::clock::unix_now;
 use crate::station::Station;
 
 const FEED: &str = "moongate";
+/// The clock of the host may be set: a time to wake at is looked at again after this long.
+const LONGEST_SLEEP: f64 = 600.0;
 
 /// The notices of one printer by id. A notice is gone when its cause is; a dismissal holds while the cause lasts.
 #[derive(Default)]
 pub struct Notices {
     entries: BTreeMap<String, Notice>,
+    /// Something was dismissed.
+    dismissed: Arc<Notify>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +63,13 @@ impl Notices {
             };
             (id, notice)
         };
-        Self { entries: kept.into_iter().map(entry).collect() }
+        Self { entries: kept.into_iter().map(entry).collect(), dismissed: Arc::default() }
+    }
+
+    /// When the next dismissal ends.
+    fn next_wake(&self) -> Option<f64> {
+        let dismissed = self.entries.values().filter(|notice| notice.dismissed.is_some());
+        dismissed.filter_map(|notice| notice.wake).min_by(f64::total_cmp)
     }
 }
 
@@ -86,6 +98,50 @@ pub fn refresh(endpoint: &Endpoint) {
         let entries = described(&notices, true);
         drop(notices);
         endpoint.hub.notify("notify_announcement_update", Some(json!({"entries": entries})));
+    }
+}
+
+/// Waits until the time of a dismissal has passed.
+pub async fn until_wake(endpoint: &Endpoint) {
+    loop {
+        let (next, dismissed) = {
+            let notices = endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
+            (notices.next_wake(), notices.dismissed.clone())
+        };
+        let Some(next) = next else {
+            dismissed.notified().await;
+            continue;
+        };
+        let left = next - unix_now();
+        if left <= 0.0 {
+            return;
+        }
+        let sleep = Duration::from_secs_f64(left.min(LONGEST_SLEEP));
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = dismissed.notified() => {}
+        }
+    }
+}
+
+/// Brings back the notices whose time has come, and tells clients.
+pub fn wake(endpoint: &Endpoint) {
+    let now = unix_now();
+    let space = space(&endpoint.station);
+    let mut awake = Vec::new();
+    let mut notices = endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
+    for (id, notice) in &mut notices.entries {
+        if notice.dismissed.is_some() && notice.wake.is_some_and(|wake| wake <= now) {
+            (notice.dismissed, notice.wake) = (None, None);
+            if let Err(error) = endpoint.station.store.delete(&space, id) {
+                tracing::warn!(%error, "A dismissal cannot be forgotten.");
+            }
+            awake.push(id.clone());
+        }
+    }
+    drop(notices);
+    for id in awake {
+        endpoint.hub.notify("notify_announcement_wake", Some(json!({"entry_id": id})));
     }
 }
 
@@ -167,7 +223,7 @@ pub async fn dismiss(call: Call) -> Result<Value, RpcError> {
     let id = call.args.text("entry_id")?;
     let wake = call.args.opt_number("wake_time")?.map(|seconds| unix_now() + seconds);
     let station = &call.endpoint.station;
-    {
+    let dismissed = {
         let mut notices = call.endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
         let unknown = || RpcError::bad_request(format!("No announcement matching entry id: {id}"));
         let notice = notices.entries.get_mut(&id).ok_or_else(unknown)?;
@@ -177,7 +233,10 @@ pub async fn dismiss(call: Call) -> Result<Value, RpcError> {
             "date": notice.date, "dismissed": notice.dismissed, "wake": notice.wake,
         });
         station.store.put(&space(station), &id, kept)?;
-    }
+        notices.dismissed.clone()
+    };
     call.endpoint.hub.notify("notify_announcement_dismissed", Some(json!({"entry_id": id})));
+    // Not before: the end of the dismissal is told after its beginning.
+    dismissed.notify_one();
     Ok(json!({"entry_id": id}))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::error::RpcError;
 use super::super::rpc::{Call, add_member};
 use super::super::socket::{Client, Connection};
+use crate::access::{AccessError, Identity};
 
 const CLIENT_TYPES: &[&str] = &["web", "mobile", "desktop", "display", "bot", "agent", "other"];
 
@@ -14,7 +15,9 @@ fn socket(call: &Call) -> Result<Arc<Connection>, RpcError> {
     call.caller.socket.clone().ok_or_else(|| RpcError::not_found("Method not found for transport HTTP"))
 }
 
-/// May carry the credentials; wrong ones take back the trust in the socket's address.
+/// May carry the credentials. A wrong token takes back the trust in the socket's address; a wrong key only leaves a
+/// stranger one: apps show keys of earlier days to servers that never asked for any, and the real server does not look
+/// at the key of a socket that has a user.
 pub async fn identify(call: Call) -> Result<Value, RpcError> {
     let socket = socket(&call)?;
     let client = Client {
@@ -37,6 +40,30 @@ pub async fn identify(call: Call) -> Result<Value, RpcError> {
         (None, Some(key)) => Some(call.endpoint.access.check_key(&key, call.caller.address)),
         (None, None) => None,
     };
+    let by_key = call.args.opt_text("access_token")?.is_none();
+    let access = &call.endpoint.access;
+    let known = socket.user().filter(|user| by_key && access.role(user).is_some());
+    match (shown, known) {
+        (Some(Err(_stale)), Some(_)) => {}
+        // A key takes nothing from who may more without it, and no login's name.
+        (Some(Ok(user)), Some(known)) => {
+            let (may, might) = (access.role(&user), access.role(&known));
+            if may > might || (may == might && known == Identity::Trusted) {
+                socket.set_user(Some(user));
+            }
+        }
+        (shown, _) => authenticate(&socket, shown)?,
+    }
+    socket.set_client(client.clone());
+    if client.kind == "agent" {
+        let event = json!({"agent": client.name, "event": "connected", "data": described(&client)});
+        call.endpoint.hub.notify_others("notify_agent_event", Some(event), Some(socket.id));
+    }
+    Ok(json!({"connection_id": socket.id}))
+}
+
+/// Gives a socket the rights of what its client showed; without any it needs those that it has.
+fn authenticate(socket: &Connection, shown: Option<Result<Identity, AccessError>>) -> Result<(), RpcError> {
     match shown {
         Some(Ok(user)) => socket.set_user(Some(user)),
         Some(Err(error)) => {
@@ -46,12 +73,7 @@ pub async fn identify(call: Call) -> Result<Value, RpcError> {
         None if socket.user().is_none() => return Err(RpcError::unauthorized()),
         None => {}
     }
-    socket.set_client(client.clone());
-    if client.kind == "agent" {
-        let event = json!({"agent": client.name, "event": "connected", "data": described(&client)});
-        call.endpoint.hub.notify_others("notify_agent_event", Some(event), Some(socket.id));
-    }
-    Ok(json!({"connection_id": socket.id}))
+    Ok(())
 }
 
 pub async fn websocket_id(call: Call) -> Result<Value, RpcError> {

@@ -14,11 +14,13 @@ pub async fn list(call: Call) -> Result<Value, RpcError> {
     if !matches!(order.as_str(), "asc" | "desc") {
         return Err(RpcError::bad_request(format!("Invalid `order` value: {order}")));
     }
+    // The real server's word for no bound.
+    let bound = |name| call.args.opt_number(name).map(|bound| bound.filter(|bound| *bound != -1.0));
     let query = HistoryQuery {
         limit: call.args.opt_count("limit")?.unwrap_or(50),
         start: call.args.opt_count("start")?.unwrap_or(0),
-        since: call.args.opt_number("since")?,
-        before: call.args.opt_number("before")?,
+        since: bound("since")?,
+        before: bound("before")?,
         oldest_first: order == "asc",
     };
     let mut jobs = Vec::new();

@@ -22,13 +22,13 @@ pub async fn query(call: Call) -> Result<Value, RpcError> {
 
 /// Replaces the subscription of the caller's socket, or of the one named over HTTP.
 pub async fn subscribe(call: Call) -> Result<Value, RpcError> {
-    let wanted = call.args.get("objects").map_or_else(|| Ok(Wanted::default()), Wanted::parse)?;
-    let socket =
-        call.caller.socket.ok_or_else(|| RpcError::bad_request("No data for argument: connection_id"))?;
+    let wanted = call.args.get("objects").map_or_else(|| Ok(Wanted::default()), Wanted::parse_leniently)?;
+    let nobody = || RpcError::bad_request("No connection associated with subscription request");
+    let by = call.caller.current_user().ok_or_else(RpcError::unauthorized)?;
+    let socket = call.caller.socket.ok_or_else(nobody)?;
     let view = call.endpoint.fresh_view();
     let status = wanted.full(&view);
     let eventtime = view.eventtime;
-    let over_http = call.caller.user.is_some() && socket.user().is_none();
-    socket.subscribe(wanted, view, over_http);
+    socket.subscribe(wanted, view, by, call.caller.over_http);
     Ok(object([("eventtime", eventtime.into()), ("status", status.into())]))
 }

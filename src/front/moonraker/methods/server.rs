@@ -70,6 +70,10 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
             json!({"output_path": "timelapse", "frame_path": "timelapse_frames"}),
         );
     }
+    if let Some(spoolman) = call.endpoint.station.jobs.filament().inventory() {
+        // Fluidd's page follows the spools there by itself; Mainsail links to it.
+        add_member(&mut sections, "spoolman", json!({"server": spoolman.address()}));
+    }
     let texts = |options: &Value| -> Value {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let options = options.as_object().into_iter().flatten();

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::room::{Room, fixture};
-use crate::access::AccessSettings;
+use crate::access::{AccessSettings, Role};
 use crate::front::moonraker::MoonrakerConfig;
 
 async fn get(room: &Room, path: &str) -> (u16, Value) {
@@ -148,6 +148,71 @@ async fn strangers_get_nothing_but_pictures() {
     identity["api_key"] = json!("0123456789abcdef0123456789abcdef");
     socket.call("server.connection.identify", identity).await;
     socket.call("server.info", json!({})).await;
+}
+
+/// Apps keep keys of earlier days; the real server does not look at the key of a socket that has a user
+/// (moonraker `common.py`, `authenticate`).
+#[tokio::test]
+async fn a_stale_key_does_not_lock_out_a_trusted_client() {
+    let key = crate::secret::Secret::new("0123456789abcdef0123456789abcdef");
+    let room = Room::guarded(AccessSettings {
+        api_key: Some(key),
+        trusted_role: Role::View,
+        ..AccessSettings::default()
+    })
+    .await;
+    let identity = |field: &str, shown: &str| {
+        let mut identity = json!({"client_name": "t", "version": "1", "type": "mobile", "url": "x"});
+        identity[field] = json!(shown);
+        identity
+    };
+    let mut stale = room.socket().await;
+    stale.call("server.connection.identify", identity("api_key", "ffffffffffffffffffffffffffffffff")).await;
+    stale.call("server.info", json!({})).await;
+    let refused = stale.ask("server.restart", json!({})).await;
+    assert_eq!(refused["error"]["code"], 403, "it may what it might before, and no more: {refused}");
+    let mut right = room.socket().await;
+    right.call("server.connection.identify", identity("api_key", "0123456789abcdef0123456789abcdef")).await;
+    right.call("access.get_api_key", json!({})).await;
+    // A token is shown on purpose: a wrong one takes the trust of the address.
+    let mut wrong = room.socket().await;
+    let refused = wrong.ask("server.connection.identify", identity("access_token", "a.b.c")).await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    assert_eq!(wrong.ask("server.info", json!({})).await["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn a_subscription_over_http_brings_updates_and_ends_with_its_rights() {
+    let room = Room::guarded(closed()).await;
+    let key = "0123456789abcdef0123456789abcdef";
+    let mut socket = room.socket().await;
+    let identity = json!({"client_name": "t", "version": "1", "type": "web", "url": "x", "api_key": key});
+    let id = socket.call("server.connection.identify", identity).await["connection_id"].to_string();
+    let client = reqwest::Client::new();
+    let path = format!("/printer/objects/subscribe?connection_id={id}&heater_bed=temperature");
+    let subscribe = || client.post(room.url(&path)).header("X-Api-Key", key).send();
+    let heat = |actual: f64| {
+        room.station.printer.writer().report(|device| device.bed.actual = Some(actual));
+    };
+    let answer: Value = subscribe().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["result"]["status"], json!({"heater_bed": {"temperature": 24.01}}));
+    heat(31.0);
+    assert_eq!(socket.notice("notify_status_update").await[0], json!({"heater_bed": {"temperature": 31.0}}));
+    room.endpoint.hub.drop_rights(|_user| false);
+    assert_eq!(client.post(room.url(&path)).send().await.unwrap().status(), 401, "a stranger");
+    heat(32.0);
+    // The key's owner speaks for the socket, which has no rights of its own now.
+    assert_eq!(subscribe().await.unwrap().status(), 200);
+    heat(33.0);
+    assert_eq!(socket.notice("notify_status_update").await[0], json!({"heater_bed": {"temperature": 33.0}}));
+    room.endpoint.hub.drop_rights(|_user| false);
+    heat(34.0);
+    heat(35.0);
+    assert_eq!(socket.ask("server.info", json!({})).await["error"]["code"], -32602);
+    assert!(!socket.notices.iter().any(|notice| notice["method"] == "notify_status_update"));
+    let nobody = client.post(room.url("/printer/objects/subscribe?fan")).header("X-Api-Key", key).send();
+    let nobody: Value = nobody.await.unwrap().json().await.unwrap();
+    assert_eq!(nobody["error"]["message"], "No connection associated with subscription request");
 }
 
 #[tokio::test]

@@ -67,11 +67,12 @@ fn obey(state: &StateWriter, command: &Command) {
     });
 }
 
-struct NoFiles;
+/// What lies on the printer's storage.
+struct Stored(Vec<RemoteFile>);
 
-impl PrinterFiles for NoFiles {
+impl PrinterFiles for Stored {
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(self.0.clone()) })
     }
 
     fn upload(
@@ -175,6 +176,15 @@ impl Room {
     }
 
     pub async fn built(config: MoonrakerConfig, access: AccessSettings) -> Self {
+        Self::assembled(config, access, Vec::new()).await
+    }
+
+    /// A room whose printer has these files and shows them.
+    pub async fn storing(files: Vec<RemoteFile>) -> Self {
+        Self::assembled(MoonrakerConfig::default(), AccessSettings::default(), files).await
+    }
+
+    async fn assembled(config: MoonrakerConfig, access: AccessSettings, files: Vec<RemoteFile>) -> Self {
         let commands = Arc::new(Mutex::new(Vec::new()));
         let folder = tempfile::tempdir().unwrap();
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
@@ -184,10 +194,12 @@ impl Room {
             read_only: false,
             allow_vendor: false,
         };
+        let mut capabilities = caps();
+        capabilities.files.list = !files.is_empty();
         let parts = DriverParts {
-            capabilities: caps(),
+            capabilities,
             driver: Box::new(Obedient(commands.clone())),
-            files: Arc::new(NoFiles),
+            files: Arc::new(Stored(files)),
             camera: None,
         };
         let printer = printer::start(settings, parts, &tasks, cancel.clone());

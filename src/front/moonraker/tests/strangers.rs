@@ -51,7 +51,12 @@ async fn every_method_is_closed_to_strangers() {
         );
         let frame = json!({"jsonrpc": "2.0", "method": method.name, "params": tempting(), "id": 1});
         let posted = client.post(room.url("/server/jsonrpc")).json(&frame).send().await.unwrap();
-        assert_eq!(posted.status(), 401, "{} over HTTP JSON-RPC", method.name);
+        assert_eq!(posted.status(), 200, "{} over HTTP JSON-RPC, as captured", method.name);
+        let posted: Value = posted.json().await.unwrap();
+        let (code, socket_only) = (posted["error"]["code"].as_i64(), posted["error"]["code"] == -32601);
+        let over_http = methods::find(method.name).unwrap().scope == methods::Scope::Socket
+            || method.name == "printer.objects.subscribe";
+        assert!(code == Some(-32602) || (over_http && socket_only), "{}: {posted}", method.name);
         for verb in
             ["GET", "POST", "DELETE", "PUT", "PATCH", "HEAD"].map(|verb| verb.parse::<Method>().unwrap())
         {
@@ -117,7 +122,13 @@ async fn every_other_route_is_closed_to_strangers() {
         {
             for body in &bodies {
                 let sent = client.request(verb.clone(), room.url(path)).json(body).send().await.unwrap();
-                assert_eq!(sent.status(), 401, "{verb} {path}");
+                // There each call of a frame is judged; these bodies are none.
+                let frames = path == "/server/jsonrpc" && verb == Method::POST;
+                assert_eq!(sent.status(), if frames { 200 } else { 401 }, "{verb} {path}");
+                if frames {
+                    let answer: Value = sent.json().await.unwrap();
+                    assert_eq!(answer["error"]["code"], -32600, "{answer}");
+                }
             }
         }
     }
@@ -128,6 +139,34 @@ async fn every_other_route_is_closed_to_strangers() {
         assert_eq!(sent.status(), 401, "{path}");
     }
     nothing_happened(&room).await;
+}
+
+/// The captured `http:jsonrpc_unauthorized`, and what is open to everybody.
+#[tokio::test]
+async fn a_stranger_is_answered_over_http_json_rpc_as_on_a_socket() {
+    let room = Room::guarded(nobody()).await;
+    let golden = super::room::fixture("auth_untrusted/unauthenticated_calls.json");
+    let golden = &golden["http:jsonrpc_unauthorized"];
+    let client = reqwest::Client::new();
+    let post = |body: Value| client.post(room.url("/server/jsonrpc")).json(&body).send();
+    let refused = post(golden["request"]["body"].clone()).await.unwrap();
+    assert_eq!(refused.status().as_u16(), golden["status"].as_u64().unwrap() as u16);
+    assert_eq!(refused.json::<Value>().await.unwrap(), golden["body"]);
+    let frame =
+        |method: &str, params: Value| json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 1});
+    let told: Value = post(frame("access.info", json!({}))).await.unwrap().json().await.unwrap();
+    assert_eq!(told["result"]["trusted"], false);
+    room.endpoint.access.create_user("adam", "password-of-adam", Role::Admin).await.unwrap();
+    let login = json!({"username": "adam", "password": "password-of-adam"});
+    let told: Value = post(frame("access.login", login)).await.unwrap().json().await.unwrap();
+    assert_eq!(told["result"]["action"], "user_logged_in");
+    let large = frame("server.info", json!({"x": "x".repeat(100_000)}));
+    assert_eq!(post(large).await.unwrap().status(), 413, "a stranger's memory is small");
+    let wrong = client
+        .post(room.url("/server/jsonrpc"))
+        .header("x-api-key", "wrong")
+        .json(&frame("access.info", json!({})));
+    assert_eq!(wrong.send().await.unwrap().status(), 401);
 }
 
 /// Wrong credentials are no better than none, and take the trust of the address.

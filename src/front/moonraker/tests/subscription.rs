@@ -108,6 +108,29 @@ async fn an_unreachable_printer_shows_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_dismissed_notice_wakes_when_its_time_has_come() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let fault =
+        LinkFault { code: "MG-X".into(), text: "No.".into(), remedy: "Wait.".into(), permanent: false };
+    room.station.printer.writer().link_lost(fault, 0.0);
+    let shown = async |socket: &mut super::room::Socket| {
+        let listed = socket.call("server.announcements.list", json!({})).await;
+        let entry = &listed["entries"][0];
+        (entry["entry_id"].clone(), entry["dismissed"].clone(), entry["dismiss_wake"].is_null())
+    };
+    let (id, ..) = shown(&mut socket).await;
+    for (wake_time, wakes) in [(json!(3600), false), (json!(0), true), (json!(1e300), false)] {
+        socket.call("server.announcements.dismiss", json!({"entry_id": id, "wake_time": wake_time})).await;
+        assert_eq!(socket.notice("notify_announcement_dismissed").await[0]["entry_id"], id);
+        if wakes {
+            assert_eq!(socket.notice("notify_announcement_wake").await[0]["entry_id"], id);
+        }
+        assert_eq!(shown(&mut socket).await, (id.clone(), json!(!wakes), wakes));
+    }
+}
+
+#[tokio::test]
 async fn the_services_of_a_klipper_host_have_their_likes() {
     let room = Room::open().await;
     let mut socket = room.socket().await;

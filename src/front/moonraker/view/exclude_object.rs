@@ -16,7 +16,9 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     };
     let excluded: Vec<&str> =
         listed.iter().filter(|object| job.skipped.contains(&object.id)).map(|o| o.name.as_str()).collect();
-    let objects: Vec<Value> = listed.iter().map(described).collect();
+    // All of them or none: KlipperScreen reads the outline of each object if the first has one.
+    let outlined = listed.iter().all(|object| !object.polygon.is_empty());
+    let objects: Vec<Value> = listed.iter().map(|object| described(object, outlined)).collect();
     builder.object(
         "exclude_object",
         json!({"objects": objects, "excluded_objects": excluded, "current_object": null}),
@@ -24,12 +26,19 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     builder.section("exclude_object", json!({}));
 }
 
-fn described(object: &NamedObject) -> Value {
-    let mut described = json!({"name": object.name});
-    if !object.polygon.is_empty()
-        && let Value::Object(fields) = &mut described
-    {
-        fields.insert("polygon".to_owned(), json!(object.polygon));
+fn described(object: &NamedObject, outlined: bool) -> Value {
+    if !outlined {
+        return json!({"name": object.name});
     }
-    described
+    json!({"name": object.name, "center": centre(&object.polygon), "polygon": object.polygon})
+}
+
+/// The middle of the box around a polygon, in mm.
+fn centre(polygon: &[[f64; 2]]) -> [f64; 2] {
+    let middle = |of: fn(&[f64; 2]) -> f64| {
+        let low = polygon.iter().map(of).fold(f64::INFINITY, f64::min);
+        let high = polygon.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+        f64::midpoint(low, high)
+    };
+    [middle(|[x, _]| *x), middle(|[_, y]| *y)]
 }

@@ -70,14 +70,22 @@ fn file() -> JobFile {
         metadata: json!({"filament_total_mm": 5000.0}),
         objects: vec![
             NamedObject { id: 7, name: "CUBE_A".into(), polygon: vec![[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]] },
-            NamedObject { id: 8, name: "CUBE_A_ID_8".into(), polygon: Vec::new() },
+            NamedObject {
+                id: 8,
+                name: "CUBE_A_ID_8".into(),
+                polygon: vec![[10.0, 10.0], [30.0, 12.0], [12.0, 20.0]],
+            },
         ],
     }
 }
 
 fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
+    seen_with(state, gate, file())
+}
+
+fn seen_with(state: &PrinterState, gate: Gate, file: JobFile) -> BTreeMap<String, Object> {
     let klippy = Klippy::of(state, gate);
-    let (caps, file) = (caps(), file());
+    let caps = caps();
     objects(&Input {
         state,
         caps: &caps,
@@ -95,6 +103,19 @@ fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
 #[test]
 fn a_printing_printer() {
     insta::assert_json_snapshot!("printing", seen(&printing(), Gate::Open));
+}
+
+/// Fluidd draws what has an outline and a centre; KlipperScreen fails where only some have an outline.
+#[test]
+fn objects_have_an_outline_and_its_centre_or_none_of_them_has() {
+    let listed =
+        |file: JobFile| seen_with(&printing(), Gate::Open, file)["exclude_object"]["objects"].clone();
+    let drawn = listed(file());
+    assert_eq!((&drawn[0]["center"], &drawn[1]["center"]), (&json!([0.5, 0.5]), &json!([20.0, 15.0])));
+    assert_eq!(drawn[1]["polygon"][1], json!([30.0, 12.0]));
+    let mut some = file();
+    some.objects[1].polygon.clear();
+    assert_eq!(listed(some), json!([{"name": "CUBE_A"}, {"name": "CUBE_A_ID_8"}]));
 }
 
 #[test]

@@ -17,6 +17,8 @@ use super::{FAILED, Session};
 const CHUNK: usize = 64 << 10;
 /// Where the fault `abort426` breaks an upload (dossier 5.1 step 6).
 const BREAK_AT: usize = 7 * CHUNK;
+/// No answer: both connections end (fault `cut_uploads`).
+const CUT: &str = "";
 /// Silence after which a data connection is given up.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -30,6 +32,15 @@ impl Session {
         let Some(listener) = self.passive.take() else {
             return self.reply("425 Use PASV first.").await;
         };
+        let busy = {
+            let mut switches = lock(&self.core.switches);
+            let left = switches.busy_data;
+            switches.busy_data = left.saturating_sub(1);
+            left > 0
+        };
+        if busy {
+            return self.reply("425 Failed to establish connection.").await;
+        }
         let clear = self.core.options.data_channel() == DataChannel::Clear;
         if !self.protected && !clear {
             return self.reply("522 Data connections must be encrypted.").await;
@@ -74,11 +85,15 @@ impl Session {
             lock(&self.core.printer).counters.unresumed_data += 1;
             return self.reply("522 SSL connection failed: session reuse required").await;
         }
+        let upload = content.is_none();
         let answer = match (content, path) {
             (Some(bytes), _) => self.send(data, &bytes, verb).await,
             (None, Ok(path)) => self.store(data, &path).await,
             (None, Err(_)) => "553 Could not create file.",
         };
+        if upload && answer == CUT {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         self.reply(answer).await
     }
 
@@ -131,6 +146,15 @@ impl Session {
             }
             if full {
                 return "552 Storage full.";
+            }
+            let cut = {
+                let mut switches = lock(&self.core.switches);
+                let now = switches.cut_uploads > 0 && stored >= BREAK_AT;
+                switches.cut_uploads -= u32::from(now);
+                now
+            };
+            if cut {
+                return CUT;
             }
             let room = if abort { BREAK_AT.saturating_sub(stored).min(read) } else { read };
             if file.write_all(buffer.get(..room).unwrap_or_default()).await.is_err() {
