@@ -495,3 +495,33 @@ fn rows_survive_the_store() {
     assert_eq!(serde_json::from_value::<FileRow>(text).unwrap(), row);
     assert!(serde_json::from_value::<FileRow>(json!({"size": "x"})).is_err());
 }
+
+/// Polls so many times, and never again.
+async fn leave(work: impl Future, steps: usize) {
+    let mut work = std::pin::pin!(work);
+    for _ in 0..steps {
+        if futures_util::poll!(&mut work).is_ready() {
+            return;
+        }
+        // Work off the runtime needs real time to get ahead.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_an_upload_or_a_move_leaves_disk_and_list_at_one() {
+    for steps in 1..30 {
+        let room = room().await;
+        put(&room.library, "", "old.gcode", gcode()).await.unwrap();
+        leave(put(&room.library, "", "fresh.gcode", gcode()), steps).await;
+        leave(room.library.rename("old.gcode", "moved.gcode"), steps).await;
+        room.cancel.cancel();
+        room.tasks.close();
+        room.tasks.wait().await;
+        drop(room.library.inner.blocking.acquire_many(2).await.unwrap());
+        for name in ["old.gcode", "fresh.gcode", "moved.gcode"] {
+            let listed = room.library.index().find(name).is_some();
+            assert_eq!(room.library.root().join(name).exists(), listed, "{name} after {steps} steps");
+        }
+    }
+}

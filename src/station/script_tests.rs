@@ -110,6 +110,41 @@ async fn a_button_answers_what_came_of_it_and_another_word_does_not() {
 }
 
 #[tokio::test]
+async fn an_emergency_stop_ends_a_script_that_waits() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let (station, fake) = stuck(dir.path(), &tasks, &cancel).await;
+    let mut watch = station.printer.watch();
+    watch.wait_for(|state| state.online()).await.expect("online");
+    let heat = |target: f64| {
+        fake.show(|device| {
+            let heater = crate::model::Heater { actual: Some(21.0), target: Some(target) };
+            device.nozzles = vec![crate::model::Nozzle { heater, ..crate::model::Nozzle::default() }];
+        });
+    };
+    heat(200.0);
+    let mut told = Vec::new();
+    let mut session = Session::default();
+    let mut reply = |reply| told.push(reply);
+    let (result, ()) = tokio::join!(
+        run_script(&station, &mut session, "M109 S200\nM118 go on", &mut reply),
+        async {
+            let heating = || fake.machine().taken.contains(&"set nozzle temperature");
+            while !heating() {
+                tokio::task::yield_now().await;
+            }
+            station.jobs.emergency_stop().await.expect("stopped");
+            heat(0.0);
+        }
+    );
+    assert!(matches!(&result, Err(CommandError::Busy(why)) if why.contains("emergency stop")), "{result:?}");
+    assert!(
+        !told.iter().any(|reply| matches!(reply, Reply::Info(text) if text.contains("go on"))),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn cancel_and_emergency_stop_end_a_transfer_and_the_start_behind_it() {
     for stop in [Command::Cancel, Command::EmergencyStop] {
         let dir = tempfile::tempdir().expect("dir");

@@ -4,6 +4,7 @@ mod any_bytes;
 mod files;
 mod ports;
 mod recipes;
+mod refusals;
 mod rules;
 mod streams;
 

@@ -128,6 +128,37 @@ fn a_pause_of_the_host_is_no_end() {
     assert_eq!(rig.effects().last(), Some(&Effect::FinishStream));
 }
 
+/// As OctoPrint pauses while it streams: all its lines are numbered then.
+#[test]
+fn a_numbered_pause_of_the_host_is_answered_and_no_part_of_the_file() {
+    let mut rig = Rig::connected();
+    stream(&mut rig, &["M1002 x", "G28", "G1 X1 E1", "M400"]);
+    let answer = rig.numbered(5, "M114");
+    assert!(answer[0].starts_with("X:") && answer[0].contains(" E:"), "{answer:?}");
+    assert_eq!(answer.last().map(String::as_str), Some("ok"));
+    rig.wait(600_000);
+    assert_eq!(rig.effects(), [Effect::BeginWrite(String::new())]);
+    for (number, line) in (6..).zip(["G1 X2 E2", "M104 S0", "M400"]) {
+        rig.numbered(number, line);
+    }
+    rig.wait(5000);
+    let effects = rig.effects();
+    let [Effect::Write(text), Effect::FinishStream] = effects.as_slice() else { panic!("{effects:?}") };
+    assert!(!text.windows(4).any(|word| word == b"M114"));
+}
+
+#[test]
+fn a_tool_switched_off_in_the_middle_of_a_file_is_not_its_end() {
+    for (extruder, more, ends) in
+        [("M83", "G1 X2 E0.1", false), ("M82", "G1 X2 E3", false), ("M82", "G1 X2 E1.5", true)]
+    {
+        let mut rig = Rig::connected();
+        stream(&mut rig, &["M1002 x", "G28", extruder, "G1 X1 E2", "M104 T1 S0", more, "M400"]);
+        rig.wait(60_000);
+        assert_eq!(rig.effects().last() == Some(&Effect::FinishStream), ends, "{extruder} {more}");
+    }
+}
+
 #[test]
 fn a_wait_in_the_middle_of_a_file_is_no_end() {
     let mut rig = Rig::connected();

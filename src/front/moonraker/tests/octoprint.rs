@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::room::{DEADLINE, Room};
 use crate::access::{AccessSettings, Role};
-use crate::model::{Command, DeviceStage};
+use crate::model::{Axes, Command, DeviceStage};
 
 /// Nobody is trusted: only the API key is an admin.
 async fn guarded() -> Room {
@@ -149,6 +149,15 @@ async fn files_are_a_tree_that_can_be_changed() {
     assert_eq!(delete("/api/files/local/deep").await.unwrap().status(), 204);
     assert_eq!(get(&room, "/api/files/local/deep/cube.gcode", None).await.0, 404);
     assert_eq!(delete("/api/files/local/deep").await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn a_printer_that_homes_all_axes_only_homes_them_for_one_too() {
+    let room = Room::open().await;
+    let home = json!({"command": "home", "axes": ["x", "y"]});
+    assert_eq!(post(&room, "/api/printer/printhead", home, None).await.0, 204);
+    let commands = room.commands.lock().unwrap().clone();
+    assert!(commands.contains(&Command::Home(Axes::ALL)), "{commands:?}");
 }
 
 #[tokio::test]

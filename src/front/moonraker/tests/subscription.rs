@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::room::Room;
+use super::room::{Room, Socket};
 use crate::front::moonraker::klippy::Gate;
 use crate::model::*;
 
@@ -152,10 +152,35 @@ async fn an_emergency_stop_holds_until_the_restart() {
     let refused = socket.ask("printer.gcode.script", json!({"script": "G28"})).await;
     assert_eq!(refused["error"], json!({"code": 400, "message": "Shutdown due to webhooks request"}));
     assert_eq!(socket.ask("printer.print.start", json!({"filename": "a.gcode"})).await["error"]["code"], 400);
+    begins_nothing_by_any_door(&room, &mut socket).await;
     assert_eq!(socket.call("printer.gcode.script", json!({"script": "FIRMWARE_RESTART"})).await, "ok");
     socket.notice("notify_klippy_disconnected").await;
     socket.notice("notify_klippy_ready").await;
+    assert_eq!(socket.call("printer.print.start", json!({"filename": "a.gcode"})).await, "ok");
 }
+
+/// Slicers, apps and the queue have doors of their own to a print.
+async fn begins_nothing_by_any_door(room: &Room, socket: &mut Socket) {
+    let client = reqwest::Client::new();
+    for path in ["/server/files/upload", "/api/files/local"] {
+        let part = reqwest::multipart::Part::bytes(GCODE).file_name("a.gcode");
+        let form = reqwest::multipart::Form::new().text("print", "true").part("file", part);
+        let sent = client.post(room.url(path)).multipart(form).send().await.unwrap();
+        let answer: Value = sent.json().await.unwrap();
+        assert_eq!(answer["print_started"], false, "{path}: {answer}");
+    }
+    let select = json!({"command": "select", "print": true});
+    let selected = client.post(room.url("/api/files/local/a.gcode")).json(&select).send().await.unwrap();
+    assert_eq!(selected.status(), 409);
+    let line = json!({"command": "SDCARD_PRINT_FILE FILENAME=a.gcode"});
+    client.post(room.url("/api/printer/command")).json(&line).send().await.unwrap();
+    socket.call("server.job_queue.post_job", json!({"filenames": ["a.gcode"]})).await;
+    assert_eq!(socket.ask("server.job_queue.start", json!({})).await["error"]["code"], 409);
+    let commands = room.commands.lock().unwrap().clone();
+    assert!(!commands.iter().any(|command| matches!(command, Command::StartJob(_))), "{commands:?}");
+}
+
+const GCODE: &[u8] = include_bytes!("../../../../fixtures/gcode/prusaslicer-2.5.0/box.gcode");
 
 #[tokio::test]
 async fn an_emergency_stop_within_a_restart_stays() {
