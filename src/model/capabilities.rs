@@ -39,8 +39,6 @@ pub struct MotionCaps {
     pub jog: bool,
     pub extrude: bool,
     pub motors_off: bool,
-    /// False: nobody has confirmed home and jog on hardware.
-    pub confirmed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

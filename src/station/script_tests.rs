@@ -126,17 +126,15 @@ async fn an_emergency_stop_ends_a_script_that_waits() {
     let mut told = Vec::new();
     let mut session = Session::default();
     let mut reply = |reply| told.push(reply);
-    let (result, ()) = tokio::join!(
-        run_script(&station, &mut session, "M109 S200\nM118 go on", &mut reply),
-        async {
+    let (result, ()) =
+        tokio::join!(run_script(&station, &mut session, "M109 S200\nM118 go on", &mut reply), async {
             let heating = || fake.machine().taken.contains(&"set nozzle temperature");
             while !heating() {
                 tokio::task::yield_now().await;
             }
             station.jobs.emergency_stop().await.expect("stopped");
             heat(0.0);
-        }
-    );
+        });
     assert!(matches!(&result, Err(CommandError::Busy(why)) if why.contains("emergency stop")), "{result:?}");
     assert!(
         !told.iter().any(|reply| matches!(reply, Reply::Info(text) if text.contains("go on"))),

@@ -197,14 +197,7 @@ impl ModelRow {
                 .map(|(name, factor)| SpeedLevel { name: (*name).to_owned(), factor: *factor })
                 .collect(),
             // Only bare G28 is safe (bambu.md T35); homing and jogging over MQTT were captured by other clients only.
-            motion: MotionCaps {
-                home: true,
-                home_axes: false,
-                jog: true,
-                extrude: true,
-                motors_off: true,
-                confirmed: false,
-            },
+            motion: MotionCaps { home: true, home_axes: false, jog: true, extrude: true, motors_off: true },
             filament: FilamentCaps {
                 load: true,
                 unload: true,

@@ -70,13 +70,7 @@ pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
             .collect(),
         speed_only_printing: true,
         // 401 and 402 come from the SDK and from clients; nobody has published their effect (elegoo.md 8).
-        motion: MotionCaps {
-            home: true,
-            home_axes: true,
-            jog: true,
-            confirmed: false,
-            ..MotionCaps::default()
-        },
+        motion: MotionCaps { home: true, home_axes: true, jog: true, ..MotionCaps::default() },
         filament: FilamentCaps { map: canvas, ..FilamentCaps::default() },
         files: FileCaps {
             list: true,

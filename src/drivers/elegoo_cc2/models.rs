@@ -66,7 +66,7 @@ pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
             .collect(),
         speed_only_printing: true,
         // 1026 homes all axes whatever is asked (captured); 1027 comes from the SDK and one client (elegoo.md 3.6).
-        motion: MotionCaps { home: true, jog: true, confirmed: true, ..MotionCaps::default() },
+        motion: MotionCaps { home: true, jog: true, ..MotionCaps::default() },
         filament: FilamentCaps {
             load: true,
             unload: true,

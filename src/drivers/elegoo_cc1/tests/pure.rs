@@ -437,7 +437,7 @@ fn capabilities_agree_with_the_encoder() {
         for light in &caps.lights {
             assert!(plan(&Command::SetLight { light: *light, on: true }, &printing).is_ok());
         }
-        assert!(!caps.control.emergency_stop && !caps.motion.confirmed);
+        assert!(!caps.control.emergency_stop);
         assert!(
             !caps.motion.extrude && plan(&Command::Extrude { length: 1.0, feed: None }, &printing).is_err()
         );
