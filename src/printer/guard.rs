@@ -154,8 +154,9 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
     }
 }
 
-/// True for G-code that moves nothing, whatever the printer: all else may, for vendors have words of their own that do
-/// (M970.3 and M974 of Bambu Lab shake the machine).
+/// True for G-code that moves nothing, whatever the printer, and leaves the running job's moves what they are: all else
+/// may do the one or the other, for vendors have words of their own (M970.3 and M974 of Bambu Lab shake the machine), and
+/// modes (G91, G92, M83) hold for the lines of the job as well.
 fn harmless(line: &str) -> bool {
     let line = line.trim_start().to_ascii_uppercase();
     let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).count();
@@ -171,11 +172,11 @@ fn harmless(line: &str) -> bool {
         return false;
     }
     match letter {
-        'G' => matches!(number, 4 | 17..=21 | 90..=92),
+        'G' => number == 4,
         _ => matches!(
             number,
-            // Units, progress, reports.
-            27 | 73 | 82 | 83 | 105 | 114 | 115 | 117 | 118 | 155 | 400
+            // Progress, reports.
+            27 | 73 | 105 | 114 | 115 | 117 | 118 | 155 | 400
             // Heat and fans.
             | 104 | 106 | 107 | 109 | 140 | 141 | 190 | 191
             // Limits, speed, flow, pressure advance.
@@ -313,6 +314,8 @@ mod tests {
             Command::Gcode(vec!["M104 S200".into(), "M970.3 Q1 A7 B30".into()]),
             Command::Gcode(vec!["M974 Q1 S2 P0".into()]),
             Command::Gcode(vec!["N3 G1 X5".into()]),
+            Command::Gcode(vec!["G91".into()]),
+            Command::Gcode(vec!["G92 E0".into()]),
             Command::ReadTag(crate::model::SlotId::External(0)),
             Command::StartJob(Box::new(StartJob { remote_path: "a.gcode".into(), ..StartJob::default() })),
         ];
