@@ -63,7 +63,8 @@ pub struct FtpsTimeouts {
     pub connect: Duration,
     /// One reply, including the TLS handshake of a data connection.
     pub reply: Duration,
-    /// That handshake alone: some servers that want clear data never answer it (bambu.md 5.1).
+    /// That handshake alone: some servers that want clear data never answer it (bambu.md 5.1). A slow network needs
+    /// four ways for it, and `reply` must be longer.
     pub handshake: Duration,
     /// Longest pause of a running transfer.
     pub idle: Duration,
@@ -77,7 +78,7 @@ impl Default for FtpsTimeouts {
         Self {
             connect: seconds(15),
             reply: seconds(30),
-            handshake: seconds(10),
+            handshake: seconds(20),
             idle: seconds(30),
             finish: seconds(300),
         }
