@@ -1,6 +1,7 @@
 """Child processes that are logged, bounded, and ended by their own process group only."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,10 +18,18 @@ def binary():
 
 
 def free_port():
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port on loopback that was free a moment ago.
+
+    It lies below those that the system gives to outgoing connections, which would take it before it is used.
+    """
+    for _ in range(1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.SystemRandom().randrange(20000, 32000)))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise OSError("no port of 20000 to 32000 is free")
 
 
 def start(arguments, log_name, env=None, stdout=None):
