@@ -5,9 +5,10 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use moongate::front::moonraker::fuzz_doors::{difference, view};
+use moongate::front::moonraker::fuzz_doors::{Kept, difference, view};
 use moongate::fuzzing::door;
 use moongate::model::{Capabilities, Heater, HeaterCaps, LinkPhase, Nozzle, PrinterState};
 
@@ -53,10 +54,13 @@ fn printer(temperature: f64) -> (PrinterState, Capabilities) {
 /// State to view, and what one changed temperature sends to a client that subscribed to everything.
 fn views(c: &mut Criterion) {
     let ((cold, caps), (warm, _)) = (printer(200.0), printer(201.5));
-    let before = view(&cold, &caps, None);
-    let after = view(&warm, &caps, Some(&before));
+    let (caps, mut kept) = (Arc::new(caps), Kept::default());
+    let before = view(&cold, &caps, None, &mut kept);
+    let after = view(&warm, &caps, Some(&before), &mut kept);
     assert!(difference(&before, &after).contains("201.5"));
-    c.bench_function("view/whole", |b| b.iter(|| view(black_box(&warm), &caps, Some(&before))));
+    c.bench_function("view/whole", |b| {
+        b.iter(|| view(black_box(&warm), &caps, Some(&before), &mut kept));
+    });
     c.bench_function("view/difference", |b| b.iter(|| difference(black_box(&before), black_box(&after))));
 }
 

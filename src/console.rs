@@ -2,9 +2,9 @@
 //! plain words.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{ConsoleLine, Event, Fault, Job, JobPhase, LinkPhase, Severity, Speaker};
@@ -13,44 +13,48 @@ use crate::printer::clock::unix_now;
 
 /// Lines kept for clients that connect later (the length of Moonraker's own store).
 const LINES: usize = 1000;
-/// New lines wait for a slow reader up to this many.
-const CAPACITY: usize = 128;
+/// New lines wait for a slow listener up to this many: a script may say hundreds at once, and no client has room for
+/// more. The older ones are passed over.
+const BEHIND: usize = 400;
 
 /// The last lines of a printer's console, oldest first. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Console {
     lines: Arc<Mutex<VecDeque<ConsoleLine>>>,
-    new: broadcast::Sender<Arc<ConsoleLine>>,
-}
-
-impl Default for Console {
-    fn default() -> Self {
-        Self { lines: Arc::default(), new: broadcast::Sender::new(CAPACITY) }
-    }
+    /// How many lines were said so far.
+    said: watch::Sender<usize>,
 }
 
 impl Console {
     /// Keeps a line, then tells it to everybody who listens.
     pub fn push(&self, line: ConsoleLine) {
-        {
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            if lines.len() == LINES {
-                lines.pop_front();
-            }
-            lines.push_back(line.clone());
+        let mut lines = self.lines();
+        if lines.len() == LINES {
+            lines.pop_front();
         }
-        let _nobody_listens = self.new.send(Arc::new(line));
+        lines.push_back(line);
+        // The number and the lines agree for whoever holds the lock.
+        self.said.send_modify(|said| *said += 1);
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<ConsoleLine>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest `count` lines, oldest first.
     pub fn last(&self, count: usize) -> Vec<ConsoleLine> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines();
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 
+    /// How many lines were said so far.
+    pub fn said(&self) -> usize {
+        *self.said.borrow()
+    }
+
     /// Lines from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<ConsoleLine>> {
-        self.new.subscribe()
+    pub fn listen(&self) -> Listener {
+        Listener { news: self.said.subscribe(), next: self.said(), console: self.clone() }
     }
 
     /// Writes down what is said and what happens at the printer from this call on, until `cancel`.
@@ -77,6 +81,44 @@ impl Console {
     }
 }
 
+/// Reads the lines one by one.
+pub struct Listener {
+    console: Console,
+    news: watch::Receiver<usize>,
+    /// Number of the line that is read next.
+    next: usize,
+}
+
+impl Listener {
+    /// The next line. Cancel safe.
+    pub async fn next(&mut self) -> ConsoleLine {
+        loop {
+            if let Some(line) = self.ready() {
+                return line;
+            }
+            if self.news.changed().await.is_err() {
+                // The console is held here: it cannot have ended.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<ConsoleLine> {
+        let lines = self.console.lines();
+        let said = *self.news.borrow_and_update();
+        self.next = self.next.max(said.saturating_sub(BEHIND));
+        // Counted from the newest, as the oldest go.
+        let line = lines.len().checked_sub(said - self.next).and_then(|at| lines.get(at)).cloned()?;
+        self.next += 1;
+        Some(line)
+    }
+
+    /// So many lines are behind it.
+    pub fn read(&self) -> usize {
+        self.next
+    }
+}
+
 /// Puts events into words; remembers what would otherwise be told with every attempt to connect.
 #[derive(Default)]
 struct Narrator {
@@ -97,6 +139,8 @@ impl Narrator {
                     false => (Speaker::Error, "The connection to the printer is lost.".to_owned()),
                 }
             }
+            // Found at the first look, as after a restart of the gateway: nobody has started anything now.
+            Event::JobStarted(job) if !self.online => (Speaker::Answer, under_way(&job)),
             Event::JobStarted(job) => (Speaker::Answer, format!("Print started: {}", name(&job))),
             Event::JobPaused(job) => {
                 (Speaker::Answer, with_reason("Print paused", &name(&job), job.detail.as_deref()))
@@ -118,6 +162,10 @@ fn weight(fault: &Fault) -> Speaker {
 
 fn name(job: &Job) -> String {
     job.file.clone().or_else(|| job.title.clone()).unwrap_or_else(|| "a job of the printer's own".to_owned())
+}
+
+fn under_way(job: &Job) -> String {
+    with_reason("Print under way", &name(job), Some("paused").filter(|_| job.phase == JobPhase::Paused))
 }
 
 fn with_reason(what: &str, name: &str, reason: Option<&str>) -> String {
@@ -181,6 +229,7 @@ mod tests {
             Box::new(Job { phase, title, reason: reason.map(str::to_owned), ..Job::default() })
         };
         let texts: Vec<String> = told(vec![
+            Event::LinkChanged(LinkPhase::Online),
             Event::JobStarted(job(JobPhase::Printing, None)),
             Event::JobPaused(job(JobPhase::Paused, None)),
             Event::JobResumed(job(JobPhase::Printing, None)),
@@ -193,6 +242,7 @@ mod tests {
         assert_eq!(
             texts,
             [
+                "The printer is connected.",
                 "Print started: cube",
                 "Print paused: cube",
                 "Print resumed: cube",
@@ -200,6 +250,30 @@ mod tests {
                 "Print failed: cube (Out of filament)",
             ]
         );
+    }
+
+    #[test]
+    fn a_print_that_was_there_before_the_connection_is_not_told_as_started() {
+        let job = |phase| Box::new(Job { phase, file: Some("cube.gcode".to_owned()), ..Job::default() });
+        let texts = |events| told(events).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        let found = vec![
+            Event::JobStarted(job(JobPhase::Printing)),
+            Event::LinkChanged(LinkPhase::Online),
+            Event::JobEnded(job(JobPhase::Complete)),
+            Event::JobStarted(job(JobPhase::Transferring)),
+        ];
+        let connected = "The printer is connected.";
+        assert_eq!(
+            texts(found),
+            [
+                "Print under way: cube.gcode",
+                connected,
+                "Print complete: cube.gcode",
+                "Print started: cube.gcode"
+            ]
+        );
+        let paused = vec![Event::JobStarted(job(JobPhase::Paused)), Event::LinkChanged(LinkPhase::Online)];
+        assert_eq!(texts(paused), ["Print under way: cube.gcode (paused)", connected]);
     }
 
     #[test]
@@ -216,13 +290,33 @@ mod tests {
         assert_eq!(texts.len(), 3, "{texts:?}");
     }
 
-    #[test]
-    fn only_the_last_lines_are_kept() {
-        let console = Console::default();
-        for number in 0..LINES + 5 {
+    fn say(console: &Console, numbers: std::ops::Range<usize>) {
+        for number in numbers {
             let line = ConsoleLine { time: 0.0, speaker: Speaker::Answer, text: number.to_string() };
             console.push(line);
         }
+    }
+
+    /// A script says all its lines before anybody else's turn comes.
+    #[tokio::test]
+    async fn a_listener_hears_hundreds_of_lines_said_at_once_and_passes_over_more() {
+        let console = Console::default();
+        say(&console, 0..3);
+        let mut listener = console.listen();
+        say(&console, 3..BEHIND + 3);
+        for number in 3..BEHIND + 3 {
+            assert_eq!(listener.next().await.text, number.to_string());
+        }
+        assert_eq!((listener.read(), console.said()), (BEHIND + 3, BEHIND + 3));
+        say(&console, 0..LINES + 7);
+        assert_eq!(listener.next().await.text, (LINES + 7 - BEHIND).to_string());
+        assert_eq!(listener.read(), console.said() - BEHIND + 1);
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let console = Console::default();
+        say(&console, 0..LINES + 5);
         let kept = console.last(usize::MAX);
         assert_eq!((kept.len(), kept[0].text.as_str()), (LINES, "5"));
         assert_eq!(console.last(1)[0].text, (LINES + 4).to_string());

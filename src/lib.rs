@@ -46,3 +46,4 @@ pub mod secret;
 pub mod sim;
 pub mod station;
 pub mod store;
+pub mod url;

@@ -91,14 +91,29 @@ pub fn init_to(filter: Option<&str>, format: Format, sink: Sink) {
     if registry().with(lines.with_filter(directives(base))).try_init().is_err() {
         tracing::debug!("Logging was set up before.");
     }
+    if let Err(reason) = known_filter(base) {
+        tracing::warn!(
+            "What RUST_LOG asks for is not understood, \"{base}\": {reason}. This run logs at info."
+        );
+    }
     redact_panics();
+}
+
+/// A filter as it stands on the command line.
+///
+/// # Errors
+/// It is none.
+pub fn known_filter(text: &str) -> Result<String, String> {
+    match text.parse::<Targets>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("a filter is a level such as \"debug\", or \"moongate=trace,warn\"".to_owned()),
+    }
 }
 
 /// What the filter asks for, with the libraries held back that would say more than they may. One that is not
 /// understood counts as `info`.
 fn directives(filter: &str) -> Targets {
-    let understood = |text: &str| text.parse::<Targets>().is_ok();
-    let filter = if understood(filter) { filter } else { "info" };
+    let filter = if known_filter(filter).is_ok() { filter } else { "info" };
     let asked = filter.split(',').map(str::trim).filter(|text| !text.is_empty());
     // A library is held back where a part of the filter that speaks for it, or for everything, asks for more.
     let loud = |library: &str, most: LevelFilter| {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use percent_encoding::NON_ALPHANUMERIC;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
@@ -75,16 +75,14 @@ fn registry() -> &'static Mutex<Vec<String>> {
     REGISTRY.get_or_init(Mutex::default)
 }
 
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 fn register(text: &str) {
     if text.len() < SHORTEST_REDACTED {
         return;
     }
     let mut known = registry().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // Some encode the unreserved characters of an address too.
-    let [encoded, spare] =
-        [NON_ALPHANUMERIC, RESERVED].map(|set| percent_encoding::utf8_percent_encode(text, set).to_string());
+    let [encoded, spare] = [NON_ALPHANUMERIC, crate::url::SEGMENT]
+        .map(|set| percent_encoding::utf8_percent_encode(text, set).to_string());
     // As it stands within a JSON text, without the quotes around it.
     let quoted = serde_json::Value::from(text).to_string();
     let escaped = quoted.get(1..quoted.len() - 1).unwrap_or(text).to_owned();

@@ -3,6 +3,8 @@
 //! Needs Debian's ffmpeg, gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-ugly and python3-gi, hence ignored by
 //! default: `MOONGATE_PEERS=1 cargo test --test camera_ffmpeg -- --ignored`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod port;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -231,7 +233,7 @@ async fn ffmpeg_reads_every_form_of_the_video() {
 #[ignore = "needs ffmpeg"]
 async fn a_dark_camera_tells_its_own_reason_in_every_form() {
     assert_eq!(std::env::var("MOONGATE_PEERS").as_deref(), Ok("1"));
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (_held, port) = port::held();
     let (at, _hub, cancel) = site(RtspCamera::new("127.0.0.1", port, "live")).await;
     for path in ["/webcam/?action=snapshot", "/webcam/stream", "/webcam/stream.mp4", "/webcam/hls/index.m3u8"]
     {

@@ -3,8 +3,9 @@
 //! Needs vsftpd and root, hence ignored by default:
 //! `MOONGATE_PEERS=1 cargo test --test ftps_vsftpd -- --ignored`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod port;
+
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use moongate::net::ftps::{FtpsError, FtpsOptions, FtpsSession, Protection};
 use moongate::net::tls::{PrinterTls, TlsVersions};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 
 const SERIAL: &str = "01S00A000000001";
@@ -22,6 +24,7 @@ const NOW: i64 = 1_800_000_000;
 struct Vsftpd {
     process: Child,
     port: u16,
+    _held: TcpSocket,
     home: TempDir,
 }
 
@@ -45,7 +48,7 @@ impl Vsftpd {
             fs::create_dir(home.path().join(name)).unwrap();
             fs::set_permissions(home.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (held, port) = port::held();
         let tls = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls");
         let (dir, tls) = (home.path().display(), tls.display());
         let config = format!(
@@ -64,7 +67,7 @@ impl Vsftpd {
             .stdin(Stdio::null())
             .spawn()
             .expect("vsftpd must be installed (Debian package vsftpd)");
-        let server = Self { process, port, home };
+        let server = Self { process, port, _held: held, home };
         tokio::time::timeout(Duration::from_secs(10), async {
             while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 tokio::task::yield_now().await;

@@ -3,8 +3,9 @@
 //! Needs mosquitto, hence ignored by default:
 //! `MOONGATE_PEERS=1 cargo test --test mqtt_mosquitto -- --ignored`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod port;
+
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use moongate::net::mqtt::{MqttClient, MqttError, MqttEvents, MqttOptions, Qos, connect};
 use moongate::net::tls::PrinterTls;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 const SERIAL: &str = "01S00A000000001";
 const REPORT: &str = "device/01S00A000000001/report";
@@ -22,6 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Mosquitto {
     process: Option<Child>,
     port: u16,
+    _held: TcpSocket,
     home: TempDir,
 }
 
@@ -47,7 +50,7 @@ impl Mosquitto {
             .status()
             .expect("mosquitto must be installed (Debian package mosquitto)");
         assert!(made.success());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (held, port) = port::held();
         let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls");
         let (tls, passwords) = (tls.display(), passwords.display());
         let config = format!(
@@ -55,7 +58,7 @@ impl Mosquitto {
              certfile {tls}/v1-leaf.pem\nkeyfile {tls}/v1-leaf-key.pem\npersistence false\nset_tcp_nodelay true\nlog_dest none\n"
         );
         fs::write(home.path().join("conf"), config).unwrap();
-        let mut broker = Self { process: None, port, home };
+        let mut broker = Self { process: None, port, _held: held, home };
         broker.run().await;
         broker
     }

@@ -57,6 +57,9 @@ def test_version():
     (["simulate", "prusa"], "known are cc1, cc2"),
     (["demo", "--printers", "p1s,prusa"], "known are cc1, cc2"),
     (["demo", "--speed", "0"], "between 0.1 and 1000"),
+    (["simulate", "cc1", "--speed", "inf"], "between 0.1 and 1000"),
+    (["demo", "--printers", "cc1,cc1"], "names cc1 twice"),
+    (["--log", "moongate=loud", "check"], "a filter is a level"),
     (["completions", "tcsh"], "possible values: bash"),
     (["status", "--gateway", "ftp://x"], "must be an address such as"),
     (["status", "--gateway", "https://127.0.0.1:9"], "--gateway-pin"),
@@ -110,6 +113,23 @@ def test_nobody_answers(tmp_path):
                  ["print", "cube.gcode", "--printer", "p1s"]):
         answer = moongate(*verb, "--gateway", nowhere, "--config", tmp_path / "none.toml")
         assert answer.code == UNAVAILABLE and nowhere in answer.err and "Is it running" in answer.err, (verb, answer)
+
+
+def test_a_named_configuration_that_is_wrong_leads_to_no_other_gateway(tmp_path, config, url):
+    for path in (tmp_path / "none.toml", config("[gateway]\nprot = 1\n" + ONE)):
+        for answer in (moongate("cancel", "p1s", "--config", path),
+                       moongate("status", "--json", env={"MOONGATE_CONFIG": str(path)})):
+            assert answer.code == CONFIG and path.name in answer.err and not answer.out, answer
+        answer = moongate("dump", "--config", path, "--output", "-", "--gateway", url)
+        assert answer.code == DONE and answer.json()["gateway"]["/status"]["printers"], "a report needs no right one"
+
+
+def test_what_is_no_gateway_is_told(farm, tmp_path):
+    """A printer's own port is what people name first."""
+    for address in (farm.printer("p1s").url, f"http://127.0.0.1:{farm.gateway_port}/printers/p1s"):
+        for verb in (["status", "--json"], ["pause", "p1s"], ["files", "p1s"], ["key"]):
+            answer = moongate(*verb, "--gateway", address, "--config", tmp_path / "none.toml")
+            assert answer.code == FAILED and "not a gateway's own address" in answer.err and not answer.out, answer
 
 
 def test_a_taken_port_is_told(config, farm, tmp_path):
@@ -201,6 +221,27 @@ def test_an_upload_shows_its_progress_to_people_only(url, tmp_path):
         terminal.expect(r"cc1: big\.gcode")
     answer = moongate(*command[1:])
     assert answer.code == DONE and not answer.err and "#" not in answer.out
+
+
+def test_progress_stays_on_its_line_of_a_narrow_terminal(url, tmp_path):
+    file = tmp_path / ("a-name-that-is-longer-than-the-line-" * 3 + ".gcode")
+    file.write_bytes(b"G1 X1 Y1\n" * (1 << 20))
+    command = [binary(), "upload", file, "--printer", "cc1", "--gateway", url, "--config", tmp_path / "none.toml"]
+    with Terminal(command, size=(20, 40)) as terminal:
+        assert terminal.wait() == DONE
+        shown = terminal.seen.split("\r\n")[0].replace("\x1b[K", "").split("\r")
+        assert any("100 %" in line for line in shown) and max(map(len, shown)) < 40, shown
+
+
+def test_names_that_cannot_be_are_told(ask, tmp_path):
+    file = tmp_path / "\x1b[31mred.gcode"
+    file.write_text("G28\n")
+    answer = ask("upload", file, "--printer", "cc1")
+    assert answer.code == FAILED and "rename the file" in answer.err and "\x1b" not in answer.err, answer
+    answer = ask("print", tmp_path / "typo.gcode", "--printer", "cc1")
+    assert answer.code == FAILED and "there is no file" in answer.err, answer
+    answer = ask("pause", "P1S")
+    assert answer.code == FAILED and 'did you mean "p1s"' in answer.err, answer
 
 
 def test_a_print_from_preview_to_cancel(ask, at_rest, tmp_path):
@@ -316,6 +357,20 @@ def test_a_reader_that_is_gone_ends_a_command_quietly(config):
     command = f"exec 3> >(exec true); wait $!; '{binary()}' check --config '{config(ONE)}' >&3"
     with Terminal(["bash", "-c", command]) as terminal:
         assert terminal.wait() == 141 and not terminal.seen, terminal.seen
+
+
+def test_an_output_that_cannot_be_written_is_told(config):
+    path = config(ONE)
+    for command, code in ((f"check --config '{path}' > /dev/full", FAILED), (f"check --json --config '{path}' > /dev/full", FAILED),
+                          ("man > /dev/full", FAILED), (f"check --config '{path}.none' 2> /dev/full", CONFIG)):
+        with Terminal(["bash", "-c", f"'{binary()}' {command}"]) as terminal:
+            assert terminal.wait() == code and "panick" not in terminal.seen, (command, terminal.seen)
+            assert code == CONFIG or "cannot be written: No space left" in terminal.seen, terminal.seen
+
+
+def test_bytes_in_the_environment_do_not_disturb(config):
+    with Terminal(["bash", "-c", f"LS_COLORS=$'\\xff' '{binary()}' check --config '{config(ONE)}'"]) as terminal:
+        assert terminal.wait() == DONE, terminal.seen
 
 
 def test_commands_end_quickly_without_a_home(tmp_path):

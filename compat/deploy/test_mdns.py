@@ -44,7 +44,8 @@ def test_printers_are_announced_and_withdrawn(lan, tmp_path):
     config.write_text(
         f'[gateway]\nlisten = "0.0.0.0"\nannounce = true\nstate_dir = "{tmp_path}/state"\nruntime_dir = "{tmp_path}/run"\n'
         '[[printer]]\nname = "p1s"\ntitle = "P1S im Keller"\nkind = "bambu"\nhost = "10.77.0.99"\nserial = "01P00A000000001"\naccess_code = "12345678"\n'
-        '[[printer]]\nname = "cc1"\nkind = "elegoo_cc1"\nhost = "10.77.0.98"\n')
+        '[[printer]]\nname = "cc1"\nkind = "elegoo_cc1"\nhost = "10.77.0.98"\n'
+        '[[printer]]\nname = "second"\ntitle = "CC1"\nkind = "elegoo_cc1"\nhost = "10.77.0.97"\n')
     config.chmod(0o600)
     heard = tmp_path / "heard.jsonl"
     with open(heard, "wb") as out:
@@ -58,19 +59,20 @@ def test_printers_are_announced_and_withdrawn(lan, tmp_path):
         return {(line["added"], line["kind"]): line for line in lines() if "added" in line and line["port"]}
 
     try:
-        wait_for(lambda: len(known()) == 4, "two printers, two services each", 90)
-        for title, name, port in (("P1S im Keller", "p1s", 7125), ("cc1", "cc1", 7126)):
+        wait_for(lambda: len(known()) == 6, "three printers, two services each", 90)
+        # DNS compares names without case: the third would replace the second.
+        for title, name, port in (("P1S im Keller", "p1s", 7125), ("cc1", "cc1", 7126), ("CC1 (2)", "second", 7127)):
             moonraker, octoprint = (known()[(f"{title}.{kind}", kind)] for kind in SERVICES)
             for told in (moonraker, octoprint):
                 assert told["port"] == port and gateway.address in told["addresses"] and told["server"].endswith(".local."), told
                 assert told["facts"]["printer"] == name
-            assert set(moonraker["facts"]) >= {"uuid", "https_port", "version"} and len(moonraker["facts"]["uuid"]) == 32
+            assert set(moonraker["facts"]) >= {"uuid", "https_port", "version", "route_prefix"} and len(moonraker["facts"]["uuid"]) == 32
             assert octoprint["facts"]["path"] == "/" and octoprint["facts"]["api"] == "0.1" and octoprint["facts"]["version"]
         first = known()[(f"cc1.{SERVICES[0]}", SERVICES[0])]
         answer = phone.run("curl", "-sf", f"http://{first['addresses'][0]}:{first['port']}/server/info")
         assert answer.returncode == 0 and json.loads(answer.stdout)["result"], "what is announced answers"
         assert stop(running) == 0
-        wait_for(lambda: len({line["removed"] + line["kind"] for line in lines() if "removed" in line}) == 4, "all are withdrawn", 30)
+        wait_for(lambda: len({line["removed"] + line["kind"] for line in lines() if "removed" in line}) == 6, "all are withdrawn", 30)
     finally:
         stop(running)
         stop(browser)

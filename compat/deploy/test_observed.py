@@ -67,7 +67,9 @@ def test_metrics_and_health(service, printers):
     assert value(samples, "moongate_link_up", printer="cc1", kind="elegoo_cc1") == 1
     assert value(samples, "moongate_report_age_seconds", printer="p1s") < 60
     assert value(samples, "process_resident_memory_bytes") > 1e6
-    assert value(samples, "moongate_reconnects_total", printer="cc1") is None, "the first connection is none"
+    assert value(samples, "moongate_reconnects_total", printer="cc1") == 0, "the first connection is none"
+    for result in ("complete", "cancelled", "failed"):
+        assert value(samples, "moongate_jobs_total", printer="p1s", result=result) == 0, "there before the first job ends"
     client = Moonraker(f"http://127.0.0.1:{running.status()[0]['moonraker_port']}")
     assert value(scrape(running.url), "moongate_clients", printer="cc1") == 1
     client.close()
@@ -79,7 +81,7 @@ def test_metrics_and_health(service, printers):
         control(printers[0]).fault("power_on")
         wait_for(lambda: value(scrape(running.url), "moongate_link_up", printer="cc1") == 1, "the link is up", 90)
         wait_for(lambda: value(scrape(running.url), "moongate_reconnects_total", printer="cc1") == cut, f"{cut} counted")
-    assert value(scrape(running.url), "moongate_reconnects_total", printer="p1s") is None
+    assert value(scrape(running.url), "moongate_reconnects_total", printer="p1s") == 0
 
     base = f"{running.url}/printers/cc1"
     before = value(scrape(running.url), "moongate_commands_total", printer="cc1", result="ok") or 0

@@ -62,6 +62,15 @@ def test_two_builds_are_equal(package, stripped, tmp_path):
     assert next(tmp_path.glob("*.deb")).read_bytes() == package.read_bytes()
 
 
+def test_newer_sources_are_an_upgrade(package):
+    """apt does nothing with a package of the version that is installed: without the time, newer sources would be no news."""
+    told = subprocess.run(["dpkg-deb", "--field", package, "Version"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    assert told == "0.1.0+20231114.221320", told
+    later = told.replace("20231114.221320", "20231114.221321")
+    for newer in (later, "0.1.1+20200101.000000"):
+        assert subprocess.run(["dpkg", "--compare-versions", told, "lt", newer], check=False, timeout=60).returncode == 0, newer
+
+
 def test_lintian_finds_no_errors(package):
     told = subprocess.run(["lintian", "--allow-root", "--fail-on", "none", package], capture_output=True, text=True, timeout=300, check=False)
     serious = [line for line in told.stdout.splitlines() if re.match(r"[EW]: ", line) and line.split(": ")[2].split()[0] not in ACCEPTED]

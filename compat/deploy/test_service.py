@@ -92,6 +92,25 @@ def test_ready_watchdog_and_stopping_are_told(service, printers, tmp_path):
     assert "Stopping; prints go on at the printers." in running.log.read_text()
 
 
+def test_what_only_the_start_needed_is_given_back(service, printers):
+    """Code that the start ran through is no longer counted as the process's memory, and it works on. How much of it is
+    used and so comes back with its neighbours is the system's affair; without being told it gives back nothing."""
+    running = service([printers[0].table("cc1")]).start().ready().online()
+    told = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text()
+    (gateway,) = told.split()
+
+    def code():
+        """Bytes of executable files in memory."""
+        maps = re.findall(r"^[0-9a-f-]+ r-xp .* /.*\n(?:[A-Z].*\n)*?Rss: +(\d+) kB", smaps.read_text(), re.MULTILINE)
+        return sum(map(int, maps)) * 1024
+
+    smaps = Path(f"/proc/{gateway}/smaps")
+    before = code()
+    assert before > 1 << 20, smaps.read_text()[:1000]
+    wait_for(lambda: code() < before * 0.95, "code that is not used is gone", 60)
+    assert running.stop() == 0
+
+
 def test_a_configuration_that_is_wrong_is_not_tried_again(tmp_path):
     config = tmp_path / "moongate.toml"
     config.write_text("[gateway]\nprot = 1\n")

@@ -146,6 +146,14 @@ def test_activity_shows_refusals(page, farm):
     page.run("document.getElementById('activity').open = true")
     rows = "[...document.querySelectorAll('#activity tr')].map(row => [row.className, row.textContent])"
     wait_for(lambda: any(kind == "refused" and "cc2" in text and "pause" in text for kind, text in page.run(rows)), "the refusal and its reason")
+    printer = farm.printer("p1s")
+    with Moonraker(printer.url) as client:
+        make_idle(client)
+        assert http("POST", printer.url + "/printer/print/start?filename=cube.gcode").ok
+        wait_for(lambda: any(kind == "job" for kind, _ in page.run(rows)), "the start is in the list")
+        make_idle(client)
+    laid_out = page.run("[...document.querySelectorAll('#activity tr')].map(row => getComputedStyle(row).display)")
+    assert set(laid_out) == {"table-row"}, laid_out
     page.run("document.getElementById('activity').open = false")
 
 
@@ -170,12 +178,46 @@ def test_no_width_needs_sideways_scrolling(page, width):
 def test_the_keyboard_keeps_its_place(page, farm):
     """Cards are redrawn while they change; the focus and an open list stay."""
     page.run("document.querySelector('#printer-cc2 details').open = true; document.querySelector('#printer-cc2 summary').focus()")
+    marked = page.run("getSelection().selectAllChildren(document.querySelector('#printer-cc2 dd')), getSelection().toString()")
+    assert marked
     with Moonraker(farm.printer("cc2").url) as client:
         client.gcode("M140 S50")
         shows(page, "cc2", ".goal", "to 50")
         assert page.run("document.activeElement.closest('article')?.id") == "printer-cc2"
         assert page.run("document.querySelector('#printer-cc2 details').open") is True
+        assert page.run("getSelection().toString()") == marked, "an address can be copied while its card changes"
         client.gcode("M140 S0")
+
+
+def test_screen_readers_hear_only_what_is_new(page):
+    """A live region that is written again is read again."""
+    page.run("""window.written = 0; window.watcher = new MutationObserver(changes => { window.written += changes.length; });
+        for (const region of document.querySelectorAll('[role=status], [role=alert]'))
+            window.watcher.observe(region, {childList: true, characterData: true, subtree: true})""")
+
+    def asked():
+        return sum(told["request"]["url"].endswith("/status") for told in page.told("Network.requestWillBeSent"))
+    before = asked()
+    wait_for(lambda: asked() >= before + 4, "four looks at the status", 30)
+    assert page.run("window.watcher.disconnect(), window.written") == 0
+
+
+def test_whose_answer_it_is_is_told(page):
+    """A refusal of the gateway is no silence, and the page of a proxy's error is no text for people."""
+    shown = "document.getElementById('trouble').textContent"
+
+    def answers(status, body):
+        page.run(f"window.real ??= window.fetch, window.fetch = async () => new Response({json.dumps(body)}, {{status: {status}}}), 0")
+    answers(502, "<html><title>502 Bad Gateway</title></html>")
+    wait_for(lambda: "does not answer" in page.run(shown) and "502" in page.run(shown), "the proxy's answer is told")
+    assert "<" not in page.run(shown)
+    answers(401, '{"error": {"code": 401, "message": "Unauthorized"}}')
+    wait_for(lambda: "wants a login" in page.run(shown), "what to do is told")
+    assert "trusted_clients" in page.run(shown) and "does not answer" not in page.run(shown)
+    answers(429, '{"error": {"code": 429, "message": "Too many failed attempts"}}')
+    wait_for(lambda: "Too many failed attempts" in page.run(shown), "the gateway's reason is told")
+    page.run("window.fetch = window.real, 0")
+    wait_for(lambda: not page.run(shown), "it is back")
 
 
 def test_a_gateway_that_is_gone_is_told_and_comes_back(page, farm):

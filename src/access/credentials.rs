@@ -31,8 +31,12 @@ pub(super) fn stored_key(store: &Store) -> Option<Secret> {
     }
 }
 
+fn random_key() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
 pub(super) fn fresh_key(store: &Store) -> Secret {
-    let key = uuid::Uuid::new_v4().simple().to_string();
+    let key = random_key();
     if let Err(error) = store.put(SPACE, API_KEY, key.as_str().into()) {
         tracing::error!(%error, "The API key cannot be stored; the next start makes another.");
     }
@@ -47,14 +51,22 @@ impl Access {
     /// Makes a new key; the old one is refused from then on, everywhere.
     ///
     /// # Errors
-    /// The key is set in the configuration.
-    pub fn renew_api_key(&self) -> Result<Secret, AccessError> {
+    /// The key is set in the configuration, or the new one cannot be kept; the old one is good then.
+    pub async fn renew_api_key(&self) -> Result<Secret, AccessError> {
         if self.settings.api_key.is_some() {
             return Err(AccessError::Forbidden(
                 "The API key is set in the configuration of the gateway; change it there.".to_owned(),
             ));
         }
-        let key = fresh_key(&self.store);
+        let key = random_key();
+        // On disk first: after the next start the old key would open the gateway again.
+        if let Err(error) = self.store.put_durably(SPACE, API_KEY, key.as_str().into()).await {
+            let old = self.api_key().expose().into();
+            let _tried_again_by_the_store = self.store.put(SPACE, API_KEY, old);
+            return Err(AccessError::Failed(format!("The API key stays as it is: {error}.")));
+        }
+        // Of two renewals at once the one counts that is on the disk.
+        let key = stored_key(&self.store).unwrap_or_else(|| Secret::new(key));
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key.clone();
         Ok(key)
     }

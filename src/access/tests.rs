@@ -40,6 +40,22 @@ fn local_pages_pass_and_foreign_ones_do_not() {
     }
 }
 
+#[tokio::test]
+async fn a_renewed_key_is_on_the_disk_or_there_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("moongate.redb");
+    let store = Store::open(&place).expect("a store");
+    let access = Access::open(AccessSettings::default(), &store);
+    let renewed = access.renew_api_key().await.expect("kept");
+    store.fill();
+    let refused = access.renew_api_key().await.expect_err("the disk is full");
+    assert!(refused.to_string().starts_with("The API key stays as it is"), "{refused}");
+    assert_eq!(access.api_key().expose(), renewed.expose());
+    drop((access, store));
+    let after = Access::open(AccessSettings::default(), &Store::open(&place).expect("a store"));
+    assert_eq!(after.api_key().expose(), renewed.expose());
+}
+
 #[test]
 fn a_socket_opens_from_the_same_host() {
     let access = access();

@@ -5,6 +5,7 @@
 //! links removed. A print at a printer is never touched by either.
 
 mod drivers;
+pub mod footprint;
 mod startup;
 
 use std::net::SocketAddr;

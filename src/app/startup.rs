@@ -1,5 +1,6 @@
 //! What the gateway needs before its parts can start: its ports, directories and certificate, and why they cannot be had.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -14,11 +15,11 @@ use crate::net::server;
 #[derive(Debug, Error)]
 pub enum StartupError {
     #[error(
-        "port {port} is in use by another program (is a Moonraker running here?): change {key}, or end that program."
+        "port {port} is in use by another program (another moongate? a Moonraker?): change {key}, or end that program."
     )]
     PortTaken { port: u16, key: String },
-    #[error("cannot listen on {address}: {reason}. Check `listen` in [gateway].")]
-    Listen { address: SocketAddr, reason: String },
+    #[error("cannot listen on {address}: {reason}. {remedy}")]
+    Listen { address: SocketAddr, reason: String, remedy: String },
     #[error("{path} cannot be used: {reason}. Check {key} in [gateway].")]
     Directory { path: String, reason: String, key: &'static str },
     #[error("HTTPS: {0}. Check tls, tls_cert and tls_key in [gateway].")]
@@ -61,16 +62,26 @@ pub(super) async fn listen(
 ) -> Result<TcpListener, StartupError> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && options.any_port => {
-            TcpListener::bind(SocketAddr::new(address.ip(), 0))
-                .await
-                .map_err(|error| StartupError::Listen { address, reason: error.to_string() })
+        Err(error) if error.kind() == ErrorKind::AddrInUse && options.any_port => {
+            let any = TcpListener::bind(SocketAddr::new(address.ip(), 0)).await;
+            any.map_err(|error| refused(address, key, &error))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
             Err(StartupError::PortTaken { port: address.port(), key: key.to_owned() })
         }
-        Err(error) => Err(StartupError::Listen { address, reason: error.to_string() }),
+        Err(error) => Err(refused(address, key, &error)),
     }
+}
+
+fn refused(address: SocketAddr, key: &str, error: &std::io::Error) -> StartupError {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => format!("Ports below 1024 are not for every user: change {key}."),
+        ErrorKind::AddrNotAvailable => {
+            format!("This machine does not have that address: check `listen` and {key}.")
+        }
+        _ => format!("Check `listen` and {key}."),
+    };
+    StartupError::Listen { address, reason: error.to_string(), remedy }
 }
 
 pub(super) fn port_of(listener: &TcpListener) -> u16 {

@@ -28,7 +28,7 @@ pub fn check(args: &CheckArgs, environment: &Environment) -> ExitCode {
         Err(error) => return config_failed(&error),
     };
     for warning in &config.warnings {
-        eprintln!("config warning: {warning}");
+        super::words::tell(format_args!("config warning: {warning}"));
     }
     println!("{}: fine, {} printer(s).", path.display(), config.printers.len());
     for printer in &config.printers {

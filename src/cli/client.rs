@@ -5,25 +5,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::status::{meant, names};
 use super::tunnel::{Tunnel, pin_of_file};
 use super::{ConfigArgs, EXIT_FAILED, EXIT_TRY_LATER, EXIT_UNAVAILABLE};
-use crate::config::{Config, Environment, GATEWAY_PORT, Tls};
+use crate::config::{Config, ConfigError, EXIT_CONFIG, Environment, GATEWAY_PORT, Tls};
 use crate::net::server;
 use crate::net::tls::Pin;
 use crate::secret::Secret;
 
 /// Longer than the gateway may take for the slowest command (`printer::handle`: 310 s).
-const ANSWER: Duration = Duration::from_secs(330);
+pub const ANSWER: Duration = Duration::from_secs(330);
 const CONNECT: Duration = Duration::from_secs(5);
-/// What may be in a path segment as it is.
-const SEGMENT: &percent_encoding::AsciiSet =
-    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Where the running gateway is.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,9 +44,16 @@ pub struct GatewayArgs {
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error(
-        "the gateway does not answer at {url}: {reason}. Is it running (`moongate run`, `systemctl status moongate`)? --gateway names another address."
+        "the gateway does not answer at {url}: {reason}. Is it running (`moongate run`, `systemctl status moongate`)? --gateway names another address.{hint}"
     )]
-    NoGateway { url: String, reason: String },
+    NoGateway { url: String, reason: String, hint: String },
+    #[error(
+        "{0} is not a gateway's own address: --gateway takes that of its status page (port 7100 unless the configuration says otherwise), not a printer's port or path."
+    )]
+    NotAGateway(String),
+    /// The configuration that was named for this command is wrong.
+    #[error("{0}")]
+    Config(ConfigError),
     #[error(
         "--gateway \"{0}\" must be an address such as http://127.0.0.1:7100 or https://printers.lan:7100."
     )]
@@ -56,8 +62,15 @@ pub enum ClientError {
         "nothing says which key {0} must have: give --gateway-cert FILE (its certificate) or --gateway-pin HEX (as it logs it at its start)."
     )]
     NoPin(String),
-    #[error("the gateway does not let this caller in: set MOONGATE_API_KEY, or call from a trusted address.")]
-    NotPermitted,
+    #[error(
+        "the gateway does not let this caller in ({0}): set MOONGATE_API_KEY to its key, which `moongate key` shows to those whom it lets in."
+    )]
+    NotPermitted(String),
+    #[error("MOONGATE_API_KEY holds what no key has in it.")]
+    BadKey,
+    /// No such printer or file, without a word of which.
+    #[error("the gateway knows no such printer or file; `moongate status` lists the printers.")]
+    Unknown,
     /// The gateway or the printer refused.
     #[error("{text}")]
     Refused { code: String, text: String },
@@ -78,7 +91,8 @@ impl ClientError {
     pub fn exit(&self) -> ExitCode {
         ExitCode::from(match self {
             ClientError::NoGateway { .. } => EXIT_UNAVAILABLE,
-            ClientError::BadAddress(_) | ClientError::NoPin(_) => 2,
+            ClientError::BadAddress(_) | ClientError::NoPin(_) | ClientError::BadKey => 2,
+            ClientError::Config(_) => EXIT_CONFIG,
             ClientError::Refused { code, .. } if matches!(code.as_str(), "offline" | "busy" | "timeout") => {
                 EXIT_TRY_LATER
             }
@@ -94,15 +108,25 @@ pub struct Client {
     base: String,
     /// As requests are sent: within the tunnel there is no TLS.
     sent_to: String,
-    key: Option<Secret>,
+    key: Option<HeaderValue>,
+    /// Why the configuration does not say where the gateway is.
+    no_config: Option<String>,
     _tunnel: Option<Tunnel>,
 }
 
 impl Client {
     /// # Errors
-    /// An address that cannot be one; for HTTPS also no gateway there, or another one than expected.
+    /// An address that cannot be one; a named configuration that is wrong, where it should tell the address; for HTTPS
+    /// also no gateway there, or another one than expected.
     pub async fn new(args: &GatewayArgs, environment: &Environment) -> Result<Self, ClientError> {
-        let config = args.config.load(environment).ok().map(|(_, config)| config);
+        let (config, no_config) = match args.config.load_of_gateway(environment) {
+            Ok((_, config)) => (Some(config), None),
+            // At the usual address there may be another gateway than the one that is meant.
+            Err(error) if args.gateway.is_none() && args.config.is_named(environment) => {
+                return Err(ClientError::Config(error));
+            }
+            Err(error) => (None, error.0.into_iter().next().filter(|_| args.gateway.is_none())),
+        };
         let base = match &args.gateway {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => configured(config.as_ref()),
@@ -128,8 +152,9 @@ impl Client {
         };
         let http = http.build().map_err(|error| ClientError::Failed(format!("no HTTP client: {error}")))?;
         let sent_to = base.replacen("https://", "http://", 1);
-        let key = environment.get("MOONGATE_API_KEY").map(Secret::new);
-        Ok(Self { http, base, sent_to, key, _tunnel: tunnel })
+        let key = environment.get("MOONGATE_API_KEY").map(header).transpose()?;
+        let no_config = no_config.map(|mistake| mistake.to_string());
+        Ok(Self { http, base, sent_to, key, no_config, _tunnel: tunnel })
     }
 
     /// The address of the gateway, without a slash at the end.
@@ -139,13 +164,13 @@ impl Client {
 
     /// A path of one printer: `/printers/NAME` and then `rest`.
     pub fn of(printer: &str, rest: &str) -> String {
-        format!("/printers/{}{rest}", percent_encoding::utf8_percent_encode(printer, SEGMENT))
+        format!("/printers/{}{rest}", percent_encoding::utf8_percent_encode(printer, crate::url::SEGMENT))
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.sent_to));
         match &self.key {
-            Some(key) => request.header("X-Api-Key", key.expose()),
+            Some(key) => request.header("X-Api-Key", key),
             None => request,
         }
     }
@@ -185,20 +210,36 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        let path = response.url().path();
+        let (is_status, is_file) = (path.ends_with("/status"), path.contains("/server/files/timelapse/"));
         let body = response.text().await.unwrap_or_default();
-        if let Some((code, text)) = refusal(&body) {
-            return Err(ClientError::Refused { code, text });
-        }
-        Err(match status.as_u16() {
-            401 => ClientError::NotPermitted,
-            404 => ClientError::Failed(
-                "the gateway knows no such printer or file; `moongate status` lists the printers.".to_owned(),
-            ),
-            _ => ClientError::Failed(format!(
+        Err(match (status.as_u16(), refusal(&body)) {
+            (401, told) => ClientError::NotPermitted(told.map_or_else(|| status.to_string(), |told| told.1)),
+            // The answer of a printer's own endpoint to a path that it does not have.
+            (404, Some((_, text))) if text == "Not Found" && !is_file => {
+                ClientError::NotAGateway(self.base.clone())
+            }
+            (404, None) if is_status => ClientError::NotAGateway(self.base.clone()),
+            (_, Some((code, text))) => ClientError::Refused { code, text },
+            (404, None) => ClientError::Unknown,
+            (_, None) => ClientError::Failed(format!(
                 "the gateway answers {status}: {}",
                 crate::model::text::one_line(&body, 200)
             )),
         })
+    }
+
+    /// What to say of [`ClientError::Unknown`] where a printer was named.
+    pub async fn unknown(&self, printer: Option<&str>) -> ClientError {
+        let (Some(name), Ok(answer)) = (printer, self.get::<Value>("/status").await) else {
+            return ClientError::Unknown;
+        };
+        let known = names(answer.get("printers").and_then(Value::as_array).map_or(&[], Vec::as_slice));
+        if known.iter().any(|known| known == name) {
+            return ClientError::Unknown;
+        }
+        let hint = meant(name, &known);
+        ClientError::Failed(format!("the gateway knows no such printer \"{name}\"; {hint}"))
     }
 
     /// # Errors
@@ -220,8 +261,29 @@ impl Client {
             reason = next.to_string();
             cause = next.source();
         }
-        ClientError::NoGateway { url: self.base.clone(), reason }
+        self.silent(reason)
     }
+
+    /// The gateway is not there, or does not go on.
+    pub fn silent(&self, reason: String) -> ClientError {
+        let mut hint = String::new();
+        if self.base.starts_with("http://") && reason.contains("HTTP version") {
+            hint.push_str(" It may speak HTTPS: try https://.");
+        }
+        if let Some(mistake) = &self.no_config {
+            hint.push_str(&format!(" (The configuration does not say where it is. {mistake})"));
+        }
+        ClientError::NoGateway { url: self.base.clone(), reason, hint }
+    }
+}
+
+/// The key as it goes to the gateway, and nowhere into a log.
+fn header(key: &str) -> Result<HeaderValue, ClientError> {
+    let key = key.trim();
+    let _known_to_the_log = Secret::new(key);
+    let mut value = HeaderValue::from_str(key).map_err(|_| ClientError::BadKey)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Code and text of our own refusals and of Moonraker's.
@@ -270,68 +332,4 @@ pub fn configured(config: Option<&Config>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_read_in_both_forms() {
-        let own = refusal(r#"{"error":{"code":"busy","text":"Printing."}}"#);
-        assert_eq!(own, Some(("busy".to_owned(), "Printing.".to_owned())));
-        let moonraker = refusal(r#"{"error":{"code":404,"message":"File not found","traceback":""}}"#);
-        assert_eq!(moonraker, Some(("404".to_owned(), "File not found".to_owned())));
-        assert_eq!(refusal("<html>"), None);
-    }
-
-    fn args(gateway: Option<&str>, config: PathBuf) -> GatewayArgs {
-        GatewayArgs {
-            gateway: gateway.map(str::to_owned),
-            gateway_cert: None,
-            gateway_pin: None,
-            config: ConfigArgs { config: Some(config) },
-        }
-    }
-
-    #[tokio::test]
-    async fn the_address_comes_from_the_configuration() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("moongate.toml");
-        let printer = "[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n";
-        let environment = Environment::of(&[]);
-        for (text, base) in [
-            ("[gateway]\nlisten=\"0.0.0.0\"\nport=7200\n", "http://127.0.0.1:7200"),
-            ("[gateway]\nlisten=\"::\"\n", "http://[::1]:7100"),
-            ("", "http://127.0.0.1:7100"),
-        ] {
-            std::fs::write(&file, format!("{text}{printer}")).expect("written");
-            let client = Client::new(&args(None, file.clone()), &environment).await;
-            assert_eq!(client.expect("a client").base(), base);
-        }
-        for wrong in ["ftp://x", "x", "unix:/tmp/a"] {
-            let made = Client::new(&args(Some(wrong), file.clone()), &environment).await;
-            assert!(matches!(made, Err(ClientError::BadAddress(_))), "{wrong}");
-        }
-    }
-
-    #[tokio::test]
-    async fn https_wants_to_know_the_key() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let environment = Environment::of(&[]);
-        let nothing = folder.path().join("missing.toml");
-        let made = Client::new(&args(Some("https://127.0.0.1:9/"), nothing), &environment).await;
-        assert!(matches!(made, Err(ClientError::NoPin(_))));
-        let file = folder.path().join("moongate.toml");
-        let text = format!("[gateway]\ntls=\"self-signed\"\nstate_dir={:?}\n", folder.path());
-        let printer = "[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"h\"\n";
-        std::fs::write(&file, format!("{text}{printer}")).expect("written");
-        let made = Client::new(&args(None, file), &environment).await;
-        let told = made.err().expect("no certificate yet").to_string();
-        assert!(told.contains("cert.pem") && told.contains("--gateway-pin"), "{told}");
-    }
-
-    #[test]
-    fn exit_codes_tell_what_to_do_next() {
-        let refused = |code: &str| ClientError::Refused { code: code.to_owned(), text: String::new() }.exit();
-        assert_eq!(format!("{:?}", refused("busy")), format!("{:?}", ExitCode::from(75)));
-        assert_eq!(format!("{:?}", refused("filament")), format!("{:?}", ExitCode::from(1)));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! `moongate demo`: a small farm of simulated printers, reached over real sockets, and the gateway in front of them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::simulate::known_model;
+use super::simulate::{known_model, known_speed};
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
 use crate::app::{App, AppOptions, StartupError};
 use crate::config::{Config, Environment, GATEWAY_PORT, Kind, MOONRAKER_PORT, RTSP_PORT};
@@ -21,7 +22,7 @@ const FARM: &str = "p1s,h2d,cc1,cc2";
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// Simulated seconds per real second: 10 prints ten times as fast.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = known_speed)]
     pub speed: f64,
     /// Print one line of JSON once all printers are online, instead of the table.
     #[arg(long)]
@@ -56,15 +57,16 @@ struct Simulated {
 
 /// Runs until Ctrl-C or the end of `--seconds`.
 pub fn demo(args: &DemoArgs, environment: &Environment) -> ExitCode {
-    if !(args.speed.is_finite() && (0.1..=1000.0).contains(&args.speed)) {
-        eprintln!("moongate: --speed must be between 0.1 and 1000.");
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = args.printers.iter().find(|name| !seen.insert(name.as_str())) {
+        complain!("--printers names {twice} twice; the demo has one printer of a model.");
         return ExitCode::from(2);
     }
     block_on(async {
         match run(args, environment).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("moongate: {error:#}");
+                complain!("{error:#}");
                 ExitCode::from(EXIT_UNAVAILABLE)
             }
         }

@@ -1,5 +1,7 @@
-//! `moongate dump`: one JSON file for a bug report. Secrets are never in it; `--redact` also takes out addresses,
-//! serial numbers and file names.
+//! `moongate dump`: one JSON file for a bug report. Secrets are never in it; `--redact` also takes out what tells whose
+//! it is (`anonymous`).
+
+mod anonymous;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,8 +13,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::EXIT_FAILED;
-use super::client::{Client, GatewayArgs};
-use crate::config::{Config, Environment};
+use super::client::{Client, ClientError, GatewayArgs, configured};
+use crate::config::Environment;
 use crate::printer::clock::unix_now;
 use crate::secret;
 
@@ -21,7 +23,7 @@ const JOURNAL: Duration = Duration::from_secs(15);
 
 #[derive(Debug, clap::Args)]
 pub struct DumpArgs {
-    /// Take out addresses, serial numbers and names of files as well.
+    /// Take out addresses, serial numbers and names of files, printers and users as well.
     #[arg(long)]
     pub redact: bool,
     /// Where to write; moongate-dump.json in this folder where not given, "-" for standard output.
@@ -34,7 +36,7 @@ pub struct DumpArgs {
 pub async fn dump(args: &DumpArgs, environment: &Environment) -> ExitCode {
     let path = args.gateway.config.config.clone().unwrap_or_else(|| environment.config_file());
     let config_text = std::fs::read_to_string(&path);
-    let config = args.gateway.config.load(environment);
+    let config = args.gateway.config.load_of_gateway(environment);
     let mut bundle = json!({
         "time": unix_now(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -54,12 +56,17 @@ pub async fn dump(args: &DumpArgs, environment: &Environment) -> ExitCode {
     if let (Some(map), Ok((_, config))) = (bundle.as_object_mut(), &config) {
         map.insert("state".to_owned(), state(&config.gateway.state_dir));
     }
-    let names = config.as_ref().map(|(_, config)| names(config)).unwrap_or_default();
-    let mut text = secret::redact(&serde_json::to_string_pretty(&bundle).unwrap_or_default());
+    let config = config.as_ref().ok().map(|(_, config)| config);
+    // Before names are replaced, which could be part of a secret.
+    anonymous::each_text(&mut bundle, &secret::redact);
     if args.redact {
-        text = anonymous(bundle, &names);
+        let text = config_text.unwrap_or_default();
+        let written = || anonymous::values(&text, "state_dir").pop().map(PathBuf::from);
+        let state_dir = config.map(|config| config.gateway.state_dir.clone()).or_else(written);
+        let state_dir = state_dir.unwrap_or_else(|| environment.state_dir());
+        anonymous::take_out(&mut bundle, config, &text, &state_dir);
     }
-    write(args, &text)
+    write(args, &serde_json::to_string_pretty(&bundle).unwrap_or_default())
 }
 
 fn write(args: &DumpArgs, text: &str) -> ExitCode {
@@ -75,10 +82,7 @@ fn write(args: &DumpArgs, text: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!(
-                "moongate: {} cannot be written: {error}. --output names another place.",
-                path.display()
-            );
+            complain!("{} cannot be written: {error}. --output names another place.", path.display());
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -87,6 +91,14 @@ fn write(args: &DumpArgs, text: &str) -> ExitCode {
 /// Everything the running gateway tells of itself.
 async fn gateway(args: &DumpArgs, environment: &Environment) -> Value {
     let client = match Client::new(&args.gateway, environment).await {
+        // A wrong configuration is what many reports are about; its gateway may run all the same, where most do.
+        Err(ClientError::Config(_)) => {
+            let usual = GatewayArgs { gateway: Some(configured(None)), ..args.gateway.clone() };
+            Client::new(&usual, environment).await
+        }
+        made => made,
+    };
+    let client = match client {
         Ok(client) => client,
         Err(error) => return json!({"error": error.to_string()}),
     };
@@ -119,7 +131,14 @@ fn system() -> Value {
 /// The newest lines of the service's journal, where there is one and this user may read it.
 async fn journal() -> Value {
     let mut command = tokio::process::Command::new("journalctl");
-    command.args(["--unit=moongate.service", "--no-pager", "--output=short-iso", "--lines", JOURNAL_LINES]);
+    command.args([
+        "--unit=moongate.service",
+        "--no-pager",
+        "--no-hostname",
+        "--output=short-iso",
+        "--lines",
+        JOURNAL_LINES,
+    ]);
     command.stdin(std::process::Stdio::null()).kill_on_drop(true);
     match tokio::time::timeout(JOURNAL, command.output()).await {
         Ok(Ok(output)) => {
@@ -182,114 +201,18 @@ fn without_codes(text: &str) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
-/// What identifies the user's machines, and what stands for it.
-fn names(config: &Config) -> Vec<(String, String)> {
-    let mut names = Vec::new();
-    for printer in &config.printers {
-        names.push((printer.host.clone(), format!("<host of {}>", printer.name)));
-        if let Some(serial) = &printer.serial {
-            names.push((serial.clone(), format!("<serial of {}>", printer.name)));
-        }
-        if printer.title != printer.name {
-            names.push((printer.title.clone(), format!("<title of {}>", printer.name)));
-        }
-    }
-    names.retain(|(text, _)| text.len() >= 3);
-    names.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-    names
-}
-
-fn anonymous(mut bundle: Value, names: &[(String, String)]) -> String {
-    hide_files(&mut bundle);
-    let mut text = secret::redact(&serde_json::to_string_pretty(&bundle).unwrap_or_default());
-    for (name, stand_in) in names {
-        text = text.replace(name.as_str(), stand_in).replace(&name.to_lowercase(), stand_in);
-    }
-    without_addresses(&text)
-}
-
-/// Fields that hold names of files.
-fn hide_files(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            for (key, field) in map.iter_mut() {
-                if matches!(key.as_str(), "thumbnail" | "config_file") && field.is_string() {
-                    *field = json!("<path>");
-                } else if key == "job" {
-                    if let Some(title) = field.get_mut("title").filter(|title| title.is_string()) {
-                        *title = json!("<file>");
-                    }
-                    hide_files(field);
-                } else if key == "/activity" {
-                    // Lines that clients sent name files in every form.
-                    for entry in field.as_array_mut().into_iter().flatten() {
-                        if matches!(super::words::text(entry, "/what"), "asked" | "job") {
-                            entry["text"] = json!("<line>");
-                        }
-                    }
-                } else {
-                    hide_files(field);
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(hide_files),
-        _ => {}
-    }
-}
-
-/// IPv4 addresses other than loopback become `<address>`.
-fn without_addresses(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut word = String::new();
-    let flush = |word: &mut String, clean: &mut String| {
-        let address = word.trim_end_matches('.').parse::<std::net::Ipv4Addr>().ok();
-        match address.filter(|address| !address.is_loopback() && !address.is_unspecified()) {
-            Some(_) => clean.push_str("<address>"),
-            None => clean.push_str(word),
-        }
-        word.clear();
-    };
-    for c in text.chars() {
-        if c.is_ascii_digit() || c == '.' {
-            word.push(c);
-        } else {
-            flush(&mut word, &mut clean);
-            clean.push(c);
-        }
-    }
-    flush(&mut word, &mut clean);
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_whatever_identifies_are_taken_out() {
-        let text = "[[printer]]\nname=\"p1s\"\nkind=\"bambu\"\nhost=\"printer.lan\"\nserial=\"01P00A000000001\"\n\
-                    access_code = \"87654321\"\n# access_code=11112222\nx = {access_code = \"33334444\"}\naccess_code_file = \"f\"\n";
+    fn codes_are_taken_out_wherever_they_stand() {
+        let text = "[[printer]]\nname=\"p1s\"\naccess_code = \"87654321\"\n# access_code=11112222\n\
+                    x = {access_code = \"33334444\"}\naccess_code_file = \"f\"\n";
         let told = without_codes(text).join("\n");
         for code in ["87654321", "11112222", "33334444"] {
             assert!(!told.contains(code), "{told}");
         }
         assert!(told.contains("access_code_file = \"f\""));
-        let good = text.replace("x = {access_code = \"33334444\"}\naccess_code_file = \"f\"\n", "");
-        let config = Config::parse(&good, &Environment::of(&[])).expect("good");
-        let bundle = json!({
-            "config": told,
-            "gateway": {"/status": {"printers": [{"job": {"title": "secret project.gcode", "thumbnail": "a/secret.png"}}]},
-                        "/activity": [{"what": "asked", "text": "start secret project.gcode"}, {"what": "refused", "text": "pause: no"}]},
-            "journal": ["login refused by 192.168.1.50:8883 for 01p00a000000001, code 87654321. Version 1.2.3, 127.0.0.1"],
-        });
-        let shown = anonymous(bundle, &names(&config));
-        for hidden in
-            ["secret", "192.168.1.50", "01P00A000000001", "01p00a000000001", "printer.lan", "87654321"]
-        {
-            assert!(!shown.contains(hidden), "{hidden} in {shown}");
-        }
-        for kept in ["<address>:8883", "1.2.3", "127.0.0.1", "<serial of p1s>", "pause: no"] {
-            assert!(shown.contains(kept), "{kept} missing in {shown}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use futures_util::StreamExt;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
-use super::client::{Client, ClientError, GatewayArgs};
+use super::client::{ANSWER, Client, ClientError, GatewayArgs};
 use super::until_stopped;
-use super::words::{Progress, size, table, text};
+use super::words::{Progress, harmless, size, table, text};
 use crate::model::{ConsoleLine, Speaker, UnixSeconds};
 
 /// Between two looks at a console.
@@ -53,17 +54,25 @@ pub async fn send(
 ) -> Result<String, ClientError> {
     let unreadable =
         |error: std::io::Error| ClientError::Failed(format!("{} cannot be read: {error}.", file.display()));
-    let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
-    let facts = opened.metadata().await.map_err(unreadable)?;
+    // Before it is opened: that of a pipe waits for its other end.
+    let facts = tokio::fs::metadata(file).await.map_err(unreadable)?;
     if !facts.is_file() {
         return Err(ClientError::Failed(format!("{} is a folder or no ordinary file.", file.display())));
     }
+    let opened = tokio::fs::File::open(file).await.map_err(unreadable)?;
     let length = facts.len();
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if name.contains(char::is_control) {
+        return Err(ClientError::Failed(format!(
+            "the name {name:?} holds characters that no file in a library may have: rename the file."
+        )));
+    }
     let progress = Arc::new(Mutex::new(Progress::new(format!("upload {name}"))));
-    let (shown, mut sent) = (progress.clone(), 0_u64);
+    let taken = Arc::new(AtomicU64::new(0));
+    let (shown, counted) = (progress.clone(), taken.clone());
     let pieces = tokio_util::io::ReaderStream::with_capacity(opened, 256 << 10).inspect(move |piece| {
-        sent += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let bytes = piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let sent = counted.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let part = sent as f64 / length.max(1) as f64;
         shown.lock().unwrap_or_else(PoisonError::into_inner).set(part, &size(sent));
     });
@@ -73,7 +82,10 @@ pub async fn send(
         form = form.text("path", folder.to_owned());
     }
     let path = Client::of(printer, "/server/files/upload");
-    let sending = client.send(client.request(reqwest::Method::POST, &path).multipart(form)).await;
+    let sending = client.send(client.request(reqwest::Method::POST, &path).multipart(form));
+    let sending = while_it_moves(sending, &taken)
+        .await
+        .unwrap_or_else(|| Err(client.silent(format!("it took nothing more for {} s", ANSWER.as_secs()))));
     progress.lock().unwrap_or_else(PoisonError::into_inner).end();
     let answer: Value = client.decode(sending?).await?;
     let stored = answer.pointer("/result/item/path").or_else(|| answer.pointer("/item/path"));
@@ -81,6 +93,22 @@ pub async fn send(
         .and_then(Value::as_str)
         .map(ToOwned::to_owned)
         .ok_or_else(|| ClientError::Failed("the gateway does not say where it put the file.".to_owned()))
+}
+
+/// `None` where neither the end comes nor `taken` changes for as long as any answer may take. A file of any size may be
+/// sent, at any speed.
+async fn while_it_moves<T>(sending: impl Future<Output = T>, taken: &AtomicU64) -> Option<T> {
+    tokio::pin!(sending);
+    let mut before = None;
+    loop {
+        if let Ok(done) = tokio::time::timeout(ANSWER, &mut sending).await {
+            return Some(done);
+        }
+        let now = taken.load(Ordering::Relaxed);
+        if before.replace(now) == Some(now) {
+            return None;
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -142,11 +170,11 @@ async fn follow(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, ClientE
         let path = Client::of(&args.printer, &format!("/moongate/console?after={after}"));
         let lines: Vec<ConsoleLine> = client.get(&path).await?;
         for line in &lines {
-            after = line.time.max(after);
+            after = line.time;
             if args.json {
-                println!("{}", serde_json::to_string(line).unwrap_or_default());
+                println!("{}", crate::model::text::json(line));
             } else {
-                println!("{} {} {}", time(line.time), sign(line.speaker), line.text);
+                println!("{} {} {}", time(line.time), sign(line.speaker), harmless(&line.text));
             }
         }
         if args.once {
@@ -161,5 +189,24 @@ fn sign(speaker: Speaker) -> char {
         Speaker::Client => '>',
         Speaker::Answer => ' ',
         Speaker::Error => '!',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_moves_may_take_for_ever_and_one_that_stands_ends() {
+        let taken = AtomicU64::new(0);
+        let slow = async {
+            for _ in 0..20 {
+                tokio::time::sleep(ANSWER / 2).await;
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+            7
+        };
+        assert_eq!(while_it_moves(slow, &taken).await, Some(7));
+        assert_eq!(while_it_moves(std::future::pending::<()>(), &taken).await, None);
     }
 }

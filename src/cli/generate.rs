@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use super::{Cli, EXIT_FAILED};
+use super::{Cli, EXIT_FAILED, READER_GONE};
 
 #[derive(Debug, clap::Args)]
 pub struct CompletionsArgs {
@@ -127,10 +127,10 @@ Set to anything: no colours.
 fn finish(result: std::io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // `moongate man | head` is no mistake.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // `moongate man | head` ends as other commands do.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(READER_GONE),
         Err(error) => {
-            eprintln!("moongate: it cannot be written: {error}");
+            complain!("it cannot be written: {error}");
             ExitCode::from(EXIT_FAILED)
         }
     }

@@ -7,6 +7,9 @@
 //! `run`, `check`, `demo`, `simulate`, `discover`, `probe` and `init` do their work themselves; all others are thin
 //! clients of a running gateway.
 
+#[macro_use]
+mod words;
+
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -22,7 +25,6 @@ pub mod simulate;
 pub mod status;
 mod timelapse;
 mod tunnel;
-mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +42,7 @@ pub const EXIT_TRY_LATER: u8 = 75;
 pub const EXIT_UNAVAILABLE: u8 = 69;
 
 /// What a shell shows of a program that SIGPIPE ended.
-const READER_GONE: i32 = 141;
+const READER_GONE: u8 = 141;
 
 /// Below the list of commands.
 const BEGIN: &str = "Begin with `moongate demo` (simulated printers) or `moongate init` (your own), then `moongate run`.\n\
@@ -52,7 +54,7 @@ cannot be had, 75 the printer is away or busy.";
 #[command(name = "moongate", version, about, max_term_width = 100, after_help = BEGIN)]
 pub struct Cli {
     /// What to log, as in RUST_LOG: "debug", "moongate=trace".
-    #[arg(long, global = true, help_heading = "Log", value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = "Log", value_name = "FILTER", value_parser = crate::logging::known_filter)]
     pub log: Option<String>,
     /// How to log: "text" for people, "json" for collectors, one object per line; MOONGATE_LOG_FORMAT sets it as well.
     #[arg(long, global = true, help_heading = "Log", value_name = "FORM", value_enum)]
@@ -115,6 +117,11 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Whether somebody said which file it is.
+    pub fn is_named(&self, environment: &Environment) -> bool {
+        self.config.is_some() || environment.get("MOONGATE_CONFIG").is_some()
+    }
+
     /// Reads the named file, or the one in the usual place.
     ///
     /// # Errors
@@ -122,6 +129,15 @@ impl ConfigArgs {
     pub fn load(&self, environment: &Environment) -> Result<(PathBuf, Config), ConfigError> {
         let path = self.config.clone().unwrap_or_else(|| environment.config_file());
         Config::load(&path, environment).map(|config| (path, config))
+    }
+
+    /// The same as a running gateway reads it, which may be systemd's.
+    ///
+    /// # Errors
+    /// Every mistake of the file.
+    pub fn load_of_gateway(&self, environment: &Environment) -> Result<(PathBuf, Config), ConfigError> {
+        let path = self.config.clone().unwrap_or_else(|| environment.config_file());
+        self.load(&environment.of_gateway(&path))
     }
 }
 
@@ -135,9 +151,10 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Init(_) | Verb::Probe(_) => Some("error"),
         _ => Some("moongate=warn,warn"),
     };
-    let wanted = environment.get("MOONGATE_LOG_FORMAT");
-    let format = cli.log_format.or_else(|| Format::from_str(wanted?, true).ok()).unwrap_or_default();
-    crate::logging::init(cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet), format);
+    crate::logging::init(
+        cli.log.as_deref().or_else(|| environment.get("RUST_LOG")).or(quiet),
+        log_format(cli.log_format, &environment),
+    );
     if !matches!(cli.command, Verb::Run(_)) {
         end_with_the_reader();
     }
@@ -156,14 +173,30 @@ pub fn main(cli: Cli) -> ExitCode {
     }
 }
 
-/// Ends quietly where nobody reads the output any more (`moongate files p1s | head -1`): std's printing would panic.
+fn log_format(asked: Option<Format>, environment: &Environment) -> Format {
+    let Some(wanted) = environment.get("MOONGATE_LOG_FORMAT").filter(|_| asked.is_none()) else {
+        return asked.unwrap_or_default();
+    };
+    Format::from_str(wanted, true).unwrap_or_else(|_| {
+        complain!("MOONGATE_LOG_FORMAT must be \"text\" or \"json\"; \"{wanted}\" is taken for \"text\".");
+        Format::Text
+    })
+}
+
+/// Ends quietly where nobody reads the output any more (`moongate files p1s | head -1`), and with the reason where it
+/// cannot be written: std's printing would panic.
 fn end_with_the_reader() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.to_string().contains("failed printing to stdout: Broken pipe") {
-            std::process::exit(READER_GONE);
+        let told = panic.to_string();
+        match told.split_once("failed printing to stdout: ") {
+            Some((_, reason)) if reason.starts_with("Broken pipe") => std::process::exit(READER_GONE.into()),
+            Some((_, reason)) => {
+                complain!("the output cannot be written: {reason}.");
+                std::process::exit(EXIT_FAILED.into());
+            }
+            None => report(panic),
         }
-        report(panic);
     }));
 }
 
@@ -188,12 +221,21 @@ async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
         Verb::Console(args) => files::console(args, &client).await,
         _ => Ok(ExitCode::from(EXIT_FAILED)),
     };
-    result.unwrap_or_else(|error| client_failed(&error))
+    match result {
+        Ok(code) => code,
+        Err(client::ClientError::Unknown) => client_failed(&client.unknown(verb.printer()).await),
+        Err(error) => client_failed(&error),
+    }
 }
 
 fn client_failed(error: &client::ClientError) -> ExitCode {
-    eprintln!("moongate: {error}");
-    error.exit()
+    match error {
+        client::ClientError::Config(error) => config_failed(error),
+        error => {
+            complain!("{error}");
+            error.exit()
+        }
+    }
 }
 
 impl Verb {
@@ -213,11 +255,27 @@ impl Verb {
             _ => None,
         }
     }
+
+    /// Whom the command is for.
+    fn printer(&self) -> Option<&str> {
+        match self {
+            Verb::Status(args) => args.printer.as_deref(),
+            Verb::Print(args) => Some(&args.printer),
+            Verb::Pause(args) | Verb::Resume(args) | Verb::Cancel(args) | Verb::Trust(args) => {
+                Some(&args.printer)
+            }
+            Verb::Upload(args) => Some(&args.printer),
+            Verb::Files(args) => Some(&args.printer),
+            Verb::Timelapse(args) => Some(&args.printer),
+            Verb::Console(args) => Some(&args.printer),
+            _ => None,
+        }
+    }
 }
 
 /// Prints what is wrong with the configuration; the exit code of all commands in that case.
 fn config_failed(error: &ConfigError) -> ExitCode {
-    eprintln!("{error}");
+    words::tell(format_args!("{error}"));
     ExitCode::from(EXIT_CONFIG)
 }
 
@@ -226,7 +284,7 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
-            eprintln!("moongate: the asynchronous runtime cannot start: {error}");
+            complain!("the asynchronous runtime cannot start: {error}");
             ExitCode::from(EXIT_UNAVAILABLE)
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientError, GatewayArgs};
 use super::files;
-use super::words::{Progress, duration, table, text};
+use super::words::{Progress, duration, harmless, table, text};
 use super::{EXIT_FAILED, until_stopped};
 use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest, UNMAPPED};
 use crate::model::{SlotId, StartOptions};
@@ -58,8 +58,12 @@ pub struct PrintArgs {
 
 pub async fn print(args: &PrintArgs, client: &Client) -> Result<ExitCode, ClientError> {
     let mut request = request(args)?;
-    if !args.library && Path::new(&args.file).is_file() {
+    let here = Path::new(&args.file);
+    if !args.library && here.is_file() {
         request.file = files::send(client, &args.printer, &PathBuf::from(&args.file), None).await?;
+    } else if !args.library && (here.is_absolute() || here.starts_with(".") || here.starts_with("..")) {
+        // No name in a library begins like that.
+        return Err(ClientError::Failed(format!("there is no file {} here.", args.file)));
     }
     let preview: StartPreview =
         client.post(&Client::of(&args.printer, "/moongate/preview"), &request).await?;
@@ -157,7 +161,7 @@ fn describe(preview: &StartPreview) -> String {
     for (code, text) in &preview.objections {
         told.push_str(&format!("! {text} [{code}]\n"));
     }
-    told
+    harmless(&told)
 }
 
 async fn printer_status(client: &Client, name: &str) -> Result<Value, ClientError> {
@@ -175,7 +179,7 @@ async fn follow(args: &PrintArgs, client: &Client) -> Result<ExitCode, ClientErr
         return ended;
     }
     progress.end();
-    eprintln!("The print goes on.");
+    super::words::tell(format_args!("The print goes on."));
     Ok(ExitCode::SUCCESS)
 }
 

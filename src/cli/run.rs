@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::client::configured;
 use super::{ConfigArgs, EXIT_UNAVAILABLE, asked_to_stop, block_on, config_failed};
+use crate::app::footprint::forget_the_start;
 use crate::app::{App, AppOptions, Bound};
 use crate::config::Environment;
 
 /// Changes of a printer's link that systemd need not hear faster.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
+/// By then the printers that are there are connected.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// Ends with 0 after an orderly stop.
 pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
@@ -25,7 +28,7 @@ pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
         let app = match App::start(config, AppOptions::default()).await {
             Ok(app) => app,
             Err(error) => {
-                eprintln!("moongate: {error}");
+                complain!("{error}");
                 return ExitCode::from(EXIT_UNAVAILABLE);
             }
         };
@@ -35,12 +38,20 @@ pub fn run(args: &ConfigArgs, environment: &Environment) -> ExitCode {
             () = asked_to_stop() => {}
             () = tell_watchdog() => {}
             () = tell_status(app.printers()) => {}
+            () = settle() => {}
         }
         tracing::info!("Stopping; prints go on at the printers.");
         let _no_supervisor = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         app.stop().await;
         ExitCode::SUCCESS
     })
+}
+
+/// Frees what only the start needed, then waits for ever.
+async fn settle() {
+    tokio::time::sleep(SETTLED).await;
+    forget_the_start();
+    std::future::pending().await
 }
 
 /// Keeps the line that `systemctl status` shows.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
@@ -21,7 +22,7 @@ pub struct SimulateArgs {
     #[arg(long)]
     pub real_ports: bool,
     /// Simulated seconds per real second.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = known_speed)]
     pub speed: f64,
     /// Ends by itself after this many seconds.
     #[arg(long, default_value_t = 3600)]
@@ -47,10 +48,20 @@ pub fn known_model(name: &str) -> Result<String, String> {
     Err(format!("there is no simulated printer of that name; known are {}", list.join(", ")))
 }
 
+/// How fast simulated time may go.
+///
+/// # Errors
+/// It is no such number.
+pub fn known_speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse::<f64>().ok().filter(|speed| (0.1..=1000.0).contains(speed));
+    speed.ok_or_else(|| "it must be a number between 0.1 and 1000".to_owned())
+}
+
 /// Prints one line of JSON with its addresses, then serves.
 pub fn simulate(args: &SimulateArgs) -> ExitCode {
     block_on(async {
-        match start(args).await {
+        let started = start(args).await.with_context(|| format!("the printer cannot be at {}", args.address));
+        match started {
             Ok((line, _printer)) => {
                 println!("{line}");
                 tokio::select! {
@@ -60,7 +71,7 @@ pub fn simulate(args: &SimulateArgs) -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("moongate: {error:#}");
+                complain!("{error:#}");
                 ExitCode::from(EXIT_UNAVAILABLE)
             }
         }
@@ -126,4 +137,17 @@ fn with_addresses(mut told: Value, addresses: Value) -> Value {
         map.insert("addresses".to_owned(), addresses);
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_neither_stands_nor_jumps() {
+        assert_eq!(["0.1", "20", "1e3"].map(known_speed), [Ok(0.1), Ok(20.0), Ok(1000.0)]);
+        for wrong in ["0", "-1", "inf", "nan", "1e300", "fast", ""] {
+            assert!(known_speed(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::{Client, ClientError, GatewayArgs};
 use super::until_stopped;
-use super::words::{duration, table, text};
+use super::words::{duration, harmless, table, text};
 
 /// Between two looks with `--watch`.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -61,23 +61,28 @@ fn chosen(answer: &mut Value, name: Option<&str>) -> Result<Vec<Value>, ClientEr
         return Err(ClientError::Failed("the gateway's status lists no printers.".to_owned()));
     };
     if let Some(name) = name {
-        let known: Vec<String> = list.iter().map(|printer| text(printer, "/name").to_owned()).collect();
+        let known = names(list);
         list.retain(|printer| text(printer, "/name") == name);
         if list.is_empty() {
-            return Err(unknown(name, &known));
+            let hint = meant(name, &known);
+            return Err(ClientError::Failed(format!("there is no printer \"{name}\"; {hint}")));
         }
     }
     Ok(list.clone())
 }
 
-/// There is no such printer, and which there are.
-fn unknown(name: &str, known: &[String]) -> ClientError {
-    let near = crate::model::text::nearest(name, known.iter().map(String::as_str));
-    let hint = near.map_or_else(
+/// The names of the printers of a status.
+pub fn names(list: &[Value]) -> Vec<String> {
+    list.iter().map(|printer| text(printer, "/name").to_owned()).collect()
+}
+
+/// What to say after that there is no such printer.
+pub fn meant(name: &str, known: &[String]) -> String {
+    let near = crate::model::text::nearest(&name.to_lowercase(), known.iter().map(String::as_str));
+    near.map_or_else(
         || format!("known are {}.", known.join(", ")),
         |near| format!("did you mean \"{near}\"?"),
-    );
-    ClientError::Failed(format!("there is no printer \"{name}\"; {hint}"))
+    )
 }
 
 fn overview(printers: &[Value]) -> String {
@@ -105,7 +110,7 @@ fn overview(printers: &[Value]) -> String {
             shown.push_str(&format!("! {}: the print failed: {reason}\n", text(printer, "/name")));
         }
     }
-    shown
+    harmless(&shown)
 }
 
 fn row(printer: &Value) -> Vec<String> {
@@ -165,6 +170,10 @@ mod tests {
         assert!(shown.contains("! p1s: Out of filament. (0300_8004)"), "{shown}");
         assert!(shown.contains("! cc1: No connection.\n  cc1: Switch it on.\n"), "{shown}");
         assert!(shown.contains("! cc2: the print failed: It was away.\n"), "{shown}");
+        for (typed, near) in [("p1", "p1s"), ("P1S", "p1s"), ("CC2", "cc2")] {
+            let told = meant(typed, &["p1s".to_owned(), "cc2".to_owned()]);
+            assert_eq!(told, format!("did you mean \"{near}\"?"));
+        }
         let error = chosen(&mut answer, Some("p1")).expect_err("no such printer").to_string();
         assert!(error.contains("did you mean \"p1s\""), "{error}");
     }

@@ -8,12 +8,8 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-use super::client::{Client, ClientError, GatewayArgs};
+use super::client::{ANSWER, Client, ClientError, GatewayArgs};
 use super::words::{size, table, text};
-
-/// What a path within a URL must not hold as it is.
-const PATH: &percent_encoding::AsciiSet =
-    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 #[derive(Debug, clap::Args)]
 pub struct TimelapseArgs {
@@ -21,7 +17,7 @@ pub struct TimelapseArgs {
     pub printer: String,
     /// A file of the list to fetch; a `.mp4` that was not made yet is made now, which needs ffmpeg.
     pub file: Option<String>,
-    /// Where to write it; else below its own name here.
+    /// Where to write it, a file or a folder; else below its own name here.
     #[arg(long, short)]
     pub output: Option<PathBuf>,
     /// Print the list as JSON.
@@ -33,10 +29,15 @@ pub struct TimelapseArgs {
 
 pub async fn timelapse(args: &TimelapseArgs, client: &Client) -> Result<ExitCode, ClientError> {
     if let Some(file) = &args.file {
-        let encoded = percent_encoding::utf8_percent_encode(file, PATH).to_string();
+        let encoded = percent_encoding::utf8_percent_encode(file, crate::url::PATH).to_string();
         let path = Client::of(&args.printer, &format!("/server/files/timelapse/{encoded}"));
         let name = Path::new(file).file_name().map(PathBuf::from);
-        let output = args.output.clone().or(name).unwrap_or_else(|| PathBuf::from("timelapse"));
+        let name = name.unwrap_or_else(|| PathBuf::from("timelapse"));
+        let output = match &args.output {
+            Some(folder) if folder.is_dir() => folder.join(name),
+            Some(output) => output.clone(),
+            None => name,
+        };
         let absent = |error: ClientError| match error.code() {
             Some("404") => ClientError::Failed(format!(
                 "there is no timelapse \"{file}\"; `moongate timelapse {}` lists them.",
@@ -72,14 +73,25 @@ async fn fetch(client: &Client, path: &str, output: &Path) -> Result<u64, Client
     let mut part = output.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let mut file = tokio::fs::File::create(&part).await.map_err(unwritable)?;
-    let (mut pieces, mut written) = (response.bytes_stream(), 0);
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| ClientError::Failed(format!("the gateway broke off: {error}.")))?;
-        written += piece.len() as u64;
-        file.write_all(&piece).await.map_err(unwritable)?;
+    let whole = async {
+        let mut file = tokio::fs::File::create(&part).await.map_err(unwritable)?;
+        let (mut pieces, mut written) = (response.bytes_stream(), 0);
+        while let Some(piece) = tokio::time::timeout(ANSWER, pieces.next())
+            .await
+            .map_err(|_| client.silent(format!("nothing more came for {} s", ANSWER.as_secs())))?
+        {
+            let piece =
+                piece.map_err(|error| ClientError::Failed(format!("the gateway broke off: {error}.")))?;
+            written += piece.len() as u64;
+            file.write_all(&piece).await.map_err(unwritable)?;
+        }
+        file.flush().await.map_err(unwritable)?;
+        tokio::fs::rename(&part, output).await.map_err(unwritable)?;
+        Ok(written)
+    };
+    let written = whole.await;
+    if written.is_err() {
+        let _never_made = tokio::fs::remove_file(&part).await;
     }
-    file.flush().await.map_err(unwritable)?;
-    tokio::fs::rename(&part, output).await.map_err(unwritable)?;
-    Ok(written)
+    written
 }

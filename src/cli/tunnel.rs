@@ -40,7 +40,7 @@ impl Tunnel {
         let (host, url) = (host.trim_matches(['[', ']']).to_owned(), format!("https://{host}:{port}"));
         // The first connection tells at once whether this is the right gateway.
         let first = reach(&host, port, &tls).await;
-        drop(first.map_err(|reason| ClientError::NoGateway { url, reason })?);
+        drop(first.map_err(|reason| ClientError::NoGateway { url, reason, hint: String::new() })?);
         let folder = tempfile::Builder::new()
             .prefix("moongate-")
             .tempdir()

@@ -246,13 +246,14 @@ impl Config {
     /// # Errors
     /// Every mistake of the file at once.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = source::text_of(path).map_err(|error| {
             let text = format!("cannot be read: {error}. {}", source::remedy(error.kind()));
             ConfigError(vec![Mistake::new(0, text)]).of(path)
         })?;
         let mut config = Self::parse(&text, environment).map_err(|error| error.of(path))?;
         config.warnings.extend(source::readable_secrets(path, &text));
         config.warnings.extend(source::unknown_accounts(&config.printers));
+        config.warnings.extend(source::hidden_from_service(path, &config.gateway));
         Ok(config)
     }
 

@@ -56,7 +56,9 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'t>>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let table = self.table?;
         table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }

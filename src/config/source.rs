@@ -1,16 +1,25 @@
 //! What the surroundings contribute: directories of systemd and XDG, secrets kept in files or the environment.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Group, User};
 
-use super::PrinterConfig;
+use super::{GatewayConfig, PrinterConfig, Tls};
 
 /// Where the service's access codes lie (deploy/systemd); the unit hands them over as `credentials_NAME`.
 const CREDENTIALS: &str = "/etc/moongate/credentials";
+
+/// Where the service has its configuration and state, and what its unit hides from it (`ProtectHome=yes`).
+const SERVICE_CONFIG: &str = "/etc/moongate";
+const SERVICE_STATE: &str = "/var/lib/moongate";
+const HIDDEN_FROM_SERVICE: [&str; 3] = ["/home", "/root", "/run/user"];
+/// What is told of a path that is, or may be, hidden so.
+pub const SERVICE_SEES_NO_HOME: &str =
+    "The service sees nothing below /home, /root and /run/user: put it below /usr/share or /srv.";
 
 /// The environment variables, read once.
 #[derive(Debug, Clone, Default)]
@@ -19,9 +28,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of this process.
+    /// That of this process. Bytes that are no UTF-8, in whose variable ever, do not end the program.
     pub fn of_process() -> Self {
-        Self { variables: std::env::vars().collect() }
+        Self::of_raw(std::env::vars_os())
+    }
+
+    fn of_raw(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let text = |raw: OsString| raw.to_string_lossy().into_owned();
+        Self { variables: variables.map(|(name, value)| (text(name), text(value))).collect() }
     }
 
     pub fn of(pairs: &[(&str, &str)]) -> Self {
@@ -36,6 +50,20 @@ impl Environment {
     fn path(&self, name: &str) -> Option<PathBuf> {
         // systemd may name several directories, separated by colons; the first is ours.
         self.get(name).map(|value| PathBuf::from(value.split(':').next().unwrap_or(value)))
+    }
+
+    /// The same as the gateway has it that reads this configuration, for commands that talk to that one: systemd names
+    /// the state directory to the service only.
+    pub fn of_gateway(&self, config: &Path) -> Self {
+        self.with_state_of_service(config, Path::new(SERVICE_STATE))
+    }
+
+    fn with_state_of_service(&self, config: &Path, state: &Path) -> Self {
+        let mut same = self.clone();
+        if config.starts_with(SERVICE_CONFIG) && self.get("STATE_DIRECTORY").is_none() && state.is_dir() {
+            same.variables.insert("STATE_DIRECTORY".to_owned(), state.display().to_string());
+        }
+        same
     }
 
     /// `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/moongate`, else `~/.local/state/moongate`.
@@ -106,6 +134,22 @@ fn credential_at_home(named: &str) -> PathBuf {
     }
 }
 
+/// Larger than any configuration: a thousand printers take less than one MiB.
+const LARGEST: u64 = 16 << 20;
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// As of reading any file; [`ErrorKind::FileTooLarge`] above 16 MiB.
+pub fn text_of(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
+
 /// What to do about a configuration that cannot be read.
 pub fn remedy(kind: ErrorKind) -> &'static str {
     match kind {
@@ -114,6 +158,7 @@ pub fn remedy(kind: ErrorKind) -> &'static str {
         }
         ErrorKind::InvalidData => "Save it as text in UTF-8.",
         ErrorKind::IsADirectory => "Name the file in it.",
+        ErrorKind::FileTooLarge => "No configuration is that large: name the right file with --config.",
         _ => {
             "Write one with `moongate init` (docs/config.example.toml shows every key), or name it with --config."
         }
@@ -138,6 +183,23 @@ pub fn unknown_accounts(printers: &[PrinterConfig]) -> Vec<String> {
     told
 }
 
+/// Warns of files in the service's configuration that the service cannot see, though whoever checks it can.
+pub fn hidden_from_service(path: &Path, gateway: &GatewayConfig) -> Vec<String> {
+    if !path.starts_with(SERVICE_CONFIG) {
+        return Vec::new();
+    }
+    let mut named = vec![("web_root", gateway.web_root.as_deref())];
+    if let Tls::Files { certificate, key } = &gateway.tls {
+        named.extend([("tls_cert", Some(certificate.as_path())), ("tls_key", Some(key.as_path()))]);
+    }
+    let hidden = |file: &Path| HIDDEN_FROM_SERVICE.iter().any(|folder| file.starts_with(folder));
+    named
+        .into_iter()
+        .filter_map(|(what, file)| file.filter(|file| hidden(file)).map(|file| (what, file)))
+        .map(|(what, file)| format!("{what} {}: {SERVICE_SEES_NO_HOME}", file.display()))
+        .collect()
+}
+
 /// Warns when a file with inline secrets can be read by others than its owner.
 pub fn readable_secrets(path: &Path, text: &str) -> Option<String> {
     let inline = text.lines().any(|line| {
@@ -155,7 +217,37 @@ pub fn readable_secrets(path: &Path, text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
+
+    #[test]
+    fn the_service_s_state_is_found_by_commands_too() {
+        let (service, own) = (Path::new("/etc/moongate/moongate.toml"), Path::new("/home/me/moongate.toml"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = |variables: &[(&str, &str)], config: &Path, there: &Path| {
+            Environment::of(variables).with_state_of_service(config, there).state_dir()
+        };
+        let root = [("HOME", "/root")];
+        assert_eq!(state(&root, service, folder.path()), folder.path());
+        let at_home = Path::new("/root/.local/state/moongate");
+        assert_eq!(state(&root, own, folder.path()), at_home, "a gateway of one's own");
+        assert_eq!(state(&root, service, &folder.path().join("none")), at_home, "the service has never run");
+        assert_eq!(state(&[("STATE_DIRECTORY", "/a")], service, folder.path()), Path::new("/a"));
+    }
+
+    #[test]
+    fn bytes_of_other_programs_do_not_disturb() {
+        let raw = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let pairs = [(raw(b"LS_COLORS"), raw(b"\xff")), (raw(b"HOME"), raw(b"/home/me"))];
+        assert_eq!(Environment::of_raw(pairs.into_iter()).get("HOME"), Some("/home/me"));
+    }
+
+    #[test]
+    fn what_has_no_end_is_no_configuration() {
+        let error = text_of(Path::new("/dev/zero")).expect_err("endless");
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    }
 
     #[test]
     fn the_service_s_codes_are_found_by_commands_too() {

@@ -119,6 +119,17 @@ fn two_printers_need_two_names_and_get_ports_in_order() {
 }
 
 #[test]
+fn a_host_is_a_bare_address_or_name() {
+    let with = |host: &str| format!("[[printer]]\nname=\"a\"\nkind=\"elegoo_cc1\"\nhost=\"{host}\"\n");
+    for good in ["192.168.1.5", "printer.lan", "fe80::1", "fe80::1%eth0", "drücker"] {
+        assert!(parse(&with(good)).is_ok(), "{good}");
+    }
+    for wrong in ["http://192.168.1.5", "192.168.1.5:8883", "[fe80::1]", "a b", "me@printer", "printer:80"] {
+        assert!(complaints(&with(wrong))[0].contains("must be a bare address or name"), "{wrong}");
+    }
+}
+
+#[test]
 fn no_printer_is_a_mistake() {
     assert!(complaints("")[0].contains("no printer is configured"));
     assert!(complaints("[printer]\nname=\"a\"\n")[0].contains("two brackets"));
@@ -144,6 +155,12 @@ fn mistakes_in_gateway_and_access_are_told() {
             "[gateway]\ntls=\"self-signed\"\ntls_cert=\"/c\"\ntls_key=\"/k\"",
             "is named by tls_cert and tls_key instead",
         ),
+        (
+            "[gateway]\ntls_cert=\"/no/c\"\ntls_key=\"/dev/null\"",
+            "tls_cert in [gateway]: there is no file /no/c",
+        ),
+        ("[gateway]\nstate_dir=\"~/state\"", "state_dir in [gateway] must be a whole path"),
+        ("[gateway]\nruntime_dir=\"\"", "runtime_dir in [gateway] must be a whole path"),
         ("[gateway]\nmax_upload_mb=0", "max_upload_mb in [gateway] must be a whole number from 1"),
         ("[gateway]\nmin_free_mb=-1", "min_free_mb in [gateway] must be a whole number from 0"),
         ("[gateway]\nannounce=\"yes\"", "announce in [gateway] must be true or false"),
@@ -173,6 +190,8 @@ fn mistakes_in_gateway_and_access_are_told() {
         assert!(all.iter().any(|line| line.contains(told)), "{text:?}: {told:?} is missing from {all:#?}");
         assert!(all.iter().all(|line| line.starts_with("config line ")), "{all:#?}");
     }
+    let told = complaints(&format!("{GOOD}unheard_of = 1\n"));
+    assert!(told[0].contains("known keys are name, kind, host, serial, access_code,"), "each once: {told:?}");
 }
 
 /// Opening to everybody is allowed, and said.
@@ -198,6 +217,15 @@ fn rtsp_is_off_unless_it_has_an_address() {
         assert!(told.len() == 1 && told[0].contains("line 2: listen in [rtsp] must be"), "{told:?}");
     }
     assert!(complaints(&format!("[rstp]\n{GOOD}"))[0].contains("did you mean \"rtsp\""));
+    let empty = parse(&format!("[rtsp]\n{GOOD}")).expect("good").warnings;
+    assert!(empty.iter().any(|told| told.contains("cameras are not served")), "{empty:?}");
+    for (listen, port, owner) in
+        [("127.0.0.1", 7100, "the gateway itself"), ("0.0.0.0", 7125, "printer \"p1s\"")]
+    {
+        let told = complaints(&format!("[rtsp]\nlisten = \"{listen}:{port}\"\n{GOOD}"));
+        assert!(told.len() == 1 && told[0].contains(&format!("port {port} belongs to {owner}")), "{told:?}");
+    }
+    assert!(parse(&format!("[rtsp]\nlisten = \"127.0.0.2:7100\"\n{GOOD}")).is_ok(), "another address");
 }
 
 #[test]
@@ -209,7 +237,11 @@ fn a_text_that_is_no_toml_is_not_guessed_at() {
 
 #[test]
 fn a_code_that_cannot_be_had_is_one_mistake() {
-    for named in ["access_code_file = \"/nowhere/code\"", "access_code_env = \"NOT_THERE\""] {
+    for named in [
+        "access_code_file = \"/nowhere/code\"",
+        "access_code_file = \"/dev/null\"",
+        "access_code_env = \"NOT_THERE\"",
+    ] {
         let all = complaints(&GOOD.replace("access_code = 12345678", named));
         assert_eq!(all.len(), 1, "{all:?}");
         assert!(all[0].starts_with("config line 7: access_code_"), "{all:?}");
@@ -245,12 +277,38 @@ fn accounts_that_are_not_there_are_a_warning() {
 }
 
 #[test]
+fn a_page_that_the_service_cannot_see_is_told_as_such() {
+    let mut config = parse(GOOD).expect("good");
+    config.gateway.web_root = Some("/home/me/mainsail".into());
+    config.gateway.tls = Tls::Files { certificate: "/etc/ssl/a.pem".into(), key: "/root/a.key".into() };
+    let service = source::hidden_from_service(Path::new("/etc/moongate/moongate.toml"), &config.gateway);
+    assert_eq!(service.len(), 2, "{service:?}");
+    assert!(
+        service[0].starts_with("web_root /home/me/mainsail: The service sees nothing below /home"),
+        "{service:?}"
+    );
+    assert!(service[1].starts_with("tls_key /root/a.key"), "{service:?}");
+    let own = source::hidden_from_service(Path::new("/home/me/moongate.toml"), &config.gateway);
+    assert_eq!(own, Vec::<String>::new(), "whoever runs it by hand sees its own files");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |root: &Path| parse(&format!("[gateway]\nweb_root = \"{}\"\n{GOOD}", root.display()));
+    assert!(told(folder.path()).expect_err("empty").to_string().contains("has no index.html"));
+    std::fs::write(folder.path().join("index.html"), "").expect("written");
+    assert!(told(folder.path()).is_ok());
+}
+
+#[test]
 fn two_tables_for_one_printer_are_a_warning() {
-    let twice = |port: &str| {
-        let text =
-            format!("{GOOD}mqtt_port = 8883\n{}mqtt_port = {port}\n", GOOD.replace("\"p1s\"", "\"again\""));
+    let twice = |port: &str, serial: &str| {
+        let again = GOOD.replace("\"p1s\"", "\"again\"").replace("01p00a000000001", serial);
+        let text = format!("{GOOD}mqtt_port = 8883\n{again}mqtt_port = {port}\n");
         parse(&text).expect("good").warnings
     };
-    assert!(twice("8883").iter().any(|told| told.starts_with("p1s and again are at the same address")));
-    assert_eq!(twice("8884").len(), 0, "two printers behind one address");
+    let warned = |told: &[String], what: &str| {
+        assert!(matches!(told, [only] if only.starts_with(&format!("p1s and again {what}"))), "{told:?}");
+    };
+    warned(&twice("8883", "01p00a000000001"), "are at the same address");
+    warned(&twice("8884", "01P00A000000001"), "have the same serial number");
+    assert_eq!(twice("8884", "01P00A000000002").len(), 0, "two printers behind one address");
 }

@@ -203,9 +203,10 @@ impl Jobs {
         self.inner.withdrawals.intend()
     }
 
-    /// Withdraws the starts that are asked for and not under way yet; true where there was one.
+    /// Withdraws the starts that are asked for, and one that has just come under way; true where there was one.
     pub fn withdraw(&self) -> bool {
-        self.inner.withdrawals.withdraw()
+        let withdrawn = self.inner.withdrawals.withdraw();
+        self.inner.abort_start().is_some() || withdrawn
     }
 
     /// As [`Self::start`], of a start that was meant since `intended`.

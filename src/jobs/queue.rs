@@ -138,11 +138,9 @@ impl Inner {
 
     /// Changes the queue, remembers it, tells it; `None` where nothing is to be told.
     pub fn change_queue(&self, change: impl FnOnce(&mut Queue) -> Option<&'static str>) -> Queue {
-        let (action, queue) = {
-            let mut queue = self.queue();
-            (change(&mut queue), queue.clone())
-        };
-        if let Some(action) = action {
+        // Held to the end: what is remembered and told last is how it stands.
+        let mut queue = self.queue();
+        if let Some(action) = change(&mut queue) {
             let stored = Stored { jobs: queue.jobs.clone() };
             if let Ok(value) = serde_json::to_value(&stored)
                 && let Err(error) = self.store.put(&self.spaces.jobs, KEY, value)
@@ -151,6 +149,6 @@ impl Inner {
             }
             self.tell(JobsEvent::QueueChanged { action, queue: queue.clone() });
         }
-        queue
+        queue.clone()
     }
 }

@@ -124,6 +124,11 @@ pub enum Command {
         delta: [Millimeters; 3],
         feed: Option<f64>,
     },
+    /// Move to coordinates in mm, where one is named; `feed` in mm/s. Drivers are given the way there, as [`Self::Jog`].
+    MoveTo {
+        place: [Option<Millimeters>; 3],
+        feed: Option<f64>,
+    },
     /// Positive extrudes; `feed` in mm/s.
     Extrude {
         length: Millimeters,
@@ -219,7 +224,7 @@ impl Command {
             Command::SetAirMode(_) => "set air mode",
             Command::SetSpeed { .. } => "set speed",
             Command::Home(_) => "home",
-            Command::Jog { .. } => "move",
+            Command::Jog { .. } | Command::MoveTo { .. } => "move",
             Command::Extrude { .. } => "extrude",
             Command::MotorsOff => "motors off",
             Command::SelectTool(_) => "select tool",

@@ -37,7 +37,10 @@ pub enum Event {
     JobEnded(Box<Job>),
     FaultRaised(Box<Fault>),
     FaultCleared(Box<Fault>),
+    /// To be said on the console.
     Console(Box<ConsoleLine>),
+    /// Is on the console already: what a client asked, or why it was refused.
+    Said(Box<ConsoleLine>),
     /// A command came to its end, by its name; refusals included.
     CommandDone {
         command: &'static str,

@@ -6,6 +6,12 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A value as JSON text, without the detour over `Display` that `Value::to_string` takes.
+pub fn json(value: &impl serde::Serialize) -> String {
+    // What is written here has text keys only, so nothing can fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// The last element of a path, whichever slash it uses; empty for a path that ends in one.
 pub fn base_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)

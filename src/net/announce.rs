@@ -2,6 +2,7 @@
 //!
 //! mdns-sd runs a thread of its own and follows the interfaces of the machine as they come and go.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const NAME_MAX: usize = 63;
 pub struct Announced {
     /// `_moonraker._tcp`.
     pub service: &'static str,
-    /// What people read, unique on the network together with the service.
+    /// What people read, without control characters (RFC 6763, 4.1.1). It is made unique.
     pub instance: String,
     pub port: u16,
     /// Short facts, e.g. `path` and `/`.
@@ -57,8 +58,9 @@ impl Announcer {
         listen: IpAddr,
     ) -> Result<Self, AnnounceError> {
         let mut announcer = Self { daemon, names: Vec::new() };
+        let mut taken = HashSet::new();
         for service in services {
-            let info = info(service, host, listen)?;
+            let info = info(service, &instance(service, &mut taken), host, listen)?;
             announcer.names.push(info.get_fullname().to_owned());
             announcer.daemon.register(info)?;
         }
@@ -79,18 +81,37 @@ impl Announcer {
     }
 }
 
-fn info(service: &Announced, host: &str, listen: IpAddr) -> Result<ServiceInfo, AnnounceError> {
+/// The name that nothing else of this machine has in its service, in whatever case (RFC 6763 appendix D: "name (2)"): the
+/// daemon sees to those of other machines, and would keep only the last of two of its own.
+fn instance(service: &Announced, taken: &mut HashSet<(&'static str, String)>) -> String {
+    let mut number = 1_u64;
+    loop {
+        let suffix = if number == 1 { String::new() } else { format!(" ({number})") };
+        let mut name = service.instance.clone();
+        while name.len() + suffix.len() > NAME_MAX {
+            name.pop();
+        }
+        name.push_str(&suffix);
+        if taken.insert((service.service, name.to_lowercase())) {
+            return name;
+        }
+        number += 1;
+    }
+}
+
+fn info(
+    service: &Announced,
+    instance: &str,
+    host: &str,
+    listen: IpAddr,
+) -> Result<ServiceInfo, AnnounceError> {
     let kind = format!("{}.local.", service.service);
     let host = format!("{}.local.", host.split('.').next().unwrap_or(host));
-    let mut instance = service.instance.clone();
-    while instance.len() > NAME_MAX {
-        instance.pop();
-    }
     let facts: Vec<(&str, &str)> = service.facts.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let info = if listen.is_unspecified() {
-        ServiceInfo::new(&kind, &instance, &host, "", service.port, &facts[..])?.enable_addr_auto()
+        ServiceInfo::new(&kind, instance, &host, "", service.port, &facts[..])?.enable_addr_auto()
     } else {
-        ServiceInfo::new(&kind, &instance, &host, listen, service.port, &facts[..])?
+        ServiceInfo::new(&kind, instance, &host, listen, service.port, &facts[..])?
     };
     Ok(info)
 }
@@ -112,16 +133,27 @@ mod tests {
 
     #[test]
     fn what_is_announced_names_port_and_facts() {
-        let info = info(&moonraker(&"ü".repeat(40)), "pi.lan", "192.168.1.5".parse().expect("an address"))
-            .expect("info");
+        let listen = "192.168.1.5".parse().expect("an address");
+        let info = info(&moonraker("P1S"), "P1S", "pi.lan", listen).expect("info");
         assert_eq!(
             (info.get_type(), info.get_hostname(), info.get_port()),
             ("_moonraker._tcp.local.", "pi.local.", 7125)
         );
         assert_eq!(info.get_property_val_str("path"), Some("/"));
         assert!(info.get_addresses().contains(&"192.168.1.5".parse::<IpAddr>().expect("an address")));
-        let label = info.get_fullname().trim_end_matches("._moonraker._tcp.local.");
-        assert_eq!(label, "ü".repeat(31), "cut between letters");
+    }
+
+    #[test]
+    fn each_service_has_a_name_of_its_own() {
+        let mut taken = HashSet::new();
+        let mut named = |wanted: &str| instance(&moonraker(wanted), &mut taken);
+        assert_eq!(named("P1S"), "P1S");
+        assert_eq!(named("p1s"), "p1s (2)", "names are compared without case");
+        assert_eq!(named("P1S"), "P1S (3)");
+        assert_eq!(named(&"ü".repeat(40)), "ü".repeat(31), "cut between letters");
+        assert_eq!(named(&"ü".repeat(40)), format!("{} (2)", "ü".repeat(29)));
+        let other = Announced { service: "_octoprint._tcp", ..moonraker("P1S") };
+        assert_eq!(instance(&other, &mut taken), "P1S", "another service");
     }
 
     /// On the loopback interface only, and on a port of its own.

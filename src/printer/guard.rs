@@ -73,7 +73,7 @@ fn check_ability(
         Command::Home(axes) => {
             caps.motion.home && (caps.motion.home_axes || *axes == crate::model::Axes::ALL)
         }
-        Command::Jog { .. } => caps.motion.jog,
+        Command::Jog { .. } | Command::MoveTo { .. } => caps.motion.jog,
         Command::Extrude { .. } => caps.motion.extrude,
         Command::MotorsOff => caps.motion.motors_off,
         Command::SelectTool(tool) => caps.control.select_tool && *tool < caps.nozzles.len(),
@@ -127,6 +127,7 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
         }
         Command::Home(_)
         | Command::Jog { .. }
+        | Command::MoveTo { .. }
         | Command::MotorsOff
         | Command::Calibrate(_)
         | Command::SelectTool(_)
@@ -155,7 +156,7 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
 }
 
 /// True for G-code that moves nothing, whatever the printer, and leaves the running job's moves what they are: all else
-/// may do the one or the other, for vendors have words of their own (M970.3 and M974 of Bambu Lab shake the machine), and
+/// may do the one or the other, for vendors have words of their own, some of which shake the machine, and
 /// modes (G91, G92, M83) hold for the lines of the job as well.
 fn harmless(line: &str) -> bool {
     let line = line.trim_start().to_ascii_uppercase();

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::effect::{self, Progress};
 use super::guard;
+use super::heading::Heading;
 use super::io::{CameraSource, PrinterFiles, Request, StateWriter};
 use super::supervise::Nudge;
 use super::supervise::PrinterSettings;
@@ -39,6 +40,7 @@ struct Inner {
     files: Arc<dyn PrinterFiles>,
     camera: Option<Arc<dyn CameraSource>>,
     nudge: Arc<Nudge>,
+    heading: Heading,
     /// Emergency stops so far.
     stops: AtomicU64,
 }
@@ -62,6 +64,7 @@ impl PrinterHandle {
                 files,
                 camera,
                 nudge,
+                heading: Heading::default(),
                 stops: AtomicU64::new(0),
             }),
         }
@@ -170,6 +173,9 @@ impl PrinterHandle {
         let (command, note) = self.snapped(command);
         self.check(&command)?;
         let turn = if command.urgent() { None } else { Some(self.turn(&command, withdrawn).await?) };
+        let Some(command) = self.inner.heading.aim(command, self.watch()).await? else {
+            return Ok(Outcome::new(Seen::Effect));
+        };
         if turn.is_some() {
             self.check(&command)?;
             self.check_still_wanted(&command, stops, link)?;
@@ -180,12 +186,14 @@ impl PrinterHandle {
         if let Some(phase) = asked.phase {
             self.inner.writer.job(|job| job.requested = Some(phase));
         }
+        let before = self.inner.heading.begin(&command, &baseline);
         let delivered = tokio::select! {
             // First, so that the command is on its way before anything is looked for.
             biased;
             delivered = self.deliver(command.clone()) => delivered,
             () = effect_appears(&command, &baseline, watch.clone()) => Ok(Outcome::new(Seen::Effect)),
         };
+        self.inner.heading.end(&command, before, &delivered);
         let result = match delivered {
             Ok(outcome) => {
                 drop(turn);
@@ -217,7 +225,11 @@ impl PrinterHandle {
     }
 
     fn check(&self, command: &Command) -> Result<(), CommandError> {
-        guard::check(command, &self.state(), &self.capabilities(), &self.inner.settings)
+        let state = match command {
+            Command::Jog { .. } => self.inner.heading.steered(self.state()),
+            _ => self.state(),
+        };
+        guard::check(command, &state, &self.capabilities(), &self.inner.settings)
     }
 
     /// What has come between while a command waited for its turn.

@@ -6,13 +6,14 @@
 //! ```
 //! A driver is a function that runs until its link is lost; [`supervise`] calls it again with backoff. What front ends
 //! and drivers share of a printer is [`handle`] on one side and [`io`] on the other, with the printer's `storage` and
-//! `camera` and the `writer` of its state.
+//! `camera` and the `writer` of its state. `heading` knows where the head will be before a report shows it.
 
 mod camera;
 pub mod clock;
 pub mod effect;
 pub mod guard;
 pub mod handle;
+mod heading;
 pub mod io;
 mod storage;
 pub mod supervise;

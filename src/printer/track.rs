@@ -13,6 +13,19 @@ const COMPLETE_FROM: f64 = 0.99;
 
 /// Brings `next.job` up to date with `next.device`, and lists the events between the two snapshots.
 pub fn follow(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds, events: &mut Vec<Event>) {
+    let ended_here =
+        before.job.phase.active() && next.job.phase.ended() && next.job.serial == before.job.serial;
+    if ended_here {
+        // By the gateway, perhaps because the printer prints something else: first it is told how that ended.
+        count_printing(&mut next.job, now);
+        list_events(before, next, events);
+        let ended = next.clone();
+        return follow_on(&ended, next, now, events);
+    }
+    follow_on(before, next, now, events);
+}
+
+fn follow_on(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds, events: &mut Vec<Event>) {
     if reports_count(next) {
         follow_job(before, next, now);
     }

@@ -15,8 +15,9 @@ use crate::camera::timelapse::Timelapses;
 pub use crate::console::Console;
 use crate::jobs::Jobs;
 use crate::library::Library;
-use crate::model::Speaker;
+use crate::model::{ConsoleLine, Event, Speaker};
 use crate::printer::PrinterHandle;
+use crate::printer::clock::unix_now;
 use crate::store::Store;
 
 /// Cheap to clone; lives as long as the process.
@@ -41,7 +42,12 @@ impl Station {
 
     /// Keeps a line for later readers and tells everybody who listens.
     pub fn say(&self, speaker: Speaker, text: impl Into<String>) {
-        self.printer.writer().console(speaker, text);
+        let line = ConsoleLine { time: unix_now(), speaker, text: text.into() };
+        // Answers stay out of the printer's events: a script may say more of them than those have room for.
+        if speaker != Speaker::Answer {
+            self.printer.writer().event(Event::Said(Box::new(line.clone())));
+        }
+        self.console.push(line);
     }
 }
 

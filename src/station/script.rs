@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Station, filament_words};
-pub use crate::gcode::translate::help::{Word, codes};
+pub use crate::gcode::translate::help::{Fitted, Word, codes, words};
 use crate::gcode::translate::{Context, Intent, JobWord, Query, Session, Wait, help, translate};
 use crate::gcode::{Line, parse};
 use crate::jobs::{OVERRIDABLE, StartError, StartRequest, UNMAPPED};
@@ -85,7 +85,7 @@ async fn run_line(
                 note(outcome, reply);
             }
             let name = head(line);
-            if !told && help::is_button(&name, &caps, &state) {
+            if !told && help::is_button(&name, &caps, Fitted::of(&state)) {
                 reply(Reply::Info(followed(&name, seen)));
             }
             Ok(())
@@ -334,16 +334,6 @@ fn status(state: &PrinterState) -> Vec<String> {
     lines.extend(job.detail.clone());
     lines.extend(state.device.faults.iter().map(crate::model::Fault::line));
     lines
-}
-
-/// The words this printer understands, with their help.
-pub fn command_help(caps: &Capabilities, state: &PrinterState) -> Vec<(String, String)> {
-    help::words(caps, state).into_iter().map(|word| (word.name.to_owned(), word.help)).collect()
-}
-
-/// The words that deserve a button.
-pub fn macros(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
-    help::words(caps, state).into_iter().filter(|word| word.button).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ type Spaces = BTreeMap<String, BTreeMap<String, Value>>;
 impl Disk {
     pub fn open(path: &Path) -> Result<Self, String> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
+            std::fs::create_dir_all(parent).map_err(|error| unusable(&error))?;
         }
         // Made here for its mode: the file holds keys of clients. redb takes an empty file as a new one.
         OpenOptions::new()
@@ -56,7 +57,7 @@ impl Disk {
             .write(true)
             .mode(0o600)
             .open(path)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| unusable(&error))?;
         let path = path.to_owned();
         let file = path.clone();
         Ok(Self { path: Some(path), ..Self::with(Box::new(move || open_file(&file)))? })
@@ -118,12 +119,41 @@ impl Disk {
 }
 
 fn open_file(path: &Path) -> Result<Database, String> {
+    open_with(path, |path| Database::create(path))
+}
+
+fn open_with(
+    path: &Path,
+    open: impl FnOnce(&Path) -> Result<Database, DatabaseError>,
+) -> Result<Database, String> {
+    let new = std::fs::metadata(path).is_ok_and(|facts| facts.len() == 0);
     // A damaged file may break an assumption inside the library: that is an error to tell, not the end of us.
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| Database::create(path)));
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| open(path)));
     opened.map_err(|_panic| damaged("its structure is broken"))?.map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen => "another gateway is using it".to_owned(),
+        DatabaseError::DatabaseAlreadyOpen => {
+            "another gateway is using it. Stop that one, or set another state_dir here".to_owned()
+        }
+        // The system's own refusals have a number; redb's of a file that is none of its own have not.
+        DatabaseError::Storage(redb::StorageError::Io(error)) if error.raw_os_error().is_some() => {
+            if new {
+                // What was begun would be taken for a damaged database by the next start.
+                let _nothing_to_lose = OpenOptions::new().write(true).open(path).and_then(|it| it.set_len(0));
+            }
+            unusable(&error)
+        }
         other => damaged(&other.to_string()),
     })
+}
+
+/// The file may be good: what is wrong is the disk, or who may use it.
+fn unusable(error: &std::io::Error) -> String {
+    let remedy = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "Make room on that disk",
+        ErrorKind::ReadOnlyFilesystem => "Make that disk writable, or set another state_dir",
+        ErrorKind::PermissionDenied => "Give it to the gateway's user, or set another state_dir",
+        _ => "Check state_dir in [gateway]",
+    };
+    format!("{error}. {remedy}")
 }
 
 fn form_of(database: &Database) -> Result<u64, redb::Error> {
@@ -210,6 +240,28 @@ mod tests {
         assert_eq!(form_of(&Database::open(&path).expect("opened")).expect("read"), FORM);
         let both = Disk::open(&path).expect("opened").load().expect("read");
         assert_eq!((&both["s"]["k"], &both["s"]["new"]), (&Value::from(7), &Value::from(8)));
+    }
+
+    #[test]
+    fn a_disk_that_is_full_leaves_no_half_a_database() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.redb");
+        std::fs::write(&path, "").expect("an empty file");
+        let full = || DatabaseError::Storage(std::io::Error::from_raw_os_error(28).into());
+        let why = open_with(&path, |path| {
+            std::fs::write(path, "begun").expect("written");
+            Err(full())
+        });
+        let why = why.expect_err("refused");
+        assert!(why.contains("Make room") && !why.contains("Move the file away"), "{why}");
+        Disk::open(&path).expect("as if nothing had been");
+        let (_folder, good) = file(None);
+        open_with(&good, |_| Err(full())).expect_err("refused");
+        assert_eq!(
+            Disk::open(&good).expect("opened").load().expect("read")["s"]["k"],
+            7,
+            "what is there stays"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod disk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
+use tokio::sync::oneshot;
 
+use crate::model::text;
 use disk::{Change, Disk};
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -59,6 +62,9 @@ struct Values {
     written: u64,
     committed: u64,
     trouble: Option<StoreError>,
+    /// Those who wait until what is written is on disk; whoever comes first has it brought there for all.
+    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    serving: bool,
     closing: bool,
     /// A test pretends that the process was killed (`Ok`: nobody notices) or that the disk is full: nothing reaches
     /// the disk any more.
@@ -162,11 +168,16 @@ impl Store {
     /// # Errors
     /// The commit failed.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        let wanted = self.values().written;
-        let shared = self.owner.shared.clone();
-        tokio::task::spawn_blocking(move || shared.commit(wanted))
-            .await
-            .unwrap_or_else(|error| Err(StoreError::Write(error.to_string())))
+        let (told, result) = oneshot::channel();
+        {
+            let mut values = self.values();
+            values.waiting.push(told);
+            if !std::mem::replace(&mut values.serving, true) {
+                let shared = self.owner.shared.clone();
+                tokio::task::spawn_blocking(move || shared.serve());
+            }
+        }
+        result.await.unwrap_or_else(|_ended| Err(StoreError::Write("the gateway is ending".to_owned())))
     }
 
     /// Writes everything and gives back the space of what was removed; the size of the file in bytes before and after.
@@ -198,8 +209,11 @@ impl Store {
             }
         };
         values.written += 1;
+        // Once there is a change, the writing thread waits for nothing but the time.
+        if values.dirty.is_empty() {
+            self.owner.shared.changed.notify_one();
+        }
         values.dirty.insert((space.to_owned(), key.to_owned()));
-        self.owner.shared.changed.notify_one();
         old
     }
 
@@ -237,7 +251,7 @@ impl Shared {
         loop {
             let failed = self.values().trouble.is_some();
             let closing = self.wait_for_work(if failed { RETRY } else { GATHER });
-            let result = self.commit(u64::MAX);
+            let result = self.commit();
             if closing {
                 if let Err(error) = result {
                     tracing::error!(%error, "The last changes of the state database are lost.");
@@ -260,20 +274,46 @@ impl Shared {
         values.closing
     }
 
-    /// Brings all changes to the disk, unless those up to `wanted` are there already.
-    fn commit(&self, wanted: u64) -> Result<(), StoreError> {
+    /// Commits while somebody waits: those who come during one commit share the next.
+    fn serve(self: Arc<Self>) {
+        let mut waiting = std::mem::take(&mut self.values().waiting);
+        loop {
+            let result = self.commit();
+            let next = {
+                let mut values = self.values();
+                values.serving = !values.waiting.is_empty();
+                std::mem::take(&mut values.waiting)
+            };
+            let tell = |waiting: Vec<oneshot::Sender<_>>| {
+                for told in waiting {
+                    let _gone = told.send(result.clone());
+                }
+            };
+            if next.is_empty() {
+                // Whoever is told may give up the store and open the file again.
+                drop(self);
+                return tell(waiting);
+            }
+            tell(std::mem::replace(&mut waiting, next));
+        }
+    }
+
+    /// Brings all changes to the disk, unless they are there already.
+    fn commit(&self) -> Result<(), StoreError> {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         let (changes, written) = {
             let mut values = self.values();
             if let Some(pretended) = &values.pretended {
                 return pretended.clone();
             }
-            if values.committed >= wanted.min(values.written) {
+            if values.committed >= values.written {
                 return Ok(());
             }
             (values.take_changes(), values.written)
         };
-        let result = disk.write(&changes);
+        // A fault of the library is one more failed commit: nobody is to wait for ever, and nothing is to be lost.
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| disk.write(&changes)))
+            .unwrap_or_else(|_panic| Err("the database library failed".to_owned()));
         let mut values = self.values();
         match result {
             Ok(()) => {
@@ -301,7 +341,7 @@ impl Values {
         std::mem::take(&mut self.dirty)
             .into_iter()
             .map(|(space, key)| {
-                let value = self.spaces.get(&space).and_then(|values| values.get(&key)).map(Value::to_string);
+                let value = self.spaces.get(&space).and_then(|values| values.get(&key)).map(text::json);
                 Change { space, key, value }
             })
             .collect()

@@ -102,9 +102,22 @@ async fn writers_on_many_tasks_lose_nothing() {
 struct Faulty {
     bytes: Arc<Mutex<Vec<u8>>>,
     full: Arc<std::sync::atomic::AtomicBool>,
+    /// Makes the library panic in the middle of a commit.
+    panics: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Faulty {
+    fn disk(&self) -> Disk {
+        let backend = self.clone();
+        let open =
+            move || redb::Database::builder().create_with_backend(backend.clone()).map_err(|e| e.to_string());
+        Disk::with(Box::new(open)).unwrap()
+    }
+
+    fn store(&self) -> Store {
+        Store::start(self.disk()).unwrap()
+    }
+
     fn check(&self) -> std::io::Result<()> {
         match self.full.load(std::sync::atomic::Ordering::SeqCst) {
             true => Err(std::io::Error::other("No space left on device")),
@@ -137,6 +150,7 @@ impl redb::StorageBackend for Faulty {
 
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
         self.check()?;
+        assert!(!self.panics.load(std::sync::atomic::Ordering::SeqCst), "a fault of the library");
         let from = offset as usize;
         self.bytes.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
         Ok(())
@@ -146,11 +160,7 @@ impl redb::StorageBackend for Faulty {
 #[tokio::test]
 async fn a_full_disk_is_told_memory_serves_on_and_everything_arrives_later() {
     let backend = Faulty::default();
-    let open = {
-        let backend = backend.clone();
-        move || redb::Database::builder().create_with_backend(backend.clone()).map_err(|e| e.to_string())
-    };
-    let store = Store::start(Disk::with(Box::new(open.clone())).unwrap()).unwrap();
+    let store = backend.store();
     store.put_durably("s", "before", json!(1)).await.unwrap();
     backend.full.store(true, std::sync::atomic::Ordering::SeqCst);
     let error = store.put_durably("s", "during", json!(2)).await.unwrap_err();
@@ -162,7 +172,22 @@ async fn a_full_disk_is_told_memory_serves_on_and_everything_arrives_later() {
     assert_eq!(store.trouble(), None);
     store.kill();
     drop(store);
-    assert_eq!(Disk::with(Box::new(open)).unwrap().load().unwrap()["s"].len(), 4);
+    assert_eq!(backend.disk().load().unwrap()["s"].len(), 4);
+}
+
+#[tokio::test]
+async fn a_commit_that_panics_is_a_failed_one() {
+    let backend = Faulty::default();
+    let store = backend.store();
+    backend.panics.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (one, other) =
+        tokio::join!(store.put_durably("s", "a", json!(1)), store.put_durably("s", "b", json!(2)));
+    assert!(matches!((one, other), (Err(StoreError::Write(_)), Err(StoreError::Write(_)))));
+    backend.panics.store(false, std::sync::atomic::Ordering::SeqCst);
+    store.put_durably("s", "c", json!(3)).await.unwrap();
+    store.kill();
+    drop(store);
+    assert_eq!(backend.disk().load().unwrap()["s"].len(), 3);
 }
 
 #[tokio::test]

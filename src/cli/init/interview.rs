@@ -6,6 +6,7 @@ use super::text::{Answered, configuration};
 use crate::cli::probe::{Step, Verdict};
 use crate::config::{Config, Environment, Kind, PrinterConfig};
 use crate::discovery::FoundPrinter;
+use crate::model::text::one_line;
 
 pub struct Terminal<R, W> {
     pub input: R,
@@ -18,10 +19,12 @@ impl<R: BufRead, W: Write> Terminal<R, W> {
         let hint = if default.is_empty() { String::new() } else { format!(" [{default}]") };
         write!(self.output, "{question}{hint}: ")?;
         self.output.flush()?;
-        let mut line = String::new();
-        if self.input.read_line(&mut line)? == 0 {
+        let mut line = Vec::new();
+        if self.input.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
+        // A terminal of another encoding spoils a letter, not all the answers before.
+        let line = String::from_utf8_lossy(&line);
         let answer = line.trim();
         Ok(Some(if answer.is_empty() { default.to_owned() } else { answer.to_owned() }))
     }
@@ -83,9 +86,11 @@ where
             return Ok(());
         };
         let Some(address) = printer.address else { return Ok(()) };
-        let label = printer.name.clone().or_else(|| printer.model.clone()).unwrap_or_default();
-        let model = printer.model.as_deref().unwrap_or(printer.kind);
-        let called = if label.eq_ignore_ascii_case(model) { String::new() } else { format!(" \"{label}\"") };
+        // Both come from the network.
+        let label = printer.name.as_deref().or(printer.model.as_deref()).unwrap_or_default();
+        let label = one_line(label, 60);
+        let model = one_line(printer.model.as_deref().unwrap_or(printer.kind), 60);
+        let called = if label.eq_ignore_ascii_case(&model) { String::new() } else { format!(" \"{label}\"") };
         if !self.terminal.yes(&format!("\nFound {model}{called} at {address}. Use it?"), true)? {
             return Ok(());
         }
@@ -106,20 +111,35 @@ where
             }
             writeln!(self.terminal.output, "There is no kind \"{text}\".")?;
         };
-        let Some(host) = self.terminal.ask("Address", "")?.filter(|host| !host.is_empty()) else {
-            return Ok(());
-        };
-        let serial = match kind {
-            Kind::Bambu => self.serial("")?,
-            Kind::ElegooCc1 | Kind::ElegooCc2 => None,
-        };
         let name = self.free_name(kind.name());
-        let typed = Answered { name, title: None, kind, host, serial, code: None, about: String::new() };
-        self.settle(typed, kind != Kind::ElegooCc1)
+        let (host, about) = (String::new(), String::new());
+        let mut typed = Answered { name, title: None, kind, host, serial: None, code: None, about };
+        if self.place(&mut typed)? { self.settle(typed, kind != Kind::ElegooCc1) } else { Ok(()) }
     }
 
-    fn serial(&mut self, default: &str) -> std::io::Result<Option<String>> {
-        self.terminal.ask("Serial number (printer: Settings > Device)", default)
+    /// Asks where the printer is, and which it is, until that can stand in a configuration; false where nothing is
+    /// answered.
+    fn place(&mut self, printer: &mut Answered) -> std::io::Result<bool> {
+        loop {
+            let host = self.terminal.ask("Address", &printer.host)?;
+            let Some(host) = host.filter(|host| !host.is_empty()) else { return Ok(false) };
+            printer.host = host;
+            if printer.kind == Kind::Bambu || printer.serial.is_some() {
+                let before = printer.serial.clone().unwrap_or_default();
+                let asked = self.terminal.ask("Serial number (printer: Settings > Device)", &before)?;
+                let Some(serial) = asked else { return Ok(false) };
+                printer.serial = Some(serial).filter(|serial| !serial.is_empty());
+            }
+            // Name and code have questions of their own.
+            let (name, code) = (self.free_name("printer"), Some("not asked for yet".to_owned()));
+            let Err(mistakes) = self.check(&Answered { name, code, ..printer.clone() }) else {
+                return Ok(true);
+            };
+            writeln!(self.terminal.output, "{mistakes}")?;
+            if !self.terminal.yes("Answer again?", true)? {
+                return Ok(false);
+            }
+        }
     }
 
     /// Asks for name and code until they make a valid configuration and, unless the user leaves it at that, the
@@ -156,9 +176,13 @@ where
                 }
                 Tested::Bad => {
                     if !self.terminal.yes("Put it right and test again?", true)?
-                        || !self.address(&mut printer)?
+                        || !self.place(&mut printer)?
                     {
-                        break;
+                        if !self.terminal.yes("Leave it out?", false)? {
+                            break;
+                        }
+                        writeln!(self.terminal.output, "{} is left out.", printer.host)?;
+                        return Ok(());
                     }
                 }
             }
@@ -176,16 +200,6 @@ where
         let before = printer.code.clone().unwrap_or_default();
         let Some(code) = self.terminal.ask(place, &before)? else { return Ok(false) };
         printer.code = Some(code).filter(|code| !code.is_empty());
-        Ok(true)
-    }
-
-    /// False at the end of the input.
-    fn address(&mut self, printer: &mut Answered) -> std::io::Result<bool> {
-        let Some(host) = self.terminal.ask("Address", &printer.host)? else { return Ok(false) };
-        printer.host = host;
-        if let Some(serial) = printer.serial.clone() {
-            printer.serial = self.serial(&serial)?.or(Some(serial));
-        }
         Ok(true)
     }
 

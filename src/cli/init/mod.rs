@@ -62,18 +62,22 @@ pub async fn init(args: &InitArgs, environment: &Environment) -> ExitCode {
     if let Err(error) = Config::parse(&text, environment) {
         return failed(&format!("these answers make no valid configuration:\n{error}"));
     }
-    match write(&path, &text).and_then(|()| hand_to_service(&path)) {
-        Ok(handed) => {
-            println!(
-                "\n{} is written, readable by {} only.",
-                path.display(),
-                if handed { "the service" } else { "you" }
-            );
-            println!("Next: {}", next(handed, &path, &environment.config_file()));
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&format!("{} cannot be written: {error}", path.display())),
+    if let Err(error) = write(&path, &text) {
+        // The answers are not lost.
+        println!("\n{text}");
+        return failed(&format!(
+            "{} cannot be written: {error}. What it should hold is above: save that, for your own user only",
+            path.display()
+        ));
     }
+    let handed = hand_to_service(&path).unwrap_or_else(|error| {
+        complain!("{} cannot be given to the user {SERVICE_USER}: {error}.", path.display());
+        false
+    });
+    let whose = if handed { "the service" } else { "you" };
+    println!("\n{} is written, readable by {whose} only.", path.display());
+    println!("Next: {}", next(handed, &path, &environment.config_file()));
+    ExitCode::SUCCESS
 }
 
 /// The command that runs what was written; `usual` is the file that is taken where none is named.
@@ -112,7 +116,7 @@ async fn look(seconds: u64) -> Vec<FoundPrinter> {
     }
     println!("Looking for printers for {seconds} s...");
     let findings = discovery::discover(Duration::from_secs(seconds.min(120))).await;
-    findings.problems.iter().for_each(|problem| eprintln!("moongate: {problem}"));
+    findings.problems.iter().for_each(|problem| complain!("{problem}"));
     match findings.printers.len() {
         0 => println!("None made itself known; they can be added by their address."),
         1 => println!("One printer was found."),
@@ -122,7 +126,7 @@ async fn look(seconds: u64) -> Vec<FoundPrinter> {
 }
 
 fn failed(why: &str) -> ExitCode {
-    eprintln!("moongate: {why}.");
+    complain!("{why}.");
     ExitCode::from(EXIT_FAILED)
 }
 

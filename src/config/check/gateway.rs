@@ -1,12 +1,14 @@
 //! `[gateway]` and `[rtsp]`.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::section;
 use crate::config::reader::{Mistakes, Section};
+use crate::config::source::SERVICE_SEES_NO_HOME;
 use crate::config::{Environment, GATEWAY_PORT, GatewayConfig, RTSP_PORT, Tls};
 
 pub fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistakes<'_>) -> GatewayConfig {
@@ -20,15 +22,9 @@ pub fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mis
         }),
     };
     let web_root = table.text(mistakes, "web_root", false).map(PathBuf::from);
-    if let Some(folder) = web_root.as_ref().filter(|folder| !folder.join("index.html").is_file()) {
+    if let Some(why) = web_root.as_deref().and_then(no_page) {
         let place = table.place("web_root");
-        mistakes.at(
-            place,
-            format!(
-                "web_root {} has no index.html: name the folder of a built Mainsail or Fluidd.",
-                folder.display()
-            ),
-        );
+        mistakes.at(place, why);
     }
     let spoolman = table.text(mistakes, "spoolman", false);
     if let Some(url) = spoolman.as_deref().filter(|url| !is_server(url)) {
@@ -39,7 +35,12 @@ pub fn gateway(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mis
         );
     }
     let path = |table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>, key| {
-        table.text(mistakes, key, false).map(PathBuf::from)
+        let text = table.text(mistakes, key, false)?;
+        if text.is_empty() || text.starts_with('~') {
+            let place = table.place(key);
+            mistakes.at(place, format!("{key} in [gateway] must be a whole path such as \"/srv/moongate\"; \"~\" means nothing here."));
+        }
+        Some(PathBuf::from(text))
     };
     let config = GatewayConfig {
         listen,
@@ -64,7 +65,16 @@ fn tls(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Tls {
     match (mode.as_deref(), certificate, key) {
         (None | Some("off"), None, None) => Tls::Off,
         (Some("self-signed"), None, None) => Tls::SelfSigned,
-        (None, Some(certificate), Some(key)) => Tls::Files { certificate, key },
+        (None, Some(certificate), Some(key)) => {
+            for (name, file) in [("tls_cert", &certificate), ("tls_key", &key)] {
+                // One that this user may not even look for can be there for the gateway's own.
+                if matches!(file.try_exists(), Ok(false)) {
+                    let place = table.place(name);
+                    mistakes.at(place, format!("{name} in [gateway]: there is no file {}.", file.display()));
+                }
+            }
+            Tls::Files { certificate, key }
+        }
         (None, _, _) => {
             let span = table.span();
             mistakes.at(span, "tls_cert and tls_key in [gateway] go together: name both files.");
@@ -76,6 +86,19 @@ fn tls(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Tls {
             Tls::Off
         }
     }
+}
+
+/// Why a folder cannot be `web_root`; none where it can.
+fn no_page(folder: &Path) -> Option<String> {
+    let told = match std::fs::metadata(folder.join("index.html")) {
+        Ok(file) if file.is_file() => return None,
+        // What a service meets below /home, whoever may read the folder itself.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            format!("cannot be read: {error}. {SERVICE_SEES_NO_HOME}")
+        }
+        _ => "has no index.html: name the folder of a built Mainsail or Fluidd.".to_owned(),
+    };
+    Some(format!("web_root {} {told}", folder.display()))
 }
 
 /// Where recorders find the cameras.

@@ -4,10 +4,13 @@ mod access;
 mod gateway;
 mod printers;
 
+use std::net::SocketAddr;
+use std::ops::Range;
+
 use toml::de::{DeTable, DeValue};
 
 use super::reader::{Mistakes, Section};
-use super::{Config, ConfigError, Environment, PrinterConfig};
+use super::{Config, ConfigError, Environment, GatewayConfig, PrinterConfig};
 use crate::model::text::nearest;
 use access::access;
 use gateway::{gateway, rtsp};
@@ -31,6 +34,11 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     let rtsp = rtsp(root, &mut mistakes);
     let printers = printers(root, &gateway, environment, &mut mistakes);
     unknown_tables(root, &mut mistakes);
+    match (rtsp, table_span(root, "rtsp")) {
+        (Some(address), Some(span)) => rtsp_port(address, &gateway, &printers, span, &mut mistakes),
+        (None, Some(_)) => warnings.push("[rtsp] without listen: the cameras are not served.".to_owned()),
+        (_, None) => {}
+    }
     if !gateway.listen.is_loopback() && access.trusted_clients.iter().any(|net| net.ends_with("/0")) {
         warnings.push("trusted_clients lets everybody in without credentials.".to_owned());
     }
@@ -47,19 +55,56 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
 fn same_printer(printers: &[PrinterConfig]) -> Vec<String> {
     let mut told = Vec::new();
     for (index, printer) in printers.iter().enumerate() {
+        let earlier = |same: &dyn Fn(&&PrinterConfig) -> bool| printers.iter().take(index).find(same);
         // One address may lead to several Bambu printers, as some bridges do: they differ in the serial number.
         let same = |other: &&PrinterConfig| {
             (other.kind, &other.host, &other.ports, &other.serial)
                 == (printer.kind, &printer.host, &printer.ports, &printer.serial)
         };
-        if let Some(earlier) = printers.iter().take(index).find(same) {
+        let same_serial = |other: &&PrinterConfig| {
+            let both = other.serial.as_ref().zip(printer.serial.as_ref());
+            other.kind == printer.kind && both.is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+        };
+        if let Some(earlier) = earlier(&same) {
             told.push(format!(
                 "{} and {} are at the same address {}: one table is enough, and printers take few connections.",
                 earlier.name, printer.name, printer.host
             ));
+        } else if let Some(earlier) = earlier(&same_serial) {
+            told.push(format!(
+                "{} and {} have the same serial number: correct one of them, or both lead to one printer.",
+                earlier.name, printer.name
+            ));
         }
     }
     told
+}
+
+/// Cameras cannot be served at a port that the gateway needs itself.
+fn rtsp_port(
+    address: SocketAddr,
+    gateway: &GatewayConfig,
+    printers: &[PrinterConfig],
+    span: Range<usize>,
+    mistakes: &mut Mistakes<'_>,
+) {
+    let meets = address.ip() == gateway.listen
+        || (address.is_ipv4() == gateway.listen.is_ipv4()
+            && (address.ip().is_unspecified() || gateway.listen.is_unspecified()));
+    let port = address.port();
+    let owner = if port == gateway.port {
+        Some("the gateway itself".to_owned())
+    } else {
+        let owner = printers.iter().find(|printer| printer.moonraker_port == port);
+        owner.map(|printer| format!("printer \"{}\"", printer.name))
+    };
+    if let Some(owner) = owner.filter(|_| meets) {
+        mistakes.at(span, format!("listen in [rtsp]: port {port} belongs to {owner} already."));
+    }
+}
+
+fn table_span(root: &DeTable<'_>, name: &str) -> Option<Range<usize>> {
+    root.iter().find(|(key, _)| key.get_ref().as_ref() == name).map(|(_, value)| value.span())
 }
 
 /// A `[table]` of the document, absent or of the wrong kind as it may be.

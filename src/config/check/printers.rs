@@ -1,6 +1,7 @@
 //! `[[printer]]`.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -93,11 +94,12 @@ fn printer(
     }
     let kind = kind(&mut table, mistakes);
     let host = table.required(mistakes, "host", "the printer's address or host name.");
-    if let Some(host) = host.as_deref().filter(|host| host.contains(['/', ' ', '@']) || host.contains("://"))
-    {
+    if let Some(host) = host.as_deref().filter(|host| !is_host(host)) {
         let place = table.place("host");
-        mistakes
-            .at(place, format!("host \"{host}\" must be a bare address or name, without http:// and path."));
+        mistakes.at(
+            place,
+            format!("host \"{host}\" must be a bare address or name, without http://, port and path."),
+        );
     }
     // Bambu's serial numbers have capitals only; those of the others stand in topics as they are.
     let capitals =
@@ -138,6 +140,13 @@ fn printer(
     };
     table.finish(mistakes);
     Some(config)
+}
+
+/// A name, or an address without brackets; colons are those of IPv6, with or without `%interface`.
+fn is_host(host: &str) -> bool {
+    let address = host.split('%').next().unwrap_or(host);
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | '@' | '[' | ']');
+    host.chars().all(plain) && (!host.contains(':') || address.parse::<Ipv6Addr>().is_ok())
 }
 
 fn bed(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
@@ -194,6 +203,11 @@ fn access_code(
     }
     let text = if let Some(named) = file {
         match environment.secret_file(&named) {
+            Ok(text) if text.is_empty() => {
+                let place = table.place("access_code_file");
+                mistakes.at(place, format!("access_code_file: {named} is empty."));
+                None
+            }
             Ok(text) => Some(text),
             Err(reason) => {
                 let place = table.place("access_code_file");

@@ -95,7 +95,8 @@ impl BambuFiles {
         F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
         T: Send,
     {
-        if !self.clear.load(Ordering::Relaxed) {
+        let was_clear = self.clear.load(Ordering::Relaxed);
+        if !was_clear {
             let mut result = self.attempt(Protection::Private, operation).await;
             if result.as_ref().is_err_and(FtpsError::is_busy_data) {
                 result = self.attempt(Protection::Private, operation).await;
@@ -105,8 +106,11 @@ impl BambuFiles {
             }
         }
         let result = self.attempt(Protection::Clear, operation).await;
-        self.clear.store(result.is_ok() || self.clear.load(Ordering::Relaxed), Ordering::Relaxed);
-        result
+        let refused = |error: &FtpsError| matches!(error, FtpsError::DataRefused(_)) && !error.is_busy_data();
+        let refused = result.as_ref().is_err_and(refused);
+        self.clear.store(result.is_ok() || was_clear && !refused, Ordering::Relaxed);
+        // Another firmware than the one that wanted it so.
+        if was_clear && refused { self.attempt(Protection::Private, operation).await } else { result }
     }
 
     async fn attempt<T, F>(&self, protection: Protection, operation: &F) -> Result<T, FtpsError>

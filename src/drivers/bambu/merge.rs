@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::faults;
-use super::field::{at, bit, bits32, flag, hex, list, small, text};
+use super::field::{at, bit, bits32, flag, hex, list, num, packed, small, text};
 use super::tree::Tree;
 use super::wire::{Extent, MAX_ENTRIES, StateFields};
 
@@ -212,11 +212,31 @@ fn drop_superseded(tree: &mut Map<String, Value>, fields: &Map<String, Value>) {
     }
     if says(["nozzle_temper", "nozzle_target_temper"])
         && !device("extruder")
-        && let Some(Value::Array(info)) =
-            known.get_mut("extruder").and_then(|extruder| extruder.get_mut("info"))
-        && let [Value::Object(only)] = info.as_mut_slice()
+        && let Some(extruder) = known.get_mut("extruder")
     {
-        only.remove("temp");
+        let current = bits32(at(extruder, "/state")).map(|state| (state >> 4) & 0xF);
+        match extruder.get_mut("info").and_then(Value::as_array_mut).map(Vec::as_mut_slice) {
+            Some([Value::Object(only)]) => {
+                only.remove("temp");
+            }
+            // The plain ones are those of the nozzle in use (bambu.md 3.7).
+            Some(several) => {
+                let in_use = several.iter_mut().find(|one| small(at(one, "/id")) == current.or(Some(0)));
+                in_use.into_iter().for_each(|one| repack(one, fields));
+            }
+            None => {}
+        }
+    }
+}
+
+/// Writes the plain temperatures of a report into the packed one of a nozzle.
+fn repack(extruder: &mut Value, fields: &Map<String, Value>) {
+    let Some((actual, target)) = packed(at(extruder, "/temp")) else { return };
+    let plain = |key: &str, known: f64| fields.get(key).and_then(num).unwrap_or(known);
+    let both = [plain("nozzle_target_temper", target), plain("nozzle_temper", actual)];
+    let [high, low] = both.map(|celsius| celsius.round().clamp(0.0, f64::from(u16::MAX)) as u32);
+    if let Some(temp) = extruder.get_mut("temp") {
+        *temp = Value::from((high << 16) | low);
     }
 }
 

@@ -63,6 +63,32 @@ fn plain_temperatures_win_over_older_packed_ones() {
     assert_eq!(device.chamber.actual, Some(25.0));
 }
 
+/// A full report tells both; deltas of some printers tell the plain ones alone, which are those of the nozzle in use.
+#[test]
+fn plain_temperatures_are_those_of_the_nozzle_in_use() {
+    let mut printer = Printer::load("h2d-01.01.02.08-running-extspool-6ams");
+    let before = printer.device();
+    let (active, other) = (before.active_tool, 1 - before.active_tool);
+    printer.reports.merge(&delta(json!({"nozzle_temper": 171.4, "mc_percent": 3})));
+    let device = printer.device();
+    assert_eq!(device.nozzles[active].heater.actual, Some(171.0));
+    assert_eq!(device.nozzles[active].heater.target, before.nozzles[active].heater.target);
+    printer.reports.merge(&delta(json!({"nozzle_target_temper": "225"})));
+    let device = printer.device();
+    assert_eq!(
+        (device.nozzles[active].heater.actual, device.nozzles[active].heater.target),
+        (Some(171.0), Some(225.0))
+    );
+    assert_eq!(device.nozzles[other].heater, before.nozzles[other].heater);
+    let packed = json!({"device": {"extruder": {"info": [{"id": active, "temp": (230 << 16) + 229}]}}, "nozzle_temper": 1});
+    printer.reports.merge(&delta(packed));
+    assert_eq!(
+        printer.device().nozzles[active].heater.actual,
+        Some(229.0),
+        "the packed one of the same report counts"
+    );
+}
+
 #[test]
 fn storage_must_change_twice() {
     let mut printer = Printer::load("p1s-finish-ams2pro");

@@ -37,6 +37,9 @@ const DEAF_AFTER: u32 = 2;
 /// Two complete reports are at least this far apart, whatever happens.
 const PUSHALL_GAP: Duration = Duration::from_secs(10);
 
+/// The file cannot be read, and it is made for another hotend: such a start is not carried out.
+const TURNED_DOWN: [&str; 2] = ["0500_4003", "0500_4047"];
+
 /// What outlives a lost link.
 pub(super) struct Memory {
     row: &'static ModelRow,
@@ -260,6 +263,7 @@ impl<'a> Session<'a> {
             }
             self.publish();
         }
+        self.follow_heat();
         self.learn_permission(shown_before);
         self.follow_start();
         self.follow_marker(fields);
@@ -332,7 +336,10 @@ impl<'a> Session<'a> {
                 && fault.severity >= Severity::Serious
                 && !fault.is_among(&digestion.faults_before)
         };
-        let failed = digestion.landed && stage.ended() && state.device.faults.iter().any(fresh);
+        let mut faults = state.device.faults.iter().filter(|fault| fresh(fault));
+        // It can be turned down without being shown at all (bambu.md 3.9): nothing is digested then.
+        let failed =
+            faults.any(|fault| digestion.landed && stage.ended() || TURNED_DOWN.contains(&&*fault.code));
         if digestion.landed {
             memory.not_landed = None;
         }

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::model::text;
+
 /// One JSON value, as text or taken apart or both; empty it is `null`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
@@ -28,7 +30,7 @@ impl Tree {
     /// Keeps the text alone until somebody looks again.
     pub fn pack(&mut self) {
         if let Some(value) = self.open.take() {
-            self.packed.get_or_insert_with(|| value.to_string().into_boxed_str());
+            self.packed.get_or_insert_with(|| text::json(&value).into_boxed_str());
         }
     }
 }

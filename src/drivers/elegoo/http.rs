@@ -5,7 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,9 +16,6 @@ const MAX_HEAD: usize = 16 << 10;
 /// Longest chunk-size line.
 const MAX_LINE: usize = 64;
 const READ: usize = 64 << 10;
-/// What is encoded in a value of an address. The unreserved characters stay as they are: not every printer's server
-/// decodes what needs no encoding.
-pub const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Longest answer of an upload handler that is looked at.
 const MAX_SHORT: usize = 16 << 10;
 

@@ -17,3 +17,8 @@ pub mod runs;
 pub mod testing;
 pub mod whereabouts;
 pub mod work;
+
+use std::time::Duration;
+
+/// A place that others hold is tried again in even steps: it can be free at any moment (elegoo.md 2.3, 3.4).
+pub const FULL_AGAIN: Duration = Duration::from_secs(30);

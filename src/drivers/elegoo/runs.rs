@@ -20,6 +20,12 @@ pub struct Runs {
     before: Option<(String, String)>,
     /// The token reported last, kept for the end figures: printers clear theirs (elegoo.md 2.4).
     shown: Option<String>,
+    /// The id told last, and the one told last when the awaited start was sent: some printers go on telling that of the run
+    /// before until they have made another, others keep one for all runs.
+    told: Option<String>,
+    stale: Option<String>,
+    /// The awaited start is seen, under the id of the run before.
+    under_stale: bool,
     /// The run of an earlier gateway, until it is known what became of it.
     unseen: Option<ExpectedRun>,
 }
@@ -42,8 +48,19 @@ pub struct PastRun {
 impl Runs {
     /// A start of `file` is about to be sent. Not every printer gives the next run another id.
     pub fn expect(&mut self, file: &str, token: u32) {
+        self.keep_stale();
         self.awaited = Some((file.to_owned(), token.to_string()));
         self.before = self.bound.take();
+        self.stale.clone_from(&self.told);
+    }
+
+    /// A run that ended under the id of the one before had no other.
+    fn keep_stale(&mut self) {
+        if std::mem::take(&mut self.under_stale)
+            && let (Some(id), Some((_, ours))) = (self.stale.take(), self.awaited.take())
+        {
+            self.bound = Some((id, ours));
+        }
     }
 
     /// An earlier gateway started this run; where it saw it running, an end without an id is the end of it.
@@ -91,11 +108,14 @@ impl Runs {
         if self.awaited.take().is_some() {
             self.bound = self.before.take();
         }
+        self.under_stale = false;
     }
 
     /// The token to report for a run that the printer calls `id` and that prints `file`.
     pub fn token(&mut self, id: Option<&str>, file: Option<&str>, active: bool) -> Option<String> {
+        self.told = id.map(str::to_owned).or(self.told.take());
         if !active {
+            self.keep_stale();
             return self.shown.clone();
         }
         self.unseen = None;
@@ -111,8 +131,9 @@ impl Runs {
             .filter(|(name, _)| file.is_some_and(|file| same_file(file, name)))
             .map(|(_, token)| token.clone());
         if let Some(ours) = awaited {
-            // The id can come later than the file name; the binding waits for it.
-            if let Some(id) = id {
+            // The id can come later than the file name; the binding waits for it, and for one that is not the last run's.
+            self.under_stale = id.is_some() && id == self.stale.as_deref();
+            if let Some(id) = id.filter(|_| !self.under_stale) {
                 self.bound = Some((id.to_owned(), ours.clone()));
                 self.awaited = None;
             }
@@ -158,6 +179,29 @@ mod tests {
             Some("78"),
             "refused: it goes on"
         );
+    }
+
+    #[test]
+    fn the_id_of_the_last_run_may_stay_until_the_new_one_has_its_own() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.token(Some("run-0"), None, false), None, "of a run that nobody saw");
+        runs.expect("b.gcode", 77);
+        for id in ["run-0", "run-1"] {
+            assert_eq!(runs.token(Some(id), Some("b.gcode"), true).as_deref(), Some("77"), "{id}");
+        }
+        assert_eq!(runs.token(Some("run-1"), Some("b.gcode"), false).as_deref(), Some("77"));
+        runs.expect("b.gcode", 78);
+        for id in ["run-1", "run-1", "run-2", "run-2"] {
+            assert_eq!(runs.token(Some(id), Some("b.gcode"), true).as_deref(), Some("78"), "{id}");
+        }
+        assert_eq!(runs.token(Some("run-2"), Some("b.gcode"), false).as_deref(), Some("78"));
+        let at_the_screen = runs.token(Some("run-3"), Some("b.gcode"), true);
+        assert_eq!(at_the_screen.as_deref(), Some("run-3"));
+        // One id for all runs: after the end of ours the next one is another.
+        runs.expect("b.gcode", 79);
+        assert_eq!(runs.token(Some("run-3"), Some("b.gcode"), true).as_deref(), Some("79"));
+        assert_eq!(runs.token(None, None, false).as_deref(), Some("79"));
+        assert_eq!(runs.token(Some("run-4"), Some("b.gcode"), true).as_deref(), Some("run-4"));
     }
 
     #[test]

@@ -95,6 +95,16 @@ impl<C> Batch<C> {
         again
     }
 
+    /// What is left of a command that was taken before the last emergency stop is not done.
+    pub fn overruled(&mut self, stopped: Option<Instant>) -> bool {
+        let overruled = stopped.is_some_and(|stopped| self.taken < stopped);
+        if overruled && !self.steps.is_empty() {
+            self.steps.clear();
+            self.trouble.get_or_insert_with(|| came_first(&self.request.command));
+        }
+        overruled
+    }
+
     /// The step that comes next.
     pub fn next(&self) -> Option<&C> {
         self.steps.front()
@@ -139,17 +149,32 @@ impl<C> Work<C> {
     }
 }
 
-/// A stop takes the place of every pause and resume that still waits.
+/// A stop takes the place of every pause and resume that still waits, an emergency stop that of every command: heat and
+/// motion that were asked for before it must not follow it.
 pub fn withdraw_for(command: &Command, queue: &mut VecDeque<Work<impl Clone>>) {
-    if *command != Command::Cancel {
-        return;
-    }
-    let waiting = |work: &Work<_>| matches!(work, Work::Command(batch) if batch.is_lifecycle());
+    let halts = |command: &Command| *command == Command::EmergencyStop;
+    let waiting = |work: &Work<_>| match work {
+        Work::Command(batch) if halts(command) => !halts(&batch.request.command),
+        Work::Command(batch) => *command == Command::Cancel && batch.is_lifecycle(),
+        _ => false,
+    };
     while let Some(work) = queue.iter().position(waiting).and_then(|at| queue.remove(at)) {
         if let Work::Command(batch) = work {
-            batch.request.answer(Err(CommandError::Invalid("The print is being stopped.".to_owned())));
+            let error = if halts(command) {
+                came_first(&batch.request.command)
+            } else {
+                CommandError::Invalid("The print is being stopped.".to_owned())
+            };
+            batch.request.answer(Err(error));
         }
     }
+}
+
+fn came_first(command: &Command) -> CommandError {
+    CommandError::Busy(format!(
+        "An emergency stop came first; \"{}\" was not carried out to its end.",
+        command.name()
+    ))
 }
 
 impl<C: Clone> Work<C> {

@@ -46,6 +46,7 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         Command::SkipObjects(_)
         | Command::SetChamber { .. }
         | Command::SetLight { .. }
+        | Command::MoveTo { .. }
         | Command::Extrude { .. }
         | Command::MotorsOff
         | Command::SelectTool(_)

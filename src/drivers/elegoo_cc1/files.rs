@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use percent_encoding::{AsciiSet, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
@@ -26,12 +26,10 @@ use crate::drivers::elegoo::names::same_file;
 use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
 use crate::metadata;
 use crate::printer::{FileError, ProgressFn, RemoteFile, SENDING};
+use crate::url;
 
 /// Other requests of the link may come first.
 const ASK: Duration = Duration::from_secs(25);
-
-/// A path keeps its slashes.
-const PATH: &AsciiSet = &http::VALUE.remove(b'/');
 
 /// The storage of one printer.
 pub struct Cc1Storage {
@@ -349,7 +347,7 @@ fn video_target(url: &str, host: &str, port: u16) -> (u16, String) {
 
 fn download_page(path: &str) -> String {
     let path = path.strip_prefix("/downloadFile").unwrap_or(path).trim_start_matches('/');
-    format!("/downloadFile/{}", utf8_percent_encode(path, PATH))
+    format!("/downloadFile/{}", utf8_percent_encode(path, url::PATH))
 }
 
 fn remote_file(item: &Value, disk: Disk) -> Option<RemoteFile> {

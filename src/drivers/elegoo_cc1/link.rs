@@ -18,6 +18,7 @@ use super::reduce::Memory;
 use super::sdcp::Sdcp;
 use super::session::Session;
 use super::{Cc1Config, Timing};
+use crate::drivers::elegoo::FULL_AGAIN;
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::http::authority;
 use crate::drivers::elegoo::names::sane_id;
@@ -32,9 +33,6 @@ const CONNECT: Duration = Duration::from_secs(8);
 const MAX_MESSAGE: usize = 16 << 20;
 /// The refusal of the sixth client (elegoo.md 2.3).
 const TOO_MANY: &str = "too many client";
-
-/// A place that others hold is tried again in even steps: it can be free at any moment (elegoo.md 2.3).
-const FULL_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs the link of one printer, again and again.
 pub struct Cc1Driver {

@@ -26,8 +26,8 @@ pub struct Memory {
     /// `TaskId` of the last active job; the printer clears its own at the end.
     task: Option<String>,
     file: Option<String>,
-    /// A stop was seen: the homing inside it is not a new preparation (elegoo.md 2.6).
-    cancelling: bool,
+    /// A stop of the run with this id was seen: the homing inside it is not a new preparation (elegoo.md 2.6).
+    cancelling: Option<Option<String>>,
     /// Homing was seen and has not ended.
     homing: bool,
     homed: Homed,
@@ -56,8 +56,29 @@ impl Memory {
         self.homing = false;
         self.homed = Homed::default();
         self.homing_asked = None;
+        self.cancelling = None;
         self.held = false;
         self.verdict = None;
+    }
+
+    /// The stage with the homing of a cancel as a part of it. A cancel that was not carried out, and a run that began while
+    /// nobody looked, are none.
+    fn within_a_cancel(&mut self, stage: DeviceStage, sub: i64, task: Option<&str>) -> DeviceStage {
+        let of = self.cancelling.as_ref().map(Option::as_deref);
+        let another = matches!((of, task), (Some(Some(of)), Some(task)) if of != task);
+        match stage {
+            DeviceStage::Cancelling => {
+                self.cancelling = Some(task.map(str::to_owned));
+                stage
+            }
+            DeviceStage::Preparing if of.is_some() && !another && matches!(sub, 1 | 21) => {
+                DeviceStage::Cancelling
+            }
+            _ => {
+                self.cancelling = None;
+                stage
+            }
+        }
     }
 
     /// The printer acknowledged that it homes these axes; it may be done before a report tells of it.
@@ -92,7 +113,7 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     let wish = job(&codes, &info, device, memory);
     activity(&codes, device);
     faults(&info, device, now);
-    if let Some(percent) = int(&info, "PrintSpeedPct") {
+    if let Some(percent) = int(&info, "PrintSpeedPct").filter(|percent| *percent > 0) {
         let name = SPEEDS.iter().find(|(known, _)| i64::from(*known) == percent).map(|(_, name)| *name);
         device.speed.factor = Some(percent as f64 / 100.0);
         device.speed.level = name.map(str::to_owned);
@@ -209,13 +230,7 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     if stage == DeviceStage::Printing && matches!(sub, 0 | 20) && !begun {
         stage = DeviceStage::Preparing;
     }
-    if stage == DeviceStage::Cancelling {
-        memory.cancelling = true;
-    } else if !stage.active() {
-        memory.cancelling = false;
-    } else if memory.cancelling {
-        stage = DeviceStage::Cancelling;
-    }
+    stage = memory.within_a_cancel(stage, sub, task.as_deref());
     if memory.runs.is_unseen() {
         if stage == DeviceStage::Idle {
             return Wish { past: true, ..Wish::default() };

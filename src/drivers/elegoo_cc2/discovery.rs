@@ -12,6 +12,7 @@ use crate::drivers::elegoo::http;
 use crate::drivers::elegoo::names::sane_id;
 use crate::drivers::elegoo::probe::Probe;
 use crate::secret::Secret;
+use crate::url;
 
 const HTTP: Duration = Duration::from_secs(5);
 const MAX_REPLY: usize = 4096;
@@ -75,7 +76,7 @@ pub enum SystemInfo {
 
 /// Asks for the serial number; the token must be in the query (elegoo.md 3.2).
 pub async fn system_info(host: &str, port: u16, code: &Secret) -> SystemInfo {
-    let token = utf8_percent_encode(code.expose(), http::VALUE);
+    let token = utf8_percent_encode(code.expose(), url::SEGMENT);
     let Ok(mut reply) = http::get(host, port, &format!("/system/info?X-Token={token}"), HTTP).await else {
         return SystemInfo::Nothing;
     };

@@ -20,6 +20,7 @@ use crate::drivers::elegoo::files::{
 use crate::drivers::elegoo::http::{self, Reply, authority};
 use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
 use crate::printer::{FileError, RemoteFile};
+use crate::url;
 
 /// A request of the link with its turn behind others.
 const ASK: Duration = Duration::from_secs(40);
@@ -117,7 +118,8 @@ impl Cc2Storage {
                 self.door.ask(Call::ListFiles(medium, offset), ASK).await.map_err(|error| match error {
                     // 01.03.02.51 never answers this method (elegoo.md 3.6).
                     AskError::Timeout => FileError::Unsupported(
-                        "The firmware of the printer does not list its files; update it to see them."
+                        "The printer did not answer the question for its files. Try again; some firmware never answers it and \
+                         has to be updated to show them."
                             .to_owned(),
                     ),
                     other => told(other),
@@ -238,8 +240,8 @@ impl Storage for Cc2Storage {
         };
         let target = format!(
             "{page}?X-Token={}&file_name={}",
-            utf8_percent_encode(self.config.code().expose(), http::VALUE),
-            utf8_percent_encode(&name, http::VALUE)
+            utf8_percent_encode(self.config.code().expose(), url::SEGMENT),
+            utf8_percent_encode(&name, url::SEGMENT)
         );
         let reply = http::get(&self.config.host.now(), self.config.ports.http, &target, DOWNLOAD_IDLE)
             .await

@@ -13,9 +13,9 @@ pub fn payloads(bytes: &[u8]) {
             Message::Response { method, result, .. } => {
                 let _code = error_code(&result);
                 match method {
-                    1001 => drop(attributes(&result, &mut device)),
-                    1002 => document.replace(result),
-                    2005 => document.set_canvas(result),
+                    Some(1001) => drop(attributes(&result, &mut device)),
+                    Some(1002) => document.replace(result),
+                    Some(2005) => document.set_canvas(result),
                     _ => {
                         let _bytes = disk(&result, &mut device);
                         memory.judge(memory.end_in(&history(&result)));

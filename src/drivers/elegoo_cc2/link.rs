@@ -16,6 +16,7 @@ use super::reduce::Memory;
 use super::session::Session;
 use super::wire::{Registration, registration};
 use super::{Cc2Config, Timing};
+use crate::drivers::elegoo::FULL_AGAIN;
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::http::authority;
 use crate::model::{LinkFault, LinkPhase};
@@ -29,9 +30,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const REGISTER_TRIES: u32 = 3;
 /// The short question whether LAN mode is off, when the broker cannot be reached or refuses the code.
 const WHY: Duration = Duration::from_secs(3);
-
-/// A place that others hold is tried again in even steps: it can be free at any moment (elegoo.md 3.4).
-const FULL_AGAIN: Duration = Duration::from_secs(30);
 
 /// Runs the link of one printer, again and again.
 pub struct Cc2Driver {

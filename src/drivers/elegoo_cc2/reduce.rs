@@ -18,7 +18,8 @@ const HALTED: &str = "The printer is in emergency stop; switch it off and on.";
 /// What the link should do about a status.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Wish {
-    /// Ask the history how this run ended (its id, empty where the printer gave none); until [`Memory::judge`] is called the job counts as under way.
+    /// Ask the history how this run ended (its id, empty where the printer gave none); until [`Memory::judge`] is called
+    /// the job counts as under way.
     pub history: Option<String>,
     /// Ask the history for the run of an earlier gateway; until [`Memory::recall`] is called no job is told.
     pub past: bool,

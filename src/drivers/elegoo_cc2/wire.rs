@@ -8,10 +8,10 @@ use crate::drivers::elegoo::field::{int, text};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
     Pong,
-    /// Answer to the request of this id.
+    /// Answer to the request of this id, and of this method where it is said.
     Response {
         id: i64,
-        method: i64,
+        method: Option<i64>,
         result: Value,
     },
     /// 6000: changed leaves of the status; `id` is a sequence number.
@@ -38,7 +38,9 @@ pub fn parse(payload: &[u8]) -> Message {
     match (method, id) {
         (Some(6000), id) => Message::Delta { id, change: result },
         (Some(6008), _) => Message::Attributes(result),
-        (Some(method), Some(id)) => Message::Response { id, method, result },
+        (method, Some(id)) if method.is_some() || result.is_object() => {
+            Message::Response { id, method, result }
+        }
         _ => Message::Other,
     }
 }
@@ -63,10 +65,13 @@ pub fn registration(payload: &[u8], client: &str) -> Option<Registration> {
         return None;
     }
     let error = text(&message, "error").unwrap_or_default();
-    if int(&message, "code") == Some(3) || error.contains("too many") {
+    let code = int(&message, "code");
+    if code == Some(3) || error.contains("too many") {
         return Some(Registration::TooMany);
     }
-    Some(if error == "ok" { Registration::Ok } else { Registration::Failed })
+    // Told by a word (SDK) or by a number (EW).
+    let taken = error.eq_ignore_ascii_case("ok") || (error.is_empty() && code == Some(0));
+    Some(if taken { Registration::Ok } else { Registration::Failed })
 }
 
 /// Nesting beyond this is not merged: no status is that deep.

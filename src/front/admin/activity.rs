@@ -1,4 +1,4 @@
-//! Who asked what, and what came of it: the last events of all printers, refusals with their reason.
+//! What was asked, and what came of it: the last events of all printers, refusals with their reason.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -113,7 +113,7 @@ fn describe(event: &Event) -> Option<(What, String)> {
         }
         Event::FaultRaised(fault) => Some((What::Fault, fault.line())),
         Event::FaultCleared(fault) => Some((What::Fault, format!("cleared: {}", fault.line()))),
-        Event::Console(line) => match line.speaker {
+        Event::Console(line) | Event::Said(line) => match line.speaker {
             Speaker::Client => Some((What::Asked, line.text.clone())),
             Speaker::Error => Some((What::Refused, line.text.clone())),
             Speaker::Answer => None,

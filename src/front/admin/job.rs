@@ -135,15 +135,44 @@ async fn cancel(
 
 #[derive(Deserialize)]
 struct After {
-    /// Only lines later than this.
+    /// Only what was said after the line of this time.
     after: Option<UnixSeconds>,
     count: Option<usize>,
 }
 
 async fn console(State(station): State<Station>, Query(wanted): Query<After>) -> Json<Vec<ConsoleLine>> {
-    let mut lines = station.console.last(wanted.count.unwrap_or(usize::MAX));
-    if let Some(after) = wanted.after {
-        lines.retain(|line| line.time > after);
+    let lines = station.console.last(wanted.count.unwrap_or(usize::MAX));
+    Json(match wanted.after {
+        Some(after) => said_after(lines, after),
+        None => lines,
+    })
+}
+
+/// The lines that follow the one of that time, in the order in which they were said: a clock that was set back must
+/// not hide them. Where that line is gone, the later ones.
+fn said_after(mut lines: Vec<ConsoleLine>, after: UnixSeconds) -> Vec<ConsoleLine> {
+    match lines.iter().rposition(|line| line.time == after) {
+        Some(at) => lines.split_off(at + 1),
+        None => {
+            lines.retain(|line| line.time > after);
+            lines
+        }
     }
-    Json(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Speaker;
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_line() {
+        let line = |time: f64| ConsoleLine { time, text: time.to_string(), speaker: Speaker::Answer };
+        let times = |lines: Vec<ConsoleLine>| lines.iter().map(|line| line.time).collect::<Vec<_>>();
+        let said = [10.0, 11.0, 4.0, 5.0].map(line).to_vec();
+        assert_eq!(times(said_after(said.clone(), 11.0)), [4.0, 5.0]);
+        assert_eq!(times(said_after(said.clone(), 5.0)), [] as [f64; 0]);
+        assert_eq!(times(said_after(said.clone(), 0.0)), [10.0, 11.0, 4.0, 5.0]);
+        assert_eq!(times(said_after(said, 10.5)), [11.0], "its line is gone");
+    }
 }

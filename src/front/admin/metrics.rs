@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Served;
 use crate::camera::Health;
-use crate::model::{CameraKind, CommandError, Event, LinkPhase};
+use crate::model::{CameraKind, CommandError, Event, JobPhase, LinkPhase};
 use crate::station::Station;
 
 /// The content type of the answer.
@@ -76,9 +76,10 @@ impl Metrics {
         let link_up = gateway.add("link_up", "1 while the printer is connected and its values are current");
         let faults = gateway.add("faults", "Active faults of the printer");
         let clients = gateway.add("clients", "Clients connected to the printer's endpoint");
-        let reconnects = gateway.add("reconnects", "Times the connection came up again after the first");
+        let reconnects: Family<PrinterLabels, Counter> =
+            gateway.add("reconnects", "Times the connection came up again after the first");
         let commands = gateway.add("commands", "Commands by how they ended");
-        let jobs = gateway.add("jobs", "Jobs by how they ended");
+        let jobs: Family<ResultLabels, Counter> = gateway.add("jobs", "Jobs by how they ended");
         let camera = CameraMetrics::new(&mut gateway);
         let report_age = Family::default();
         let help = "Time since the printer's last report; absent before the first";
@@ -86,8 +87,15 @@ impl Metrics {
         let memory = Gauge::default();
         let help = "Memory of the process that is in RAM";
         registry.register_with_unit("process_resident_memory", help, Unit::Bytes, memory.clone());
-        let sources =
+        let sources: HashMap<_, _> =
             printers.iter().map(|served| (served.station.name().to_owned(), Source::new(served))).collect();
+        // A counter that appears with its first event has no increase at it, and an alert on the increase stays silent.
+        for Source { labels, .. } in sources.values() {
+            reconnects.get_or_create(labels).inc_by(0);
+            for phase in [JobPhase::Complete, JobPhase::Cancelled, JobPhase::Failed] {
+                jobs.get_or_create(&labels.with_result(&super::word(&phase))).inc_by(0);
+            }
+        }
         Self {
             inner: Arc::new(Inner {
                 registry,

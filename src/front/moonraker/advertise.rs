@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::identity::{API_VERSION_STRING, MOONRAKER_VERSION};
+use crate::model::text::one_line;
 use crate::net::announce::Announced;
 
 /// One printer as the network is told of it.
@@ -36,12 +37,14 @@ impl Advertised<'_> {
             fact("uuid", &self.uuid()),
             ("https_port", https_port),
             fact("version", MOONRAKER_VERSION),
+            fact("route_prefix", ""),
             fact("path", "/"),
             printer,
         ];
         [("_moonraker._tcp", moonraker), ("_octoprint._tcp", octoprint)].map(|(service, facts)| Announced {
             service,
-            instance: self.title.to_owned(),
+            // Some browsers stop at control characters.
+            instance: one_line(self.title, self.title.len()),
             port: self.port,
             facts,
         })
@@ -61,13 +64,15 @@ mod tests {
 
     #[test]
     fn facts_are_those_of_the_real_programs() {
-        let printer = |name, https| Advertised { name, title: "My P1S", host: "pi", port: 7125, https };
+        let printer = |name, https| Advertised { name, title: "My\nP1S\t", host: "pi", port: 7125, https };
         let [moonraker, octoprint] = printer("p1s", false).services();
         let fact = |service: &Announced, key: &str| {
             service.facts.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone())
         };
         assert_eq!((moonraker.service, moonraker.port), ("_moonraker._tcp", 7125));
+        assert_eq!(moonraker.instance, "My P1S");
         assert_eq!(fact(&moonraker, "https_port").as_deref(), Some(""));
+        assert_eq!(fact(&moonraker, "route_prefix").as_deref(), Some(""));
         assert_eq!(fact(&moonraker, "uuid").map(|uuid| uuid.len()), Some(32));
         assert_eq!(fact(&moonraker, "uuid"), fact(&octoprint, "uuid"));
         assert_eq!(fact(&octoprint, "path").as_deref(), Some("/"));

@@ -92,15 +92,16 @@ impl Args {
         number.filter(|n| n.is_finite()).map(Some).ok_or_else(|| unconvertible(name, "float", value))
     }
 
-    /// A whole number that is not negative.
+    /// A whole number; one below zero is 0.
     pub fn opt_count(&self, name: &str) -> Result<Option<usize>, RpcError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = match value {
-            Value::Number(number) => number.as_u64(),
-            Value::String(text) => text.trim().parse().ok(),
+            // As Python's `int`: the fraction is cut off.
+            Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n as i64)),
+            Value::String(text) => text.trim().parse::<i64>().ok(),
             _ => None,
         };
-        let count = number.and_then(|n| usize::try_from(n).ok());
+        let count = number.map(|n| usize::try_from(n.max(0)).unwrap_or(usize::MAX));
         count.map(Some).ok_or_else(|| unconvertible(name, "int", value))
     }
 
@@ -211,6 +212,11 @@ mod tests {
     fn strings_are_converted_by_the_handler() {
         let args = Args::from_query("limit=7&since=1.5&force=TRUE&all=no").expect("plain");
         assert_eq!(args.opt_count("limit"), Ok(Some(7)));
+        let bound = |value: Value| Args(Map::from_iter([("limit".to_owned(), value)])).opt_count("limit");
+        for (value, count) in [(json!(-1), 0), (json!("-1"), 0), (json!(50.0), 50), (json!(7.9), 7)] {
+            assert_eq!(bound(value), Ok(Some(count)));
+        }
+        assert!(bound(json!("five")).is_err() && bound(json!("1.5")).is_err());
         assert_eq!(args.opt_number("since"), Ok(Some(1.5)));
         assert_eq!(args.flag("force"), Ok(true));
         assert!(args.flag("all").is_err());

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -17,18 +17,21 @@ use super::http::{decoded, empty, json_answer};
 use super::logs::{self, LogFile};
 use super::methods::roots::{self, Root};
 use super::{theme, timelapse};
-use crate::library::LibraryError;
+use crate::library::{LibraryError, names};
 use crate::model::text::base_name;
-
-/// What stays readable in the encoded name.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+use crate::url;
 
 /// Pictures of files are open: image tags of the front ends send no headers (moonraker.md 2.3). What a camera saw is
-/// not.
+/// not, nor what lies on the printer, which would be fetched for it.
 pub fn is_open(file: &str) -> bool {
     let file = decoded(file).to_ascii_lowercase();
     let picture = file.ends_with(".png") || file.ends_with(".jpg");
-    picture && !matches!(Root::of(&file), Some(Root::Timelapse(_) | Root::Frames(_)))
+    picture
+        && match Root::of(&file) {
+            Some(Root::Timelapse(_) | Root::Frames(_)) => false,
+            Some(Root::Library(path)) => names::remote_path(path).is_none(),
+            _ => true,
+        }
 }
 
 /// Answers a download below `/server/files/`.
@@ -202,7 +205,7 @@ fn http_date(time: SystemTime) -> Option<HeaderValue> {
 pub fn disposition(name: &str) -> HeaderValue {
     let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' };
     let ascii: String = name.chars().map(plain).collect();
-    let encoded = utf8_percent_encode(name, KEPT);
+    let encoded = utf8_percent_encode(name, url::SEGMENT);
     HeaderValue::from_str(&format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}"))
         .unwrap_or_else(|_| HeaderValue::from_static("attachment"))
 }
@@ -253,6 +256,22 @@ mod tests {
         assert_eq!(asked("bytes=5-2", 10), Range::All);
         assert_eq!(asked("lines=1-2", 10), Range::All);
         assert_eq!(asked("bytes=0-", 0), Range::Impossible);
+    }
+
+    #[test]
+    fn pictures_of_files_are_open_and_what_lies_on_the_printer_is_not() {
+        for open in ["gcodes/.thumbs/cube-32x32.png", "gcodes/printers/a.png", "config/.theme/sidebar.PNG"] {
+            assert!(is_open(open), "{open}");
+        }
+        for closed in [
+            "gcodes/cube.gcode",
+            "gcodes/printer/timelapse/a.jpg",
+            "/gcodes/printer%2Fa.png",
+            "timelapse/a.jpg",
+            "timelapse_frames/000001/a.jpg",
+        ] {
+            assert!(!is_open(closed), "{closed}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What happens at the printer, in the library and with the jobs, told to all clients (moonraker.md 2.15).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -14,12 +15,13 @@ use crate::model::{ConsoleLine, Speaker};
 
 /// Notifications between which the clients' tasks get their turn.
 const AT_ONCE: usize = 16;
+/// What is said comes before the answer that it belongs to, unless this machine is slower than that.
+const TOLD_SOON: Duration = Duration::from_millis(500);
 /// Files and folders that are told when changes were missed: no more than a client may let wait.
 const TOLD_ANEW: usize = 400;
 
 /// Runs until the endpoint ends.
 pub async fn run(endpoint: Arc<Endpoint>) {
-    let mut console = endpoint.station.console.listen();
     let mut library = endpoint.station.library.events();
     let mut jobs = endpoint.station.jobs.events();
     let mut state = endpoint.station.printer.watch();
@@ -28,11 +30,6 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     loop {
         tokio::select! {
             () = endpoint.cancel.cancelled() => return,
-            line = console.recv() => match line {
-                Ok(line) => on_console(&endpoint, &line).await,
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            },
             event = library.recv() => match event {
                 Ok(event) => on_library(&endpoint, &event),
                 Err(RecvError::Lagged(_)) => tell_anew(&endpoint).await,
@@ -55,6 +52,39 @@ pub async fn run(endpoint: Arc<Endpoint>) {
         if told.is_multiple_of(AT_ONCE) {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Tells what is said on the console, until the endpoint ends. Nothing else makes it wait, for answers wait for it
+/// ([`Endpoint::console_told`]).
+pub async fn follow_console(endpoint: Arc<Endpoint>) {
+    let mut console = endpoint.station.console.listen();
+    endpoint.told.send_replace(console.read());
+    let mut told = 0_usize;
+    loop {
+        let line = tokio::select! {
+            () = endpoint.cancel.cancelled() => return,
+            line = console.next() => line,
+        };
+        on_console(&endpoint, &line).await;
+        endpoint.told.send_replace(console.read());
+        told += 1;
+        if told.is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Endpoint {
+    /// Waits until all clients were told what is on the console by now: with Klipper what a script says comes before its
+    /// answer.
+    pub async fn console_told(&self) {
+        let said = self.station.console.said();
+        if *self.told.borrow() >= said {
+            return;
+        }
+        let mut told = self.told.subscribe();
+        let _late = tokio::time::timeout(TOLD_SOON, told.wait_for(|told| *told >= said)).await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::Endpoint;
 use super::klippy::{self, Gate, Klippy};
 use super::object_list::ObjectList;
 use super::subscribe::View;
-use super::view::{self, Input, JobFile};
+use super::view::{self, Input, JobFile, Kept};
 use crate::filament::Choices;
 use crate::model::{Capabilities, Control, JobPhase, LinkPhase, PrinterState};
 use crate::printer::clock::unix_now;
@@ -43,6 +43,7 @@ struct Made {
     at: Instant,
     from: Sources,
     view: Arc<View>,
+    kept: Kept,
 }
 
 /// What a view shows, by identity: equal sources give an equal view, apart from the clock.
@@ -133,12 +134,13 @@ impl Endpoint {
         {
             return made.view.clone();
         }
-        let before = made.as_ref().map(|made| made.view.clone());
+        let (before, kept) = made.take().map(|made| (made.view, made.kept)).unzip();
+        let mut kept = kept.unwrap_or_default();
         let (klippy, eventtime) = (Klippy::of(&from.state, from.gate), eventtime());
-        let objects = self.with_input(&from, &klippy, view::objects);
+        let objects = self.with_input(&from, &klippy, |input| view::objects(input, &mut kept));
         let empty = || Arc::new(View::without_objects(eventtime, klippy.clone()));
         let view = Arc::new(before.unwrap_or_else(empty).follow(eventtime, klippy.clone(), objects));
-        *made = Some(Made { at: Instant::now(), from, view: view.clone() });
+        *made = Some(Made { at: Instant::now(), from, view: view.clone(), kept });
         view
     }
 
@@ -210,14 +212,15 @@ pub async fn run(endpoint: Arc<Endpoint>) {
             changed = file.changed() => { if changed.is_err() { return }; false }
             _ = tick.tick() => true,
         };
-        state.mark_unchanged();
         if second {
             sample(&endpoint);
-            // Reports tell the time as well: the next one is not to wait for this.
+            // Reports tell the time as well: the next one is not to wait for this. One that came in the same moment is
+            // still to be looked at.
             if reported.elapsed() < TICK * 5 / 4 {
                 continue;
             }
         }
+        state.mark_unchanged();
         while Urgency::of(&endpoint) == urgency && !second && Instant::now() < next {
             tokio::select! {
                 () = endpoint.cancel.cancelled() => return,

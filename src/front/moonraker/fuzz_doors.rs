@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -9,13 +10,14 @@ use super::args::Args;
 use super::klippy::{Gate, Klippy};
 use super::methods;
 use super::subscribe::{View, Wanted};
+pub use super::view::Kept;
 use super::view::{self, HostLoad, Input};
 use crate::model::{Capabilities, PrinterState};
 
-/// The view of a printer, computed from nothing.
-pub fn view(state: &PrinterState, caps: &Capabilities, before: Option<&View>) -> View {
+/// The view of a printer that comes after another.
+pub fn view(state: &PrinterState, caps: &Arc<Capabilities>, before: Option<&View>, kept: &mut Kept) -> View {
     let klippy = Klippy::of(state, Gate::Open);
-    let objects = view::objects(&Input {
+    let input = Input {
         state,
         caps,
         klippy: &klippy,
@@ -26,7 +28,8 @@ pub fn view(state: &PrinterState, caps: &Capabilities, before: Option<&View>) ->
         host: HostLoad::default(),
         extremes: &BTreeMap::new(),
         now: 0.0,
-    });
+    };
+    let objects = view::objects(&input, kept);
     let empty = || View::without_objects(0.0, klippy.clone());
     before.cloned().unwrap_or_else(empty).follow(1.0, klippy.clone(), objects)
 }

@@ -295,7 +295,7 @@ pub fn decoded(path: &str) -> String {
 }
 
 pub fn json_answer(status: StatusCode, body: &Value) -> Response<Body> {
-    respond_text(status, "application/json; charset=UTF-8", rpc::json_text(body))
+    respond_text(status, "application/json; charset=UTF-8", crate::model::text::json(body))
 }
 
 pub fn respond_text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {

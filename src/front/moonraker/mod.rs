@@ -45,6 +45,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use futures_util::FutureExt;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use host::Monitor as HostMonitor;
@@ -79,6 +80,9 @@ impl Default for MoonrakerConfig {
     }
 }
 
+/// Scripts of one printer's clients that run at once, also of clients that have left.
+const SCRIPTS: usize = 256;
+
 /// Routes that are made when somebody first asks for one of them: most printers' cameras are watched by nobody.
 type Mounted = LazyLock<Router, Box<dyn FnOnce() -> Router + Send>>;
 
@@ -89,6 +93,10 @@ pub struct Endpoint {
     access: Arc<Access>,
     hub: socket::Hub,
     feed: feed::Feed,
+    /// So many lines of the console were told to all clients, or passed over.
+    told: watch::Sender<usize>,
+    /// Scripts that run.
+    scripts: Arc<Semaphore>,
     stores: Mutex<stores::TemperatureStore>,
     announcements: Mutex<methods::announcements::Notices>,
     octoprint: octoprint::Selection,
@@ -98,7 +106,7 @@ pub struct Endpoint {
     /// The printer's own folder below [`MoonrakerConfig::config_root`].
     config_root: Option<PathBuf>,
     /// Taken by scripts that come over HTTP, which has no sessions.
-    http_session: tokio::sync::Mutex<crate::gcode::translate::Session>,
+    http_session: Arc<tokio::sync::Mutex<crate::gcode::translate::Session>>,
     /// Keeps write orders of one namespace together (read, change, write).
     database: Mutex<()>,
     /// Routes of other rooms below this endpoint (cameras), behind the same permission.
@@ -129,13 +137,15 @@ impl Endpoint {
             hub: socket::Hub::new(config.max_sockets),
             access,
             feed: feed::Feed::new(&station),
+            told: watch::Sender::new(station.console.said()),
+            scripts: Arc::new(Semaphore::new(SCRIPTS)),
             stores: Mutex::default(),
             announcements: Mutex::new(methods::announcements::Notices::load(&station)),
             octoprint: octoprint::Selection::default(),
             rolled: logs::Rolled::default(),
             started: crate::printer::clock::unix_now(),
             config_root: config_folder(&config, station.name()),
-            http_session: tokio::sync::Mutex::default(),
+            http_session: Arc::default(),
             database: Mutex::default(),
             mounted: LazyLock::new(Box::new(mounted)),
             cancel,
@@ -153,6 +163,7 @@ async fn follow(endpoint: Arc<Endpoint>) {
         biased;
         by_itself(feed::run(endpoint.clone())),
         by_itself(feed::follow_file(endpoint.clone())),
+        by_itself(events::follow_console(endpoint.clone())),
         by_itself(events::run(endpoint.clone())),
         by_itself(events::follow_spools(endpoint.clone())),
         by_itself(host::run(endpoint.clone())),

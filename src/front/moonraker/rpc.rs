@@ -12,6 +12,7 @@ use super::error::RpcError;
 use super::methods::{self, Method, Scope};
 use super::socket::Connection;
 use crate::access::Identity;
+use crate::model::text;
 
 /// Requests in one batch; Mainsail sends up to 100.
 const LARGEST_BATCH: usize = 1000;
@@ -113,7 +114,7 @@ async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<
     };
     match run(method, Call { endpoint, args: Args(params), caller }).await {
         Ok(_) if id.is_null() => None,
-        Ok(result) => Some(json_text(&Answer { jsonrpc: VERSION, result, id })),
+        Ok(result) => Some(text::json(&Answer { jsonrpc: VERSION, result, id })),
         Err(error) => Some(failure(id, error.code(), &error.message)),
     }
 }
@@ -138,23 +139,29 @@ pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
         call.endpoint.access.require(call.caller.current_user().as_ref(), method.role)?;
     }
     if method.needs_printer {
-        let klippy = call.endpoint.klippy();
-        if !klippy.connected {
-            return Err(RpcError::new(503, format!("Klippy Host not connected: {}", klippy.message)));
-        }
+        connected(&call)?;
     }
-    (method.run)(call).await
+    let endpoint = call.endpoint.clone();
+    let result = (method.run)(call).await;
+    endpoint.console_told().await;
+    result
+}
+
+/// That the printer is there.
+///
+/// # Errors
+/// 503 with the reason.
+pub fn connected(call: &Call) -> Result<(), RpcError> {
+    let klippy = call.endpoint.klippy();
+    if klippy.connected {
+        return Ok(());
+    }
+    Err(RpcError::new(503, format!("Klippy Host not connected: {}", klippy.message)))
 }
 
 /// An object of these members, which are moved: `json!` would copy each of them to its depth.
 pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Object(members.into_iter().map(|(name, member)| (name.to_owned(), member)).collect())
-}
-
-/// A value as text, without the detour over `Display`.
-pub fn json_text(value: &impl Serialize) -> String {
-    // Values have text keys only, so nothing can fail.
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Adds a member to a JSON object; anything else stays as it is.
@@ -165,5 +172,5 @@ pub fn add_member(object: &mut Value, name: &str, member: Value) {
 }
 
 fn failure(id: Value, code: i64, message: &str) -> String {
-    json_text(&Failure { jsonrpc: VERSION, error: Reason { code, message }, id })
+    text::json(&Failure { jsonrpc: VERSION, error: Reason { code, message }, id })
 }

@@ -62,7 +62,7 @@ pub struct Connection {
     close_code: AtomicU16,
     inner: Mutex<Inner>,
     /// Modal state of the client's G-code; its scripts run one after the other.
-    pub session: tokio::sync::Mutex<Session>,
+    pub session: Arc<tokio::sync::Mutex<Session>>,
 }
 
 /// A frame in the outbox; it counts until it is handed to the network.
@@ -211,7 +211,7 @@ fn notification(method: &str, params: Option<Value>) -> Utf8Bytes {
     if let Some(params) = params {
         frame.insert("params".to_owned(), params);
     }
-    rpc::json_text(&Value::Object(frame)).into()
+    crate::model::text::json(&Value::Object(frame)).into()
 }
 
 /// The open sockets of one endpoint.
@@ -320,7 +320,7 @@ pub async fn run(
         closed: endpoint.cancel.child_token(),
         close_code: AtomicU16::new(GOING_AWAY),
         inner: Mutex::new(Inner { user: caller.user.clone(), ..Inner::default() }),
-        session: tokio::sync::Mutex::default(),
+        session: Arc::default(),
     });
     (caller.socket, caller.over_http) = (Some(connection.clone()), false);
     let lock = |hub: &Hub, open: bool| {

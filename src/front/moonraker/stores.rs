@@ -1,6 +1,7 @@
 //! The temperatures of the last twenty minutes (moonraker.md 2.6 `server.temperature_store`).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -84,7 +85,7 @@ pub struct TemperatureStore {
 
 impl TemperatureStore {
     /// Takes one sample of every sensor; sensors that are gone are forgotten.
-    pub fn sample(&mut self, readings: &BTreeMap<String, Object>) {
+    pub fn sample(&mut self, readings: &BTreeMap<String, Arc<Object>>) {
         self.sensors.retain(|name, _| readings.contains_key(name));
         for (name, object) in readings {
             if !self.sensors.contains_key(name) {
@@ -126,7 +127,7 @@ mod tests {
             let temperature = 20.0 + (at % 7) as f64 * 0.01;
             let bed = json!({"temperature": if at == 1201 { Value::Null } else { json!(temperature) }, "target": 350.25});
             let Value::Object(bed) = bed else { unreachable!("an object") };
-            store.sample(&BTreeMap::from([("heater_bed".to_owned(), bed)]));
+            store.sample(&BTreeMap::from([("heater_bed".to_owned(), Arc::new(bed))]));
         }
         let answer = store.answer();
         let temperatures = answer["heater_bed"]["temperatures"].as_array().expect("samples");

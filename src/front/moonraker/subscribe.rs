@@ -25,12 +25,14 @@ impl View {
     }
 
     /// The next view: objects that equal their predecessor are the same in memory, so that a diff is cheap.
-    pub fn follow(&self, eventtime: f64, klippy: Klippy, objects: BTreeMap<String, Object>) -> Self {
-        let shared = |(name, object): (String, Object)| match self.objects.get(&name) {
-            Some(before) if **before == object => (name, before.clone()),
-            _ => (name, Arc::new(object)),
-        };
-        Self { eventtime, klippy, objects: objects.into_iter().map(shared).collect() }
+    pub fn follow(&self, eventtime: f64, klippy: Klippy, mut objects: BTreeMap<String, Arc<Object>>) -> Self {
+        for (name, object) in &mut objects {
+            let before = self.objects.get(name).filter(|before| *before == object);
+            if let Some(before) = before {
+                *object = before.clone();
+            }
+        }
+        Self { eventtime, klippy, objects }
     }
 }
 
@@ -138,6 +140,7 @@ mod tests {
     fn view(before: Option<&View>, objects: Value) -> View {
         let klippy = Klippy { connected: true, state: "ready", message: String::new() };
         let objects: BTreeMap<String, Object> = serde_json::from_value(objects).expect("objects");
+        let objects = objects.into_iter().map(|(name, object)| (name, Arc::new(object))).collect();
         let empty = View::without_objects(0.0, klippy.clone());
         before.unwrap_or(&empty).follow(1.0, klippy, objects)
     }

@@ -10,7 +10,7 @@ use axum::extract::{FromRequest, Multipart};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
@@ -23,15 +23,13 @@ use super::rpc::{Caller, add_member};
 use crate::jobs::{Intended, StartRequest};
 use crate::library::{Upload, Uploaded, names};
 use crate::model::text::base_name;
+use crate::url::PATH;
 
 /// Text fields beside the file are short.
 const LARGEST_FIELD: usize = 8 << 10;
 const PIECE: usize = 256 << 10;
 /// Files of other roots are short too.
 const LARGEST_OTHER: u64 = 16 << 20;
-/// What stays readable in a path of a URL.
-pub const PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// The fields of the form; they may come in any order.
 #[derive(Default)]

@@ -13,13 +13,35 @@ pub struct Word {
     pub params: Vec<(String, &'static str)>,
 }
 
+/// What of a printer's state decides which words there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fitted {
+    /// A filament unit.
+    units: bool,
+    /// A unit that dries.
+    dryer: bool,
+    /// Of all units and outside them.
+    slots: usize,
+}
+
+impl Fitted {
+    pub fn of(state: &PrinterState) -> Self {
+        let system = &state.device.filament;
+        Self {
+            units: !system.units.is_empty(),
+            dryer: system.units.iter().any(|unit| unit.dryer.is_some()),
+            slots: system.slots().count(),
+        }
+    }
+}
+
 /// True for a device feature with a button, in any case.
-pub fn is_button(name: &str, caps: &Capabilities, state: &PrinterState) -> bool {
-    words(caps, state).iter().any(|word| word.button && word.name.eq_ignore_ascii_case(name))
+pub fn is_button(name: &str, caps: &Capabilities, fitted: Fitted) -> bool {
+    words(caps, fitted).iter().any(|word| word.button && word.name.eq_ignore_ascii_case(name))
 }
 
 /// Everything that works on this printer as it is now.
-pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
+pub fn words(caps: &Capabilities, fitted: Fitted) -> Vec<Word> {
     let levels: Vec<&str> = caps.speed_levels.iter().map(|level| level.name.as_str()).collect();
     let levels = format!("Set the speed: LEVEL= one of {}", levels.join(", "));
     let options: Vec<String> = caps.options.iter().map(word_of).collect();
@@ -68,12 +90,12 @@ pub fn words(caps: &Capabilities, state: &PrinterState) -> Vec<Word> {
     let nozzle = "Say which nozzle is fitted: DIAMETER= MATERIAL=";
     add(caps.control.set_nozzle, "SET_NOZZLE", nozzle, true);
     add(caps.control.buzzer, "BUZZER", "Sound the buzzer: [MODE=0 (silence), 1 or 2]", true);
-    let dryer = caps.filament.dry && state.device.filament.units.iter().any(|unit| unit.dryer.is_some());
+    let dryer = caps.filament.dry && fitted.dryer;
     add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", true);
     add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
-    let mmu = !state.device.filament.units.is_empty();
+    let mmu = fitted.units;
     let filament = caps.filament;
-    for name in tools(caps, state) {
+    for name in tools(caps, fitted) {
         add(true, *name, "Change to the filament or nozzle of this number", false);
     }
     add(mmu, "MMU_SELECT", "Select a gate: GATE=, TOOL= or BYPASS=1", false);
@@ -127,15 +149,14 @@ pub fn codes(caps: &Capabilities) -> Vec<&'static str> {
 }
 
 /// The tools that can be changed to: nozzles where there are several, else one for each slot.
-fn tools(caps: &Capabilities, state: &PrinterState) -> &'static [&'static str] {
+fn tools(caps: &Capabilities, fitted: Fitted) -> &'static [&'static str] {
     const NAMES: [&str; 24] = [
         "T0", "T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10", "T11", "T12", "T13", "T14", "T15",
         "T16", "T17", "T18", "T19", "T20", "T21", "T22", "T23",
     ];
-    let system = &state.device.filament;
     let count = match caps.nozzles.len() {
         several @ 2.. if caps.control.select_tool => several,
-        0 | 1 if caps.filament.load && !system.units.is_empty() => system.slots().count(),
+        0 | 1 if caps.filament.load && fitted.units => fitted.slots,
         _ => 0,
     };
     NAMES.get(..count).unwrap_or(&NAMES)

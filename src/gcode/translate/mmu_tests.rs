@@ -224,7 +224,7 @@ fn what_cannot_be_done_is_said() {
     assert!(matches!(said("MMU_REMAP_TTG TOOL=0 GATE=1", &running, &able()), Intent::Refuse(_)));
     let bare = PrinterState::default();
     assert_eq!(said("MMU_SELECT GATE=0", &bare, &able()), Intent::Unknown);
-    assert!(help::words(&able(), &bare).iter().all(|word| !word.name.starts_with("MMU_")));
+    assert!(help::words(&able(), help::Fitted::of(&bare)).iter().all(|word| !word.name.starts_with("MMU_")));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_stuck_filament_is_tried_again() {
 #[test]
 fn every_word_of_the_help_is_understood() {
     let (state, caps) = (state(), able());
-    let listed = help::words(&caps, &state);
+    let listed = help::words(&caps, help::Fitted::of(&state));
     assert!(listed.iter().filter(|word| word.name.starts_with("MMU_")).count() >= 16);
     for word in listed {
         assert_ne!(said(word.name, &state, &caps), Intent::Unknown, "{}", word.name);

@@ -30,11 +30,16 @@ pub fn linear(line: &Line, session: &mut Session, context: Context<'_>) -> Inten
         };
     }
     let mut commands = Vec::new();
-    if delta.iter().any(|d| *d != 0.0) {
+    let to_a_place = !session.relative && words.iter().any(Option::is_some);
+    if to_a_place || delta.iter().any(|d| *d != 0.0) {
         if !context.caps.motion.jog {
             return Intent::Refuse("This printer cannot be moved by command.".to_owned());
         }
-        commands.push(Command::Jog { delta, feed: session.feed });
+        // The way to a place is known when it is this move's turn: those before it may be under way.
+        commands.push(match to_a_place {
+            true => Command::MoveTo { place: words, feed: session.feed },
+            false => Command::Jog { delta, feed: session.feed },
+        });
     }
     if let Some(length) = extrusion.map(|e| extruded(e, session)).filter(|length| *length != 0.0) {
         if !context.caps.motion.extrude {

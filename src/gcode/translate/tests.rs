@@ -170,7 +170,7 @@ fn features_take_parameters() {
 #[test]
 fn every_word_of_the_help_is_understood() {
     let (caps, state) = (caps(), state());
-    for word in help::words(&caps, &state) {
+    for word in help::words(&caps, help::Fitted::of(&state)) {
         let line = parse(word.name.as_bytes()).expect("a word");
         let intent = translate(&line, &mut Session::default(), Context { state: &state, caps: &caps });
         assert_ne!(intent, Intent::Unknown, "{}", word.name);
@@ -239,7 +239,10 @@ fn a_button_with_its_defaults_left_out_does_what_it_does_with_them() {
         "LEVEL" => " LEVEL=Standard",
         _ => "",
     };
-    for word in help::words(&caps, &state()).iter().filter(|word| word.button && word.name != "CALIBRATE") {
+    for word in help::words(&caps, help::Fitted::of(&state()))
+        .iter()
+        .filter(|word| word.button && word.name != "CALIBRATE")
+    {
         let needed: String = word.params.iter().map(|(name, _)| given(name)).collect();
         let defaults = word.params.iter().filter(|(_, default)| !default.is_empty());
         let defaults: String = defaults.map(|(name, default)| format!(" {name}={default}")).collect();

@@ -67,3 +67,30 @@ fn they_are_in_the_history_when_nobody_knows_their_file() {
     let entry = life.ended(HistoryEnd::Failed);
     assert_eq!((entry.file.as_str(), life.printer.state().job.file.clone()), ("vase", None));
 }
+
+/// Also where that job takes its place in the same moment.
+#[test]
+fn a_start_that_another_job_ends_is_recorded_with_its_end_and_its_reason() {
+    for (cancelled, end, why) in
+        [(false, HistoryEnd::Failed, "began another job"), (true, HistoryEnd::Cancelled, "Cancelled before")]
+    {
+        let world = world();
+        world.fake.machine().stuck_upload = true;
+        let life = Life::begin(&world);
+        life.until("bytes", |state| state.job.transfer.is_some_and(|transfer| transfer.total > 0));
+        world.fake.show(|device| {
+            device.job.stage = DeviceStage::Printing;
+            device.job.title = Some("Benchy".into());
+        });
+        if cancelled {
+            life.run(life.jobs.cancel()).expect("given up");
+        } else {
+            world.fake.machine().stuck_upload = false;
+        }
+        life.until("the other one", |state| state.job.title.as_deref() == Some("Benchy"));
+        life.eventually("both", || life.history().len() == 2);
+        let [other, ours] = life.history().try_into().expect("two");
+        assert_eq!((other.end, ours.end, world.starts()), (None, Some(end), 0));
+        assert!(ours.reason.as_deref().is_some_and(|reason| reason.contains(why)), "{ours:?}");
+    }
+}

@@ -32,6 +32,16 @@ fn a_printer_that_is_back_at_once_after_a_loss_in_the_transfer_is_not_started() 
     assert_eq!((world.starts(), world.uploads().len()), (1, 2));
 }
 
+/// A transfer over a connection of its own, to a printer that is away.
+fn transferring_to_one_that_is_away(world: &World) -> Life {
+    world.fake.machine().unbroken = true;
+    let life = transferring(world);
+    world.fake.machine().away = true;
+    world.fake.lose_link();
+    life.until("away", |state| !state.online());
+    life
+}
+
 #[test]
 fn a_transfer_of_its_own_connection_outlives_the_link() {
     let world = world();
@@ -46,13 +56,28 @@ fn a_transfer_of_its_own_connection_outlives_the_link() {
 }
 
 #[test]
+fn a_transfer_that_outlives_the_link_can_be_cancelled_and_stopped() {
+    for stop in [false, true] {
+        let world = world();
+        let life = transferring_to_one_that_is_away(&world);
+        if stop {
+            assert!(life.run(life.jobs.emergency_stop()).is_err(), "the printer did not get it");
+        } else {
+            life.run(life.jobs.cancel()).expect("cancelled");
+        }
+        life.until_phase(JobPhase::Cancelled);
+        world.fake.machine().away = false;
+        world.fake.machine().stuck_upload = false;
+        life.online();
+        life.pass(600);
+        assert_eq!(world.starts(), 0);
+    }
+}
+
+#[test]
 fn a_printer_that_stays_away_after_its_transfer_is_not_started_when_it_is_back() {
     let world = world();
-    world.fake.machine().unbroken = true;
-    let life = transferring(&world);
-    world.fake.machine().away = true;
-    world.fake.lose_link();
-    life.until("away", |state| !state.online());
+    let life = transferring_to_one_that_is_away(&world);
     world.fake.machine().stuck_upload = false;
     let job = life.until_phase(JobPhase::Failed);
     assert!(job.reason.is_some_and(|reason| reason.contains("Start it again")));

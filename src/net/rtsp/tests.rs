@@ -5,7 +5,7 @@ use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -263,8 +263,11 @@ async fn refusals_have_their_own_errors() {
     let (port, _served) = camera(Vec::new(), true).await;
     let other = client(port).tls(PrinterTls::new(Some("01P00A999999999".to_owned()), None).unwrap());
     assert!(matches!(other.open().await.err(), Some(RtspError::Tls(TlsConnectError::Fault(_)))));
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    assert!(matches!(client(closed).open().await.err(), Some(RtspError::Connect(_))));
+    // Held, and never listening.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed_port = closed.local_addr().unwrap().port();
+    assert!(matches!(client(closed_port).open().await.err(), Some(RtspError::Connect(_))));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let served = tokio::spawn(async move {

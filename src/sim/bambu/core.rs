@@ -94,6 +94,11 @@ impl Core {
     }
 
     /// Shows another certificate from the next handshake on.
+    /// What data connections are to be.
+    pub fn data_channel(&self) -> DataChannel {
+        if lock(&self.switches).encrypt_data { DataChannel::Tls } else { self.options.data_channel() }
+    }
+
     pub fn change_certificate(&self) -> io::Result<()> {
         let generation = {
             let mut switches = lock(&self.switches);

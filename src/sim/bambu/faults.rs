@@ -163,6 +163,11 @@ pub enum Fault {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// Data must be encrypted, whatever the model wants, as with another firmware.
+    EncryptData {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// Transfers run at this many bytes per second; 0 = full speed.
     SlowFtp {
         bytes_per_second: u64,
@@ -202,6 +207,7 @@ pub(super) struct Switches {
     pub abort_426: bool,
     pub late_426: bool,
     pub encrypt_first: bool,
+    pub encrypt_data: bool,
     pub quiet_when_idle: bool,
     pub mute_xcam: bool,
     /// Data connections still to be refused, and uploads still to be cut.
@@ -253,6 +259,7 @@ impl Faults {
             Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
             Fault::Late426 { on } => lock(&core.switches).late_426 = on,
             Fault::EncryptFirst { on } => lock(&core.switches).encrypt_first = on,
+            Fault::EncryptData { on } => lock(&core.switches).encrypt_data = on,
             Fault::QuietWhenIdle { on } => lock(&core.switches).quiet_when_idle = on,
             Fault::MuteXcam { on } => lock(&core.switches).mute_xcam = on,
             Fault::BusyData { times } => lock(&core.switches).busy_data = times,

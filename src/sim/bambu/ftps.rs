@@ -108,7 +108,7 @@ impl Session {
 
     async fn protect(&mut self, level: &str) -> io::Result<()> {
         use super::models::DataChannel;
-        match (level.to_ascii_uppercase().as_str(), self.core.options.data_channel()) {
+        match (level.to_ascii_uppercase().as_str(), self.core.data_channel()) {
             ("P", DataChannel::Clear) => self.reply("536 PROT P unsupported.").await,
             ("P", _) => {
                 self.protected = true;

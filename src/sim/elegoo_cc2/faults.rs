@@ -78,6 +78,10 @@ pub enum Fault {
     LoseAnswers {
         methods: Vec<i64>,
     },
+    /// PING is heard and not answered.
+    NoPongs {
+        on: bool,
+    },
     /// So many chunks of uploads are written, and the connection breaks before the answer.
     LoseChunkAnswers {
         chunks: u32,
@@ -143,6 +147,7 @@ pub struct Active {
     pub swallow: Vec<i64>,
     pub lose_answers: Vec<i64>,
     pub lose_chunk_answers: u32,
+    pub no_pongs: bool,
     pub busy_starts: u32,
 }
 
@@ -251,6 +256,7 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::UsbStick { on } => active.usb_stick = on,
         Fault::Swallow { methods } => active.swallow = methods,
         Fault::LoseAnswers { methods } => active.lose_answers = methods,
+        Fault::NoPongs { on } => active.no_pongs = on,
         Fault::LoseChunkAnswers { chunks } => active.lose_chunk_answers = chunks,
         Fault::Busy { starts } => active.busy_starts = starts,
         _ => {}

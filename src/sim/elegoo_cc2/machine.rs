@@ -101,6 +101,8 @@ pub struct Core {
     pub host_name: String,
     pub file: String,
     pub uuid: String,
+    /// The id of the run before.
+    pub last_uuid: String,
     pub layers_known: bool,
     /// The job is filmed.
     pub timelapse: bool,
@@ -142,6 +144,7 @@ impl Core {
             host_name: options.host_name.clone(),
             file: String::new(),
             uuid: String::new(),
+            last_uuid: String::new(),
             layers_known: false,
             timelapse: false,
             print_duration: 0.0,
@@ -236,7 +239,10 @@ impl Core {
         self.print_duration = 0.0;
         self.paused_sub = 2502;
         self.file = entry.name.clone();
-        self.uuid = Uuid::new_v4().to_string();
+        let before = std::mem::replace(&mut self.uuid, Uuid::new_v4().to_string());
+        if !before.is_empty() {
+            self.last_uuid = before;
+        }
         let (id, begin) = (self.uuid.clone(), unix_now());
         self.history.push(Task { id, name: entry.name, status: 4, begin, end: 0, video: 0 });
         if self.history.len() > HISTORY {

@@ -70,8 +70,10 @@ fn request(shared: &Shared, core: &mut Core, session: u64, client: &str, message
         } else if known {
             core.registry.ping(client, now);
             core.counters.pings += 1;
-            let topic = format!("elegoo/{}/{client}/api_response", core.options.serial);
-            core.send(topic, json!({"type": "PONG"}).to_string());
+            if !core.faults.no_pongs {
+                let topic = format!("elegoo/{}/{client}/api_response", core.options.serial);
+                core.send(topic, json!({"type": "PONG"}).to_string());
+            }
         }
         return;
     }

@@ -118,6 +118,8 @@ pub struct Options {
     pub renders_for: f64,
     /// The history knows a run by another id than the status.
     pub history_ids_differ: bool,
+    /// Simulated seconds of a run in which the status still tells the id of the run before, as it does at rest; 0 for none.
+    pub keeps_id_for: f64,
 }
 
 impl Default for Options {
@@ -147,6 +149,7 @@ impl Default for Options {
             completion_shown: 1.0,
             renders_for: 0.0,
             history_ids_differ: false,
+            keeps_id_for: 0.0,
         }
     }
 }

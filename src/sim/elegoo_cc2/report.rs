@@ -65,12 +65,14 @@ fn print_status(core: &Core) -> Value {
         _ => "printing",
     };
     let speed = core.machine.speed.max(0.5);
+    let keeps = core.options.keeps_id_for;
+    let old_id = keeps > 0.0 && run.is_none_or(|run| run.elapsed < keeps);
     json!({"state": state, "filename": core.file,
         "current_layer": run.filter(|_| core.layers_known).map_or(0, |run| run.layer()),
         "print_duration": core.print_duration as i64,
         "remaining_time_sec": run.map_or(0, |run| run.remaining(speed) as i64),
         "total_duration": run.map_or(0, |run| run.elapsed as i64),
-        "uuid": core.uuid, "bed_mesh_detect": core.mesh, "filament_detect": false, "enable": true})
+        "uuid": if old_id { &core.last_uuid } else { &core.uuid }, "bed_mesh_detect": core.mesh, "filament_detect": false, "enable": true})
 }
 
 /// One decimal; an integer where nothing is left behind the point.

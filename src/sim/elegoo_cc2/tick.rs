@@ -59,7 +59,9 @@ impl Core {
 
     pub(super) fn clear_job(&mut self) {
         self.file.clear();
-        self.uuid.clear();
+        if !self.uuid.is_empty() {
+            self.last_uuid = std::mem::take(&mut self.uuid);
+        }
         self.print_duration = 0.0;
     }
 

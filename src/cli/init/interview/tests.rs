@@ -105,3 +105,34 @@ fn what_cannot_be_is_asked_again() {
         assert!(said.contains(told), "{told} in {said}");
     }
 }
+
+#[test]
+fn an_address_or_serial_number_that_cannot_be_is_asked_again() {
+    let answers =
+        "y\nbambu\nhttp://10.0.0.7\n\ny\n10.0.0.7:8883\n01P00A000000001\ny\n10.0.0.7\n\np1s\n1\nn\nn\n";
+    let (printers, _, said) = talk_with(&[], answers, |_| Vec::new());
+    assert_eq!(printers[0].host, "10.0.0.7", "{said}");
+    assert_eq!(printers[0].serial.as_deref(), Some("01P00A000000001"), "the answer before is the default");
+    assert!(said.contains("must be a bare address or name") && said.contains("lacks serial"), "{said}");
+    let (given_up, _, _) = talk_with(&[], "y\nbambu\n10.0.0.7\n\nn\nn\n", |_| Vec::new());
+    assert_eq!(given_up, []);
+}
+
+#[test]
+fn a_printer_that_does_not_answer_can_be_left_out() {
+    let never = |_: &PrinterConfig| vec![step(Verdict::Bad, None)];
+    let (kept, _, _) = talk_with(&[], "y\nelegoo_cc1\n10.0.0.7\na\nn\n\nn\nn\n", never);
+    assert_eq!(kept.len(), 1);
+    let (left_out, _, said) = talk_with(&[], "y\nelegoo_cc1\n10.0.0.7\na\nn\ny\nn\n", never);
+    assert!(left_out.is_empty() && said.contains("10.0.0.7 is left out."), "{said}");
+}
+
+#[test]
+fn a_letter_of_another_encoding_spoils_nothing_else() {
+    let mut said = Vec::new();
+    let answers = b"y\nelegoo_cc1\n10.0.0.7\n\xfc\ny\nok\nn\nn\n".as_slice();
+    let terminal = Terminal { input: answers, output: &mut said };
+    let tester = |_: &PrinterConfig, _: &mut dyn FnMut(&Step)| Vec::new();
+    let (printers, _) = Interview::new(terminal, tester, Environment::of(&[])).hold(&[]).expect("held");
+    assert_eq!(printers[0].name, "ok");
+}

@@ -134,6 +134,7 @@ pub(super) fn encode(command: &Command, context: &Context<'_>) -> Encoded {
         Command::SetSpeed { factor } => set_speed(*factor),
         Command::Home(axes) => home(*axes, context),
         Command::Jog { delta, feed } => Ok(gcode::jog(*delta, *feed)),
+        Command::MoveTo { .. } => Err(CommandError::unsupported(command.name())),
         Command::Extrude { length, feed } => Ok(gcode::extrude(*length, *feed)),
         Command::MotorsOff => Ok(gcode_lines("M84").into()),
         Command::SelectTool(tool) => {

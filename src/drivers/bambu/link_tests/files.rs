@@ -101,6 +101,29 @@ async fn a_busy_printer_is_asked_again_and_gets_nothing_in_clear_text() {
     assert_eq!(bench.sim.truth().connections["ftps"].total, 2, "one more session, and none in clear text");
 }
 
+/// Clear text is remembered where it works: a busy printer changes nothing about it, one that wants TLS now does.
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_text_is_kept_for_a_busy_printer_and_given_up_where_it_is_refused() {
+    let clear = |options: &mut sim::Options| options.data_channel = Some(sim::models::DataChannel::Clear);
+    let bench = run(simulator("a1", clear).await, |_| {});
+    bench.online().await;
+    let files = bench.handle.files().clone();
+    let faults = bench.sim.faults();
+    let sessions = async |succeeds: bool| {
+        let before = bench.sim.truth().connections["ftps"].total;
+        assert_eq!(files.list().await.is_ok(), succeeds);
+        bench.sim.truth().connections["ftps"].total - before
+    };
+    assert!(files.list().await.is_ok());
+    assert_eq!(sessions(true).await, 1, "it is remembered");
+    faults.apply(Fault::BusyData { times: 1 }).expect("fault");
+    assert_eq!(sessions(false).await, 1);
+    assert_eq!(sessions(true).await, 1, "and still is");
+    faults.apply(Fault::EncryptData { on: true }).expect("fault");
+    assert_eq!(sessions(true).await, 2);
+    assert_eq!(sessions(true).await, 1, "encrypted again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_loses_its_connections_is_sent_once_more() {
     let bench = Bench::start("p1s").await;

@@ -106,6 +106,10 @@ impl Session<'_> {
             }
         }
         self.commanded = Some(now);
+        if matches!(request.command, Command::EmergencyStop | Command::Cancel) {
+            // Nothing is heated once more behind it.
+            self.checks.clear();
+        }
         if let Some(fallback) = plan.fallback {
             self.watch_heat(now + HEAT_CHECK, fallback);
         }

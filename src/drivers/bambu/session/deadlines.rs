@@ -167,14 +167,25 @@ impl Session<'_> {
         heater.and_then(|heater| heater.target)
     }
 
-    /// Firmware that ignores M104 and M140 is asked with the codes that wait, but only while nothing prints and
-    /// only where the target still is the old one: a new one was set by somebody else meanwhile.
+    /// A target that was shown was taken: what is shown later is somebody else's wish, were it the old one.
+    pub(super) fn follow_heat(&mut self) {
+        let mut checks = std::mem::take(&mut self.checks);
+        checks.retain(|check| {
+            let shown = self.shown_target(&check.fallback);
+            shown.is_none_or(|target| (target - check.fallback.target).abs() > 1.0)
+        });
+        self.checks = checks;
+    }
+
+    /// Firmware that ignores M104 and M140 is asked with the codes that wait, but only while nothing prints or is
+    /// being started, and only where the target still is the old one: a new one was set by somebody else meanwhile.
     fn check_heat(&mut self, now: Instant) {
         let due: Vec<_> = self.checks.extract_if(.., |check| check.at <= now).collect();
         for HeatCheck { before, fallback, .. } in due {
             let shown = self.shown_target(&fallback);
             let missed = shown.is_some_and(|target| (target - fallback.target).abs() > 1.0);
-            if missed && shown == before && !self.state.state().printing() && !self.rejected {
+            let busy = self.state.state().printing() || self.memory.digestion.is_some();
+            if missed && shown == before && !busy && !self.rejected {
                 tracing::info!(
                     "The printer ignored a target temperature; it is asked with the code that waits."
                 );

@@ -1,6 +1,6 @@
 //! A start of ours that the printer shows by its file or title only: some never echo the number that came with it, or
-//! keep that of an earlier job (bambu.md 3.5, 4.5, T15). What was shown before the start proves nothing, and no other
-//! run ever counts as ours.
+//! keep that of an earlier job (bambu.md 3.5, 4.5, T15). What was shown before the start proves nothing before a job runs,
+//! and no other run ever counts as ours.
 
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ impl Echo {
                     Sight::Landed
                 }
             }
+            // The same file once more. No job ran when the start was sent, so that this one began after it.
+            (Sight::No, true) if named => Sight::Active,
             (Sight::No, _) => return true,
             (Sight::Landed, true) if named => Sight::Active,
             (Sight::Landed, false) if named => Sight::Landed,

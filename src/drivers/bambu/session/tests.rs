@@ -402,13 +402,10 @@ async fn a_start_is_known_by_its_file_where_its_number_is_not_echoed() {
 #[tokio::test(start_paused = true)]
 async fn what_stood_there_before_or_is_somebody_elses_is_not_our_start() {
     let vase = || json!({"gcode_state": "FINISH", "gcode_file": "vase.3mf", "subtask_name": "vase", "subtask_id": "4711"});
-    let cube = json!({"gcode_state": "FINISH", "gcode_file": "cube.gcode.3mf", "subtask_name": "cube", "subtask_id": "4711"});
     for (before, then) in [
         (vase(), json!({"gcode_file": "other.3mf", "subtask_name": "other"})),
         // Its own number says that somebody else started it.
         (vase(), json!({"gcode_file": "cube.gcode.3mf", "subtask_name": "cube", "subtask_id": "4712"})),
-        // Nothing of it is news.
-        (cube, json!({"mc_percent": 0})),
     ] {
         let (mut memory, state) = (memory(), writer());
         let mut talk = started(&mut memory, &state, before.clone());
@@ -426,6 +423,72 @@ async fn what_stood_there_before_or_is_somebody_elses_is_not_our_start() {
     }
     talk.delta(json!({"gcode_file": "cube.gcode.3mf", "gcode_state": "RUNNING"}));
     assert_ne!(token(&state).as_deref(), Some("77001"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_file_once_more_under_the_old_number_is_ours_when_it_runs() {
+    let (mut memory, state) = (memory(), writer());
+    let cube = json!({"gcode_state": "FINISH", "gcode_file": "cube.gcode.3mf", "subtask_name": "cube", "subtask_id": "4711"});
+    let mut talk = started(&mut memory, &state, cube);
+    talk.delta(json!({"mc_percent": 0}));
+    assert_ne!(token(&state).as_deref(), Some("77001"), "nothing of it is news");
+    assert_eq!(state.state().job.phase, JobPhase::Starting);
+    talk.delta(json!({"gcode_state": "RUNNING"}));
+    assert_eq!(token(&state).as_deref(), Some("77001"));
+    assert_eq!(state.state().job.phase, JobPhase::Printing);
+    talk.delta(json!({"gcode_state": "FINISH"}));
+    assert_eq!(state.state().job.phase, JobPhase::Complete);
+    talk.delta(json!({"gcode_state": "RUNNING"}));
+    assert_eq!(state.state().job.origin, crate::model::JobOrigin::Elsewhere, "at the screen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_turned_down_does_not_block_the_next() {
+    let (mut memory, state) = (memory(), writer());
+    let vase = json!({"gcode_state": "FINISH", "gcode_file": "vase.3mf", "print_error": 0});
+    let mut talk = started(&mut memory, &state, vase);
+    let mut busy = talk.send(start());
+    assert!(matches!(busy.try_recv(), Ok(Err(CommandError::Busy(_)))), "it is being digested");
+    talk.delta(json!({"print_error": 0x0700_8011}));
+    let mut busy = talk.send(start());
+    assert!(matches!(busy.try_recv(), Ok(Err(CommandError::Busy(_)))), "that is about something else");
+    talk.delta(json!({"print_error": 0x0500_4003}));
+    talk.sent();
+    talk.send(start());
+    assert_eq!(talk.sent_of("project_file"), 1);
+}
+
+fn heat(celsius: f64) -> Command {
+    Command::SetNozzle { tool: 0, target: celsius }
+}
+
+/// A P1 that ignores a target is asked in another way, but never behind what was wanted since.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_heated_again_behind_a_stop_or_somebody_elses_target() {
+    let nozzle = |target: i64| json!({"nozzle_temper": 25, "nozzle_target_temper": target});
+    for stopped in [false, true] {
+        let (mut memory, state) = (memory(), writer());
+        let mut talk = Talk::online(&mut memory, &state);
+        talk.full(nozzle(0));
+        talk.acknowledged(heat(250.0));
+        if stopped {
+            // Ignored so far; nothing was shown.
+            talk.send(Command::EmergencyStop);
+        } else {
+            talk.delta(nozzle(250));
+            talk.delta(nozzle(0));
+        }
+        talk.sent();
+        assert_eq!(talk.pass(8).await, None);
+        let sent = talk.sent();
+        assert!(sent.iter().all(|body| body["command"] != "gcode_line"), "{stopped}: {sent:?}");
+    }
+    let (mut memory, state) = (memory(), writer());
+    let mut talk = Talk::online(&mut memory, &state);
+    talk.full(nozzle(0));
+    talk.acknowledged(heat(250.0));
+    assert_eq!(talk.pass(8).await, None);
+    assert_eq!(talk.sent().first().expect("asked again")["param"], "M109 S250\n");
 }
 
 #[tokio::test(start_paused = true)]

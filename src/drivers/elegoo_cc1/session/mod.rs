@@ -71,6 +71,8 @@ pub(super) struct Session<'a> {
     canvas_asked: bool,
     firmware: String,
     stop: Option<StopWatch>,
+    /// When the last emergency stop was asked for.
+    halted: Option<Instant>,
     heard: Instant,
     reported: Instant,
     sent: Instant,
@@ -102,6 +104,7 @@ impl<'a> Session<'a> {
             canvas_asked: false,
             firmware: String::new(),
             stop: None,
+            halted: None,
             heard: now,
             reported: now,
             sent: now,

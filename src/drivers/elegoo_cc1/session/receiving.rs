@@ -237,7 +237,7 @@ impl Session<'_> {
         // A stop without a job is no failure of an emergency stop.
         let harmless = batch.goes_on() && *call == Sdcp::Stop && matches!(result, Err(AskError::Refused(_)));
         let trouble = result.err().filter(|_| !harmless).map(|error| refusal(call, &error));
-        if batch.step_done(trouble) {
+        if batch.step_done(trouble) && !batch.overruled(self.halted) {
             self.queue.push_front(Work::Command(Box::new(batch)));
             return;
         }

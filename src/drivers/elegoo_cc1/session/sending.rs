@@ -24,6 +24,9 @@ impl Session<'_> {
             Err(error) => request.answer(Err(error)),
             Ok(plan) => {
                 work::withdraw_for(&request.command, &mut self.queue);
+                if request.command == Command::EmergencyStop {
+                    self.halted = Some(Instant::now());
+                }
                 let urgent = request.command.urgent();
                 let work = Work::Command(Box::new(Batch::new(request, plan)));
                 if urgent { self.queue.push_front(work) } else { self.queue.push_back(work) }

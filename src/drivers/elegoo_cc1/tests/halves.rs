@@ -70,6 +70,22 @@ async fn a_stop_does_not_wait_behind_a_request_that_was_lost() {
 }
 
 #[tokio::test]
+async fn nothing_that_waited_follows_an_emergency_stop() {
+    let options = Options { pushes: Pushes::Never, ..fast() };
+    let timing = Timing { silent: DEADLINE, ..patient() };
+    let bench = bench_with(options, timing, |_| ()).await;
+    bench.online().await;
+    bench.sim.faults().apply(Fault::Swallow { commands: vec![0] }).unwrap();
+    bench.polls(1).await;
+    let heat = Command::SetNozzle { tool: 0, target: 220.0 };
+    let (heated, stopped) = tokio::join!(bench.in_time(heat), bench.in_time(Command::EmergencyStop));
+    assert!(matches!(&heated, Err(CommandError::Busy(why)) if why.contains("emergency stop")), "{heated:?}");
+    assert!(stopped.is_ok(), "{stopped:?}");
+    bench.polls(2).await;
+    assert_eq!(bench.sent(403), [json!({"TempTargetNozzle": 0}), json!({"TempTargetHotbed": 0})]);
+}
+
+#[tokio::test]
 async fn toggles_in_a_row_all_count() {
     let bench = bench(fast()).await;
     bench.online().await;

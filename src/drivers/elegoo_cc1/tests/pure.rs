@@ -166,6 +166,29 @@ fn homing_inside_a_stop_is_still_the_stop() {
 }
 
 #[test]
+fn a_stop_ends_with_its_run_and_where_it_was_not_carried_out() {
+    use DeviceStage::*;
+    let goes_on = [(vec![1], 13), (vec![1], 7), (vec![1], 21), (vec![1], 13), (vec![1], 1), (vec![1], 20)];
+    let stages = played(&mut Memory::default(), &mut Device::default(), &goes_on);
+    assert_eq!(stages, [Printing, Cancelling, Cancelling, Printing, Preparing, Printing]);
+    let heats = [(vec![1], 16), (vec![1], 7), (vec![1], 16)];
+    let stages = played(&mut Memory::default(), &mut Device::default(), &heats);
+    assert_eq!(stages, [Preparing, Cancelling, Preparing]);
+    // Another run began while nobody looked.
+    for (looked_away, id) in [(false, "t2"), (true, "t1"), (true, "")] {
+        let (mut memory, mut device) = (Memory::default(), Device::default());
+        played(&mut memory, &mut device, &[(vec![1], 13), (vec![1], 7)]);
+        if looked_away {
+            memory.reconnected();
+        }
+        let status =
+            json!({"CurrentStatus": [1], "PrintInfo": {"Status": 1, "Filename": "b.gcode", "TaskId": id}});
+        reduce::status(&status, &mut device, &mut memory, 0.0);
+        assert_eq!(device.job.stage, Preparing, "{id}");
+    }
+}
+
+#[test]
 fn a_homing_that_no_report_showed_counts_once_it_was_acknowledged() {
     let idle = fixture("captured/cc1-status-stopped-8")["Status"].clone();
     let (mut memory, mut device) = (Memory::default(), Device::default());

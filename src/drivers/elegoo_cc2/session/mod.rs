@@ -70,6 +70,8 @@ pub(super) struct Session<'a> {
     unanswered: Vec<(Call, u32)>,
     /// Full statuses in a row that did not come.
     missed: u32,
+    /// When the last emergency stop was asked for.
+    halted: Option<Instant>,
     online: bool,
     /// When the next ordinary request may be sent.
     free_at: Instant,
@@ -108,6 +110,7 @@ impl<'a> Session<'a> {
             canvas_asked: false,
             unanswered: Vec::new(),
             missed: 0,
+            halted: None,
             online: false,
             free_at: now,
             sent: [None; 2],

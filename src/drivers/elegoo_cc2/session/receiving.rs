@@ -33,8 +33,11 @@ impl Session<'_> {
         match wire::parse(&message.payload) {
             Message::Pong if ours => self.last_pong = Instant::now(),
             Message::Response { id, method, result } if ours => {
-                let matches = self.pending.get(&id).is_some_and(|pending| pending.call.method() == method);
+                let fits = |of: i64| method.is_none_or(|method| method == of);
+                let matches = self.pending.get(&id).is_some_and(|pending| fits(pending.call.method()));
                 if matches && let Some(pending) = self.pending.remove(&id) {
+                    // Who is answered is registered, whatever became of the PING.
+                    self.last_pong = Instant::now();
                     let code = wire::error_code(&result);
                     let result = if code == 0 { Ok(result) } else { Err(AskError::Refused(code)) };
                     return self.finish(pending, result);
@@ -263,14 +266,16 @@ impl Session<'_> {
         if matches!((&result, call), (Err(AskError::Refused(_)), Call::Start(_))) {
             self.driver.memory.runs.forget();
         }
+        let overruled = batch.overruled(self.halted);
         if result == Err(AskError::Refused(BUSY))
+            && !overruled
             && batch.try_again(call, self.stage(), self.driver.timing.spacing)
         {
             self.queue.push_front(Work::Command(Box::new(batch)));
             self.want(Call::FullStatus);
             return;
         }
-        if batch.step_done(result.err().map(|error| refusal(&error))) {
+        if batch.step_done(result.err().map(|error| refusal(&error))) && !overruled {
             self.queue.push_front(Work::Command(Box::new(batch)));
             return;
         }

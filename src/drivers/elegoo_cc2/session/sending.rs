@@ -41,8 +41,13 @@ impl Session<'_> {
             Err(error) => request.answer(Err(error)),
             Ok(plan) => {
                 work::withdraw_for(&request.command, &mut self.queue);
+                let halts = request.command == Command::EmergencyStop;
+                if halts {
+                    self.halted = Some(Instant::now());
+                }
                 // Commands go before our own polls; urgent ones do not even wait for the spacing.
-                let place = self.queue.iter().take_while(|work| matches!(work, Work::Command(_))).count();
+                let before = |work: &&Work| !halts && matches!(work, Work::Command(_));
+                let place = self.queue.iter().take_while(before).count();
                 self.queue.insert(place, Work::Command(Box::new(Batch::new(request, plan))));
             }
         }

@@ -200,6 +200,34 @@ async fn a_tool_change_is_quiet_and_a_jam_is_a_fault() {
 }
 
 #[tokio::test]
+async fn the_same_file_again_is_one_job_also_while_the_last_id_is_told() {
+    let bench = bench(Options { keeps_id_for: 40.0, ..fast() }).await;
+    bench.online().await;
+    for token in [1, 2] {
+        bench.start_cube(token).await;
+        let serial = bench.printer.state().job.serial;
+        let done = bench.phase(JobPhase::Complete).await;
+        assert_eq!((done.job.serial, done.job.origin), (serial, JobOrigin::Gateway), "start {token}");
+        assert_eq!(done.job.token, Some(token.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_waited_follows_an_emergency_stop() {
+    let timing = Timing { spacing: Duration::from_secs(3), answer: Duration::from_secs(20), ..quick() };
+    let bench = bench_with(fast(), timing, |_| ()).await;
+    bench.online().await;
+    let (_heated, homed, stopped) = tokio::join!(
+        bench.printer.send(Command::SetBed { target: 40.0 }),
+        bench.printer.send(Command::Home(Axes::ALL)),
+        bench.printer.send(Command::EmergencyStop),
+    );
+    assert!(matches!(&homed, Err(CommandError::Busy(why)) if why.contains("emergency stop")), "{homed:?}");
+    assert!(stopped.is_ok(), "{stopped:?}");
+    assert!(bench.sent(1026).is_empty());
+}
+
+#[tokio::test]
 async fn an_emergency_stop_halts_and_is_told() {
     let bench = bench(fast()).await;
     bench.online().await;

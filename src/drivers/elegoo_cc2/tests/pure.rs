@@ -362,7 +362,9 @@ fn messages_are_sorted_and_hostile_ones_are_harmless() {
     else {
         panic!()
     };
-    assert_eq!((id, method, super::super::wire::error_code(&result)), (10, 1027, 1003));
+    assert_eq!((id, method, super::super::wire::error_code(&result)), (10, Some(1027), 1003));
+    let nameless = Message::Response { id: 7, method: None, result: json!({"error_code": 0}) };
+    assert_eq!(parse(b"{\"id\":7,\"result\":{\"error_code\":0}}"), nameless);
     for bad in [&b"\xff\xfe"[..], b"{", b"[]", b"{\"id\":[],\"method\":{}}", b"null"] {
         assert!(matches!(parse(bad), Message::Garbage | Message::Other));
     }
@@ -376,6 +378,8 @@ fn messages_are_sorted_and_hostile_ones_are_harmless() {
         Some(Registration::TooMany)
     );
     assert_eq!(registration(b"{\"code\":3}", me), Some(Registration::TooMany));
+    assert_eq!(registration(b"{\"code\":0}", me), Some(Registration::Ok));
+    assert_eq!(registration(b"{}", me), Some(Registration::Failed));
     assert_eq!(
         registration(b"{\"client_id\":\"1_PC_4242\",\"error\":\"fail\"}", me),
         Some(Registration::Failed)

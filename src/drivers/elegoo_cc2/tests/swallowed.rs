@@ -55,6 +55,17 @@ async fn a_swallowed_status_is_asked_again_and_one_of_them_is_no_silence() {
 }
 
 #[tokio::test]
+async fn who_is_answered_is_connected_without_a_pong() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.sim.faults().apply(Fault::NoPongs { on: true }).unwrap();
+    // Together they take longer than a PONG may.
+    let polls = quick().pong.as_millis() / quick().poll_idle.as_millis() + 2;
+    bench.until_sent(1002, bench.sent(1002).len() + polls as usize).await;
+    assert_eq!((bench.printer.state().link.made, bench.printer.state().link.fault.clone()), (1, None));
+}
+
+#[tokio::test]
 async fn identity_free_room_and_layers_are_asked_again() {
     let started = sim::start(fast()).await.unwrap();
     started.faults().apply(Fault::Swallow { methods: vec![1001, 1048, 1048, 1046] }).unwrap();

@@ -1,5 +1,7 @@
 "use strict";
 const EVERY = 1000, PICTURE_EVERY = 5000, ACTIVITY_EVERY = 3000, ACTIVITY_SHOWN = 60;
+/** A browser opens six connections to one server. Cameras that are slow to show something must leave some to the status. */
+const PICTURES_AT_ONCE = 3, PICTURE_PATIENCE = 25000, PICTURE_TURN = 400;
 const byId = id => document.getElementById(id);
 
 /** An element with classes and children; texts are never taken for markup. */
@@ -8,6 +10,10 @@ function make(tag, classes, ...children) {
   if (classes) element.className = classes;
   element.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== ""));
   return element;
+}
+/** A live region is read out again whenever it is written, whether or not it says something else. */
+function tell(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 function link(text, href, title) {
   const a = make("a", "", text);
@@ -120,19 +126,35 @@ function kept(key, create) {
   if (!pictures.has(key)) pictures.set(key, create());
   return pictures.get(key);
 }
+let picturesOnTheWay = 0;
 function camera(p, base) {
   if (!p.camera || p.camera_blocked || p.link !== "online") return null;
-  return kept(p.name + " camera", () => {
+  const key = p.name + " camera";
+  return kept(key, () => {
     const image = make("img", "camera"), view = make("div", "view dark", image, make("div", "eye"));
     image.alt = "Camera of " + p.title;
     image.hidden = true;
-    const shown = seen => { image.hidden = !seen; view.classList.toggle("dark", !seen); };
+    let patience = null;
+    const shown = seen => {
+      image.hidden = !seen;
+      view.classList.toggle("dark", !seen);
+      if (patience === null) return;
+      clearTimeout(patience);
+      patience = null;
+      picturesOnTheWay -= 1;
+      setTimeout(fetchStill, PICTURE_EVERY);
+    };
     image.onload = () => shown(true);
     image.onerror = () => shown(false);
     const fetchStill = () => {
-      if (pictures.get(p.name + " camera") !== view) return;
-      if (!document.hidden) image.src = base + "webcam/?action=snapshot&time=" + Date.now();
-      setTimeout(fetchStill, PICTURE_EVERY);
+      if (pictures.get(key) !== view) return;
+      if (document.hidden || picturesOnTheWay >= PICTURES_AT_ONCE) {
+        setTimeout(fetchStill, PICTURE_TURN);
+        return;
+      }
+      picturesOnTheWay += 1;
+      patience = setTimeout(shown, PICTURE_PATIENCE, false);
+      image.src = base + "webcam/?action=snapshot&time=" + Date.now();
     };
     setTimeout(fetchStill, 0);
     return view;
@@ -163,11 +185,12 @@ function addresses(p, base) {
   return details;
 }
 const opened = new Set();
-const STRANGER = "It wants a login: this browser's address is not in trusted_clients of its configuration"
+const STRANGER = "The gateway wants a login, and this page has none: this browser's address is not in trusted_clients of its "
+  + "configuration, or force_logins is set there"
   + (/^[\d.]+$|:/.test(location.hostname) ? "." : ", or cors_domains lacks \"" + location.origin + "\".");
 /** A reverse proxy leads to this page: the printers' own ports are not reached under its name. */
 let proxied = false;
-function card(p) {
+function parts(p) {
   const base = "printers/" + encodeURIComponent(p.name) + "/";
   const about = [p.vendor, p.model, p.firmware].filter(Boolean).join(" ");
   const head = make("header", "", make("div", "", make("h2", "", p.title), make("div", "dim", about)), badge(p));
@@ -181,17 +204,27 @@ function card(p) {
   const values = [temperatures(p), filament(p)];
   if (away) values.forEach(part => part && part.classList.add("away"));
   // What needs the user stands above what only informs.
-  const parts = [camera(p, base), head, notes(p), values[0], job(p, base), values[1], foot];
-  const element = make("article", "", parts);
+  return [camera(p, base), head, notes(p), values[0], job(p, base), values[1], foot].flat().filter(Boolean);
+}
+/** Puts new parts where they say something else. What stays keeps the focus, and what is marked in it to be copied. */
+function lay(element, p) {
+  const focus = focusable(element).indexOf(document.activeElement);
   element.id = "printer-" + p.name;
   // Links of one word are told apart by the printer that they stand under.
   element.setAttribute("aria-label", p.title);
-  return element;
+  const fresh = parts(p);
+  fresh.forEach((part, place) => {
+    const there = element.children[place];
+    if (!there) element.append(part);
+    else if (there !== part && !there.isEqualNode(part)) there.replaceWith(part);
+  });
+  while (element.children.length > fresh.length) element.lastElementChild.remove();
+  if (focus >= 0 && !element.contains(document.activeElement)) focusable(element)[focus]?.focus();
 }
 
 let ahead = 0;
 const now = () => Date.now() / 1000 + ahead;
-/** By printer: what its card was drawn from. Cards that say the same stay; the keyboard focus stays where it was. */
+/** By printer: its card, and what it was drawn from. */
 let drawn = new Map();
 const restless = (key, value) =>
   key === "report_age_s" ? undefined : key === "camera_health" ? Boolean(value) : value;
@@ -202,60 +235,71 @@ function draw(printers) {
   printers.forEach((p, place) => {
     const text = JSON.stringify(p, restless);
     const old = before.get(p.name);
-    const focus = old ? focusable(old.element).indexOf(document.activeElement) : -1;
-    const element = old && old.text === text ? old.element : card(p);
-    if (old && old.element !== element) {
-      old.element.replaceWith(element);
-      if (focus >= 0) focusable(element)[focus]?.focus();
-    }
+    const element = old ? old.element : make("article");
+    if (!old || old.text !== text) lay(element, p);
     if (fleet.children[place] !== element) fleet.insertBefore(element, fleet.children[place] ?? null);
     const eye = element.querySelector(".eye");
-    if (eye) eye.textContent = sight(p.camera_health);
+    if (eye) tell(eye, sight(p.camera_health));
     const wait = element.querySelector(".wait");
-    if (wait) wait.textContent = p.retry_at && now() < p.retry_at ? "Next try in " + duration(p.retry_at - now()) + "." : "";
+    if (wait) tell(wait, p.retry_at && now() < p.retry_at ? "Next try in " + duration(p.retry_at - now()) + "." : "");
     drawn.set(p.name, { text, element });
   });
   while (fleet.children.length > printers.length) fleet.lastElementChild.remove();
   for (const [key, picture] of pictures) if (!picture.isConnected) pictures.delete(key);
 }
+/** An answer of the gateway itself: it is there, and says why it does not tell. */
+class Refusal extends Error {}
 async function ask(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(10000), cache: "no-store" });
-  if (!answer.ok) throw new Error(answer.status === 401 ? STRANGER : await answer.text());
-  return answer.json();
+  if (answer.ok) return answer.json();
+  if (answer.status === 401) throw new Refusal(STRANGER);
+  const reason = await answer.json().then(body => body.error.message).catch(() => null);
+  // A proxy says in a page of its own that it has no answer to pass on.
+  throw reason ? new Refusal("The gateway refuses: " + reason) : new Error("HTTP status " + answer.status + ".");
 }
 async function show() {
   if (!document.hidden) {
     try {
       const status = await ask("status");
       ahead = status.time - Date.now() / 1000;
-      byId("trouble").textContent = "";
+      tell(byId("trouble"), "");
       proxied = status.behind_proxy;
       const count = (number, word) => number + " " + word;
       const away = status.printers.filter(p => p.link !== "online").length;
       const faulty = status.printers.filter(p => p.faults.length || p.job.phase === "failed").length;
-      byId("summary").textContent = [
+      tell(byId("summary"), [
         count(status.printers.length, status.printers.length === 1 ? "printer" : "printers"),
         count(status.printers.filter(p => ACTIVE.includes(p.job.phase)).length, "busy"),
         faulty ? count(faulty, "with a fault") : null, away ? count(away, "not connected") : null,
         "version " + status.version,
-      ].filter(Boolean).join(" · ");
+      ].filter(Boolean).join(" · "));
       draw(status.printers);
     } catch (error) {
-      byId("trouble").textContent = "The gateway does not answer; what is shown may be old. " + error.message;
+      tell(byId("trouble"), error instanceof Refusal ? error.message
+        : "The gateway does not answer; what is shown may be old. " + error.message);
+      if (!drawn.size) tell(byId("summary"), "");
     }
   }
   setTimeout(show, EVERY);
 }
 
+function moment(time) {
+  const at = new Date(time * 1000);
+  return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString() : at.toLocaleString();
+}
+let listed = "";
 /** The newest entry first; read only while the list is open. */
 async function showActivity() {
   if (!byId("activity").open) return;
   if (!document.hidden) {
     try {
       const entries = await ask("activity?limit=" + ACTIVITY_SHOWN);
-      byId("activity").querySelector("tbody").replaceChildren(...entries.reverse().map(entry => make("tr", entry.what,
-        make("td", "time", new Date(entry.time * 1000).toLocaleTimeString()), make("td", "", entry.printer),
+      // What is marked to be copied stays marked while nothing happens.
+      const text = JSON.stringify(entries);
+      if (text !== listed) byId("activity").querySelector("tbody").replaceChildren(...entries.reverse().map(entry => make("tr", entry.what,
+        make("td", "time", moment(entry.time)), make("td", "", entry.printer),
         make("td", "", entry.what), make("td", "", entry.text))));
+      listed = text;
     } catch {
       // The banner of the status says that the gateway is gone.
     }

@@ -111,7 +111,7 @@ pub async fn get_api_key(call: Call) -> Result<Value, RpcError> {
 }
 
 pub async fn post_api_key(call: Call) -> Result<Value, RpcError> {
-    Ok(json!(call.endpoint.access.renew_api_key()?.expose()))
+    Ok(json!(call.endpoint.access.renew_api_key().await?.expose()))
 }
 
 pub async fn oneshot_token(call: Call) -> Result<Value, RpcError> {

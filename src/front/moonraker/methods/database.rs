@@ -124,16 +124,17 @@ pub async fn get_item(call: Call) -> Result<Value, RpcError> {
 }
 
 /// On disk when it is answered: a setting is not lost, and a disk that takes nothing is told.
-pub async fn post_item(call: Call) -> Result<Value, RpcError> {
-    let answer = write_item(&call)?;
+pub async fn post_item(mut call: Call) -> Result<Value, RpcError> {
+    let value = call.args.0.remove("value");
+    let answer = write_item(&call, value)?;
     call.endpoint.station.store.flush().await?;
     Ok(answer)
 }
 
-fn write_item(call: &Call) -> Result<Value, RpcError> {
+fn write_item(call: &Call, value: Option<Value>) -> Result<Value, RpcError> {
     let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
-    let value = call.args.0.get("value").cloned().ok_or_else(|| missing("value"))?;
+    let value = value.ok_or_else(|| missing("value"))?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
     let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,7 +155,7 @@ fn write_item(call: &Call) -> Result<Value, RpcError> {
         }
     };
     let _told_by_the_flush = store.put(&space, key.first(), record);
-    Ok(json!({"namespace": name, "key": key.written, "value": value}))
+    Ok(object([("namespace", name.into()), ("key", key.written), ("value", value)]))
 }
 
 pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
@@ -178,7 +179,7 @@ fn remove_item(call: &Call) -> Result<Value, RpcError> {
             old
         }
     };
-    Ok(json!({"namespace": name, "key": key.written, "value": old}))
+    Ok(object([("namespace", name.into()), ("key", key.written), ("value", old)]))
 }
 
 fn is_maintenance_init(value: &Value) -> bool {

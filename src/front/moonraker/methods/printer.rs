@@ -8,12 +8,12 @@ use super::super::Endpoint;
 use super::super::error::RpcError;
 use super::super::identity;
 use super::super::klippy::Gate;
-use super::super::rpc::Call;
+use super::super::rpc::{Call, connected};
 use crate::gcode::translate::Session;
 use crate::jobs::{Intended, StartError, StartRequest};
-use crate::model::{CommandError, JobPhase, Outcome, Speaker};
+use crate::model::{CommandError, Outcome, Speaker};
 use crate::station::Station;
-use crate::station::script::{self, Reply};
+use crate::station::script::{self, Fitted, Reply};
 
 /// How long a start waits for a printer that is connecting.
 const START_PATIENCE: Duration = Duration::from_secs(8);
@@ -74,25 +74,69 @@ async fn wait_until_ready(call: &Call) {
 
 /// Answers when the script has finished; a refusal is told on the console too.
 pub async fn script(call: Call) -> Result<Value, RpcError> {
-    let text =
-        call.args.opt_text("script")?.ok_or_else(|| RpcError::bad_request("Missing Argument [script]"))?;
-    call.endpoint.station.say(Speaker::Client, text.as_str());
-    match text.trim().to_ascii_uppercase().as_str() {
-        "FIRMWARE_RESTART" | "RESTART" => return restart(call).await,
-        "M112" => return emergency_stop(call).await,
-        _ => {}
+    let text = call.args.opt_text("script")?;
+    let word = text.as_deref().unwrap_or_default().trim().to_ascii_uppercase();
+    let printing = call.endpoint.station.printer.state().printing();
+    let emergency = has_emergency_stop(&word);
+    let stops = emergency || (word == "CANCEL_PRINT" && printing);
+    if !stops {
+        connected(&call)?;
     }
-    ready(&call)?;
-    let station = &call.endpoint.station;
-    let result = match &call.caller.socket {
-        Some(socket) => run(station, &mut *socket.session.lock().await, &text).await,
-        None => run(station, &mut *call.endpoint.http_session.lock().await, &text).await,
-    };
-    result.map(|()| json!("ok")).map_err(|error| {
+    let text = text.ok_or_else(|| RpcError::bad_request("Missing Argument [script]"))?;
+    call.endpoint.station.say(Speaker::Client, text.as_str());
+    match word.as_str() {
+        "FIRMWARE_RESTART" | "RESTART" => return restart(call).await,
+        _ if emergency => return emergency_stop(call).await,
+        "CANCEL_PRINT" if stops => return cancel(call).await,
+        _ => ready(&call)?,
+    }
+    run_to_its_end(&call, &word, text).await.map(|()| json!("ok")).map_err(|error| {
         // Klipper's refusals of a script are all 400: the UIs show those and hide 403.
         let told = RpcError::from(error);
         if told.status == 503 { told } else { RpcError::bad_request(told.message) }
     })
+}
+
+/// Anywhere in a script it is meant at once, and nothing else of the script any more.
+pub fn has_emergency_stop(script: &str) -> bool {
+    let code = |line: &str| line.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("M112");
+    script.lines().any(code)
+}
+
+/// The scripts of one client run one after the other; who leaves while they wait has them withdrawn.
+async fn run_to_its_end(call: &Call, word: &str, text: String) -> Result<(), CommandError> {
+    let station = call.endpoint.station.clone();
+    if matches!(word, "PAUSE" | "RESUME") {
+        // Without modes, and not to wait behind a script that heats.
+        let work = async move { run(&station, &mut Session::default(), &text).await };
+        return to_its_end(&call.endpoint, work).await;
+    }
+    let session = match &call.caller.socket {
+        Some(socket) => socket.session.clone(),
+        None => call.endpoint.http_session.clone(),
+    };
+    let mut session = session.lock_owned().await;
+    to_its_end(&call.endpoint, async move { run(&station, &mut session, &text).await }).await
+}
+
+/// Goes on with a script that has begun also where its client leaves, as Klipper does: its last line may be the one that
+/// switches off the heat.
+pub async fn to_its_end(
+    endpoint: &Endpoint,
+    work: impl Future<Output = Result<(), CommandError>> + Send + 'static,
+) -> Result<(), CommandError> {
+    let full = |_full| CommandError::Busy("Too many scripts run at once; wait for the others.".to_owned());
+    let place = endpoint.scripts.clone().try_acquire_owned().map_err(full)?;
+    let cancel = endpoint.cancel.clone();
+    let running = tokio::spawn(async move {
+        let _place = place;
+        tokio::select! {
+            () = cancel.cancelled() => Err(CommandError::Offline("The gateway is shutting down.".to_owned())),
+            done = work => done,
+        }
+    });
+    let broken = |_panic| Err(CommandError::Internal("The script met a bug of the gateway.".to_owned()));
+    running.await.unwrap_or_else(broken)
 }
 
 async fn run(station: &Station, session: &mut Session, text: &str) -> Result<(), CommandError> {
@@ -106,15 +150,19 @@ async fn run(station: &Station, session: &mut Session, text: &str) -> Result<(),
 }
 
 /// Over HTTP each request is a client of its own.
-pub async fn run_lines(call: &Call, lines: &str) -> Result<(), CommandError> {
-    call.endpoint.station.say(Speaker::Client, lines);
-    run(&call.endpoint.station, &mut Session::default(), lines).await
+pub async fn run_lines(endpoint: &Endpoint, lines: &str) -> Result<(), CommandError> {
+    endpoint.station.say(Speaker::Client, lines);
+    run(&endpoint.station, &mut Session::default(), lines).await
 }
 
 pub async fn help(call: Call) -> Result<Value, RpcError> {
     let printer = &call.endpoint.station.printer;
-    let help = script::command_help(&printer.capabilities(), &printer.state());
-    Ok(help.into_iter().map(|(name, text)| (name, Value::from(text))).collect::<Map<_, _>>().into())
+    let words = script::words(&printer.capabilities(), Fitted::of(&printer.state()));
+    Ok(words
+        .into_iter()
+        .map(|word| (word.name.to_owned(), Value::from(word.help)))
+        .collect::<Map<_, _>>()
+        .into())
 }
 
 /// Starts a file of the library; the path may carry the root or a leading slash, as old clients send it.
@@ -200,25 +248,33 @@ pub async fn resume(call: Call) -> Result<Value, RpcError> {
     answered(&call.endpoint.station, resumed)
 }
 
-/// Also `ok` when nothing prints (moonraker.md 2.7).
+/// Also `ok` when nothing prints (moonraker.md 2.7). What is still inside the gateway is cancelled whatever the printer
+/// does: a transfer may outlive the connection (docs/decisions/008), and its print would begin.
 pub async fn cancel(call: Call) -> Result<Value, RpcError> {
-    ready(&call)?;
     let station = &call.endpoint.station;
-    let state = station.printer.state();
-    if !state.printing() && !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting) {
-        // A start may just be asked for.
-        station.jobs.withdraw();
-        return Ok(json!("ok"));
+    // First of all: a start may just be asked for.
+    let withdrawn = station.jobs.withdraw();
+    if station.printer.state().printing() {
+        return answered(station, station.jobs.cancel().await);
     }
-    answered(station, station.jobs.cancel().await)
+    if !withdrawn {
+        connected(&call)?;
+        ready(&call)?;
+    }
+    Ok(json!("ok"))
 }
 
-/// Stops by the fastest way the printer has; the printer counts as shut down until `firmware_restart`.
 pub async fn emergency_stop(call: Call) -> Result<Value, RpcError> {
-    let station = &call.endpoint.station;
+    stop(&call.endpoint).await
+}
+
+/// Stops by the fastest way the printer has, also one that is silent; of one that is away what is inside the gateway. The
+/// printer counts as shut down until `firmware_restart`.
+pub async fn stop(endpoint: &Endpoint) -> Result<Value, RpcError> {
+    let station = &endpoint.station;
     match station.jobs.emergency_stop().await {
         Ok(outcome) => {
-            call.endpoint.feed.set_gate(Gate::Stopped);
+            endpoint.feed.set_gate(Gate::Stopped);
             let note = outcome.note.unwrap_or_else(|| {
                 "Emergency stop. FIRMWARE_RESTART takes the printer into service again.".to_owned()
             });

@@ -19,7 +19,7 @@ use super::methods::printer::{library_path, start_job};
 use super::rpc::{Call, Caller};
 use super::{Endpoint, identity};
 use crate::jobs::StartRequest;
-use crate::model::{Axes, Command, CommandError, JobPhase};
+use crate::model::{Axes, Command, CommandError, JobPhase, Speaker};
 pub use appkeys::{PREFIX as KEYS, answer as keys, tell_question};
 pub use push::answer as push;
 pub use view::file;
@@ -88,7 +88,7 @@ pub async fn answer(
         "/api/logout" => Ok(empty(StatusCode::NO_CONTENT)),
         appkeys::LIST => appkeys::change(endpoint, parts, &body, caller.user.as_ref()).await,
         "/api/printer/command" => {
-            commands(&call, &body).await;
+            commands(endpoint, &body).await;
             Ok(json_answer(StatusCode::OK, &json!({})))
         }
         "/api/job" => done(job_command(&call, &body).await),
@@ -257,22 +257,34 @@ async fn file_command(
 }
 
 /// Refusals go to the console; the caller is not told, as with Moonraker.
-async fn commands(call: &Call, body: &Value) {
+async fn commands(endpoint: &Arc<Endpoint>, body: &Value) {
     let many = body.get("commands").and_then(Value::as_array).into_iter().flatten();
     let one = body.get("command").into_iter();
-    for line in many.chain(one).filter_map(Value::as_str) {
-        match line.trim().to_ascii_uppercase().as_str() {
-            "FIRMWARE_RESTART" | "RESTART" => {
-                call.endpoint.restart();
-                continue;
+    let lines: Vec<String> = many.chain(one).filter_map(Value::as_str).map(str::to_owned).collect();
+    let is = |line: &str, words: &[&str]| words.iter().any(|word| line.trim().eq_ignore_ascii_case(word));
+    if let Some(stop) = lines.iter().find(|line| control::has_emergency_stop(line)) {
+        // At once, whatever stands before it; what stands behind it is not meant any more.
+        endpoint.station.say(Speaker::Client, stop);
+        if let Err(error) = control::stop(endpoint).await {
+            tracing::debug!(error = error.message, "An emergency stop over the OctoPrint API failed.");
+        }
+        return;
+    }
+    let at_work = endpoint.clone();
+    let done = control::to_its_end(endpoint, async move {
+        for line in &lines {
+            if is(line, &["FIRMWARE_RESTART", "RESTART"]) {
+                at_work.restart();
+            } else if control::not_stopped(&at_work).is_err() {
+                break;
+            } else if let Err(error) = control::run_lines(&at_work, line).await {
+                tracing::debug!(%error, "A command over the OctoPrint API was refused.");
             }
-            "M112" => {}
-            _ if control::not_stopped(&call.endpoint).is_err() => return,
-            _ => {}
         }
-        if let Err(error) = control::run_lines(call, line).await {
-            tracing::debug!(%error, "A command over the OctoPrint API was refused.");
-        }
+        Ok(())
+    });
+    if let Err(error) = done.await {
+        tracing::debug!(%error, "Commands over the OctoPrint API were not run.");
     }
 }
 

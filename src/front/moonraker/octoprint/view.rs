@@ -7,9 +7,9 @@ use crate::front::moonraker::Endpoint;
 use crate::front::moonraker::cameras::{self, Asker};
 use crate::front::moonraker::error::RpcError;
 use crate::front::moonraker::rpc::Caller;
-use crate::front::moonraker::upload::PATH;
 use crate::library::{Entry, EntryKind};
 use crate::model::{CameraKind, Heater, Job, JobPhase, PrinterState};
+use crate::url::PATH;
 
 /// Who is logged in; only `POST /api/login` gives a session, by which a push socket shows the same rights.
 pub(super) fn login(endpoint: &Endpoint, caller: &Caller, session: bool) -> Value {

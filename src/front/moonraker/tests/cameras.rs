@@ -60,7 +60,7 @@ async fn a_new_key_ends_old_passes() {
     access.create_user("adam", "password-of-adam", Role::Admin).await.unwrap();
     let pass = access.picture_pass(&crate::access::Identity::ApiKey).unwrap();
     assert_eq!(status(&room, &format!("/webcam/snapshot?{pass}")).await, 200);
-    access.renew_api_key().unwrap();
+    access.renew_api_key().await.unwrap();
     assert_eq!(status(&room, &format!("/webcam/snapshot?{pass}")).await, 401);
     assert_eq!(access.picture_pass(&crate::access::Identity::Trusted), None);
 }

@@ -12,6 +12,7 @@ mod octoprint;
 mod protocol;
 mod replay;
 mod room;
+mod scripts;
 mod strangers;
 mod subscription;
 mod transfer;

@@ -248,3 +248,19 @@ async fn the_push_channel_tells_strangers_nothing_until_they_log_in() {
     let sent: Vec<Command> = room.commands.lock().unwrap().clone();
     assert!(sent.is_empty());
 }
+
+/// As over the other doors: nothing is begun until somebody takes the printer into service again.
+#[tokio::test]
+async fn an_emergency_stop_by_a_command_is_one() {
+    let room = Room::open().await;
+    let lines = json!({"commands": ["M118 before", "M112", "M118 after"]});
+    assert_eq!(post(&room, "/api/printer/command", lines, None).await.0, 200);
+    assert_eq!(*room.commands.lock().unwrap(), [Command::EmergencyStop]);
+    let (_, info) = get(&room, "/printer/info", None).await;
+    assert_eq!(info["result"]["state"], "shutdown");
+    let said: Vec<String> = room.station.console.last(100).into_iter().map(|line| line.text).collect();
+    assert!(
+        said.iter().any(|text| text == "M112") && !said.iter().any(|text| text.contains("M118")),
+        "{said:?}"
+    );
+}

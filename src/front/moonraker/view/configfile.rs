@@ -1,34 +1,31 @@
 //! `configfile`: the sections that the front ends look for (moonraker.md 3.2).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
-use super::{Builder, Input};
+use super::{Builder, Input, Object};
 
-/// The sections of the printer's configuration in both forms.
-#[derive(Default)]
-pub struct Sections {
-    config: Map<String, Value>,
-    settings: Map<String, Value>,
+/// A section of the printer's configuration.
+#[derive(PartialEq)]
+pub struct Section {
+    /// Keeps its case in `config` and is lower case in `settings`.
+    pub name: String,
+    options: Map<String, Value>,
 }
 
-impl Sections {
-    /// `config` holds texts under the written name, `settings` typed values under the lower-case name.
-    pub fn add(&mut self, name: &str, options: Value) {
-        let Value::Object(options) = options else { return };
-        let texts: Map<String, Value> =
-            options.iter().map(|(key, value)| (key.clone(), Value::from(as_text(value)))).collect();
-        self.config.insert(name.to_owned(), Value::Object(texts));
-        self.settings.insert(name.to_lowercase(), Value::Object(options));
+impl Section {
+    /// Anything but a JSON object is no options.
+    pub fn new(name: String, options: Value) -> Self {
+        let options = if let Value::Object(options) = options { options } else { Map::new() };
+        Self { name, options }
     }
 }
 
-fn as_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        other => other.to_string(),
-    }
+/// The object, with the sections that it was written from.
+pub struct Written {
+    sections: Vec<Arc<Section>>,
+    object: Arc<Object>,
 }
 
 pub fn add(builder: &mut Builder, input: &Input<'_>) {
@@ -43,12 +40,33 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     builder.section("respond", json!({}));
     builder.section("idle_timeout", json!({"timeout": 600.0}));
     let sections = std::mem::take(&mut builder.sections);
-    let fields = json!({
-        "config": sections.config,
-        "settings": sections.settings,
-        "warnings": [],
-        "save_config_pending": false,
-        "save_config_pending_items": {},
-    });
-    builder.object("configfile", fields);
+    let kept = builder.kept.configfile.take().filter(|kept| kept.sections == sections);
+    let written = kept.unwrap_or_else(|| Written { object: Arc::new(written(&sections)), sections });
+    builder.objects.insert("configfile".to_owned(), written.object.clone());
+    builder.kept.configfile = Some(written);
+}
+
+/// `config` holds texts, `settings` typed values; of two sections of one name the later one counts.
+fn written(sections: &[Arc<Section>]) -> Object {
+    let texts = |options: &Map<String, Value>| -> Map<String, Value> {
+        options.iter().map(|(key, value)| (key.clone(), Value::from(as_text(value)))).collect()
+    };
+    let config = sections.iter().map(|one| (one.name.clone(), Value::from(texts(&one.options))));
+    let settings = sections.iter().map(|one| (one.name.to_lowercase(), Value::from(one.options.clone())));
+    Object::from_iter([
+        ("config".to_owned(), Value::Object(config.collect())),
+        ("settings".to_owned(), Value::Object(settings.collect())),
+        ("warnings".to_owned(), json!([])),
+        ("save_config_pending".to_owned(), Value::from(false)),
+        ("save_config_pending_items".to_owned(), json!({})),
+    ])
+}
+
+fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        other => other.to_string(),
+    }
 }

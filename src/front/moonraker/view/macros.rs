@@ -1,34 +1,59 @@
 //! Commands and macros (moonraker.md 3.1, section 5 "Macros").
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
-use super::{Builder, Input};
-use crate::station::script::{self, Word};
+use super::configfile::Section;
+use super::{Builder, Input, Object};
+use crate::model::Capabilities;
+use crate::station::script::{self, Fitted, Word};
 
 /// Both UIs want these three, and hide them from the macro panel when they rename something.
 const PRINT_CONTROL: [(&str, &str); 3] =
     [("PAUSE", "BASE_PAUSE"), ("RESUME", "BASE_RESUME"), ("CANCEL_PRINT", "BASE_CANCEL_PRINT")];
 
+/// The words of a printer as objects, with what they were made from.
+pub struct Macros {
+    caps: Arc<Capabilities>,
+    fitted: Fitted,
+    commands: Arc<Object>,
+    sections: Vec<Arc<Section>>,
+}
+
 pub fn add(builder: &mut Builder, input: &Input<'_>) {
-    let help = script::command_help(input.caps, input.state);
-    for (name, base) in PRINT_CONTROL {
-        let section = format!("gcode_macro {name}");
-        builder.object(section.as_str(), json!({}));
-        builder.section(
-            &section,
-            json!({"rename_existing": base, "gcode": base, "description": "Print control"}),
-        );
+    let fitted = Fitted::of(input.state);
+    let kept = builder.kept.macros.take();
+    let same = |kept: &Macros| kept.fitted == fitted && Arc::ptr_eq(&kept.caps, input.caps);
+    let macros = kept.filter(same).unwrap_or_else(|| Macros::of(input.caps, fitted));
+    let empty = Arc::new(Object::new());
+    for section in &macros.sections {
+        builder.objects.insert(section.name.clone(), empty.clone());
     }
-    for word in script::macros(input.caps, input.state) {
-        let section = format!("gcode_macro {}", word.name);
-        builder.object(section.as_str(), json!({}));
-        builder.section(&section, json!({"gcode": template(&word), "description": word.help}));
+    builder.sections.extend(macros.sections.iter().cloned());
+    builder.objects.insert("gcode".to_owned(), macros.commands.clone());
+    builder.kept.macros = Some(macros);
+}
+
+impl Macros {
+    fn of(caps: &Arc<Capabilities>, fitted: Fitted) -> Self {
+        let words = script::words(caps, fitted);
+        let control = PRINT_CONTROL.map(|(name, base)| {
+            let options = json!({"rename_existing": base, "gcode": base, "description": "Print control"});
+            Section::new(format!("gcode_macro {name}"), options)
+        });
+        let buttons = words.iter().filter(|word| word.button).map(|word| {
+            let options = json!({"gcode": template(word), "description": word.help});
+            Section::new(format!("gcode_macro {}", word.name), options)
+        });
+        let sections = control.into_iter().chain(buttons).map(Arc::new).collect();
+        // Mainsail offers to heat for a file where it finds M104 and its like.
+        let codes = script::codes(caps).into_iter().map(|code| (code.to_owned(), json!({})));
+        let helped = words.iter().map(|word| (word.name.to_owned(), json!({"help": word.help})));
+        let commands: Map<String, Value> = codes.chain(helped).collect();
+        let commands = Arc::new(Map::from_iter([("commands".to_owned(), Value::from(commands))]));
+        Self { caps: caps.clone(), fitted, commands, sections }
     }
-    // Mainsail offers to heat for a file where it finds M104 and its like.
-    let mut commands: Map<String, Value> =
-        script::codes(input.caps).into_iter().map(|code| (code.to_owned(), json!({}))).collect();
-    commands.extend(help.into_iter().map(|(name, text)| (name, json!({"help": text}))));
-    builder.object("gcode", json!({"commands": commands}));
 }
 
 /// The macro as Klipper's configuration would have it: both UIs find the parameters, one per line, by `params.NAME`.

@@ -1,6 +1,7 @@
 //! The filament objects: of every captured report with a filament system, and of any system at all.
 
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -10,16 +11,23 @@ use crate::filament::Choices;
 use crate::front::moonraker::klippy::Gate;
 use crate::model::*;
 
-fn seen(state: &PrinterState, choices: &Choices) -> BTreeMap<String, Object> {
-    let caps = Capabilities {
+static CAPS: LazyLock<Arc<Capabilities>> = LazyLock::new(|| {
+    Arc::new(Capabilities {
         vendor: "Acme".into(),
         nozzles: vec![HeaterCaps { max: Some(300.0) }],
-        filament: FilamentCaps { recover: true, dry: true, map: true, ..FilamentCaps::default() },
+        filament: FilamentCaps { load: true, recover: true, dry: true, map: true, ..FilamentCaps::default() },
         ..Capabilities::default()
-    };
-    objects(&Input {
+    })
+});
+
+fn seen(state: &PrinterState, choices: &Choices) -> BTreeMap<String, Object> {
+    seen_after(state, choices, &mut Kept::default())
+}
+
+fn seen_after(state: &PrinterState, choices: &Choices, kept: &mut Kept) -> BTreeMap<String, Object> {
+    let input = Input {
         state,
-        caps: &caps,
+        caps: &CAPS,
         klippy: &Klippy::of(state, Gate::Open),
         file: None,
         library: Path::new("/lib"),
@@ -28,7 +36,9 @@ fn seen(state: &PrinterState, choices: &Choices) -> BTreeMap<String, Object> {
         host: HostLoad::default(),
         extremes: &BTreeMap::new(),
         now: 1300.0,
-    })
+    };
+    let objects = objects(&input, kept);
+    objects.into_iter().map(|(name, object)| (name, Object::clone(&object))).collect()
 }
 
 fn of(device: Device) -> BTreeMap<String, Object> {
@@ -209,6 +219,19 @@ proptest! {
         for (name, lane) in lane_data(&system, &choices) {
             assert_no_null(&name, &lane);
             prop_assert!(lane["lane"].is_string());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_view_does_not_show_in_the_next(earlier in system(), later in system()) {
+        let with = |filament: &FilamentSystem| {
+            let device = Device { filament: filament.clone(), ..Device::default() };
+            PrinterState { device, ..PrinterState::default() }
+        };
+        let (mut kept, choices) = (Kept::default(), Choices::default());
+        for system in [&earlier, &later, &later] {
+            let state = with(system);
+            prop_assert_eq!(seen_after(&state, &choices, &mut kept), seen(&state, &choices));
         }
     }
 }

@@ -22,6 +22,7 @@ pub use lanes::lane_data;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -35,7 +36,7 @@ pub type Object = Map<String, Value>;
 /// What the views are computed from.
 pub struct Input<'a> {
     pub state: &'a PrinterState,
-    pub caps: &'a Capabilities,
+    pub caps: &'a Arc<Capabilities>,
     pub klippy: &'a Klippy,
     /// The library's record of the file of the current or last job, where it has one.
     pub file: Option<&'a JobFile>,
@@ -74,26 +75,34 @@ pub struct HostLoad {
     pub available_kb: u64,
 }
 
+/// What seldom changes and is long, kept from one view of a printer to the next.
+#[derive(Default)]
+pub struct Kept {
+    macros: Option<macros::Macros>,
+    configfile: Option<configfile::Written>,
+}
+
 /// Collects what the topics add.
 #[derive(Default)]
 pub struct Builder {
-    pub objects: BTreeMap<String, Object>,
-    pub sections: configfile::Sections,
+    pub objects: BTreeMap<String, Arc<Object>>,
+    pub sections: Vec<Arc<configfile::Section>>,
     pub heaters: Vec<String>,
     pub sensors: Vec<String>,
+    kept: Kept,
 }
 
 impl Builder {
     /// Adds an object; anything but a JSON object is ignored.
     pub fn object(&mut self, name: impl Into<String>, fields: Value) {
         if let Value::Object(fields) = fields {
-            self.objects.insert(name.into(), fields);
+            self.objects.insert(name.into(), Arc::new(fields));
         }
     }
 
-    /// Adds a configuration section; its name keeps its case in `config` and is lower case in `settings`.
+    /// Adds a configuration section.
     pub fn section(&mut self, name: &str, options: Value) {
-        self.sections.add(name, options);
+        self.sections.push(Arc::new(configfile::Section::new(name.to_owned(), options)));
     }
 }
 
@@ -113,9 +122,9 @@ const TOPICS: &[Topic] = &[
     mmu::add,
 ];
 
-/// All objects of the printer by name.
-pub fn objects(input: &Input<'_>) -> BTreeMap<String, Object> {
-    let mut builder = Builder::default();
+/// All objects of the printer by name; what it found `kept` of the view before, it leaves there for the next.
+pub fn objects(input: &Input<'_>, kept: &mut Kept) -> BTreeMap<String, Arc<Object>> {
+    let mut builder = Builder { kept: std::mem::take(kept), ..Builder::default() };
     for add in TOPICS {
         add(&mut builder, input);
     }
@@ -126,11 +135,12 @@ pub fn objects(input: &Input<'_>) -> BTreeMap<String, Object> {
     });
     builder.object("heaters", heaters);
     configfile::add(&mut builder, input);
+    *kept = builder.kept;
     builder.objects
 }
 
 /// What `heaters.available_sensors` lists, with its objects: what is sampled each second.
-pub fn readings(input: &Input<'_>) -> BTreeMap<String, Object> {
+pub fn readings(input: &Input<'_>) -> BTreeMap<String, Arc<Object>> {
     let mut builder = Builder::default();
     heaters::add(&mut builder, input);
     let sensors = std::mem::take(&mut builder.sensors);

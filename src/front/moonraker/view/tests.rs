@@ -85,8 +85,8 @@ fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
 
 fn seen_with(state: &PrinterState, gate: Gate, file: JobFile) -> BTreeMap<String, Object> {
     let klippy = Klippy::of(state, gate);
-    let caps = caps();
-    objects(&Input {
+    let caps = Arc::new(caps());
+    let input = Input {
         state,
         caps: &caps,
         klippy: &klippy,
@@ -97,7 +97,9 @@ fn seen_with(state: &PrinterState, gate: Gate, file: JobFile) -> BTreeMap<String
         host: HostLoad { load: 0.5, cpu_seconds: 2.0, available_kb: 1000 },
         extremes: &BTreeMap::new(),
         now: 1300.0,
-    })
+    };
+    let objects = objects(&input, &mut Kept::default());
+    objects.into_iter().map(|(name, object)| (name, Object::clone(&object))).collect()
 }
 
 #[test]

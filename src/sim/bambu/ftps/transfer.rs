@@ -41,7 +41,7 @@ impl Session {
         if busy {
             return self.reply("425 Failed to establish connection.").await;
         }
-        let clear = self.core.options.data_channel() == DataChannel::Clear;
+        let clear = self.core.data_channel() == DataChannel::Clear;
         if !self.protected && !clear {
             return self.reply("522 Data connections must be encrypted.").await;
         }
@@ -104,7 +104,7 @@ impl Session {
         }
         let stream = timeout(PATIENCE, self.core.ftps_acceptor().accept(stream)).await??;
         let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-        let allowed = resumed || self.core.options.data_channel() != DataChannel::Resumed;
+        let allowed = resumed || self.core.data_channel() != DataChannel::Resumed;
         Ok((Box::pin(stream), allowed))
     }
 

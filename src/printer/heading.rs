@@ -1,0 +1,301 @@
+//! Where the head will be when it has done what it was told.
+//!
+//! A report shows a move a second or two after it was sent. What is computed from an older one, a move to a place or the
+//! look whether a move stays inside the machine, would end elsewhere: two moves in a row, or one right after homing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::model::{Activity, Command, CommandError, Outcome, PrinterState};
+
+/// Slower than any printer travels when it is told to, in mm/s: X and Y, and Z.
+const TRAVEL: f64 = 50.0;
+const LIFT: f64 = 5.0;
+/// A report shows the place at the latest so long after the head has come to rest.
+const REPORTED: Duration = Duration::from_secs(3);
+/// So long a move waits for the end of what moves the head, the longest homing included (elegoo.md 3.5: 50 s).
+const REST: Duration = Duration::from_secs(90);
+/// In mm.
+const NO_MOVE: f64 = 1e-6;
+
+/// One per printer; what is sent one after the other changes it in that order.
+#[derive(Debug, Default)]
+pub struct Heading(Mutex<Head>);
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Head {
+    /// Where the report shows it.
+    #[default]
+    Reported,
+    /// It goes there, and is reported there by then.
+    Going { to: [f64; 3], until: Instant },
+    /// Something moves it that does not say where to: sent then, or done then where the printer was seen busy with it.
+    Unknown { since: Instant, busy: bool },
+}
+
+/// What was known before a command was sent.
+pub struct Before(Head);
+
+impl Heading {
+    fn head(&self) -> MutexGuard<'_, Head> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state with the head where the moves under way lead it.
+    pub fn steered(&self, state: Arc<PrinterState>) -> Arc<PrinterState> {
+        match *self.head() {
+            Head::Going { to, until } if Instant::now() < until && state.device.motion.position.is_some() => {
+                let mut state = PrinterState::clone(&state);
+                state.device.motion.position = Some(to);
+                Arc::new(state)
+            }
+            _ => state,
+        }
+    }
+
+    /// A move is begun when it is known where from; one to a place becomes the way there. `None` where the head is there.
+    ///
+    /// # Errors
+    /// The printer does not tell, or not in time.
+    pub async fn aim(
+        &self,
+        command: Command,
+        watch: watch::Receiver<Arc<PrinterState>>,
+    ) -> Result<Option<Command>, CommandError> {
+        if !matches!(command, Command::Jog { .. } | Command::MoveTo { .. }) {
+            return Ok(Some(command));
+        }
+        let late = |_late| {
+            CommandError::Busy(
+                "The printer does not show yet where its head is; \"move\" was not sent. Try again when it rests."
+                    .to_owned(),
+            )
+        };
+        let state = tokio::time::timeout(REST, self.rest(watch)).await.map_err(late)?;
+        let Command::MoveTo { place, feed } = command else { return Ok(Some(command)) };
+        let at = self.steered(state).device.motion.position.ok_or_else(|| {
+            CommandError::Invalid(
+                "The printer does not tell where its head is: move relatively (G91).".to_owned(),
+            )
+        })?;
+        let mut delta = [0.0; 3];
+        for ((delta, at), place) in delta.iter_mut().zip(at).zip(place) {
+            *delta = place.map_or(0.0, |place| place - at);
+        }
+        Ok(delta.iter().any(|way| way.abs() > NO_MOVE).then_some(Command::Jog { delta, feed }))
+    }
+
+    /// Ends when the report can be believed, or where moves of ours lead is known.
+    async fn rest(&self, mut watch: watch::Receiver<Arc<PrinterState>>) -> Arc<PrinterState> {
+        loop {
+            let state = watch.borrow_and_update().clone();
+            let busy = matches!(state.device.activity, Activity::Busy(_));
+            let tells = state.online() && state.device.motion.position.is_some();
+            let Some(known) = self.known(busy).filter(|_| tells) else { return state };
+            tokio::select! {
+                () = tokio::time::sleep_until(known), if !busy => {}
+                changed = watch.changed() => if changed.is_err() { return state },
+            }
+        }
+    }
+
+    /// When the report can be believed; `None` where nothing speaks against it.
+    fn known(&self, busy: bool) -> Option<Instant> {
+        let mut head = self.head();
+        let Head::Unknown { since, busy: was_busy } = &mut *head else { return None };
+        if busy || *was_busy {
+            *since = Instant::now();
+        }
+        *was_busy = busy;
+        let known = *since + REPORTED;
+        if busy || Instant::now() < known {
+            return Some(known);
+        }
+        *head = Head::Reported;
+        None
+    }
+
+    /// A command is about to be sent.
+    pub fn begin(&self, command: &Command, state: &PrinterState) -> Before {
+        let mut head = self.head();
+        let before = *head;
+        let now = Instant::now();
+        match command {
+            Command::Jog { delta, feed } => {
+                let going = match before {
+                    Head::Going { to, until } if now < until => Some((to, until)),
+                    _ => state.device.motion.position.map(|at| (at, now)),
+                };
+                if let Some((from, earlier)) = going {
+                    let mut to = from;
+                    to.iter_mut().zip(delta).for_each(|(to, way)| *to += way);
+                    // The moves before it may still be under way.
+                    let began = earlier.checked_sub(REPORTED).map_or(now, |rest| rest.max(now));
+                    *head = Head::Going { to, until: began + travel(*delta, *feed) + REPORTED };
+                }
+            }
+            command if displaces(command) => *head = Head::Unknown { since: now, busy: false },
+            _ => {}
+        }
+        Before(before)
+    }
+
+    /// What came of it.
+    pub fn end(&self, command: &Command, before: Before, result: &Result<Outcome, CommandError>) {
+        let mut head = self.head();
+        let now = Instant::now();
+        match (command, result) {
+            // Some printers acknowledge a move when it is done, some when it begins.
+            (Command::Jog { .. }, Ok(_)) => {
+                if let Head::Going { until, .. } = &mut *head {
+                    *until = (*until).max(now + REPORTED);
+                }
+            }
+            (Command::Jog { .. }, Err(CommandError::Offline(_) | CommandError::Timeout(_))) => {
+                *head = Head::Unknown { since: now, busy: false };
+            }
+            (Command::Jog { .. }, Err(_refused)) => *head = before.0,
+            (command, _) if displaces(command) => *head = Head::Unknown { since: now, busy: false },
+            _ => {}
+        }
+    }
+}
+
+/// How long a move takes at most.
+fn travel(delta: [f64; 3], feed: Option<f64>) -> Duration {
+    const LONGEST: f64 = 120.0;
+    let slowest = |speed: f64| feed.filter(|feed| *feed > 0.0).map_or(speed, |feed| speed.min(feed));
+    let [x, y, z] = delta.map(f64::abs);
+    let seconds = x.max(y) / slowest(TRAVEL) + z / slowest(LIFT);
+    Duration::from_secs_f64(if seconds.is_finite() { seconds.min(LONGEST) } else { LONGEST })
+}
+
+/// Moves the head without saying where to.
+fn displaces(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Home(_)
+            | Command::MotorsOff
+            | Command::SelectTool(_)
+            | Command::Calibrate(_)
+            | Command::LoadFilament(_)
+            | Command::UnloadFilament
+            | Command::FilamentAction(_)
+            | Command::ReadTag(_)
+            | Command::Gcode(_)
+            | Command::RawVendor(_)
+            | Command::StartJob(_)
+            | Command::Cancel
+            | Command::EmergencyStop
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Axes, Link, LinkPhase, Seen};
+
+    fn at(position: Option<[f64; 3]>) -> Arc<PrinterState> {
+        let link = Link { phase: LinkPhase::Online, ..Link::default() };
+        let mut state = PrinterState { link, ..PrinterState::default() };
+        state.device.motion.position = position;
+        Arc::new(state)
+    }
+
+    fn place(axis: usize, value: f64) -> Command {
+        let mut place = [None; 3];
+        place[axis] = Some(value);
+        Command::MoveTo { place, feed: None }
+    }
+
+    struct Printer {
+        heading: Heading,
+        reports: watch::Sender<Arc<PrinterState>>,
+    }
+
+    impl Printer {
+        fn new(position: Option<[f64; 3]>) -> Self {
+            Self { heading: Heading::default(), reports: watch::Sender::new(at(position)) }
+        }
+
+        /// Sends a command as the handle does; the way that the driver is given.
+        async fn send(&self, command: Command, result: Result<Outcome, CommandError>) -> Option<[f64; 3]> {
+            let command = self.heading.aim(command, self.reports.subscribe()).await.expect("known")?;
+            let state = self.reports.borrow().clone();
+            let before = self.heading.begin(&command, &state);
+            self.heading.end(&command, before, &result);
+            match command {
+                Command::Jog { delta, .. } => Some(delta),
+                _ => None,
+            }
+        }
+
+        async fn goes(&self, command: Command) -> Option<[f64; 3]> {
+            self.send(command, Ok(Outcome::new(Seen::Acknowledged))).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_move_goes_on_from_the_first_whose_report_is_not_there_yet() {
+        let printer = Printer::new(Some([0.0, 10.0, 50.0]));
+        assert_eq!(printer.goes(place(0, 50.0)).await, Some([50.0, 0.0, 0.0]));
+        assert_eq!(printer.goes(place(0, 100.0)).await, Some([50.0, 0.0, 0.0]));
+        assert_eq!(printer.goes(place(0, 100.0)).await, None, "it is on its way there");
+        assert_eq!(printer.goes(Command::Jog { delta: [5.0; 3], feed: None }).await, Some([5.0; 3]));
+        assert_eq!(printer.goes(place(2, 20.0)).await, Some([0.0, 0.0, -35.0]));
+        let shown = printer.heading.steered(printer.reports.borrow().clone());
+        assert_eq!(shown.device.motion.position, Some([105.0, 15.0, 20.0]));
+        // Long after, the report is right: somebody may have moved it at its screen.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        printer.reports.send_replace(at(Some([7.0, 15.0, 20.0])));
+        assert_eq!(printer.goes(place(0, 10.0)).await, Some([3.0, 0.0, 0.0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_homing_the_next_report_is_waited_for() {
+        let printer = Printer::new(Some([10.0, 10.0, 200.0]));
+        printer.goes(Command::Home(Axes::ALL)).await;
+        let homing = PrinterState {
+            device: crate::model::Device {
+                activity: Activity::Busy("homing".into()),
+                motion: printer.reports.borrow().device.motion.clone(),
+                ..crate::model::Device::default()
+            },
+            ..PrinterState::clone(&at(None))
+        };
+        printer.reports.send_replace(Arc::new(homing));
+        let (way, ()) = tokio::join!(printer.goes(place(2, 10.0)), async {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            printer.reports.send_replace(at(Some([10.0, 10.0, 200.0])));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            printer.reports.send_replace(at(Some([128.0, 128.0, 8.0])));
+        });
+        assert_eq!(way, Some([0.0, 0.0, 2.0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_move_leads_nowhere_and_a_lost_one_is_looked_for() {
+        let printer = Printer::new(Some([0.0; 3]));
+        printer.send(place(0, 50.0), Err(CommandError::Invalid("no".into()))).await;
+        assert_eq!(printer.goes(place(0, 60.0)).await, Some([60.0, 0.0, 0.0]));
+        printer.send(place(0, 80.0), Err(CommandError::Timeout("late".into()))).await;
+        let began = Instant::now();
+        printer.reports.send_replace(at(Some([80.0, 0.0, 0.0])));
+        assert_eq!(printer.goes(place(0, 90.0)).await, Some([10.0, 0.0, 0.0]));
+        assert_eq!(began.elapsed(), REPORTED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_printer_that_tells_no_place_is_moved_relatively_at_once() {
+        let printer = Printer::new(None);
+        printer.goes(Command::Home(Axes::ALL)).await;
+        let began = Instant::now();
+        assert_eq!(printer.goes(Command::Jog { delta: [5.0; 3], feed: None }).await, Some([5.0; 3]));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let refused = printer.heading.aim(place(0, 5.0), printer.reports.subscribe()).await;
+        assert!(matches!(refused, Err(CommandError::Invalid(_))));
+    }
+}
