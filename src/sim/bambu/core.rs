@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::Options;
 use super::certs::server_config;
 use super::delta::Reporter;
 use super::faults::Switches;
 use super::printer::Printer;
 use super::truth::{Connections, Truth};
+use super::{DataChannel, Options};
 
 /// Real time between two steps of the machine.
 const TICK: Duration = Duration::from_millis(50);
