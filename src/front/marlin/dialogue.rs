@@ -114,6 +114,8 @@ pub struct Dialogue {
     splitter: Splitter,
     waiting: VecDeque<RawLine>,
     held: Option<Held>,
+    /// The library is behind with a file: lines wait.
+    stands: bool,
     /// Pushed lines that must not come before the reply under way.
     after_reply: Vec<String>,
     out: Vec<u8>,
@@ -132,6 +134,7 @@ impl Dialogue {
             splitter: Splitter::default(),
             waiting: VecDeque::new(),
             held: None,
+            stands: false,
             after_reply: Vec::new(),
             out: Vec::new(),
             effects: Vec::new(),
@@ -226,7 +229,7 @@ impl Dialogue {
             self.held.map(|held| held.until),
             // What the host cannot be told now waits for the next change, not for the clock.
             self.host.deadline(!self.can_tell()),
-            self.session.mode.deadline(),
+            self.session.mode.deadline().filter(|_| !self.stands),
             self.session.temperatures.deadline(),
             self.session.progress.deadline(),
             self.session.positions.deadline(),
@@ -249,8 +252,20 @@ impl Dialogue {
         self.pump(view);
     }
 
+    /// Whether lines wait for the library.
+    pub fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// Lines wait from now on, or no longer; emergency words do not. The host's own time limit is 30 s (octoprint.md 4).
+    pub fn stand(&mut self, stands: bool, view: &View) {
+        self.stands = stands;
+        self.pump(view);
+        self.reconcile(view);
+    }
+
     fn pump(&mut self, view: &View) {
-        while self.held.is_none() {
+        while self.held.is_none() && !self.stands {
             let Some(raw) = self.waiting.pop_front() else { break };
             let greet = self.session.identified && !self.session.greeted;
             let reply = self.raw_line(&raw, view);
@@ -311,29 +326,13 @@ impl Dialogue {
         if line.number.is_none() && self.session.identified {
             self.session.seen_plain = true;
         }
-        if let Some(number) = line.number {
-            if self.session.last_number == Some(number) {
-                // Sent again after an ok that the host missed: it is done already.
-                return Reply::Ok;
-            }
-            let expected = self.session.last_number.map(|last| last + 1);
-            if self.session.mode.collects() && expected.is_some_and(|expected| number > expected) {
-                return self.resend("Line Number is not Last Line Number+1", Some(number));
-            }
-            self.session.last_number = Some(number);
+        if let Some(reply) = line.number.and_then(|number| self.count(number)) {
+            return reply;
         }
         if let Some(reply) = self.file_mode(line, bytes, view) {
             return reply;
         }
         self.code(line, bytes, view)
-    }
-
-    /// One of the two errors that do not throw the host out (rule 14), and the request to send the line again.
-    fn resend(&mut self, why: &str, number: Option<i64>) -> Reply {
-        let last = self.session.last_number.or(number.map(|n| n - 1)).unwrap_or(0);
-        self.push(format!("Error:{why}, Last Line: {last}"));
-        self.push(format!("Resend: {}", last + 1));
-        Reply::Ok
     }
 
     /// Emergency words act when they are read, whatever waits before them.

@@ -12,7 +12,7 @@ use crate::model::{Capabilities, JobPhase, LinkPhase, PrinterState};
 /// Every held reply and every job's effect is over after so many rounds.
 const ROUNDS: usize = 64;
 
-/// The first byte chooses what the printer does meanwhile.
+/// The first byte chooses what the printer does meanwhile, and whether the library halts the lines at times.
 pub(crate) fn dialogue(bytes: &[u8]) {
     let (choice, bytes) = bytes.split_first().map_or((0, bytes), |(first, rest)| (*first, rest));
     let mut state = PrinterState::default();
@@ -34,12 +34,15 @@ pub(crate) fn dialogue(bytes: &[u8]) {
     dialogue.opened();
     let expected = Splitter::default().push(bytes).len();
     let mut told = 0;
-    for piece in bytes.chunks(61) {
+    let halting = choice >> 4 & 1 == 1;
+    for (index, piece) in bytes.chunks(61).enumerate() {
+        dialogue.stand(halting && index % 3 == 1, &view);
         dialogue.bytes(piece, &view);
         told += oks(&mut dialogue);
         view.now += Duration::from_millis(40);
         dialogue.tick(&view);
     }
+    dialogue.stand(false, &view);
     for _ in 0..ROUNDS + bytes.len() / 4 {
         if told >= expected {
             break;

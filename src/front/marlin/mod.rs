@@ -22,12 +22,14 @@ mod host;
 mod lines;
 mod link;
 mod notice;
+mod numbers;
 mod pause;
 mod prompt;
 mod pty;
 mod push;
 mod serve;
 mod session;
+mod spool;
 mod stream;
 mod suitability;
 #[cfg(test)]

@@ -8,18 +8,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::{SharedDesk, Sink};
+use super::desk::SharedDesk;
 use super::dialogue::{Dialogue, Done, Effect, View};
 use super::pty::Pty;
+use super::spool::{Spool, Stored, in_time};
 use super::visits::Visit;
 use crate::model::Command;
 
 /// Commands of one port that may be under way at once.
 const IN_FLIGHT: usize = 32;
-/// A piece for the library must be on disk within this time.
-const DISK: Duration = Duration::from_secs(10);
-/// A deletion, or the check of a finished file, ends within this time.
-const FILE_WORK: Duration = Duration::from_secs(120);
 /// After an error of the pty itself; it does not happen while the slave is open.
 const PTY_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for the next round.
@@ -32,7 +29,7 @@ pub(super) struct Service {
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     listing: Option<BoxFuture<'static, Result<Vec<crate::library::Entry>, String>>>,
     list_again: bool,
-    sink: Option<Box<dyn Sink>>,
+    spool: Spool,
     clients: usize,
     started: Instant,
 }
@@ -40,12 +37,12 @@ pub(super) struct Service {
 impl Service {
     pub fn new(desk: SharedDesk, dialogue: Dialogue) -> Self {
         Self {
+            spool: Spool::new(desk.clone()),
             desk,
             dialogue,
             under_way: FuturesUnordered::new(),
             listing: None,
             list_again: false,
-            sink: None,
             clients: 0,
             started: Instant::now(),
         }
@@ -87,6 +84,7 @@ impl Service {
                     let view = self.view();
                     self.dialogue.done(done, &view);
                 }
+                stored = self.spool.next() => self.stored(stored),
                 files = listed(&mut self.listing), if self.listing.is_some() => self.files(files),
                 more = changes.next(), if changes_come => {
                     changes_come = more;
@@ -97,7 +95,7 @@ impl Service {
                     self.dialogue.tick(&view);
                 }
             }
-            self.act().await;
+            self.act();
             self.write_now(pty);
         }
     }
@@ -177,36 +175,49 @@ impl Service {
         }
     }
 
-    async fn act(&mut self) {
-        for effect in self.dialogue.take_effects() {
-            match effect {
-                Effect::RefreshFiles => self.list(),
-                Effect::BeginWrite(name) => self.begin_write(name).await,
-                Effect::Write(piece) => self.write(piece).await,
-                Effect::AbortWrite => self.sink = None,
-                Effect::Withdraw => self.desk.withdraw(),
-                Effect::EndWrite => {
-                    if let Some(sink) = self.sink.take() {
-                        self.under_way.push(Box::pin(async move {
-                            Done::Written(in_time(sink.finish()).await.map(|_path| ()))
-                        }));
-                    }
+    fn act(&mut self) {
+        loop {
+            for effect in self.dialogue.take_effects() {
+                match effect {
+                    Effect::RefreshFiles => self.list(),
+                    Effect::BeginWrite(name) => self.spool.begin(name),
+                    Effect::Write(piece) => self.spool.write(piece),
+                    Effect::AbortWrite => self.spool.abort(),
+                    Effect::EndWrite => self.spool.end(),
+                    Effect::FinishStream => self.spool.print(self.desk.intend()),
+                    Effect::Withdraw => self.desk.withdraw(),
+                    effect => self.begin(effect),
                 }
-                Effect::FinishStream => {
-                    if let Some(sink) = self.sink.take() {
-                        let desk = self.desk.clone();
-                        let intended = desk.intend();
-                        self.under_way.push(Box::pin(async move {
-                            Done::Streamed(match in_time(sink.finish()).await {
-                                Ok(path) => desk.start_streamed(path, intended).await,
-                                Err(error) => Err(error),
-                            })
-                        }));
-                    }
-                }
-                effect => self.begin(effect),
             }
+            // A host cannot send faster than the disk takes it.
+            let behind = self.spool.behind();
+            if behind == self.dialogue.stands() {
+                return;
+            }
+            let view = self.view();
+            self.dialogue.stand(behind, &view);
         }
+    }
+
+    /// A step of a file for the library has ended.
+    fn stored(&mut self, stored: Stored) {
+        let result = match stored {
+            Stored::Piece => return,
+            Stored::Failed(error) => Err(error),
+            Stored::Whole(result) => result,
+            Stored::Printable(path, intended) => {
+                let desk = self.desk.clone();
+                self.under_way.push(Box::pin(async move {
+                    Done::Streamed(match path {
+                        Ok(path) => desk.start_streamed(path, intended).await,
+                        Err(error) => Err(error),
+                    })
+                }));
+                return;
+            }
+        };
+        let view = self.view();
+        self.dialogue.done(Done::Written(result), &view);
     }
 
     /// Starts what may take long; its result comes back to the dialogue.
@@ -241,35 +252,6 @@ impl Service {
         };
         self.under_way.push(future);
     }
-
-    async fn begin_write(&mut self, name: String) {
-        let name = if name.is_empty() {
-            format!("streamed-{}.gcode", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"))
-        } else {
-            name
-        };
-        match in_time(self.desk.begin(name)).await {
-            Ok(sink) => self.sink = Some(sink),
-            Err(error) => self.write_failed(error),
-        }
-    }
-
-    /// Waited for, so that a host cannot send faster than the disk takes it.
-    async fn write(&mut self, piece: bytes::Bytes) {
-        let Some(sink) = &mut self.sink else { return };
-        let result = tokio::time::timeout(DISK, sink.write(piece))
-            .await
-            .unwrap_or_else(|_late| Err("The disk does not answer.".to_owned()));
-        if let Err(error) = result {
-            self.write_failed(error);
-        }
-    }
-
-    fn write_failed(&mut self, error: String) {
-        self.sink = None;
-        let view = self.view();
-        self.dialogue.done(Done::Written(Err(error)), &view);
-    }
 }
 
 async fn listed(
@@ -279,12 +261,6 @@ async fn listed(
         Some(future) => future.await,
         None => std::future::pending().await,
     }
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    tokio::time::timeout(FILE_WORK, work)
-        .await
-        .unwrap_or_else(|_late| Err("It took longer than two minutes.".to_owned()))
 }
 
 async fn trouble(what: &str, error: &std::io::Error) {

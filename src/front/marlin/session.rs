@@ -49,9 +49,10 @@ pub(super) struct Autoreport {
 }
 
 impl Autoreport {
-    /// 0 switches off.
-    pub fn set(&mut self, seconds: f64, now: Duration) {
+    /// 0 switches off; without a number nothing changes, as in Marlin.
+    pub fn set(&mut self, seconds: Option<f64>, now: Duration) {
         const LONGEST: f64 = 60.0;
+        let Some(seconds) = seconds else { return };
         self.every = (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.clamp(1.0, LONGEST)));
         self.next = now + self.every.unwrap_or_default();
     }

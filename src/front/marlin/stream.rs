@@ -142,9 +142,9 @@ impl Dialogue {
 
     /// A line that the parser does not know, inside a file.
     pub(super) fn file_line(&mut self, bytes: &[u8], view: &View) -> Option<Reply> {
-        let (number, body) = super::write::number_and_body(bytes);
-        if let Some(number) = number {
-            self.session.last_number = Some(number);
+        let (number, body) = super::numbers::number_and_body(bytes);
+        if let Some(reply) = number.and_then(|number| self.count(number)) {
+            return Some(reply);
         }
         match &mut self.session.mode {
             Mode::Normal => None,
@@ -234,7 +234,7 @@ impl Dialogue {
         if pauses || line.number.is_none() || is_poll(line) {
             return None;
         }
-        assembly.take(line, super::write::number_and_body(bytes).1, view.now);
+        assembly.take(line, super::numbers::number_and_body(bytes).1, view.now);
         self.pass_on();
         Some(Reply::Ok)
     }
@@ -249,8 +249,10 @@ impl Dialogue {
     }
 
     pub(super) fn stream_timer(&mut self, view: &View) {
+        // The host may be silent because it waits for the library.
+        let waits = self.stands();
         let Mode::Assembling(assembly) = &mut self.session.mode else { return };
-        if !assembly.due(view.now) {
+        if waits || !assembly.due(view.now) {
             return;
         }
         match assembly.verdict(&view.caps) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::dialogue::{Dialogue, Effect, Reply, View};
+use super::numbers::number_and_body;
 use super::stream::Mode;
 use crate::gcode::Line;
 
@@ -16,21 +17,6 @@ const FINISH: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(super) struct Writing {
     buffer: Vec<u8>,
-}
-
-/// Takes line number and checksum off; the checksum has been verified.
-pub(super) fn number_and_body(bytes: &[u8]) -> (Option<i64>, &[u8]) {
-    let bytes = bytes.trim_ascii();
-    let Some((b'N' | b'n', rest)) = bytes.split_first() else { return (None, bytes) };
-    // Blanks may be between, as for the parser.
-    let rest = rest.trim_ascii_start();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let Some((number, body)) = rest.split_at_checked(digits) else { return (None, bytes) };
-    let Some(number) = std::str::from_utf8(number).ok().and_then(|text| text.parse().ok()) else {
-        return (None, bytes);
-    };
-    let end = body.iter().rposition(|byte| *byte == b'*').unwrap_or(body.len());
-    (Some(number), body.get(..end).unwrap_or(body).trim_ascii())
 }
 
 impl Dialogue {
@@ -130,22 +116,5 @@ impl Dialogue {
         }
         self.effects.push(Effect::RefreshFiles);
         self.effect_done(view);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_taken_off_as_the_parser_reads_it() {
-        for numbered in [&b"N5 G1 X1*33"[..], b"N 5 G1 X1*33", b" n5G1 X1*33 "] {
-            assert_eq!(number_and_body(numbered), (Some(5), &b"G1 X1"[..]));
-            let text = numbered.split(|byte| *byte == b'*').next().unwrap();
-            assert_eq!(crate::gcode::parse(text).unwrap().number, Some(5));
-        }
-        for plain in [&b"G1 X1"[..], b"N G1", b"NOTE 5"] {
-            assert_eq!(number_and_body(plain), (None, plain));
-        }
     }
 }

@@ -45,7 +45,7 @@ impl Dialogue {
             JobWord::Seek(_) | JobWord::Forget | JobWord::List | JobWord::Mount | JobWord::Unmount => {}
             JobWord::Progress(interval) => {
                 if let Some(seconds) = interval {
-                    self.session.progress.set(seconds as f64, view.now);
+                    self.session.progress.set(Some(seconds as f64), view.now);
                 }
                 let report = self.host.report(view);
                 self.push(report);

@@ -13,7 +13,6 @@ use crate::model::{Command, LinkPhase};
 impl Dialogue {
     /// Answers a line that is no part of a file.
     pub(super) fn code(&mut self, line: &Line, bytes: &[u8], view: &View) -> Reply {
-        let seconds = || line.value('S').unwrap_or(0.0);
         match line.code() {
             Some(('M', 20)) => self.list(line, view),
             Some(('M', 21)) => self.mount(view),
@@ -30,11 +29,11 @@ impl Dialogue {
                 Reply::Ok
             }
             Some(('M', 154)) => {
-                self.session.positions.set(seconds(), view.now);
+                self.session.positions.set(line.value('S'), view.now);
                 Reply::Ok
             }
             Some(('M', 155)) => {
-                self.session.temperatures.set(seconds(), view.now);
+                self.session.temperatures.set(line.value('S'), view.now);
                 Reply::Ok
             }
             Some(('M', 400)) => self.finish_moves(view),

@@ -6,6 +6,7 @@ mod ports;
 mod recipes;
 mod refusals;
 mod rules;
+mod slow_disk;
 mod streams;
 
 use std::sync::Arc;

@@ -25,6 +25,8 @@ fn rule_2_temperatures_come_on_the_ok_line_and_unasked_only_after_m155() {
     assert!(rig.printer(|state| state.device.bed.target = Some(60.0)).is_empty());
     assert_eq!(rig.send("M155 S2"), ["ok"]);
     assert_eq!(rig.wait(4000), [" T:21.0 /0.0 B:22.0 /60.0 @:0 B@:0"; 2]);
+    assert_eq!(rig.send("M155"), ["ok"], "which changes nothing");
+    assert_eq!(rig.wait(2000).len(), 1);
     assert_eq!(rig.send("M155 S0"), ["ok"]);
     assert!(rig.wait(10_000).is_empty());
 }

@@ -180,6 +180,37 @@ fn a_cancelled_stream_leaves_nothing() {
 }
 
 #[test]
+fn lines_that_a_host_sends_again_are_in_the_file_once() {
+    let mut rig = Rig::connected();
+    rig.send("N0 M110 N0*125");
+    rig.numbered(1, "M1002 x");
+    rig.numbered(2, "G1 X1 E1");
+    // One is lost, and the host goes further back than it was asked to.
+    assert_eq!(rig.numbered(4, "G1 X3 E1")[1], "Resend: 3");
+    for (number, line) in
+        (1..).zip(["M1002 x", "G1 X1 E1", "G1 X2 E1", "G1 X3 E1", "what is this?", "what is this?"])
+    {
+        assert_eq!(rig.numbered(number.min(5), line), ["ok"]);
+    }
+    rig.effects();
+    // Until a piece is full.
+    for number in 6..4000 {
+        rig.numbered(number, "G1 X10.123 Y20.456 E1");
+    }
+    let file = "M1002 x\nG1 X1 E1\nG1 X2 E1\nG1 X3 E1\nwhat is this?\nG1 X10.123 ";
+    let pieces: Vec<u8> = rig
+        .effects()
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Write(piece) => Some(piece.to_vec()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert!(pieces.starts_with(file.as_bytes()), "{}", String::from_utf8_lossy(&pieces[..80]));
+}
+
+#[test]
 fn a_host_that_numbers_everything_is_no_stream() {
     let mut rig = Rig::new();
     rig.send("N0 M110 N0*125");
