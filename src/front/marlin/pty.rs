@@ -12,6 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{self, ControlFlags, FlushArg, SetArg};
 use nix::unistd::{Group, User, ttyname};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::visits::{Registration, Visit, Visits};
@@ -20,6 +21,8 @@ use super::{MarlinConfig, PtyError};
 /// Both ends, and the watch on who opens the client's end.
 #[derive(Debug)]
 pub struct Pty {
+    /// Told when bytes come, and not when the client has taken some: that would wake the gateway once more for each
+    /// line of a dialogue.
     master: AsyncFd<OwnedFd>,
     slave: OwnedFd,
     visits: Registration,
@@ -39,7 +42,8 @@ impl Pty {
         let device = ttyname(&slave).map_err(|error| failed("its name is unknown", error.into()))?;
         permit(&device, config)?;
         Ok(Self {
-            master: registered(master).map_err(|error| failed("it cannot be polled", error))?,
+            master: registered(master, Interest::READABLE)
+                .map_err(|error| failed("it cannot be polled", error))?,
             visits: visits.register(&device).map_err(|error| failed("it cannot be watched", error))?,
             slave,
             device,
@@ -65,12 +69,12 @@ impl Pty {
     /// Writes what fits. Cancel safe.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            let mut ready = self.master.writable().await?;
-            let written =
-                ready.try_io(|master| nix::unistd::write(master.get_ref(), bytes).map_err(Into::into));
-            if let Ok(result) = written {
-                return result;
+            match self.write_now(bytes) {
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
             }
+            let full = registered(self.master.get_ref().try_clone()?, Interest::WRITABLE)?;
+            drop(full.writable().await?);
         }
     }
 
@@ -157,10 +161,10 @@ fn permit(device: &Path, config: &MarlinConfig) -> Result<(), PtyError> {
     })
 }
 
-/// Has the runtime tell when a descriptor is ready.
-pub(super) fn registered<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
+/// Has the runtime tell when a descriptor is ready for what is of `interest`.
+pub(super) fn registered<T: AsRawFd>(fd: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: `fd` is an owned descriptor of this folder that gives out the same open number until it is dropped, and
     // it is dropped only together with the registration that now owns it.
     #[allow(unsafe_code)]
-    unsafe { AsyncFd::register(fd) }.map_err(Into::into)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(Into::into)
 }

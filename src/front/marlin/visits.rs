@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -65,7 +66,7 @@ impl Visits {
     /// The system gives no inotify instance.
     pub fn start() -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let watch = registered(Watch(inotify))?;
+        let watch = registered(Watch(inotify), Interest::READABLE)?;
         let rooms = Arc::new(Rooms { watch, by_descriptor: Mutex::default() });
         let reading = AbortOnDropHandle::new(tokio::spawn(rooms.clone().keep_reading()));
         Ok(Self { rooms, _reading: Arc::new(reading) })

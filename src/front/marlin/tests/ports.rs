@@ -99,3 +99,25 @@ async fn the_port_is_raw_and_tells_who_comes_and_goes() {
     second.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"new\n");
 }
+
+#[tokio::test]
+async fn what_does_not_fit_is_written_when_the_client_has_read() {
+    let directory = TempDir::new().unwrap();
+    let port = open_in(&directory);
+    let mut client = client(port.device());
+    let told: Vec<u8> = (0..200_000_u32).map(|number| b'a' + (number % 26) as u8).collect();
+    let length = told.len();
+    let reading = std::thread::spawn(move || {
+        let mut read = vec![0; length];
+        client.read_exact(&mut read).map(|()| read)
+    });
+    let writing = async {
+        let mut rest = &told[..];
+        while !rest.is_empty() {
+            let count = port.pty.write(rest).await.unwrap();
+            rest = &rest[count..];
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), writing).await.expect("the client reads");
+    assert!(reading.join().unwrap().unwrap() == told, "other bytes arrived");
+}
