@@ -13,6 +13,7 @@ mod exposition;
 mod job;
 mod metrics;
 mod page;
+mod readings;
 mod status;
 
 use std::collections::HashMap;
@@ -77,7 +78,9 @@ pub fn router(
     };
     for served in &printers {
         let (events, name) = (served.station.printer.events(), served.station.name().to_owned());
-        tasks.spawn(activity::follow(events, name.clone(), gateway.activity.clone(), cancel.clone()));
+        // Read after the events began: a change in between is told by them again.
+        let link = served.station.printer.state().link.phase;
+        tasks.spawn(activity::follow(events, name.clone(), link, gateway.activity.clone(), cancel.clone()));
         let events = served.station.printer.events();
         tasks.spawn(metrics::follow(events, name, gateway.metrics.clone(), cancel.clone()));
     }
