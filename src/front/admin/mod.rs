@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  /  /status  /activity  /metrics  /livez  /readyz      the gateway
+//!  /login  /refresh  /logout  /session                   who one is (`session`)
 //!  /printers/<name>/...                                  the printer's Moonraker endpoint
 //!  /printers/<name>/moongate/...                         what Moonraker has no words for (`job`)
 //! ```
@@ -14,6 +15,7 @@ mod job;
 mod metrics;
 mod page;
 mod readings;
+mod session;
 mod status;
 
 use std::collections::HashMap;
@@ -92,6 +94,7 @@ pub fn router(
         .layer(guard(Role::Admin));
     let open = Router::new()
         .merge(page::router())
+        .merge(session::router(access))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
     let printers = printers.into_iter().map(|served| {
@@ -107,7 +110,9 @@ pub fn router(
         (name, Printer::new(Box::new(router)))
     });
     let printers = Printers(Arc::new(printers.collect()));
-    open.merge(guarded).nest("/printers", Router::new().fallback(of_printer).with_state(printers))
+    open.merge(guarded)
+        .nest("/printers", Router::new().fallback(of_printer).with_state(printers))
+        .layer(from_fn_with_state(access.clone(), session::visit))
 }
 
 /// A printer's routes below its name, made when somebody first asks for one of them: a fleet is a thousand printers,
