@@ -212,12 +212,13 @@ def test_whose_answer_it_is_is_told(page):
     wait_for(lambda: "does not answer" in page.run(shown) and "502" in page.run(shown), "the proxy's answer is told")
     assert "<" not in page.run(shown)
     answers(401, '{"error": {"code": 401, "message": "Unauthorized"}}')
-    wait_for(lambda: "wants a login" in page.run(shown), "what to do is told")
-    assert "trusted_clients" in page.run(shown) and "does not answer" not in page.run(shown)
+    why = "document.querySelector('#login .why').getClientRects().length ? document.querySelector('#login .why').textContent : ''"
+    wait_for(lambda: "wants a login" in page.run(why), "what to do is told")
+    assert "trusted_clients" in page.run(why) and not page.run(shown)
     answers(429, '{"error": {"code": 429, "message": "Too many failed attempts"}}')
     wait_for(lambda: "Too many failed attempts" in page.run(shown), "the gateway's reason is told")
     page.run("window.fetch = window.real, 0")
-    wait_for(lambda: not page.run(shown), "it is back")
+    wait_for(lambda: not page.run(shown) and not page.run(why) and len(card(page, "p1s", "h2")) == 1, "it is back")
 
 
 def test_a_gateway_that_is_gone_is_told_and_comes_back(page, farm):

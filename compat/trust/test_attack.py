@@ -14,7 +14,9 @@ from harness.moonraker import http
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 # What everybody may ask: who one could be, how to become somebody, whether the process lives, the page itself.
 OPEN_METHODS = {"access.info", "access.login", "access.refresh_jwt", "server.connection.identify"}
-OPEN_ROUTES = {"/", "/page.css", "/page.js", "/livez", "/readyz"}
+OPEN_ROUTES = {"/", "/page.css", "/page.js", "/livez", "/readyz", "/session"}
+# Open too, to what is a login.
+LOGINS = {"/login", "/refresh", "/session"}
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +101,13 @@ def test_no_route_without_a_right(unchanged):
             for verb in VERBS:
                 status, text = ask(unchanged.gateway_port, verb, whole, {})
                 allowed = (200, 405) if whole in OPEN_ROUTES else (401, 404, 405)
+                if whole in LOGINS and verb == "POST":
+                    allowed = (400,)
+                elif whole in LOGINS - OPEN_ROUTES:
+                    allowed = (405,)
                 assert status in allowed, (verb, whole, text[:300])
                 if status == 404:
-                    assert path in OPEN_ROUTES | {"/status", "/activity", "/metrics"} or whole == path
+                    assert path in OPEN_ROUTES | LOGINS | {"/status", "/activity", "/metrics", "/logout"} or whole == path
 
 
 def test_roles(house):

@@ -13,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "ref" / "permissions.md"
 RANK = {"anyone": 0, "view": 1, "operate": 2, "admin": 3}
 ROLES = ("nobody", "view", "operate", "admin")
 # Ends every login of its caller, or the key itself: after all others.
-LAST = ("access.logout", "/api/logout", "access.post_api_key", "server.restart")
+LAST = ("access.logout", "/api/logout", "/logout", "access.post_api_key", "server.restart")
 # What the gateway does for nobody: the machine it runs on is not its own.
 NEVER = ("machine.reboot", "machine.shutdown", "machine.services.start", "machine.services.stop")
 

@@ -13,6 +13,7 @@ use rand::RngCore;
 use subtle::ConstantTimeEq;
 
 use super::trust::client_address;
+use super::visit::Visitor;
 use super::{API_KEY, Access, AccessError, Identity, OneShot, Role, SPACE};
 use crate::secret::Secret;
 use crate::store::Store;
@@ -161,13 +162,15 @@ impl Access {
         Ok(trusted.then_some(Identity::Trusted))
     }
 
-    /// Judges a request of any front end as it arrived; see [`Self::judge`].
+    /// Judges a request of any front end as it arrived; see [`Self::judge`]. Where it shows nothing, a [`Visitor`] that was
+    /// put into it counts.
     ///
     /// # Errors
     /// As [`Self::judge`].
     pub fn judge_request(&self, parts: &Parts) -> Result<Option<Identity>, AccessError> {
         let query = parts.uri.query().unwrap_or_default();
-        self.judge(&parts.headers, query, self.address(parts))
+        let judged = self.judge(&parts.headers, query, self.address(parts))?;
+        Ok(judged.or_else(|| parts.extensions.get::<Visitor>().map(|visitor| visitor.0.clone())))
     }
 
     /// Who really asks.

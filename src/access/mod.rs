@@ -19,6 +19,7 @@ mod tests;
 mod tokens;
 mod trust;
 mod users;
+mod visit;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -40,6 +41,7 @@ pub use network::{Cidr, private_networks};
 pub use origin::DEFAULT_DOMAINS;
 pub use trust::was_forwarded;
 pub use users::{Login, UserInfo};
+pub use visit::Visitor;
 
 /// Space of the store with the API key.
 const SPACE: &str = "access";

@@ -10,6 +10,7 @@ use serde_json::json;
 /// Seconds that a token is good for.
 pub const ACCESS_LIFE: u64 = 3600;
 pub const REFRESH_LIFE: u64 = 90 * 24 * 3600;
+pub const PAGE_LIFE: u64 = 30 * 24 * 3600;
 /// Bytes; ours are about 400.
 const LONGEST: usize = 4096;
 const ISSUER: &str = "moongate";
@@ -20,6 +21,8 @@ const ISSUER: &str = "moongate";
 pub enum Use {
     Access,
     Refresh,
+    /// The cookie of the status page, which only looks (`visit`).
+    Page,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,6 +54,7 @@ pub fn issue(seed: &[u8], kid: &str, username: &str, wanted: Use, now: u64) -> O
     let life = match wanted {
         Use::Access => ACCESS_LIFE,
         Use::Refresh => REFRESH_LIFE,
+        Use::Page => PAGE_LIFE,
     };
     let claims = Claims {
         iss: ISSUER.to_owned(),
@@ -116,6 +120,10 @@ mod tests {
         assert!(verified(&token, Use::Access, 1000 + ACCESS_LIFE - 1));
         assert!(!verified(&token, Use::Access, 1000 + ACCESS_LIFE));
         assert!(!verified(&token, Use::Refresh, 1000));
+        let page = issue(&SEED, "k", "alice", Use::Page, 1000).expect("a token");
+        assert!(verified(&page, Use::Page, 1000 + PAGE_LIFE - 1));
+        assert!(!verified(&page, Use::Page, 1000 + PAGE_LIFE));
+        assert!(!verified(&page, Use::Access, 1000) && !verified(&page, Use::Refresh, 1000));
         let other = Parsed::of(&token).expect("parses");
         assert!(!other.verify(&[8; 32], Use::Access, 1000), "another login's key");
         assert_eq!((other.username(), other.kid.as_str()), ("alice", "k"));

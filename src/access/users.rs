@@ -287,14 +287,14 @@ impl Access {
         self.verify(token, Use::Access)
     }
 
-    fn verify(&self, token: &str, wanted: Use) -> Option<Identity> {
+    pub(super) fn verify(&self, token: &str, wanted: Use) -> Option<Identity> {
         let parsed = Parsed::of(token)?;
         let key = self.records().get(parsed.username())?.login.clone()?;
         let good = key.id == parsed.kid && parsed.verify(&key.seed(), wanted, now() as u64);
         good.then(|| Identity::User { name: parsed.username().into(), login: key.id.into() })
     }
 
-    fn token(&self, name: &str, wanted: Use) -> Option<Secret> {
+    pub(super) fn token(&self, name: &str, wanted: Use) -> Option<Secret> {
         let key = self.records().get(name)?.login.clone()?;
         // Not registered with the log writer: there is a new one every hour, and no log line holds headers or bodies.
         issue(&key.seed(), &key.id, name, wanted, now() as u64).map(Secret::unregistered)

@@ -1,8 +1,12 @@
 //! The running gateway as the commands see it: HTTP or HTTPS, with errors that say what to do.
 
+mod kept;
+mod pass;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -12,6 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use self::kept::Logins;
+use self::pass::Pass;
 use super::status::{meant, names};
 use super::tunnel::{Tunnel, pin_of_file};
 use super::{ConfigArgs, EXIT_FAILED, EXIT_TRY_LATER, EXIT_UNAVAILABLE};
@@ -63,9 +69,15 @@ pub enum ClientError {
     )]
     NoPin(String),
     #[error(
-        "the gateway does not let this caller in ({0}): set MOONGATE_API_KEY to its key, which `moongate key` shows to those whom it lets in."
+        "the gateway does not let this caller in ({0}): log in with `moongate login`, or set MOONGATE_API_KEY to its key, which `moongate key` shows to those whom it lets in."
     )]
     NotPermitted(String),
+    #[error(
+        "the login of {user} at {url} has ended: logged out, given a new password, or too old. `moongate login` renews it, `moongate logout` goes on without it."
+    )]
+    LoginEnded { user: String, url: String },
+    #[error("there is no place to keep a login: neither XDG_STATE_HOME nor HOME is set.")]
+    NoHome,
     #[error("MOONGATE_API_KEY holds what no key has in it.")]
     BadKey,
     /// No such printer or file, without a word of which.
@@ -108,7 +120,10 @@ pub struct Client {
     base: String,
     /// As requests are sent: within the tunnel there is no TLS.
     sent_to: String,
-    key: Option<HeaderValue>,
+    /// Under which its login is kept: the address in one spelling.
+    entry: String,
+    logins: Option<Logins>,
+    pass: Pass,
     /// Why the configuration does not say where the gateway is.
     no_config: Option<String>,
     _tunnel: Option<Tunnel>,
@@ -152,9 +167,19 @@ impl Client {
         };
         let http = http.build().map_err(|error| ClientError::Failed(format!("no HTTP client: {error}")))?;
         let sent_to = base.replacen("https://", "http://", 1);
+        let entry = entry(url);
+        let logins = Logins::of(environment);
         let key = environment.get("MOONGATE_API_KEY").map(header).transpose()?;
+        let pass = match (key, &logins) {
+            (Some(key), _) => Pass::Key(key),
+            (None, Some(logins)) => match logins.get(&entry).map_err(ClientError::Failed)? {
+                Some(kept) => Pass::Login { kept: Mutex::new(kept), logins: logins.clone() },
+                None => Pass::Nothing,
+            },
+            (None, None) => Pass::Nothing,
+        };
         let no_config = no_config.map(|mistake| mistake.to_string());
-        Ok(Self { http, base, sent_to, key, no_config, _tunnel: tunnel })
+        Ok(Self { http, base, sent_to, entry, logins, pass, no_config, _tunnel: tunnel })
     }
 
     /// The address of the gateway, without a slash at the end.
@@ -168,11 +193,7 @@ impl Client {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.sent_to));
-        match &self.key {
-            Some(key) => request.header("X-Api-Key", key),
-            None => request,
-        }
+        self.http.request(method, format!("{}{path}", self.sent_to))
     }
 
     /// # Errors
@@ -200,12 +221,17 @@ impl Client {
         self.decode(response).await
     }
 
-    /// Sends a request and turns every refusal into its own words.
+    /// Sends a request, with the key or login that there is, and turns every refusal into its own words.
     ///
     /// # Errors
     /// As [`Self::get`].
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.broken(&error))?;
+        let request = request.build().map_err(|error| self.broken(&error))?;
+        let response = self.show_and_send(request).await?;
+        self.answered(response).await
+    }
+
+    async fn answered(&self, response: Response) -> Result<Response, ClientError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -275,6 +301,16 @@ impl Client {
         }
         ClientError::NoGateway { url: self.base.clone(), reason, hint }
     }
+}
+
+/// An address in one spelling, without what may stand in it besides.
+fn entry(mut url: reqwest::Url) -> String {
+    // Refused only by addresses that are no base, which have no host either.
+    let _no_name = url.set_username("");
+    let _no_password = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// The key as it goes to the gateway, and nowhere into a log.

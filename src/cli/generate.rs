@@ -108,14 +108,15 @@ Of a user.
 Of the machine.
 .PP
 Database, uploaded files and keys are in \fI$STATE_DIRECTORY\fR, else \fI~/.local/state/moongate\fR; serial ports
-in \fI$RUNTIME_DIRECTORY\fR, else \fI$XDG_RUNTIME_DIR/moongate\fR.
+in \fI$RUNTIME_DIRECTORY\fR, else \fI$XDG_RUNTIME_DIR/moongate\fR. Logins of \fBmoongate login\fR are in
+\fI$XDG_STATE_HOME/moongate/logins.json\fR, else \fI~/.local/state/moongate/logins.json\fR.
 .SH ENVIRONMENT
 .TP
 \fBMOONGATE_CONFIG\fR
 The configuration, where \fB\-\-config\fR does not name one.
 .TP
 \fBMOONGATE_API_KEY\fR
-The gateway's key, for callers that it does not trust by their address.
+The gateway's key, for callers that it does not trust by their address; it goes before a login.
 .TP
 \fBMOONGATE_LOG_FORMAT\fR, \fBRUST_LOG\fR
 As \fB\-\-log\-format\fR and \fB\-\-log\fR.

@@ -18,6 +18,7 @@ pub mod files;
 pub mod generate;
 pub mod init;
 mod key;
+mod login;
 pub mod print;
 pub mod probe;
 pub mod run;
@@ -91,6 +92,10 @@ pub enum Verb {
     Cancel(print::SteerArgs),
     /// Take the key that a printer shows next as its own: after a change of its mainboard.
     Trust(print::SteerArgs),
+    /// Log in at a gateway that asks who one is; the other commands use the login.
+    Login(login::LoginArgs),
+    /// End the login, in all programs of the user.
+    Logout(login::LogoutArgs),
     /// Show the gateway's API key, for programs whose address is not trusted.
     Key(key::KeyArgs),
     /// Put a file into a printer's library.
@@ -203,7 +208,11 @@ fn end_with_the_reader() {
 /// The commands that are clients of a running gateway.
 async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
     let Some(gateway) = verb.gateway() else { return ExitCode::from(EXIT_FAILED) };
-    let client = match client::Client::new(gateway, environment).await {
+    let client = client::Client::new(gateway, environment).await;
+    // It is the login that ends, whatever key the other commands show.
+    let client =
+        client.and_then(|client| if matches!(verb, Verb::Logout(_)) { client.as_user() } else { Ok(client) });
+    let client = match client {
         Ok(client) => client,
         Err(error) => return client_failed(&error),
     };
@@ -214,6 +223,8 @@ async fn talk(verb: Verb, environment: &Environment) -> ExitCode {
         Verb::Resume(args) => print::steer("resume", args, &client).await,
         Verb::Cancel(args) => print::steer("cancel", args, &client).await,
         Verb::Trust(args) => print::trust(args, &client).await,
+        Verb::Login(args) => login::login(args, &client).await,
+        Verb::Logout(args) => login::logout(args, &client).await,
         Verb::Key(args) => key::key(args, &client).await,
         Verb::Upload(args) => files::upload(args, &client).await,
         Verb::Files(args) => files::files(args, &client).await,
@@ -247,6 +258,8 @@ impl Verb {
             Verb::Pause(args) | Verb::Resume(args) | Verb::Cancel(args) | Verb::Trust(args) => {
                 Some(&args.gateway)
             }
+            Verb::Login(args) => Some(&args.gateway),
+            Verb::Logout(args) => Some(&args.gateway),
             Verb::Key(args) => Some(&args.gateway),
             Verb::Upload(args) => Some(&args.gateway),
             Verb::Files(args) => Some(&args.gateway),

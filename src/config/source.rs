@@ -74,6 +74,13 @@ impl Environment {
             .unwrap_or_else(|| PathBuf::from("/var/lib/moongate"))
     }
 
+    /// What commands keep for the person who runs them: `$XDG_STATE_HOME/moongate`, else `~/.local/state/moongate`. A
+    /// service's own folder is nobody's.
+    pub fn own_state_dir(&self) -> Option<PathBuf> {
+        let home = || self.path("HOME").map(|home| home.join(".local/state"));
+        self.path("XDG_STATE_HOME").or_else(home).map(|folder| folder.join("moongate"))
+    }
+
     /// `$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/moongate`, else `moongate-<user>` below the temporary directory.
     pub fn runtime_dir(&self) -> PathBuf {
         self.path("RUNTIME_DIRECTORY")

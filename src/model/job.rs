@@ -32,6 +32,22 @@ pub enum JobPhase {
 }
 
 impl JobPhase {
+    /// In the order of a job's life.
+    pub const ALL: [JobPhase; 12] = [
+        JobPhase::Idle,
+        JobPhase::Transferring,
+        JobPhase::Starting,
+        JobPhase::Preparing,
+        JobPhase::Printing,
+        JobPhase::Pausing,
+        JobPhase::Paused,
+        JobPhase::Resuming,
+        JobPhase::Cancelling,
+        JobPhase::Complete,
+        JobPhase::Cancelled,
+        JobPhase::Failed,
+    ];
+
     /// A job is under way: no other may start and nothing else may move.
     pub fn active(self) -> bool {
         !matches!(self, JobPhase::Idle) && !self.ended()

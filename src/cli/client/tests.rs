@@ -91,7 +91,162 @@ async fn a_stranger_is_told_what_to_do() {
     let client = Client::new(&args(Some(&url), PathBuf::from("missing.toml")), &Environment::of(&[])).await;
     let refused = client.expect("a client").get::<Value>("/status").await;
     let told = refused.expect_err("no credentials").to_string();
-    assert!(told.contains("MOONGATE_API_KEY"), "{told}");
+    assert!(told.contains("MOONGATE_API_KEY") && told.contains("moongate login"), "{told}");
+}
+
+/// A gateway with one user that takes one access token at a time; `/end` makes the next one needed, `/revoke` ends all.
+async fn gateway_with_logins() -> String {
+    use axum::extract::State;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::routing::{get, post};
+    use axum::{Json, Router};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    const REVOKED: u64 = 1000;
+    type Counter = std::sync::Arc<AtomicU64>;
+
+    fn refused() -> (StatusCode, Json<Value>) {
+        let error = serde_json::json!({"error": {"code": 401, "message": "Unauthorized"}});
+        (StatusCode::UNAUTHORIZED, Json(error))
+    }
+    async fn status(State(now): State<Counter>, headers: HeaderMap) -> (StatusCode, Json<Value>) {
+        let wanted = format!("Bearer t.{}.x", now.load(Ordering::Relaxed));
+        let shown = headers.get("authorization").and_then(|shown| shown.to_str().ok());
+        if headers.get("x-api-key").is_some_and(|key| key == "right-key") {
+            return (StatusCode::OK, Json(serde_json::json!({"by": "key"})));
+        }
+        if shown != Some(wanted.as_str()) {
+            return refused();
+        }
+        (StatusCode::OK, Json(serde_json::json!({"by": "login"})))
+    }
+    async fn login(State(now): State<Counter>, Json(sent): Json<Value>) -> (StatusCode, Json<Value>) {
+        if sent["password"] != "correct horse" {
+            let error = serde_json::json!({"error": {"code": 400, "message": "Invalid Password"}});
+            return (StatusCode::BAD_REQUEST, Json(error));
+        }
+        let token = format!("t.{}.x", now.load(Ordering::Relaxed));
+        let told =
+            serde_json::json!({"username": "alice", "token": token, "refresh_token": "again-and-again"});
+        (StatusCode::OK, Json(told))
+    }
+    async fn refresh(State(now): State<Counter>, Json(sent): Json<Value>) -> (StatusCode, Json<Value>) {
+        let now = now.load(Ordering::Relaxed);
+        if sent["refresh_token"] != "again-and-again" || now >= REVOKED {
+            return refused();
+        }
+        (StatusCode::OK, Json(serde_json::json!({"token": format!("t.{now}.x")})))
+    }
+    let counter = Counter::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let end = |by: u64| {
+        move |State(now): State<Counter>| async move { now.fetch_add(by, Ordering::Relaxed).to_string() }
+    };
+    let router = Router::new()
+        .route("/status", get(status).post(status))
+        .route("/login", post(login))
+        .route("/refresh", post(refresh))
+        .route("/end", post(end(1)))
+        .route("/revoke", post(end(REVOKED)))
+        .with_state(counter);
+    tokio::spawn(axum::serve(listener, router).into_future());
+    url
+}
+
+#[tokio::test]
+async fn a_kept_login_is_shown_renewed_and_told_when_it_has_ended() {
+    let url = gateway_with_logins().await;
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path().to_str().expect("text");
+    let environment = Environment::of(&[("XDG_STATE_HOME", home)]);
+    let client = async |environment: &Environment| {
+        Client::new(&args(Some(&url), PathBuf::from("missing.toml")), environment).await.expect("a client")
+    };
+    let end = async |how: &str| {
+        reqwest::Client::new().post(format!("{url}{how}")).send().await.expect("ended");
+    };
+    let first = client(&environment).await;
+    let password = |text: &str| Secret::new(text);
+    let wrong = first.log_in("alice", &password("wrong horse")).await.expect_err("refused");
+    assert!(wrong.to_string() == "Invalid Password", "{wrong}");
+    assert!(first.kept_user().expect("no file").is_none(), "nothing is kept of a refusal");
+    assert!(matches!(first.get::<Value>("/status").await, Err(ClientError::NotPermitted(_))));
+    assert_eq!(first.log_in("alice", &password("correct horse")).await.expect("let in"), "alice");
+
+    // Tokens without times in them are renewed before each use; the next command finds the new one.
+    let second = client(&environment).await;
+    assert_eq!(second.kept_user().expect("read").as_deref(), Some("alice"));
+    assert_eq!(second.get::<Value>("/status").await.expect("let in")["by"], "login");
+    end("/end").await;
+    assert_eq!(second.get::<Value>("/status").await.expect("renewed")["by"], "login");
+    let file = std::fs::read_to_string(format!("{home}/moongate/logins.json")).expect("kept");
+    assert!(file.contains("t.1.x") && file.contains(&url) && !file.contains("correct horse"), "{file}");
+
+    // One that this machine takes for good is renewed when the gateway refuses it.
+    let logins = Logins::of(&environment).expect("a home");
+    let good = kept::Kept { renew_at: u64::MAX, ..logins.get(&url).expect("read").expect("kept") };
+    logins.set(&url, Some(&good)).expect("kept");
+    end("/end").await;
+    let third = client(&environment).await;
+    assert_eq!(third.post::<Value>("/status", &Value::Null).await.expect("sent once more")["by"], "login");
+
+    let key = Environment::of(&[("XDG_STATE_HOME", home), ("MOONGATE_API_KEY", "right-key")]);
+    assert_eq!(client(&key).await.get::<Value>("/status").await.expect("let in")["by"], "key");
+    assert!(client(&key).await.shows_a_key() && !client(&key).await.as_user().expect("read").shows_a_key());
+
+    end("/revoke").await;
+    let ended = client(&environment).await.get::<Value>("/status").await.expect_err("revoked");
+    let told = ended.to_string();
+    assert!(matches!(ended, ClientError::LoginEnded { .. }), "{told}");
+    assert!(
+        told.contains("alice") && told.contains("moongate login") && !told.contains("again-and"),
+        "{told}"
+    );
+    client(&environment).await.forget_login().expect("forgotten");
+    assert!(matches!(
+        client(&environment).await.get::<Value>("/status").await,
+        Err(ClientError::NotPermitted(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_login_at_what_is_no_gateway_is_told_so() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(axum::serve(listener, axum::Router::new()).into_future());
+    let home = tempfile::tempdir().expect("a folder");
+    let environment = Environment::of(&[("HOME", home.path().to_str().expect("text"))]);
+    let file = PathBuf::from("missing.toml");
+    let client = Client::new(&args(Some(&url), file.clone()), &environment).await.expect("a client");
+    let told = client.log_in("alice", &Secret::new("correct horse")).await.expect_err("nobody there");
+    assert!(matches!(told, ClientError::NotAGateway(_)), "{told}");
+    let homeless = Client::new(&args(Some(&url), file), &Environment::of(&[])).await.expect("a client");
+    let told = homeless.log_in("alice", &Secret::new("correct horse")).await.expect_err("no place");
+    assert!(matches!(told, ClientError::NoHome), "{told}");
+}
+
+#[test]
+fn an_address_has_one_entry_however_it_is_written() {
+    let entry = |url: &str| entry(reqwest::Url::parse(url).expect("an address"));
+    for url in ["http://Printers.lan:80/", "http://printers.lan", "http://a:b@printers.lan?x=1#y"] {
+        assert_eq!(entry(url), "http://printers.lan");
+    }
+    assert_eq!(entry("https://printers.lan:7100/moon/"), "https://printers.lan:7100/moon");
+    assert_ne!(entry("http://127.0.0.1:7100"), entry("http://127.0.0.1:7101"));
+}
+
+#[tokio::test]
+async fn a_password_that_others_can_read_is_warned_of() {
+    for (url, readable) in [
+        ("http://127.0.0.1:7100", false),
+        ("http://localhost:7100", false),
+        ("http://[::1]:7100", false),
+        ("http://192.168.1.5:7100", true),
+        ("http://printers.lan:7100", true),
+    ] {
+        let made = Client::new(&args(Some(url), PathBuf::from("missing.toml")), &Environment::of(&[])).await;
+        assert_eq!(made.expect("a client").is_readable_on_the_way(), readable, "{url}");
+    }
 }
 
 #[test]

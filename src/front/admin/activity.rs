@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
-use crate::model::{Event, Speaker, UnixSeconds};
+use crate::model::{Event, JobPhase, LinkPhase, Speaker, UnixSeconds};
 use crate::printer::clock::unix_now;
 use crate::secret::redact;
 
@@ -77,10 +77,11 @@ pub async fn activity(State(gateway): State<Gateway>, Query(wanted): Query<Wante
     Json(gateway.activity.last(wanted.printer.as_deref(), wanted.limit.unwrap_or(KEPT)))
 }
 
-/// Writes down what happens at one printer until `cancel`.
+/// Writes down what happens at one printer until `cancel`; `link` is how it stood when `events` began.
 pub async fn follow(
     mut events: broadcast::Receiver<Event>,
     printer: String,
+    mut link: LinkPhase,
     activity: Activity,
     cancel: CancellationToken,
 ) {
@@ -90,7 +91,13 @@ pub async fn follow(
             received = events.recv() => received,
         };
         let told = match received {
-            Ok(event) => describe(&event),
+            Ok(event) => {
+                let told = describe(&event, link);
+                if let Event::LinkChanged(phase) = event {
+                    link = phase;
+                }
+                told
+            }
             Err(RecvError::Lagged(missed)) => Some((What::Gap, format!("{missed} events are missing here."))),
             Err(RecvError::Closed) => return,
         };
@@ -101,9 +108,15 @@ pub async fn follow(
 }
 
 /// `None` for what is of no interest afterwards.
-fn describe(event: &Event) -> Option<(What, String)> {
+fn describe(event: &Event, link: LinkPhase) -> Option<(What, String)> {
     match event {
         Event::LinkChanged(phase) => Some((What::Link, super::word(phase))),
+        // At the first look, as after a restart of the gateway: nobody has started anything now.
+        Event::JobStarted(job) if !matches!(link, LinkPhase::Online | LinkPhase::Stale) => {
+            let paused = job.phase == JobPhase::Paused;
+            let how = if paused { "found paused" } else { "found running" };
+            Some((What::Job, format!("{how}: {}", title(job))))
+        }
         Event::JobStarted(job) => Some((What::Job, format!("started {}", title(job)))),
         Event::JobPaused(job) => Some((What::Job, format!("paused {}", title(job)))),
         Event::JobResumed(job) => Some((What::Job, format!("resumed {}", title(job)))),
@@ -153,7 +166,8 @@ mod tests {
             sender.send(event).expect("heard");
         }
         drop(sender);
-        follow(events, "p1s".to_owned(), activity.clone(), CancellationToken::new()).await;
+        let link = LinkPhase::Online;
+        follow(events, "p1s".to_owned(), link, activity.clone(), CancellationToken::new()).await;
         let told: Vec<_> = activity.last(Some("p1s"), 10).into_iter().map(|e| (e.what, e.text)).collect();
         let expected = [
             (What::Asked, "M117 ***".to_owned()),
@@ -163,5 +177,33 @@ mod tests {
         assert_eq!(told, expected);
         assert_eq!(activity.last(None, 1).len(), 1);
         assert!(activity.last(Some("cc1"), 10).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_print_that_ran_before_is_found_and_not_started() {
+        let (sender, events) = broadcast::channel(8);
+        let activity = Activity::default();
+        let job = |phase| {
+            let file = Some("cube.gcode".to_owned());
+            Event::JobStarted(Box::new(crate::model::Job { phase, file, ..Default::default() }))
+        };
+        for event in [
+            Event::LinkChanged(LinkPhase::Syncing),
+            job(JobPhase::Printing),
+            Event::LinkChanged(LinkPhase::Online),
+            job(JobPhase::Transferring),
+            Event::LinkChanged(LinkPhase::Backoff),
+            job(JobPhase::Paused),
+        ] {
+            sender.send(event).expect("heard");
+        }
+        drop(sender);
+        let link = LinkPhase::Connecting;
+        follow(events, "p1s".to_owned(), link, activity.clone(), CancellationToken::new()).await;
+        let jobs = activity.last(None, 10).into_iter().filter(|entry| entry.what == What::Job);
+        assert_eq!(
+            jobs.map(|entry| entry.text).collect::<Vec<_>>(),
+            ["found running: cube.gcode", "started cube.gcode", "found paused: cube.gcode"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Numbers for Prometheus (docs/ref/metrics.md); labels name the printer, its kind and a result, nothing else.
+//! Numbers for Prometheus (docs/ref/metrics.md); labels name the printer, its kind and a result, heater or phase, nothing
+//! else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +10,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Served;
+use super::readings::Readings;
 use crate::camera::Health;
 use crate::model::{CameraKind, CommandError, Event, JobPhase, LinkPhase};
 use crate::station::Station;
@@ -23,9 +25,9 @@ use crate::station::Station;
 pub const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PrinterLabels {
-    printer: String,
-    kind: &'static str,
+pub(super) struct PrinterLabels {
+    pub(super) printer: String,
+    pub(super) kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,7 +37,8 @@ struct ResultLabels {
     result: String,
 }
 
-type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
+/// A gauge of any number, not of whole ones only.
+pub(super) type Number = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 /// All numbers of this process. Cheap to clone.
 #[derive(Clone)]
@@ -48,10 +51,11 @@ struct Inner {
     /// By printer name.
     printers: HashMap<String, Source>,
     link_up: Family<PrinterLabels, Gauge>,
-    report_age: Family<PrinterLabels, Seconds>,
+    report_age: Family<PrinterLabels, Number>,
     clients: Family<PrinterLabels, Gauge>,
     faults: Family<PrinterLabels, Gauge>,
     camera: CameraMetrics,
+    readings: Readings,
     reconnects: Family<PrinterLabels, Counter>,
     commands: Family<ResultLabels, Counter>,
     jobs: Family<ResultLabels, Counter>,
@@ -81,9 +85,9 @@ impl Metrics {
         let commands = gateway.add("commands", "Commands by how they ended");
         let jobs: Family<ResultLabels, Counter> = gateway.add("jobs", "Jobs by how they ended");
         let camera = CameraMetrics::new(&mut gateway);
-        let report_age = Family::default();
         let help = "Time since the printer's last report; absent before the first";
-        gateway.registry.register_with_unit("report_age", help, Unit::Seconds, report_age.clone());
+        let report_age = gateway.add_with_unit("report_age", help, Unit::Seconds);
+        let readings = Readings::new(&mut gateway);
         let memory = Gauge::default();
         let help = "Memory of the process that is in RAM";
         registry.register_with_unit("process_resident_memory", help, Unit::Bytes, memory.clone());
@@ -105,6 +109,7 @@ impl Metrics {
                 clients,
                 faults,
                 camera,
+                readings,
                 reconnects,
                 commands,
                 jobs,
@@ -121,8 +126,10 @@ impl Metrics {
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let inner = &self.inner;
         let _one = inner.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.readings.forget();
         for source in inner.printers.values() {
             let state = source.station.printer.state();
+            inner.readings.read(&source.labels, &state);
             inner.link_up.get_or_create(&source.labels).set(i64::from(state.online()));
             inner.faults.get_or_create(&source.labels).set(whole(state.faults().count()));
             inner.clients.get_or_create(&source.labels).set(whole((source.clients)()));
@@ -136,9 +143,7 @@ impl Metrics {
         if let Some(bytes) = resident_bytes() {
             inner.memory.set(bytes);
         }
-        let mut text = String::new();
-        encode(&mut text, &inner.registry)?;
-        Ok(text)
+        inner.encoded()
     }
 
     fn link_phase(&self, printer: &str) -> LinkPhase {
@@ -161,6 +166,14 @@ impl Metrics {
             }
             _ => {}
         }
+    }
+}
+
+impl Inner {
+    fn encoded(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 }
 
@@ -196,8 +209,8 @@ struct CameraMetrics {
     open: Family<PrinterLabels, Gauge>,
     dark: Family<PrinterLabels, Gauge>,
     viewers: Family<PrinterLabels, Gauge>,
-    fps: Family<PrinterLabels, Seconds>,
-    age: Family<PrinterLabels, Seconds>,
+    fps: Family<PrinterLabels, Number>,
+    age: Family<PrinterLabels, Number>,
     frames: Family<PrinterLabels, Counter>,
     discarded: Family<PrinterLabels, Counter>,
     opened: Family<PrinterLabels, Counter>,
@@ -212,9 +225,8 @@ impl CameraMetrics {
         let frames = gateway.add("camera_frames", "Pictures received");
         let discarded = gateway.add("camera_discarded", "What came instead of pictures and was thrown away");
         let opened = gateway.add("camera_connections", "Connections opened to the camera");
-        let age = Family::default();
         let help = "Time since the camera's last picture; absent before the first";
-        gateway.registry.register_with_unit("camera_frame_age", help, Unit::Seconds, age.clone());
+        let age = gateway.add_with_unit("camera_frame_age", help, Unit::Seconds);
         Self { open, dark, viewers, fps, age, frames, discarded, opened }
     }
 
@@ -239,14 +251,26 @@ impl CameraMetrics {
 }
 
 /// The registry below the gateway's prefix.
-struct Gauges<'r> {
-    registry: &'r mut Registry,
+pub(super) struct Gauges<'r> {
+    pub(super) registry: &'r mut Registry,
 }
 
 impl Gauges<'_> {
-    fn add<M: prometheus_client::registry::Metric + Default + Clone>(&mut self, name: &str, help: &str) -> M {
+    pub(super) fn add<M: Metric + Default + Clone>(&mut self, name: &str, help: &str) -> M {
         let metric = M::default();
         self.registry.register(name, help, metric.clone());
+        metric
+    }
+
+    /// The unit becomes the end of the name.
+    pub(super) fn add_with_unit<M: Metric + Default + Clone>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Unit,
+    ) -> M {
+        let metric = M::default();
+        self.registry.register_with_unit(name, help, unit, metric.clone());
         metric
     }
 }
@@ -351,7 +375,8 @@ mod tests {
         for counter in [&inner.commands, &inner.jobs] {
             counter.get_or_create(&labels.with_result("ok")).inc();
         }
-        let text = metrics.text().expect("encoded");
+        inner.readings.read(&labels, &super::super::readings::tests::printing());
+        let text = inner.encoded().expect("encoded");
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let told: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
         let page = include_str!("../../../docs/ref/metrics.md");

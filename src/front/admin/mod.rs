@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  /  /status  /activity  /metrics  /livez  /readyz      the gateway
+//!  /login  /refresh  /logout  /session                   who one is (`session`)
 //!  /printers/<name>/...                                  the printer's Moonraker endpoint
 //!  /printers/<name>/moongate/...                         what Moonraker has no words for (`job`)
 //! ```
@@ -13,6 +14,8 @@ mod exposition;
 mod job;
 mod metrics;
 mod page;
+mod readings;
+mod session;
 mod status;
 
 use std::collections::HashMap;
@@ -77,7 +80,9 @@ pub fn router(
     };
     for served in &printers {
         let (events, name) = (served.station.printer.events(), served.station.name().to_owned());
-        tasks.spawn(activity::follow(events, name.clone(), gateway.activity.clone(), cancel.clone()));
+        // Read after the events began: a change in between is told by them again.
+        let link = served.station.printer.state().link.phase;
+        tasks.spawn(activity::follow(events, name.clone(), link, gateway.activity.clone(), cancel.clone()));
         let events = served.station.printer.events();
         tasks.spawn(metrics::follow(events, name, gateway.metrics.clone(), cancel.clone()));
     }
@@ -89,6 +94,7 @@ pub fn router(
         .layer(guard(Role::Admin));
     let open = Router::new()
         .merge(page::router())
+        .merge(session::router(access))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready));
     let printers = printers.into_iter().map(|served| {
@@ -104,7 +110,9 @@ pub fn router(
         (name, Printer::new(Box::new(router)))
     });
     let printers = Printers(Arc::new(printers.collect()));
-    open.merge(guarded).nest("/printers", Router::new().fallback(of_printer).with_state(printers))
+    open.merge(guarded)
+        .nest("/printers", Router::new().fallback(of_printer).with_state(printers))
+        .layer(from_fn_with_state(access.clone(), session::visit))
 }
 
 /// A printer's routes below its name, made when somebody first asks for one of them: a fleet is a thousand printers,

@@ -79,7 +79,7 @@ struct FaultStatus {
 struct JobStatus {
     phase: JobPhase,
     title: Option<String>,
-    /// Path below `/printers/<name>/` of a picture of the file.
+    /// Path below `/printers/<name>/` of a picture of the file; another one for each content of it.
     thumbnail: Option<String>,
     transfer: Option<Transfer>,
     progress: f64,
@@ -209,7 +209,8 @@ async fn thumbnail(station: &Station, job: &Job) -> Option<String> {
     let best = record.thumbnails.iter().min_by_key(|picture| picture.width.abs_diff(WANTED))?;
     let folder = file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
     let path = format!("server/files/gcodes/{folder}{}", best.relative_path);
-    Some(percent_encoding::utf8_percent_encode(&path, PATH).to_string())
+    // A new file of the same name has its pictures under the same path: browsers would go on showing the old one.
+    Some(format!("{}?content={}", percent_encoding::utf8_percent_encode(&path, PATH), record.uuid))
 }
 
 /// What a path within a URL must not hold as it is.

@@ -47,7 +47,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let base_url = base_url(&parts, &path);
-    let judged = access.judge(&parts.headers, &query, address).map_err(RpcError::from);
+    let judged = access.judge_request(&parts).map_err(RpcError::from);
     if path == "/websocket" {
         let caller = Caller::new(judged.unwrap_or(None), address, base_url);
         return open_socket(endpoint, &mut parts, caller).await;

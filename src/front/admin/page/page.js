@@ -185,9 +185,10 @@ function addresses(p, base) {
   return details;
 }
 const opened = new Set();
-const STRANGER = "The gateway wants a login, and this page has none: this browser's address is not in trusted_clients of its "
-  + "configuration, or force_logins is set there"
-  + (/^[\d.]+$|:/.test(location.hostname) ? "." : ", or cors_domains lacks \"" + location.origin + "\".");
+const STRANGER = "The gateway wants a login: this browser's address is not in trusted_clients of its configuration, or "
+  + "force_logins is set there"
+  + (/^[\d.]+$|:/.test(location.hostname) ? "" : ", or cors_domains lacks \"" + location.origin + "\"")
+  + ". The users are those of Mainsail and Fluidd.";
 /** A reverse proxy leads to this page: the printers' own ports are not reached under its name. */
 let proxied = false;
 function parts(p) {
@@ -249,39 +250,107 @@ function draw(printers) {
 }
 /** An answer of the gateway itself: it is there, and says why it does not tell. */
 class Refusal extends Error {}
-async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(10000), cache: "no-store" });
+/** It does not know who asks. */
+class Stranger extends Refusal {}
+async function ask(path, options) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(10000), cache: "no-store", ...options });
   if (answer.ok) return answer.json();
-  if (answer.status === 401) throw new Refusal(STRANGER);
+  if (answer.status === 401) throw new Stranger(STRANGER);
   const reason = await answer.json().then(body => body.error.message).catch(() => null);
   // A proxy says in a page of its own that it has no answer to pass on.
   throw reason ? new Refusal("The gateway refuses: " + reason) : new Error("HTTP status " + answer.status + ".");
 }
-async function show() {
-  if (!document.hidden) {
-    try {
-      const status = await ask("status");
-      ahead = status.time - Date.now() / 1000;
-      tell(byId("trouble"), "");
-      proxied = status.behind_proxy;
-      const count = (number, word) => number + " " + word;
-      const away = status.printers.filter(p => p.link !== "online").length;
-      const faulty = status.printers.filter(p => p.faults.length || p.job.phase === "failed").length;
-      tell(byId("summary"), [
-        count(status.printers.length, status.printers.length === 1 ? "printer" : "printers"),
-        count(status.printers.filter(p => ACTIVE.includes(p.job.phase)).length, "busy"),
-        faulty ? count(faulty, "with a fault") : null, away ? count(away, "not connected") : null,
-        "version " + status.version,
-      ].filter(Boolean).join(" · "));
-      draw(status.printers);
-    } catch (error) {
-      tell(byId("trouble"), error instanceof Refusal ? error.message
-        : "The gateway does not answer; what is shown may be old. " + error.message);
-      if (!drawn.size) tell(byId("summary"), "");
-    }
+const count = (number, word) => number + " " + word;
+let looks = 0;
+async function look() {
+  const mine = ++looks;
+  try {
+    const status = await ask("status");
+    if (mine !== looks) return;
+    welcome(true);
+    ahead = status.time - Date.now() / 1000;
+    tell(byId("trouble"), "");
+    proxied = status.behind_proxy;
+    const away = status.printers.filter(p => p.link !== "online").length;
+    const faulty = status.printers.filter(p => p.faults.length || p.job.phase === "failed").length;
+    tell(byId("summary"), [
+      count(status.printers.length, status.printers.length === 1 ? "printer" : "printers"),
+      count(status.printers.filter(p => ACTIVE.includes(p.job.phase)).length, "busy"),
+      faulty ? count(faulty, "with a fault") : null, away ? count(away, "not connected") : null,
+      "version " + status.version,
+    ].filter(Boolean).join(" · "));
+    draw(status.printers);
+  } catch (error) {
+    if (mine !== looks) return;
+    if (error instanceof Stranger) return welcome(false);
+    tell(byId("trouble"), error instanceof Refusal ? error.message
+      : "The gateway does not answer; what is shown may be old. " + error.message);
+    if (!drawn.size) tell(byId("summary"), "");
   }
+}
+async function show() {
+  if (!document.hidden) await look();
   setTimeout(show, EVERY);
 }
+
+/**
+ * Who is logged in is known by a cookie that this script cannot read, so that nothing that ever ran here could take it along;
+ * it lets the page look, and nothing more.
+ */
+const login = byId("login"), form = login.querySelector("form"), refused = form.querySelector(".refused");
+/** Shows the printers, or the way in; then nothing stays of what was shown before. */
+function welcome(known) {
+  if (known === login.hidden) return;
+  login.hidden = known;
+  document.body.classList.toggle("stranger", !known);
+  if (known) return;
+  draw([]);
+  listed = "";
+  byId("activity").open = false;
+  byId("activity").querySelector("tbody").replaceChildren();
+  tell(byId("trouble"), "");
+  tell(byId("summary"), "");
+  tell(form.querySelector(".why"), STRANGER);
+  if (document.activeElement === document.body) form.username.focus();
+}
+/** The name of who is logged in by the cookie; null for callers who need none. */
+async function whoLooks() {
+  const { username } = await ask("session");
+  const button = byId("logout");
+  button.hidden = !username;
+  button.textContent = "log out " + username;
+  button.title = "Ends all logins of " + username + ", in other programs too";
+  return username;
+}
+form.onsubmit = async event => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  button.disabled = true;
+  tell(refused, "");
+  try {
+    await ask("session", {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ username: form.username.value, password: form.password.value }),
+    });
+    if (!await whoLooks()) throw new Refusal("This browser keeps no cookie of the gateway: allow cookies for this address.");
+    form.reset();
+    await look();
+  } catch (error) {
+    tell(refused, error instanceof Refusal ? error.message : "The gateway does not answer. " + error.message);
+    form.password.select();
+  } finally {
+    button.disabled = false;
+  }
+};
+byId("logout").onclick = async () => {
+  try {
+    await ask("session", { method: "DELETE" });
+    await whoLooks();
+  } catch (error) {
+    tell(byId("trouble"), "Still logged in. " + error.message);
+  }
+  await look();
+};
 
 function moment(time) {
   const at = new Date(time * 1000);
@@ -307,4 +376,6 @@ async function showActivity() {
   setTimeout(showActivity, ACTIVITY_EVERY);
 }
 byId("activity").ontoggle = showActivity;
+// A gateway that does not answer is told by the look at the status.
+whoLooks().catch(() => {});
 show();
