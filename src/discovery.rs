@@ -83,6 +83,15 @@ fn default_discovery_port(kind: Kind) -> u16 {
     }
 }
 
+/// The vendor's own port for control, by which a kind of printer can be told from others.
+pub fn usual_control_port(kind: Kind) -> u16 {
+    match kind {
+        Kind::Bambu => bambu::BambuPorts::default().mqtt,
+        Kind::ElegooCc1 => elegoo_cc1::Ports::default().websocket,
+        Kind::ElegooCc2 => elegoo_cc2::Ports::default().mqtt,
+    }
+}
+
 /// The TCP services of a configured printer: what for, and which port.
 pub fn services(printer: &PrinterConfig) -> Vec<(&'static str, u16)> {
     let ports = &printer.ports;

@@ -122,6 +122,31 @@ def test_what_cannot_be_written_is_told_before_any_question(lan, home):
         assert "Looking" not in terminal.seen
 
 
+QUESTIONS = ((r"Add a printer by its address\? \(y/n\) \[y\]: ", ""), (r"Kind \(.*\) \[bambu\]: ", ""),
+             (r"Address: ", "127.0.0.1"), (r"Serial number \(.*\): ", "01P00A000000001"), (r"Short name \[bambu\]: ", ""),
+             (r"Access code \(.*\): ", "12345678"), (r"Add a printer by its address\? \(y/n\) \[n\]: ", ""),
+             (r"May other machines of this network use the gateway\? \(y/n\) \[n\]: ", None))
+
+
+@pytest.mark.parametrize("key, code, told", [
+    ("\x04", 1, r"the input ended before the last answer; nothing is written\."),
+    ("\x03", 130, r"stopped; nothing is written\."),
+])
+@pytest.mark.parametrize("at", range(len(QUESTIONS)))
+def test_each_question_can_be_left(home, tmp_path, at, key, code, told):
+    """Ctrl-D and Ctrl-C, on this machine alone: no printer is asked anything."""
+    path = tmp_path / "new/moongate.toml"
+    with Terminal([binary(), "init", "--seconds", "0", "--no-test", "--config", path], env=home, log="init.log") as terminal:
+        for question, answer in QUESTIONS[:at]:
+            terminal.expect(question)
+            terminal.enter(answer)
+        terminal.expect(QUESTIONS[at][0])
+        terminal.type(key)
+        terminal.expect(r"\r\nmoongate: " + told)
+        assert terminal.wait() == code
+    assert not files_below(tmp_path), "nothing half is left"
+
+
 @pytest.mark.parametrize("at", ["looking", "name", "code", "test"])
 def test_ctrl_c_leaves_nothing(lan, home, tmp_path, at):
     path = tmp_path / "new/moongate.toml"
@@ -141,7 +166,8 @@ def test_ctrl_c_leaves_nothing(lan, home, tmp_path, at):
         else:
             terminal.expect("Looking for printers")
         terminal.interrupt()
-        assert terminal.wait() != 0
+        terminal.expect("stopped; nothing is written")
+        assert terminal.wait() == 130
     assert not files_below(tmp_path), "nothing half is left"
 
 
@@ -165,6 +191,18 @@ def test_an_address_where_nothing_is_can_be_corrected(lan, home, tmp_path):
     written = tomllib.loads(path.read_text())
     assert [(p["name"], p["host"]) for p in written["printer"]] == [("mine", lan["cc1"].address)]
     assert written["gateway"]["listen"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("kind, model", [("bambu", "cc1"), ("elegoo_cc1", "p1s"), ("elegoo_cc2", "cc1")])
+def test_a_printer_of_another_kind_is_told(lan, tmp_path, kind, model):
+    config = tmp_path / "moongate.toml"
+    more = 'serial = "01P00A000000001"\naccess_code = "12345678"\n' if kind == "bambu" else ""
+    config.write_text(f'[[printer]]\nname = "x"\nkind = "{kind}"\nhost = "{lan[model].address}"\n{more}')
+    config.chmod(0o600)
+    told = lan["gateway"].run(binary(), "probe", "x", "--config", config, timeout=120)
+    is_kind = {"cc1": "elegoo_cc1", "p1s": "bambu"}[model]
+    assert told.returncode == 1 and f'BAD  kind' in told.stdout, told
+    assert f'a printer of kind = "{is_kind}" is open there: correct kind or host.' in told.stdout, told
 
 
 def test_discover_and_probe_on_the_network(lan, tmp_path):

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import subprocess
 import time
 
 import pytest
 
 from harness.command import CONFIG, DONE, FAILED, LATER, REPOSITORY, UNAVAILABLE, USAGE, moongate
-from harness.demo import binary
+from harness.demo import Demo, binary
 from harness.moonraker import Moonraker, make_idle
 from harness.process import free_port
 from harness.terminal import Terminal
@@ -65,6 +66,8 @@ def test_version():
     (["status", "--gateway", "https://127.0.0.1:9"], "--gateway-pin"),
     (["status", "--gateway-pin", "xyz"], "64"),
     (["--log-format", "yaml", "check"], "possible values: text, json"),
+    (["print", "cube.gcode", "--printer", "p1s", "--override", "nozle"], "possible values: model, nozzle, bed, filament"),
+    (["print", "cube.gcode", "--printer", "p1s", "--override", "bed,all"], "possible values: model, nozzle, bed, filament"),
 ])
 def test_a_wrong_command_line_is_told(arguments, told, tmp_path):
     answer = moongate(*arguments, env={"MOONGATE_CONFIG": str(tmp_path / "none.toml")})
@@ -153,6 +156,41 @@ def test_probe_of_an_unknown_printer_and_of_nobody(config):
     steps = {step["what"]: step for step in answer.json()}
     assert answer.code == FAILED and steps["name"]["verdict"] == "fine"
     assert any(step["verdict"] == "bad" and "Is the printer on" in step["told"] for step in steps.values()), steps
+
+
+def test_simulate_says_which_port_it_cannot_have():
+    # Port 0 is any port: only an address of its own makes two of them meet.
+    address = "127.0.0.79"
+    first = subprocess.Popen([binary(), "simulate", "cc2", "--address", address, "--real-ports", "--seconds", "60"],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert first.stdout.readline()
+        answer = moongate("simulate", "cc2", "--address", address, "--real-ports", "--seconds", "1")
+        assert answer.code == UNAVAILABLE and not answer.out, answer
+        assert re.search(rf"its \w+ port \((UDP|TCP)\) cannot listen at {re.escape(address)}:\d+: Address already in use",
+                         answer.err), answer
+        assert "--address" in answer.err and "leave out --real-ports" in answer.err, answer
+        answer = moongate("simulate", "p1s", "--address", address, "--seconds", "1")
+        assert answer.code == DONE, "free ports beside it"
+    finally:
+        first.terminate()
+        first.wait(20)
+    answer = moongate("simulate", "p1s", "--address", "192.0.2.1", "--seconds", "1")
+    assert answer.code == UNAVAILABLE and "MQTT port (TCP) cannot listen at 192.0.2.1" in answer.err, answer
+    assert "does not have that address" in answer.err, answer
+
+
+def test_two_demos_run_beside_each_other():
+    with Demo(20, "beside", printers=["cc1"]) as first:
+        environment = {"XDG_RUNTIME_DIR": first.runtime}
+        answer = moongate("demo", "--any-port", "--printers", "cc1", "--json", "--seconds", "3", env=environment)
+        assert answer.code == DONE, answer
+        (printer,) = answer.json()["printers"]
+        assert printer["name"] == "cc1" and printer["port"] != first.printers[0].port
+        assert printer["pty"] == f"{first.runtime}/moongate-2/cc1" != first.printers[0].pty
+        assert os.path.exists(first.printers[0].pty), "the first keeps its own"
+        answer = moongate("demo", "--printers", "cc1", "--json", "--seconds", "1", env=environment)
+        assert answer.code == UNAVAILABLE and "moongate demo --any-port" in answer.err, answer
 
 
 def test_simulate_says_where_it_is():
@@ -332,6 +370,23 @@ def test_trust_timelapse_and_console(ask, farm):
     lines = ask("console", "p1s", "--once", "--json").lines()
     assert any("hello from the suite" in line["text"] for line in lines), lines
     assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d > .*hello from the suite", ask("console", "p1s", "--once").out, re.MULTILINE)
+
+
+def test_a_report_is_for_its_owner_only_and_whole(ask, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("x" * 100)
+    path.chmod(0o644)
+    old = path.stat().st_ino
+    answer = ask("dump", "--output", path)
+    assert answer.code == DONE and f"{path} is written" in answer.out, answer
+    assert path.stat().st_mode & 0o777 == 0o600 and path.stat().st_ino != old
+    assert json.loads(path.read_text())["gateway"]["/status"]["printers"]
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    for place, told in ((link, "is a link"), (tmp_path, "is a folder"), (tmp_path / "none" / "report.json", "No such file")):
+        answer = ask("dump", "--output", place)
+        assert answer.code == FAILED and told in answer.err and "--output" in answer.err, answer
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["link.json", "report.json"], "no part stays behind"
 
 
 # ---- terminals ----

@@ -334,7 +334,12 @@ impl App {
             streamed_prints: printer.streamed_prints,
             emergency_stop: printer.pty.emergency_stop,
         };
-        let port = marlin::open(settings, visits).map_err(|error| failed(error.to_string()))?;
+        let port = marlin::open(settings, visits).map_err(|error| match error {
+            marlin::PtyError::InUse { .. } => {
+                StartupError::SerialPortTaken { name: printer.name.clone(), reason: error.to_string() }
+            }
+            error => failed(error.to_string()),
+        })?;
         self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
         Ok(Some(link))
     }

@@ -26,6 +26,9 @@ pub enum StartupError {
     Tls(#[from] server::CertificateError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// Another gateway has the name of this printer's serial port.
+    #[error("printer \"{name}\": {reason}")]
+    SerialPortTaken { name: String, reason: String },
     #[error("printer \"{name}\": {reason}")]
     Printer { name: String, reason: String },
 }

@@ -248,6 +248,8 @@ impl Client {
             (404, None) if is_status => ClientError::NotAGateway(self.base.clone()),
             (_, Some((code, text))) => ClientError::Refused { code, text },
             (404, None) => ClientError::Unknown,
+            // A proxy before it, whose gateway is away.
+            (502..=504, None) => self.silent(status.to_string()),
             (_, None) => ClientError::Failed(format!(
                 "the gateway answers {status}: {}",
                 crate::model::text::one_line(&body, 200)

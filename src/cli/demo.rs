@@ -16,6 +16,8 @@ use crate::sim::{bambu, elegoo_cc1, elegoo_cc2, elegoo_sample, sample};
 
 /// How long all printers may take to come online.
 const ONLINE: Duration = Duration::from_secs(60);
+/// Folders of serial ports that are tried with `--any-port`.
+const FOLDERS: u32 = 32;
 /// The farm where no printers are named.
 const FARM: &str = "p1s,h2d,cc1,cc2";
 
@@ -27,7 +29,7 @@ pub struct DemoArgs {
     /// Print one line of JSON once all printers are online, instead of the table.
     #[arg(long)]
     pub json: bool,
-    /// Take free ports where the usual ones are in use.
+    /// Take free ports where the usual ones are in use, and another folder for the serial ports.
     #[arg(long)]
     pub any_port: bool,
     /// End by itself after this many seconds.
@@ -83,12 +85,7 @@ async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     for printer in &farm {
         seed(state.path(), printer)?;
     }
-    let app = match App::start(config, AppOptions { any_port: args.any_port }).await {
-        Err(taken @ StartupError::PortTaken { .. }) => {
-            anyhow::bail!("{taken} Or let the demo take free ports: moongate demo --any-port")
-        }
-        other => other?,
-    };
+    let app = start(config, args).await?;
     let all_online = tokio::time::timeout(ONLINE, app.all_online()).await.is_ok();
     if !all_online {
         let missing: Vec<String> =
@@ -113,6 +110,29 @@ async fn run(args: &DemoArgs, environment: &Environment) -> anyhow::Result<()> {
     }
     app.stop().await;
     Ok(())
+}
+
+/// The gateway; with `--any-port` in folders of their own where a demo or gateway of this user has the serial ports.
+async fn start(config: Config, args: &DemoArgs) -> anyhow::Result<App> {
+    let folder = config.gateway.runtime_dir.clone();
+    let others = (2..=FOLDERS).map(|number| {
+        let mut other = folder.as_os_str().to_owned();
+        other.push(format!("-{number}"));
+        PathBuf::from(other)
+    });
+    let mut last = None;
+    for runtime_dir in std::iter::once(folder.clone()).chain(others) {
+        let mut config = config.clone();
+        config.gateway.runtime_dir = runtime_dir;
+        match App::start(config, AppOptions { any_port: args.any_port }).await {
+            Err(taken @ StartupError::SerialPortTaken { .. }) if args.any_port => last = Some(taken),
+            Err(taken @ (StartupError::PortTaken { .. } | StartupError::SerialPortTaken { .. })) => {
+                anyhow::bail!("{taken} Or let the demo take free ports: moongate demo --any-port")
+            }
+            other => return Ok(other?),
+        }
+    }
+    Err(last.map_or_else(|| anyhow::anyhow!("no folder for the serial ports is free"), Into::into))
 }
 
 async fn simulate(name: &str, speed: f64) -> anyhow::Result<Simulated> {

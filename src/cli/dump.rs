@@ -5,7 +5,6 @@ mod anonymous;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -75,8 +74,7 @@ fn write(args: &DumpArgs, text: &str) -> ExitCode {
         println!("{text}");
         return ExitCode::SUCCESS;
     }
-    let open = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-    match open.and_then(|mut file| file.write_all(text.as_bytes())) {
+    match keep(&path, text.as_bytes()) {
         Ok(()) => {
             println!("{} is written. Read it before you pass it on.", path.display());
             ExitCode::SUCCESS
@@ -86,6 +84,31 @@ fn write(args: &DumpArgs, text: &str) -> ExitCode {
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// A file for its owner only, whole or not at all, in place of an older one. Pipes and devices are written as they are.
+fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        // In a folder that others write to it could lead anywhere, and its target could be open to them.
+        Ok(found) if found.is_symlink() => {
+            return Err(std::io::Error::other(
+                "it is a link, and those are not followed (\"-\" is standard output)",
+            ));
+        }
+        Ok(found) if found.is_dir() => {
+            return Err(std::io::Error::other("it is a folder"));
+        }
+        Ok(found) if !found.is_file() => {
+            return std::fs::OpenOptions::new().write(true).open(path)?.write_all(content);
+        }
+        _ => {}
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made with mode 600.
+    let mut file = tempfile::Builder::new().prefix(".moongate-dump-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Everything the running gateway tells of itself.
@@ -209,7 +232,32 @@ fn without_codes(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_report_takes_the_place_of_an_older_one_and_not_its_mode() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("dump.json");
+        std::fs::write(&path, "old, and longer than what comes").expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("opened to all");
+        let reader = std::fs::File::open(&path).expect("somebody has it open");
+        keep(&path, b"new").expect("kept");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "new");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::io::read_to_string(reader).expect("read"), "old, and longer than what comes");
+
+        let link = folder.path().join("link.json");
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        assert!(keep(&link, b"x").is_err_and(|error| error.to_string().contains("is a link")));
+        assert!(keep(folder.path(), b"x").is_err_and(|error| error.to_string().contains("is a folder")));
+        assert!(keep(&folder.path().join("none/dump.json"), b"x").is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2, "no part stays behind");
+        keep(Path::new("/dev/null"), b"x").expect("a device is written");
+        assert!(std::fs::symlink_metadata("/dev/null").is_ok_and(|found| !found.is_file()), "and stays one");
+    }
 
     #[test]
     fn codes_are_taken_out_wherever_they_stand() {

@@ -1,5 +1,7 @@
 //! `moongate upload`, `files`, `console`: what a printer holds and says.
 
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{FlushArg, tcflush};
+use nix::unistd::{getpgrp, tcgetpgrp};
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
 use super::client::{ANSWER, Client, ClientError, GatewayArgs};
+use super::patience::Patience;
 use super::until_stopped;
 use super::words::{Progress, harmless, size, table, text};
 use crate::model::{ConsoleLine, Speaker, UnixSeconds};
@@ -161,16 +167,57 @@ pub struct ConsoleArgs {
 }
 
 pub async fn console(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, ClientError> {
-    until_stopped(follow(args, client)).await.unwrap_or(Ok(ExitCode::SUCCESS))
+    let shown = async {
+        tokio::select! {
+            ended = follow(args, client) => ended,
+            () = refuse_what_is_typed(), if !args.once => Ok(ExitCode::SUCCESS),
+        }
+    };
+    until_stopped(shown).await.unwrap_or(Ok(ExitCode::SUCCESS))
+}
+
+/// Says of what is typed at the terminal that it goes nowhere. Returns at the end of the input (Ctrl-D); never where
+/// there is no terminal.
+async fn refuse_what_is_typed() {
+    let typed = std::io::stdin();
+    if !typed.is_terminal() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let waiting = poll(&mut [PollFd::new(typed.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
+        // What a shell runs in the background would be stopped for reading.
+        if waiting != Ok(1) || tcgetpgrp(&typed) != Ok(getpgrp()) {
+            continue;
+        }
+        if !nix::unistd::read(&typed, &mut [0; 4096]).is_ok_and(|length| length > 0) {
+            return;
+        }
+        // Of many lines that were pasted one answer is enough.
+        let _terminal_gone = tcflush(&typed, FlushArg::TCIFLUSH);
+        complain!(
+            "nothing is sent: this shows a console. G-code is typed into that of Mainsail or Fluidd, or into the serial port."
+        );
+    }
 }
 
 async fn follow(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, ClientError> {
-    let mut after = 0.0;
+    let mut last: Option<ConsoleLine> = None;
+    let mut patience = Patience::new(client);
     loop {
-        let path = Client::of(&args.printer, &format!("/moongate/console?after={after}"));
-        let lines: Vec<ConsoleLine> = client.get(&path).await?;
+        let after = last.as_ref().map_or(0.0, |line| line.time);
+        let path = |away| {
+            let after = if away { 0.0 } else { after };
+            Client::of(&args.printer, &format!("/moongate/console?after={after}"))
+        };
+        let ask = async |away| client.get::<Vec<ConsoleLine>>(&path(away)).await;
+        let answer = patience.ask(ask).await?;
+        let mut lines = answer.told;
+        if let Some(last) = last.as_ref().filter(|_| answer.after_absence) {
+            lines = unseen(lines, last);
+        }
+        last = lines.last().cloned().or(last);
         for line in &lines {
-            after = line.time;
             if args.json {
                 println!("{}", crate::model::text::json(line));
             } else {
@@ -181,6 +228,15 @@ async fn follow(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, ClientE
             return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What was said after `last`; all of it where that is not among it: a gateway that was started again has a new
+/// console, and perhaps another clock.
+fn unseen(mut lines: Vec<ConsoleLine>, last: &ConsoleLine) -> Vec<ConsoleLine> {
+    match lines.iter().rposition(|line| line == last) {
+        Some(at) => lines.split_off(at + 1),
+        None => lines,
     }
 }
 
@@ -195,6 +251,18 @@ fn sign(speaker: Speaker) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_an_absence_every_line_is_shown_once() {
+        let line =
+            |time: f64, text: &str| ConsoleLine { time, text: text.to_owned(), speaker: Speaker::Answer };
+        let (a, b, c) = (line(10.0, "a"), line(10.0, "b"), line(11.0, "c"));
+        let kept = vec![a.clone(), b.clone(), c.clone()];
+        assert_eq!(unseen(kept.clone(), &a), [b, c.clone()], "the same console, lines of one moment");
+        assert_eq!(unseen(kept, &c), []);
+        let fresh = vec![line(3.0, "d")];
+        assert_eq!(unseen(fresh.clone(), &c), fresh, "a new console, and a clock that was set back");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_moves_may_take_for_ever_and_one_that_stands_ends() {

@@ -95,6 +95,9 @@ A port, a directory or the running gateway cannot be had.
 .TP
 \fB75\fR
 The printer is away or busy, or did not answer in time: try again later.
+.TP
+\fB130\fR
+\fBinit\fR was stopped by Ctrl-C or SIGTERM; nothing is written.
 .SH FILES
 The configuration is the first of these that exists; \fB\-\-config\fR names another.
 .TP
@@ -131,7 +134,7 @@ fn finish(result: std::io::Result<()>) -> ExitCode {
         // `moongate man | head` ends as other commands do.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(READER_GONE),
         Err(error) => {
-            complain!("it cannot be written: {error}");
+            complain!("the output cannot be written: {error}.");
             ExitCode::from(EXIT_FAILED)
         }
     }

@@ -19,6 +19,7 @@ pub mod generate;
 pub mod init;
 mod key;
 mod login;
+mod patience;
 pub mod print;
 pub mod probe;
 pub mod run;
@@ -42,6 +43,8 @@ pub const EXIT_TRY_LATER: u8 = 75;
 /// A port, directory or device that the program needs cannot be had (`EX_UNAVAILABLE` of sysexits).
 pub const EXIT_UNAVAILABLE: u8 = 69;
 
+/// What a shell shows of a program that SIGINT ended.
+const EXIT_INTERRUPTED: u8 = 130;
 /// What a shell shows of a program that SIGPIPE ended.
 const READER_GONE: u8 = 141;
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientError, GatewayArgs};
 use super::files;
+use super::patience::Patience;
 use super::words::{Progress, duration, harmless, table, text};
 use super::{EXIT_FAILED, until_stopped};
 use crate::jobs::{OVERRIDABLE, StartPreview, StartRequest, UNMAPPED};
@@ -32,7 +33,7 @@ pub struct PrintArgs {
     #[arg(long, value_delimiter = ',')]
     pub slots: Vec<String>,
     /// Go on in spite of an objection: model, nozzle, bed or filament. Can be given several times.
-    #[arg(long = "override", value_name = "CODE", value_delimiter = ',')]
+    #[arg(long = "override", value_name = "CODE", value_delimiter = ',', value_parser = OVERRIDABLE)]
     pub overrides: Vec<String>,
     /// The build plate on the printer, in the slicer's words, e.g. "Textured PEI Plate"; else that of the configuration.
     #[arg(long)]
@@ -188,8 +189,18 @@ async fn to_its_end(
     client: &Client,
     progress: &mut Progress,
 ) -> Result<ExitCode, ClientError> {
+    let mut patience = Patience::new(client);
+    let mut unsure = false;
     loop {
-        let printer = printer_status(client, &args.printer).await?;
+        let answer = patience.ask(|_away| printer_status(client, &args.printer)).await?;
+        let printer = answer.told;
+        unsure |= answer.after_absence;
+        // A gateway that was started again knows of no job before the printer's first report.
+        if unsure && text(&printer, "/link") != "online" {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        unsure = false;
         let phase = text(&printer, "/job/phase");
         let number = |place: &str| printer.pointer(place).and_then(Value::as_f64);
         let left =

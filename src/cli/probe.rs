@@ -2,6 +2,8 @@
 //!
 //! A probe opens a connection of its own, sends nothing but what every connection needs, and closes it.
 
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::words::{harmless, table};
 use super::{ConfigArgs, EXIT_FAILED, config_failed};
 use crate::app;
-use crate::config::{Environment, PrinterConfig};
+use crate::config::{Environment, Kind, PrinterConfig};
 use crate::discovery;
 use crate::model::{Control, LinkPhase};
 use crate::printer::{self, PrinterHandle, PrinterSettings};
@@ -194,21 +196,30 @@ pub async fn run(config: &PrinterConfig, tell: impl FnMut(&Step)) -> Vec<Step> {
         return steps.list;
     };
     steps.end("name", Verdict::Fine, format!("{} is {address}.", config.host));
-    for (what, port) in discovery::services(config) {
+    let mut refused = false;
+    for (at, (what, port)) in discovery::services(config).into_iter().enumerate() {
         steps.begin();
         match timeout(TCP, TcpStream::connect((address, port))).await {
             Ok(Ok(_open)) => steps.end(&format!("port {port}"), Verdict::Fine, format!("open ({what}).")),
-            Ok(Err(error)) => steps.end(
-                &format!("port {port}"),
-                Verdict::Bad,
-                format!("{error} ({what}). Is the printer on, in LAN mode, and this its address?"),
-            ),
+            Ok(Err(error)) => {
+                // Something is there; what does not answer at all is asked nothing more.
+                refused |= at == 0 && error.kind() == ErrorKind::ConnectionRefused;
+                let told = format!("{error} ({what}). Is the printer on, in LAN mode, and this its address?");
+                steps.end(&format!("port {port}"), Verdict::Bad, told);
+            }
             Err(_late) => steps.end(
                 &format!("port {port}"),
                 Verdict::Bad,
                 format!("no answer ({what}). Is the printer on, on this network, and not behind a firewall?"),
             ),
         }
+    }
+    steps.begin();
+    let other = if refused { another_kind(config.kind, address).await } else { None };
+    if let Some(other) = other.map(Kind::name) {
+        let told =
+            format!("the port of a printer of kind = \"{other}\" is open there: correct kind or host.");
+        steps.end("kind", Verdict::Bad, told);
     }
     steps.begin();
     match discovery::identify(config, IDENTITY).await {
@@ -221,6 +232,17 @@ pub async fn run(config: &PrinterConfig, tell: impl FnMut(&Step)) -> Vec<Step> {
     }
     link(&mut steps, config).await;
     steps.list
+}
+
+/// The kind of printer whose vendor's control port is open there, where it is not the configured one.
+async fn another_kind(configured: Kind, address: IpAddr) -> Option<Kind> {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != configured) {
+        let port = discovery::usual_control_port(kind);
+        if let Ok(Ok(_open)) = timeout(TCP, TcpStream::connect((address, port))).await {
+            return Some(kind);
+        }
+    }
+    None
 }
 
 fn identity<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig, found: &discovery::FoundPrinter) {

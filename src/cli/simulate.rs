@@ -1,10 +1,10 @@
 //! `moongate simulate`: one simulated printer by itself, for trying out other programs and for tests.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
@@ -60,8 +60,7 @@ pub fn known_speed(text: &str) -> Result<f64, String> {
 /// Prints one line of JSON with its addresses, then serves.
 pub fn simulate(args: &SimulateArgs) -> ExitCode {
     block_on(async {
-        let started = start(args).await.with_context(|| format!("the printer cannot be at {}", args.address));
-        match started {
+        match start(args).await {
             Ok((line, _printer)) => {
                 println!("{line}");
                 tokio::select! {
@@ -71,11 +70,32 @@ pub fn simulate(args: &SimulateArgs) -> ExitCode {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                complain!("{error:#}");
+                complain!("the {} cannot start: {error:#}. {}", args.model, remedy(args, &error));
                 ExitCode::from(EXIT_UNAVAILABLE)
             }
         }
     })
+}
+
+/// What to do where the printer cannot have its ports.
+fn remedy(args: &SimulateArgs, error: &anyhow::Error) -> String {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let free = if args.real_ports { ", or leave out --real-ports for free ports" } else { "" };
+    match kind {
+        Some(ErrorKind::AddrInUse) => {
+            format!("End the program that has it, name another --address (127.0.0.2 and so on){free}.")
+        }
+        Some(ErrorKind::AddrNotAvailable) => {
+            "This machine does not have that address: --address takes one of its own.".to_owned()
+        }
+        Some(ErrorKind::PermissionDenied) if args.real_ports => {
+            "Ports below 1024 are not for every user: run it as root, or leave out --real-ports.".to_owned()
+        }
+        _ => format!(
+            "Check --address and the folder for temporary files ({}).",
+            std::env::temp_dir().display()
+        ),
+    }
 }
 
 async fn start(args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {

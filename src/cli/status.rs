@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::{Client, ClientError, GatewayArgs};
+use super::patience::Patience;
 use super::until_stopped;
 use super::words::{duration, harmless, table, text};
 
@@ -20,7 +21,7 @@ pub struct StatusArgs {
     /// Print the gateway's answer as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Look again every second until Ctrl-C.
+    /// Look again every second until Ctrl-C, also after a restart of the gateway.
     #[arg(long)]
     pub watch: bool,
     #[command(flatten)]
@@ -32,8 +33,9 @@ pub async fn status(args: &StatusArgs, client: &Client) -> Result<ExitCode, Clie
 }
 
 async fn look(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientError> {
+    let mut patience = Patience::new(client);
     loop {
-        let mut answer: Value = client.get("/status").await?;
+        let mut answer: Value = patience.ask(|_away| client.get("/status")).await?.told;
         let printers = chosen(&mut answer, args.printer.as_deref())?;
         let shown = if args.json { format!("{}\n", pretty(args, &answer)) } else { overview(&printers) };
         if args.watch && !args.json && std::io::stdout().is_terminal() {

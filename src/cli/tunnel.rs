@@ -5,6 +5,7 @@
 //! is as good for a certificate of an authority.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
@@ -47,9 +48,10 @@ impl Tunnel {
             .map_err(|error| failed(error.to_string()))?;
         let listener =
             UnixListener::bind(socket(folder.path())).map_err(|error| failed(error.to_string()))?;
+        let told = Told::default();
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(pass(near, host.clone(), port, tls.clone()));
+                tokio::spawn(pass(near, host.clone(), port, tls.clone(), told.clone()));
             }
         });
         Ok(Self { folder, task })
@@ -81,12 +83,19 @@ async fn reach(
     })
 }
 
-async fn pass(mut near: UnixStream, host: String, port: u16, tls: PrinterTls) {
-    match reach(&host, port, &tls).await {
-        Ok(mut far) => {
-            let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-        }
-        Err(error) => tracing::warn!(%error, "The connection to the gateway could not be opened."),
+/// The last failure: what follows a gateway tries again and again.
+type Told = Arc<Mutex<Option<String>>>;
+
+async fn pass(mut near: UnixStream, host: String, port: u16, tls: PrinterTls, told: Told) {
+    let reached = reach(&host, port, &tls).await;
+    let failure = reached.as_ref().err().cloned();
+    let before =
+        std::mem::replace(&mut *told.lock().unwrap_or_else(PoisonError::into_inner), failure.clone());
+    if let Some(error) = failure.filter(|failure| before.as_ref() != Some(failure)) {
+        tracing::warn!(%error, "The connection to the gateway could not be opened.");
+    }
+    if let Ok(mut far) = reached {
+        let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
     }
 }
 

@@ -127,6 +127,9 @@ fn a_host_is_a_bare_address_or_name() {
     for wrong in ["http://192.168.1.5", "192.168.1.5:8883", "[fe80::1]", "a b", "me@printer", "printer:80"] {
         assert!(complaints(&with(wrong))[0].contains("must be a bare address or name"), "{wrong}");
     }
+    for mistyped in ["10.0.0.300", "192.168.1", "192.168.1.5.", "192.168..5"] {
+        assert!(complaints(&with(mistyped))[0].contains("is no address: four numbers"), "{mistyped}");
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub type Handler = Arc<dyn Fn(Value) -> Value + Send + Sync>;
 
 /// Opens the control port on `address` (port 0 = any) and serves it until `stop`; returns the bound address.
 pub fn listen(address: SocketAddr, handler: Handler, stop: CancellationToken) -> io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(address)?;
+    let listener =
+        std::net::TcpListener::bind(address).map_err(super::unheard("control port (TCP)", address))?;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let bound = listener.local_addr()?;

@@ -13,16 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::control;
 
-/// Listens without waiting.
-pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
+/// Listens without waiting; an error names the service.
+pub fn tcp(service: &str, address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address).map_err(super::unheard(service, address))?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
 /// As [`tcp`].
-pub fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(address)?;
+pub fn udp(service: &str, address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address).map_err(super::unheard(service, address))?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)
 }

@@ -25,5 +25,13 @@ fn hears_broadcasts(address: std::net::IpAddr) -> std::net::IpAddr {
     if address.is_loopback() { address } else { std::net::Ipv4Addr::UNSPECIFIED.into() }
 }
 
+/// Says which service of a printer could not have which address; the kind of the error stays.
+fn unheard(service: &str, at: std::net::SocketAddr) -> impl Fn(std::io::Error) -> std::io::Error {
+    move |error| {
+        let place = if at.port() == 0 { at.ip().to_string() } else { at.to_string() };
+        std::io::Error::new(error.kind(), format!("its {service} cannot listen at {place}: {error}"))
+    }
+}
+
 #[cfg(test)]
 mod fixture;

@@ -1,6 +1,6 @@
 //! The questions of `moongate init`, on the terminal or on any other pair of streams.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, ErrorKind, Write};
 
 use super::text::{Answered, configuration};
 use crate::cli::probe::{Step, Verdict};
@@ -14,29 +14,28 @@ pub struct Terminal<R, W> {
 }
 
 impl<R: BufRead, W: Write> Terminal<R, W> {
-    /// The answer, or the default for an empty line; `None` at the end of the input.
-    fn ask(&mut self, question: &str, default: &str) -> std::io::Result<Option<String>> {
+    /// The answer, or the default for an empty line; the end of the input is an error.
+    fn ask(&mut self, question: &str, default: &str) -> std::io::Result<String> {
         let hint = if default.is_empty() { String::new() } else { format!(" [{default}]") };
         write!(self.output, "{question}{hint}: ")?;
         self.output.flush()?;
         let mut line = Vec::new();
         if self.input.read_until(b'\n', &mut line)? == 0 {
-            return Ok(None);
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         // A terminal of another encoding spoils a letter, not all the answers before.
         let line = String::from_utf8_lossy(&line);
         let answer = line.trim();
-        Ok(Some(if answer.is_empty() { default.to_owned() } else { answer.to_owned() }))
+        Ok(if answer.is_empty() { default.to_owned() } else { answer.to_owned() })
     }
 
-    /// False at the end of the input.
     fn yes(&mut self, question: &str, default: bool) -> std::io::Result<bool> {
         loop {
             let answer = self.ask(&format!("{question} (y/n)"), if default { "y" } else { "n" })?;
-            match answer.map(|answer| answer.to_lowercase()).as_deref() {
-                None | Some("n" | "no") => return Ok(false),
-                Some("y" | "yes") => return Ok(true),
-                Some(_) => writeln!(self.output, "Please answer y or n.")?,
+            match answer.to_lowercase().as_str() {
+                "n" | "no" => return Ok(false),
+                "y" | "yes" => return Ok(true),
+                _ => writeln!(self.output, "Please answer y or n.")?,
             }
         }
     }
@@ -69,6 +68,9 @@ where
     }
 
     /// The printers, and whether to listen on the network.
+    ///
+    /// # Errors
+    /// The input ends before the last answer ([`ErrorKind::UnexpectedEof`]), or a stream fails.
     pub fn hold(mut self, found: &[FoundPrinter]) -> std::io::Result<(Vec<Answered>, bool)> {
         for printer in found {
             self.found(printer)?;
@@ -105,7 +107,7 @@ where
     fn by_address(&mut self) -> std::io::Result<()> {
         let kinds = Kind::ALL.map(Kind::name).join(", ");
         let kind = loop {
-            let Some(text) = self.terminal.ask(&format!("Kind ({kinds})"), "bambu")? else { return Ok(()) };
+            let text = self.terminal.ask(&format!("Kind ({kinds})"), "bambu")?;
             if let Some(kind) = Kind::ALL.into_iter().find(|known| known.name() == text) {
                 break kind;
             }
@@ -121,13 +123,13 @@ where
     /// answered.
     fn place(&mut self, printer: &mut Answered) -> std::io::Result<bool> {
         loop {
-            let host = self.terminal.ask("Address", &printer.host)?;
-            let Some(host) = host.filter(|host| !host.is_empty()) else { return Ok(false) };
-            printer.host = host;
+            printer.host = self.terminal.ask("Address", &printer.host)?;
+            if printer.host.is_empty() {
+                return Ok(false);
+            }
             if printer.kind == Kind::Bambu || printer.serial.is_some() {
                 let before = printer.serial.clone().unwrap_or_default();
-                let asked = self.terminal.ask("Serial number (printer: Settings > Device)", &before)?;
-                let Some(serial) = asked else { return Ok(false) };
+                let serial = self.terminal.ask("Serial number (printer: Settings > Device)", &before)?;
                 printer.serial = Some(serial).filter(|serial| !serial.is_empty());
             }
             // Name and code have questions of their own.
@@ -148,11 +150,10 @@ where
         let mut asks_name = true;
         loop {
             if asks_name {
-                let Some(name) = self.terminal.ask("Short name", &printer.name)? else { return Ok(()) };
-                printer.name = name;
+                printer.name = self.terminal.ask("Short name", &printer.name)?;
             }
-            if needs_code && !self.code(&mut printer)? {
-                return Ok(());
+            if needs_code {
+                self.code(&mut printer)?;
             }
             let config = match self.check(&printer) {
                 Ok(config) => config,
@@ -191,16 +192,15 @@ where
         Ok(())
     }
 
-    /// False at the end of the input.
-    fn code(&mut self, printer: &mut Answered) -> std::io::Result<bool> {
+    fn code(&mut self, printer: &mut Answered) -> std::io::Result<()> {
         let place = match printer.kind {
             Kind::Bambu => "Access code (printer: Settings > Network)",
             Kind::ElegooCc1 | Kind::ElegooCc2 => "Access code (printer: network settings; empty for none)",
         };
         let before = printer.code.clone().unwrap_or_default();
-        let Some(code) = self.terminal.ask(place, &before)? else { return Ok(false) };
+        let code = self.terminal.ask(place, &before)?;
         printer.code = Some(code).filter(|code| !code.is_empty());
-        Ok(true)
+        Ok(())
     }
 
     /// The printer as the gateway would read it from the file.

@@ -1,11 +1,12 @@
 //! `moongate init`: finds printers, asks for their codes, tests each, and writes a commented configuration.
 //!
-//! Nothing is on the disk before the last answer: whoever stops it with Ctrl-C finds the machine as it was.
+//! Nothing is on the disk before the last answer: whoever stops it with Ctrl-C, or ends the input with Ctrl-D, finds the
+//! machine as it was, and is told so.
 
 mod interview;
 mod text;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use nix::unistd::{AccessFlags, User, access, chown, geteuid};
 
 use super::probe::{self, Step};
-use super::{ConfigArgs, EXIT_FAILED};
+use super::{ConfigArgs, EXIT_FAILED, EXIT_INTERRUPTED, until_stopped};
 use crate::config::{Config, Environment, PrinterConfig};
 use crate::discovery::{self, FoundPrinter};
 use interview::{Interview, Terminal};
@@ -36,6 +37,19 @@ pub struct InitArgs {
 }
 
 pub async fn init(args: &InitArgs, environment: &Environment) -> ExitCode {
+    match until_stopped(make(args, environment)).await {
+        Some(code) => code,
+        None => {
+            // Below the question that stands there; who asked it holds standard output.
+            super::words::tell(format_args!(""));
+            complain!("stopped; nothing is written.");
+            // A question may still wait for its answer, and the runtime for that.
+            std::process::exit(EXIT_INTERRUPTED.into())
+        }
+    }
+}
+
+async fn make(args: &InitArgs, environment: &Environment) -> ExitCode {
     let path = args.config.config.clone().unwrap_or_else(|| environment.new_config_file());
     if let Err(why) = can_be_written(&path) {
         return failed(&why);
@@ -52,8 +66,14 @@ pub async fn init(args: &InitArgs, environment: &Environment) -> ExitCode {
     });
     let (printers, open) = match asked.await {
         Ok(Ok(answers)) => answers,
-        Ok(Err(error)) => return failed(&format!("the terminal cannot be read: {error}")),
-        Err(error) => return failed(&format!("the questions ended early: {error}")),
+        Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+            println!();
+            return failed("the input ended before the last answer; nothing is written");
+        }
+        Ok(Err(error)) => {
+            return failed(&format!("the terminal cannot be used: {error}; nothing is written"));
+        }
+        Err(error) => return failed(&format!("the questions ended early: {error}; nothing is written")),
     };
     if printers.is_empty() {
         return failed("no printer was named, nothing is written");

@@ -1,7 +1,7 @@
 //! `[[printer]]`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -94,7 +94,13 @@ fn printer(
     }
     let kind = kind(&mut table, mistakes);
     let host = table.required(mistakes, "host", "the printer's address or host name.");
-    if let Some(host) = host.as_deref().filter(|host| !is_host(host)) {
+    if let Some(host) = host.as_deref().filter(|host| is_mistyped_address(host)) {
+        let place = table.place("host");
+        mistakes.at(
+            place,
+            format!("host \"{host}\" is no address: four numbers from 0 to 255, such as 192.168.1.50."),
+        );
+    } else if let Some(host) = host.as_deref().filter(|host| !is_host(host)) {
         let place = table.place("host");
         mistakes.at(
             place,
@@ -147,6 +153,12 @@ fn is_host(host: &str) -> bool {
     let address = host.split('%').next().unwrap_or(host);
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | '@' | '[' | ']');
     host.chars().all(plain) && (!host.contains(':') || address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// No name is of digits and dots only (RFC 1123, 2.1: the last label begins with a letter).
+fn is_mistyped_address(host: &str) -> bool {
+    let plain = |c: char| c.is_ascii_digit() || c == '.';
+    !host.is_empty() && host.chars().all(plain) && host.parse::<Ipv4Addr>().is_err()
 }
 
 fn bed(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {

@@ -162,14 +162,20 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     };
     prepare_storage(&root, options.model)?;
     let address = options.address;
-    let bind = |port: u16| TcpListener::bind((address, port));
-    let mqtt = bind(options.mqtt_port).await?;
-    let ftps = bind(options.ftps_port).await?;
-    let detect = bind(options.detect_port).await?;
+    let bind = async |service: &str, port: u16| {
+        let at = SocketAddr::new(address, port);
+        TcpListener::bind(at).await.map_err(super::unheard(service, at))
+    };
+    let mqtt = bind("MQTT port (TCP)", options.mqtt_port).await?;
+    let ftps = bind("FTPS port (TCP)", options.ftps_port).await?;
+    let detect = bind("detect port (TCP)", options.detect_port).await?;
     let kind = options.model.camera;
-    let camera = bind(options.camera_port).await?;
+    let camera = bind("camera port (TCP)", options.camera_port).await?;
     let ssdp = match options.ssdp_port {
-        Some(port) => Some(UdpSocket::bind((super::hears_broadcasts(address), port)).await?),
+        Some(port) => {
+            let at = SocketAddr::new(super::hears_broadcasts(address), port);
+            Some(UdpSocket::bind(at).await.map_err(super::unheard("search port (UDP)", at))?)
+        }
         None => None,
     };
     let addresses = Addresses {

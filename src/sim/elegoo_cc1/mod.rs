@@ -250,8 +250,9 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let stick = Storage::stick()?;
     let at = |port| SocketAddr::new(options.bind, port);
     let ports = options.ports;
-    let (web, socket, camera) = (tcp(at(ports.http))?, tcp(at(ports.websocket))?, tcp(at(ports.camera))?);
-    let discovery = udp(SocketAddr::new(super::hears_broadcasts(options.bind), ports.discovery))?;
+    let discovery = SocketAddr::new(super::hears_broadcasts(options.bind), ports.discovery);
+    let (discovery, web, socket, camera) =
+        bind(discovery, at(ports.http), at(ports.websocket), at(ports.camera))?;
     let stop = CancellationToken::new();
     let on = Power::new(&stop);
     let power = on.token();
@@ -284,6 +285,21 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     Ok(Simulator { shared, addresses })
 }
 
+/// Search, files and web, WebSocket, camera.
+fn bind(
+    discovery: SocketAddr,
+    http: SocketAddr,
+    websocket: SocketAddr,
+    camera: SocketAddr,
+) -> io::Result<(UdpSocket, TcpListener, TcpListener, TcpListener)> {
+    Ok((
+        udp("discovery port (UDP)", discovery)?,
+        tcp("HTTP port (TCP)", http)?,
+        tcp("WebSocket port (TCP)", websocket)?,
+        tcp("camera port (TCP)", camera)?,
+    ))
+}
+
 fn handler(shared: &Arc<Shared>) -> control::Handler {
     let (faults, shared) = (Faults::new(Arc::clone(shared)), Arc::clone(shared));
     elegoo_life::handler(
@@ -294,8 +310,7 @@ fn handler(shared: &Arc<Shared>) -> control::Handler {
 
 async fn boot(shared: Arc<Shared>, power: CancellationToken) {
     let Some(at) = shared.addresses.get().copied() else { return };
-    let bind = || Ok((udp(at.discovery)?, tcp(at.http)?, tcp(at.websocket)?, tcp(at.camera)?));
-    match rebind(bind).await {
+    match rebind(|| bind(at.discovery, at.http, at.websocket, at.camera)).await {
         Some((discovery, web, socket, camera)) => {
             shared.core().powered_on();
             spawn_discovery(&shared, discovery, power);

@@ -228,7 +228,12 @@ impl Services {
         http: SocketAddr,
         camera: SocketAddr,
     ) -> io::Result<Self> {
-        Ok(Self { discovery: udp(discovery)?, mqtt: tcp(mqtt)?, http: tcp(http)?, camera: tcp(camera)? })
+        Ok(Self {
+            discovery: udp("discovery port (UDP)", discovery)?,
+            mqtt: tcp("MQTT port (TCP)", mqtt)?,
+            http: tcp("HTTP port (TCP)", http)?,
+            camera: tcp("camera port (TCP)", camera)?,
+        })
     }
 }
 

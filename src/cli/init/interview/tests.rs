@@ -61,9 +61,22 @@ fn answers_become_a_configuration_that_checks() {
 }
 
 #[test]
-fn the_end_of_the_input_ends_the_questions() {
-    assert_eq!(talk(&[found("bambu", "x")], ""), (Vec::new(), false));
-    let (printers, open) = talk(&[], "y\nbambu\n10.0.0.7\n01P\" x\np1s\n12\"3\n");
+fn the_end_of_the_input_is_no_answer() {
+    let whole = "y\n\n1\ny\nbambu\n10.0.0.7\n01P00A000000002\np1s\n2\nn\nn\n";
+    let seen = [found("bambu", "x")];
+    assert_eq!(talk(&seen, whole).0.len(), 2);
+    for (end, _) in whole.match_indices('\n') {
+        let mut said = Vec::new();
+        let terminal = Terminal { input: &whole.as_bytes()[..end - end.min(1)], output: &mut said };
+        let tester = |_: &PrinterConfig, _: &mut dyn FnMut(&Step)| Vec::new();
+        let held = Interview::new(terminal, tester, Environment::of(&[])).hold(&seen);
+        assert_eq!(held.expect_err("it ended").kind(), ErrorKind::UnexpectedEof, "after {end} bytes");
+    }
+}
+
+#[test]
+fn quotes_in_an_answer_stay_what_they_are() {
+    let (printers, open) = talk(&[], "y\nbambu\n10.0.0.7\n01P\" x\np1s\n12\"3\nn\nn\n");
     assert_eq!((printers.len(), open), (1, false));
     let config = Config::parse(&configuration(&printers, open), &Environment::of(&[])).expect("quoted");
     assert_eq!(code(&config.printers[0]), Some("12\"3"));
