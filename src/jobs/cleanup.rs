@@ -1,12 +1,14 @@
 //! Removes job files from the printer that could start by themselves after a power cut (bambu.md T20).
 //!
 //! Only files that the gateway sent are removed, by the path under which they were stored, when no job is under way.
-//! The list is on disk: what cannot be deleted now is deleted when the link is back.
+//! The list is on disk: what cannot be deleted now is deleted when the link is back. A deletion may take long: only a
+//! start of that very file waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::Inner;
 use crate::printer::FileError;
@@ -57,7 +59,12 @@ impl Inner {
                 tracing::debug!(remote_path, %error, "A job file stays on the printer for now.");
                 false
             }
-            Err(_late) => false,
+            // It may still be carried out: the next start must not count on what lay there.
+            Err(_late) => {
+                drop(self.store.delete(&self.spaces.sent, remote_path));
+                self.library.forget_remote(remote_path);
+                false
+            }
         }
     }
 
@@ -95,14 +102,63 @@ impl Inner {
         let listed = self.store.list(&self.spaces.cleanup).unwrap_or_default();
         let mut all = true;
         for (remote_path, _) in listed {
-            // No start may come between the look and the deletion.
-            let _gate = self.gate.lock().await;
-            let state = self.printer.state();
-            let free = state.online() && !state.printing() && self.active().is_none();
-            // Before its first report a printer may be printing that very file.
-            let known = state.device.job.stage != crate::model::DeviceStage::Unknown;
-            all &= free && known && self.delete_remote(&remote_path).await;
+            all &= match self.claim(&remote_path).await {
+                Claim::Held(_until_done) => self.delete_remote(&remote_path).await,
+                Claim::NotNow => false,
+                Claim::OffTheList => true,
+            };
         }
         all
     }
+
+    /// From here on a start of this file waits for its deletion ([`Self::deleted`]); all others go ahead of it.
+    async fn claim(&self, remote_path: &str) -> Claim<'_> {
+        // No start may come between the look and the claim.
+        let _gate = self.gate.lock().await;
+        let state = self.printer.state();
+        let free = state.online() && !state.printing() && self.active().is_none();
+        // Before its first report a printer may be printing that very file.
+        let known = state.device.job.stage != crate::model::DeviceStage::Unknown;
+        if !free || !known {
+            return Claim::NotNow;
+        }
+        // A start since the list was read may have sent it anew, as a file that stays.
+        if matches!(self.store.get(&self.spaces.cleanup, remote_path), Ok(None)) {
+            return Claim::OffTheList;
+        }
+        self.deleting.send_replace(Some(remote_path.to_owned()));
+        Claim::Held(Deletion(&self.deleting))
+    }
+
+    pub fn is_deleting(&self, remote_path: &str) -> bool {
+        is(self.deleting.borrow().as_deref(), remote_path)
+    }
+
+    /// Resolves when no deletion of this file is under way: within [`DEADLINE`].
+    pub async fn deleted(&self, remote_path: &str) {
+        let mut watch = self.deleting.subscribe();
+        // The sender lives as long as we do: this cannot fail.
+        let _done = watch.wait_for(|path| !is(path.as_deref(), remote_path)).await;
+    }
+}
+
+enum Claim<'a> {
+    Held(Deletion<'a>),
+    NotNow,
+    OffTheList,
+}
+
+/// A deletion at the printer that is under way.
+struct Deletion<'a>(&'a watch::Sender<Option<String>>);
+
+impl Drop for Deletion<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
+}
+
+/// The storage of printers knows no case, and its root goes with and without a slash.
+fn is(deleted: Option<&str>, remote_path: &str) -> bool {
+    let plain = |path: &str| path.trim_start_matches('/').to_lowercase();
+    deleted.is_some_and(|deleted| plain(deleted) == plain(remote_path))
 }

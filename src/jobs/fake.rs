@@ -43,6 +43,7 @@ pub struct Machine {
     pub uploads: Vec<String>,
     pub deleted: Vec<String>,
     pub listings: usize,
+    pub looks: usize,
     pub on_start: OnStart,
     /// Uploads stop after half of the file.
     pub stuck_upload: bool,
@@ -53,6 +54,10 @@ pub struct Machine {
     /// No connection is made.
     pub away: bool,
     pub refuse_deletes: bool,
+    /// Deletions do not come to their end until this is false again.
+    pub slow_deletes: bool,
+    /// What is being deleted.
+    pub deleting: Vec<String>,
     pub refuse_cancels: bool,
     /// Moves are not acknowledged until this is false again.
     pub slow_moves: bool,
@@ -142,6 +147,12 @@ impl Fake {
             device.job.title = Some(start.title);
             device.job.file = Some(start.remote_path);
         });
+    }
+
+    /// The printer says that its files changed.
+    pub fn files_changed(&self) {
+        let writer = self.machine().writer.clone().expect("a link");
+        writer.event(Event::PrinterFilesChanged);
     }
 
     pub fn lose_link(&self) {
@@ -239,6 +250,10 @@ impl PrinterFiles for Fake {
         self.machine().unbroken
     }
 
+    fn look(&self) {
+        self.machine().looks += 1;
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
         let mut machine = self.machine();
         machine.listings += 1;
@@ -321,6 +336,11 @@ impl PrinterFiles for Fake {
 
     fn delete(&self, remote: String) -> BoxFuture<'_, Result<(), FileError>> {
         Box::pin(async move {
+            let under_way = UnderWay::begin(self, &remote);
+            while self.machine().slow_deletes {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            drop(under_way);
             let mut machine = self.machine();
             if machine.refuse_deletes {
                 return Err(FileError::Offline("away".into()));
@@ -333,6 +353,22 @@ impl PrinterFiles for Fake {
 
     fn job_path(&self, name: &str) -> String {
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()
+    }
+}
+
+/// A deletion that somebody waits for.
+struct UnderWay<'a>(&'a Fake, String);
+
+impl<'a> UnderWay<'a> {
+    fn begin(fake: &'a Fake, remote: &str) -> Self {
+        fake.machine().deleting.push(remote.to_owned());
+        Self(fake, remote.to_owned())
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.machine().deleting.retain(|path| *path != self.1);
     }
 }
 

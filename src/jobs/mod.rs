@@ -95,11 +95,13 @@ struct Inner {
     unseen: withdraw::Unseen,
     /// The pause that waits for the job to begin.
     waiting: Mutex<Option<pause::Waiting>>,
-    /// One decision to start, or to delete at the printer, at a time.
+    /// One decision to start, or to delete at the printer, at a time; not held while the printer deletes.
     gate: tokio::sync::Mutex<()>,
     /// A start came to its end.
     settled: Notify,
     cleanup_due: Notify,
+    /// The file that is being deleted at the printer.
+    deleting: watch::Sender<Option<String>>,
     /// What an earlier gateway left under way is known.
     restored: watch::Sender<bool>,
     events: broadcast::Sender<JobsEvent>,
@@ -162,6 +164,7 @@ impl Jobs {
             gate: tokio::sync::Mutex::new(()),
             settled: Notify::new(),
             cleanup_due: Notify::new(),
+            deleting: watch::Sender::new(None),
             restored: watch::Sender::new(false),
             events: broadcast::Sender::new(EVENT_CAPACITY),
             tasks: tasks.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,17 @@ pub fn cancelled() -> End {
     End { phase: JobPhase::Cancelled, reason: CANCELLED.to_owned() }
 }
 
+fn closing() -> StartError {
+    StartError::Failed("The gateway is shutting down.".to_owned())
+}
+
+/// Whether a start may be decided.
+enum Turn<'a> {
+    Ours(MutexGuard<'a, ()>),
+    /// The same start is under way, as the job of this number.
+    Begun(u64),
+}
+
 /// What the newest snapshot says about a start.
 enum Sight {
     /// Nothing of it yet.
@@ -80,33 +91,27 @@ impl Inner {
         let request = self.by_its_plate(request).await;
         let wanted =
             || if intended.withdrawn() { Err(StartError::Failed(CANCELLED.to_owned())) } else { Ok(()) };
-        let _gate = loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            let gate = self.gate.lock().await;
-            match self.under_way() {
-                None => break gate,
-                Some((serial, file, true)) if file == request.file => return Ok(serial),
-                Some((_, file, true)) => return Err(busy(&file).into()),
-                // The last start is just being settled.
-                Some((_, _, false)) => {
-                    drop(gate);
-                    settled.await;
-                }
+        let (_gate, plan) = loop {
+            let gate = match self.turn(&request.file).await? {
+                Turn::Ours(gate) => gate,
+                Turn::Begun(serial) => return Ok(serial),
+            };
+            wanted()?;
+            let plan = tokio::select! {
+                () = self.cancel.cancelled() => return Err(closing()),
+                plan = self.plan(&request) => plan?,
+            };
+            wanted()?;
+            if !self.is_deleting(&plan.remote_path) {
+                break (gate, plan);
+            }
+            // What is left of its last print is just being deleted: what is there is known when that is done.
+            drop(gate);
+            tokio::select! {
+                () = self.cancel.cancelled() => return Err(closing()),
+                () = self.deleted(&plan.remote_path) => wanted()?,
             }
         };
-        if let Some(serial) = self.just_begun(&request.file) {
-            return Ok(serial);
-        }
-        wanted()?;
-        let plan = tokio::select! {
-            () = self.cancel.cancelled() => {
-                return Err(StartError::Failed("The gateway is shutting down.".to_owned()));
-            }
-            plan = self.plan(&request) => plan?,
-        };
-        wanted()?;
         plan.check(&request.overrides)?;
         let intent = Intent {
             stage: Stage::Transferring,
@@ -136,6 +141,27 @@ impl Inner {
         let inner = self.clone();
         self.tasks.spawn(async move { inner.carry(plan, intent, serial, abort).await });
         Ok(serial)
+    }
+
+    /// The right to decide, unless this start is under way already.
+    async fn turn(&self, file: &str) -> Result<Turn<'_>, StartError> {
+        let gate = loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let gate = self.gate.lock().await;
+            match self.under_way() {
+                None => break gate,
+                Some((serial, begun, true)) if begun == file => return Ok(Turn::Begun(serial)),
+                Some((_, begun, true)) => return Err(busy(&begun).into()),
+                // The last start is just being settled.
+                Some((_, _, false)) => {
+                    drop(gate);
+                    settled.await;
+                }
+            }
+        };
+        Ok(self.just_begun(file).map_or(Turn::Ours(gate), Turn::Begun))
     }
 
     /// A plate asked for by the name of its archive goes by its own name: under that it is listed, with its own picture

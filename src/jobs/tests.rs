@@ -1,3 +1,4 @@
+mod deleting;
 mod early_pause;
 mod elsewhere;
 mod ends;

@@ -129,7 +129,11 @@ impl Library {
     /// Fetches the listing in the background, if it is old and nothing is printing.
     pub(super) fn refresh_remote_soon(&self) {
         let idle = !self.inner.printer.state().printing();
-        if !idle || !self.can_list() || !self.remote_is_old() {
+        if !idle || !self.can_list() {
+            return;
+        }
+        self.inner.printer.files().look();
+        if !self.remote_is_old() {
             return;
         }
         if self.inner.remote.refreshing.swap(true, Ordering::AcqRel) {
@@ -217,7 +221,11 @@ impl Library {
             return Err(LibraryError::NotFound("This printer does not show its files.".to_owned()));
         }
         let known = self.inner.remote.view().at.is_some();
-        let wanted = !known || (self.remote_is_old() && !self.inner.printer.state().printing());
+        let idle = !self.inner.printer.state().printing();
+        if idle && self.can_list() {
+            self.inner.printer.files().look();
+        }
+        let wanted = !known || (self.remote_is_old() && idle);
         if wanted && self.can_list() {
             self.fetch_listing().await?;
         } else if !known {

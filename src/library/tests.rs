@@ -455,6 +455,27 @@ async fn the_printers_own_files_are_listed_once_fetched_and_deleted() {
     assert!(room.library.rename("printer/model/Old.gcode", "x.gcode").await.is_err());
 }
 
+/// A stick that was just plugged in, on a printer that tells it only when it is asked.
+#[tokio::test(start_paused = true)]
+async fn who_looks_at_a_fresh_listing_makes_the_printer_be_asked_for_changes() {
+    let room = room().await;
+    room.library.directory("printer").await.unwrap();
+    let looks = room.fake.machine().looks;
+    room.library.directory("printer").await.unwrap();
+    assert_eq!(room.fake.machine().looks, looks + 1);
+    assert_eq!(room.fake.machine().listings, 1);
+    room.fake.machine().files.insert("usb/part.gcode".to_owned(), 10);
+    let mut events = room.library.events();
+    room.fake.files_changed();
+    let seen = async { while events.recv().await.unwrap().entry.path != "printer/usb/part.gcode" {} };
+    timeout(std::time::Duration::from_secs(5), seen).await.expect("without another question");
+    assert_eq!(room.fake.machine().listings, 2);
+    room.fake.stage(DeviceStage::Printing);
+    let looks = room.fake.machine().looks;
+    room.library.directory("printer").await.unwrap();
+    assert_eq!(room.fake.machine().looks, looks, "not while printing");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_printers_own_files_are_renamed_and_put_into_folders() {
     let room = room().await;

@@ -46,7 +46,8 @@ const HANG_UP: Duration = Duration::from_secs(1);
 /// Protection of data connections.
 ///
 /// Try [`Protection::Private`] first. On [`FtpsError::DataRefused`] try [`Protection::Clear`], and
-/// remember it for this printer if it works (A1 and A1 mini, bambu.md 5.1).
+/// remember it for this printer if it works (A1 and A1 mini, bambu.md 5.1). [`FtpsError::NoData`] says nothing about
+/// protection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protection {
     /// `PROT P`: data over TLS.
@@ -143,6 +144,8 @@ pub struct FtpsSession {
     prepared: Arc<Prepared>,
     /// A command is under way, or one ended in an unknown state.
     unsettled: bool,
+    /// A transfer came to its end over TLS.
+    private_data: bool,
 }
 
 impl fmt::Debug for FtpsSession {
@@ -161,7 +164,7 @@ impl FtpsSession {
     pub async fn open(options: FtpsOptions) -> Result<Self, FtpsError> {
         let (last_reply, prepared) = Default::default();
         let library = Box::pin(Self::log_in(&options, &last_reply, &prepared)).await?;
-        Ok(Self { options, library, last_reply, prepared, unsettled: false })
+        Ok(Self { options, library, last_reply, prepared, unsettled: false, private_data: false })
     }
 
     async fn log_in(
@@ -277,6 +280,11 @@ impl FtpsSession {
         let text = String::from_utf8_lossy(&text.body).into_owned();
         let number = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
         number.ok_or(FtpsError::Protocol(text))
+    }
+
+    /// The printer took or gave data over TLS in this session.
+    pub fn has_private_data(&self) -> bool {
+        self.private_data
     }
 
     /// Says goodbye and waits until the server has closed, so that its only session is free for the next one; errors do

@@ -269,10 +269,19 @@ pub struct MqttEvents {
     early: VecDeque<Message>,
     incoming: mpsc::Receiver<Box<Result<Message, MqttError>>>,
     status: Arc<Status>,
-    _stop: DropGuard,
+    stop: Option<DropGuard>,
 }
 
 impl MqttEvents {
+    /// Ends the session and waits until DISCONNECT is on its way, a second at most: after a mere drop it may never leave
+    /// where the process ends at once, and a broker that counts its clients keeps the place.
+    pub async fn close(mut self) {
+        self.status.end();
+        drop(self.stop.take());
+        // The other end of the channel goes with the connection.
+        while self.incoming.recv().await.is_some() {}
+    }
+
     /// The next message. Cancel safe.
     ///
     /// # Errors
@@ -300,5 +309,5 @@ fn assemble(
     status: Arc<Status>,
 ) -> (MqttClient, MqttEvents) {
     let client = MqttClient { status: status.clone() };
-    (client, MqttEvents { early, incoming, status, _stop: stop.drop_guard() })
+    (client, MqttEvents { early, incoming, status, stop: Some(stop.drop_guard()) })
 }

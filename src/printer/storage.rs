@@ -55,6 +55,10 @@ pub trait PrinterFiles: Send + Sync {
     /// Everything a user can print or fetch, folders included. Costly at the printer: callers cache.
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>>;
 
+    /// Somebody looks at the files, perhaps at a listing of before: a printer that does not tell by itself what is
+    /// plugged in is asked for it, where that is cheap. A change is told as [`crate::model::Event::PrinterFilesChanged`].
+    fn look(&self) {}
+
     /// Whether an upload that ends well went over one connection of its own from its first byte to its last: the printer
     /// was on all the time then, whatever happened to the link meanwhile.
     fn unbroken(&self) -> bool {

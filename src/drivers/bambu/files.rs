@@ -19,6 +19,9 @@ use crate::printer::{FileError, PrinterFiles, ProgressFn, RemoteFile};
 
 /// How long an operation waits for the one before it: longer than a listing may take, so that none makes a start fail.
 const TURN: Duration = Duration::from_secs(90);
+/// Before a printer that opens no data connection (425) is asked once more: it serves one transfer at a time, perhaps
+/// that of another program (bambu.md 5.2).
+const BUSY_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// Folders that hold nothing that users print or fetch (bambu.md 5.4); all others are listed one level deep.
 const SKIPPED: [&str; 4] = ["image", "logger", "recorder", "System Volume Information"];
 /// Folders that are listed at most: each costs a transfer.
@@ -34,6 +37,8 @@ pub(super) struct BambuFiles {
     turn: Semaphore,
     /// This printer takes data only unencrypted (A1, bambu.md 5.1).
     clear: AtomicBool,
+    /// It has taken encrypted data since the gateway runs.
+    private: AtomicBool,
     /// The last upload was begun once more in a new session.
     resent: AtomicBool,
 }
@@ -44,6 +49,7 @@ impl BambuFiles {
             shared,
             turn: Semaphore::new(1),
             clear: AtomicBool::new(false),
+            private: AtomicBool::new(false),
             resent: AtomicBool::new(false),
         }
     }
@@ -88,29 +94,43 @@ impl BambuFiles {
         self.in_session(&operation).await.map_err(|error| self.told(&error))
     }
 
-    /// Without encrypted data if the printer wants it so. A busy one refuses any data connection (425, bambu.md 5.2):
-    /// that is no reason to send files in clear text.
+    /// Without encrypted data if the printer wants it so: never because it is busy ([`FtpsError::NoData`]), and never
+    /// once it has taken encrypted data.
     async fn in_session<T, F>(&self, operation: &F) -> Result<T, FtpsError>
     where
         F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
         T: Send,
     {
+        let refused = |result: &Result<T, FtpsError>| matches!(result, Err(FtpsError::DataRefused(_)));
         let was_clear = self.clear.load(Ordering::Relaxed);
         if !was_clear {
-            let mut result = self.attempt(Protection::Private, operation).await;
-            if result.as_ref().is_err_and(FtpsError::is_busy_data) {
-                result = self.attempt(Protection::Private, operation).await;
-            }
-            if !matches!(result, Err(FtpsError::DataRefused(_))) {
+            let result = self.in_private(operation).await;
+            if !refused(&result) || self.private.load(Ordering::Relaxed) {
                 return result;
             }
         }
         let result = self.attempt(Protection::Clear, operation).await;
-        let refused = |error: &FtpsError| matches!(error, FtpsError::DataRefused(_)) && !error.is_busy_data();
-        let refused = result.as_ref().is_err_and(refused);
+        let refused = refused(&result);
         self.clear.store(result.is_ok() || was_clear && !refused, Ordering::Relaxed);
         // Another firmware than the one that wanted it so.
-        if was_clear && refused { self.attempt(Protection::Private, operation).await } else { result }
+        if was_clear && refused { self.in_private(operation).await } else { result }
+    }
+
+    /// Asks a busy printer again after a while.
+    async fn in_private<T, F>(&self, operation: &F) -> Result<T, FtpsError>
+    where
+        F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
+        T: Send,
+    {
+        let mut result = self.attempt(Protection::Private, operation).await;
+        for wait in BUSY_AGAIN {
+            if !matches!(result, Err(FtpsError::NoData(_))) {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            result = self.attempt(Protection::Private, operation).await;
+        }
+        result
     }
 
     async fn attempt<T, F>(&self, protection: Protection, operation: &F) -> Result<T, FtpsError>
@@ -120,6 +140,9 @@ impl BambuFiles {
     {
         let mut session = Box::pin(self.open(protection)).await?;
         let result = operation(&mut session).await;
+        if session.has_private_data() {
+            self.private.store(true, Ordering::Relaxed);
+        }
         session.quit().await;
         result
     }
@@ -183,6 +206,15 @@ impl BambuFiles {
                 FileError::Unsupported("The printer's file service cannot do this.".into())
             }
             FtpsError::Cancelled => FileError::Cancelled,
+            FtpsError::NoData(_) => FileError::Busy(
+                "The printer's file service is busy, perhaps with a transfer of another program; try again when that is \
+                 done."
+                    .to_owned(),
+            ),
+            FtpsError::DataRefused(_) if self.private.load(Ordering::Relaxed) => FileError::Failed(format!(
+                "The transfer with {at} failed: {error}. It took encrypted files before, so none is sent in clear text. If \
+                 its firmware was changed, restart the gateway."
+            )),
             other => FileError::Failed(format!("The transfer with {at} failed: {other}.")),
         }
     }

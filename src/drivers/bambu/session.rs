@@ -53,6 +53,8 @@ pub(super) struct Memory {
     digestion: Option<Digestion>,
     /// The same start as the printer shows it, to its end.
     echo: Option<Echo>,
+    /// The number of a start came back at some time.
+    echoes: bool,
     /// A file whose start was sent and never showed.
     not_landed: Option<String>,
     /// A command of ours was answered at some time.
@@ -83,6 +85,7 @@ impl Memory {
             sequence: rand::rng().random_range(100_000..1_000_000_000),
             digestion: None,
             echo: None,
+            echoes: false,
             not_landed: None,
             acknowledged: false,
             mute: false,
@@ -278,11 +281,18 @@ impl<'a> Session<'a> {
     /// Shows the merged tree; the first complete one makes the link Online.
     fn publish(&mut self) {
         let mut device = self.device();
-        let patience = self.shared.config.timing.digestion;
+        let timing = &self.shared.config.timing;
         let memory = &mut *self.memory;
+        let mute = memory.never_acknowledges();
         let tree = memory.reports.tree();
-        if !memory.echo.as_mut().is_none_or(|echo| echo.follow(tree, &mut device.job, patience)) {
-            memory.echo = None;
+        if let Some(echo) = &mut memory.echo {
+            memory.echoes |= echo.is_echoed(tree);
+            if mute {
+                echo.taken();
+            }
+            if !echo.follow(tree, &mut device.job, timing.digestion, timing.landing) {
+                memory.echo = None;
+            }
         }
         self.state.report(|current| *current = device);
         self.state.link(LinkPhase::Online);

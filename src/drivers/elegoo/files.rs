@@ -38,6 +38,9 @@ pub trait Storage: Send + Sync + 'static {
 
     fn seen(&self) -> Seen;
 
+    /// See [`PrinterFiles::look`].
+    fn look(&self) {}
+
     fn list(&self) -> impl Future<Output = Result<Vec<RemoteFile>, FileError>> + Send;
 
     /// Sends the file and waits until the printer holds all of it.
@@ -101,6 +104,10 @@ impl<S: Storage> Files<S> {
 impl<S: Storage> PrinterFiles for Files<S> {
     fn list(&self) -> BoxFuture<'_, Result<Vec<RemoteFile>, FileError>> {
         self.storage.list().boxed()
+    }
+
+    fn look(&self) {
+        self.storage.look();
     }
 
     fn upload(

@@ -26,6 +26,11 @@ pub struct Runs {
     stale: Option<String>,
     /// The awaited start is seen, under the id of the run before.
     under_stale: bool,
+    /// The id of a run that is over: one that begins under it and is not ours has its own yet to come.
+    over: Option<String>,
+    /// A run was told since the last end, and whether anything was told at all.
+    ran: bool,
+    looked: bool,
     /// The run of an earlier gateway, until it is known what became of it.
     unseen: Option<ExpectedRun>,
 }
@@ -111,20 +116,16 @@ impl Runs {
         self.under_stale = false;
     }
 
-    /// The token to report for a run that the printer calls `id` and that prints `file`.
-    pub fn token(&mut self, id: Option<&str>, file: Option<&str>, active: bool) -> Option<String> {
+    /// The token to report for a run that the printer calls `id` and that prints `file`; `stage` is `Unknown` where its
+    /// end is not clear yet.
+    pub fn token(&mut self, id: Option<&str>, file: Option<&str>, stage: DeviceStage) -> Option<String> {
+        self.watch_end(id, stage);
         self.told = id.map(str::to_owned).or(self.told.take());
-        if !active {
+        if !stage.active() {
             self.keep_stale();
             return self.shown.clone();
         }
         self.unseen = None;
-        if let (Some(id), Some((bound, ours))) = (id, &self.bound)
-            && id == bound
-        {
-            self.shown = Some(ours.clone());
-            return self.shown.clone();
-        }
         let awaited = self
             .awaited
             .as_ref()
@@ -138,10 +139,29 @@ impl Runs {
                 self.awaited = None;
             }
             self.shown = Some(ours);
-        } else {
-            self.shown = id.map(str::to_owned);
+            return self.shown.clone();
         }
+        // Without a token until it has an id of its own: it is one job from the first report on.
+        let id = id.filter(|id| self.over.as_deref() != Some(*id));
+        self.shown = match (id, &self.bound) {
+            (Some(id), Some((bound, ours))) if id == bound => Some(ours.clone()),
+            (id, _) => id.map(str::to_owned),
+        };
         self.shown.clone()
+    }
+
+    /// An id that is told before the first run or at the end of one is not that of the next run. What failed may go on.
+    fn watch_end(&mut self, id: Option<&str>, stage: DeviceStage) {
+        let first = !std::mem::replace(&mut self.looked, true);
+        match stage {
+            _ if stage.active() => self.ran = true,
+            DeviceStage::Finished | DeviceStage::Cancelled if std::mem::take(&mut self.ran) => {
+                self.over.clone_from(&self.told);
+            }
+            DeviceStage::Unknown => {}
+            _ if first => self.over = id.map(str::to_owned),
+            _ => {}
+        }
     }
 }
 
@@ -149,18 +169,21 @@ impl Runs {
 mod tests {
     use super::*;
 
+    const RUNS: DeviceStage = DeviceStage::Printing;
+    const OVER: DeviceStage = DeviceStage::Finished;
+
     #[test]
     fn our_start_is_known_by_its_file_and_then_by_the_printers_id() {
         let mut runs = Runs::default();
-        assert_eq!(runs.token(Some("old"), Some("a.gcode"), true).as_deref(), Some("old"));
+        assert_eq!(runs.token(Some("old"), Some("a.gcode"), RUNS).as_deref(), Some("old"));
         runs.expect("b.gcode", 77);
-        assert_eq!(runs.token(None, None, false).as_deref(), Some("old"), "an old end is not ours");
-        assert_eq!(runs.token(Some("x"), Some("other.gcode"), true).as_deref(), Some("x"));
-        assert_eq!(runs.token(None, Some("/local/B.gcode"), true).as_deref(), Some("77"));
-        assert_eq!(runs.token(Some("id1"), Some("b.gcode"), true).as_deref(), Some("77"));
-        assert_eq!(runs.token(Some("id1"), None, true).as_deref(), Some("77"));
-        assert_eq!(runs.token(None, None, false).as_deref(), Some("77"), "kept for the end");
-        let again = runs.token(Some("id2"), Some("b.gcode"), true);
+        assert_eq!(runs.token(None, None, OVER).as_deref(), Some("old"), "an old end is not ours");
+        assert_eq!(runs.token(Some("x"), Some("other.gcode"), RUNS).as_deref(), Some("x"));
+        assert_eq!(runs.token(None, Some("/local/B.gcode"), RUNS).as_deref(), Some("77"));
+        assert_eq!(runs.token(Some("id1"), Some("b.gcode"), RUNS).as_deref(), Some("77"));
+        assert_eq!(runs.token(Some("id1"), None, RUNS).as_deref(), Some("77"));
+        assert_eq!(runs.token(None, None, OVER).as_deref(), Some("77"), "kept for the end");
+        let again = runs.token(Some("id2"), Some("b.gcode"), RUNS);
         assert_eq!(again.as_deref(), Some("id2"), "the same file printed anew at the screen is not ours");
     }
 
@@ -169,13 +192,13 @@ mod tests {
         let mut runs = Runs::default();
         for token in [77, 78] {
             runs.expect("b.gcode", token);
-            let shown = runs.token(Some("same"), Some("b.gcode"), true);
+            let shown = runs.token(Some("same"), Some("b.gcode"), RUNS);
             assert_eq!(shown.as_deref(), Some(token.to_string().as_str()));
         }
         runs.expect("b.gcode", 79);
         runs.forget();
         assert_eq!(
-            runs.token(Some("same"), Some("b.gcode"), true).as_deref(),
+            runs.token(Some("same"), Some("b.gcode"), RUNS).as_deref(),
             Some("78"),
             "refused: it goes on"
         );
@@ -184,24 +207,44 @@ mod tests {
     #[test]
     fn the_id_of_the_last_run_may_stay_until_the_new_one_has_its_own() {
         let mut runs = Runs::default();
-        assert_eq!(runs.token(Some("run-0"), None, false), None, "of a run that nobody saw");
+        assert_eq!(runs.token(Some("run-0"), None, OVER), None, "of a run that nobody saw");
         runs.expect("b.gcode", 77);
         for id in ["run-0", "run-1"] {
-            assert_eq!(runs.token(Some(id), Some("b.gcode"), true).as_deref(), Some("77"), "{id}");
+            assert_eq!(runs.token(Some(id), Some("b.gcode"), RUNS).as_deref(), Some("77"), "{id}");
         }
-        assert_eq!(runs.token(Some("run-1"), Some("b.gcode"), false).as_deref(), Some("77"));
+        assert_eq!(runs.token(Some("run-1"), Some("b.gcode"), OVER).as_deref(), Some("77"));
         runs.expect("b.gcode", 78);
         for id in ["run-1", "run-1", "run-2", "run-2"] {
-            assert_eq!(runs.token(Some(id), Some("b.gcode"), true).as_deref(), Some("78"), "{id}");
+            assert_eq!(runs.token(Some(id), Some("b.gcode"), RUNS).as_deref(), Some("78"), "{id}");
         }
-        assert_eq!(runs.token(Some("run-2"), Some("b.gcode"), false).as_deref(), Some("78"));
-        let at_the_screen = runs.token(Some("run-3"), Some("b.gcode"), true);
+        assert_eq!(runs.token(Some("run-2"), Some("b.gcode"), OVER).as_deref(), Some("78"));
+        let at_the_screen = runs.token(Some("run-3"), Some("b.gcode"), RUNS);
         assert_eq!(at_the_screen.as_deref(), Some("run-3"));
         // One id for all runs: after the end of ours the next one is another.
         runs.expect("b.gcode", 79);
-        assert_eq!(runs.token(Some("run-3"), Some("b.gcode"), true).as_deref(), Some("79"));
-        assert_eq!(runs.token(None, None, false).as_deref(), Some("79"));
-        assert_eq!(runs.token(Some("run-4"), Some("b.gcode"), true).as_deref(), Some("run-4"));
+        assert_eq!(runs.token(Some("run-3"), Some("b.gcode"), RUNS).as_deref(), Some("79"));
+        assert_eq!(runs.token(None, None, OVER).as_deref(), Some("79"));
+        assert_eq!(runs.token(Some("run-4"), Some("b.gcode"), RUNS).as_deref(), Some("run-4"));
+    }
+
+    /// Begun at the screen, while the printer still tells the id of the run before: it is neither that run once more, nor
+    /// another one when its own id comes.
+    #[test]
+    fn a_run_of_the_screen_has_no_token_until_it_has_its_own_id() {
+        let mut runs = Runs::default();
+        assert_eq!(runs.token(Some("run-0"), None, DeviceStage::Idle), None);
+        assert_eq!(runs.token(Some("run-0"), Some("a.gcode"), RUNS), None, "of before the gateway");
+        assert_eq!(runs.token(Some("run-1"), Some("a.gcode"), RUNS).as_deref(), Some("run-1"));
+        assert_eq!(runs.token(Some("run-1"), Some("a.gcode"), OVER).as_deref(), Some("run-1"));
+        runs.expect("b.gcode", 77);
+        assert_eq!(runs.token(Some("run-2"), Some("b.gcode"), RUNS).as_deref(), Some("77"));
+        assert_eq!(runs.token(Some("run-2"), None, OVER).as_deref(), Some("77"));
+        for (id, token) in [("run-2", None), ("run-2", None), ("run-3", Some("run-3"))] {
+            assert_eq!(runs.token(Some(id), Some("b.gcode"), RUNS).as_deref(), token, "{id} is not ours");
+        }
+        // What failed goes on where the printer says so, with all that is known of it.
+        assert_eq!(runs.token(Some("run-3"), None, DeviceStage::Failed).as_deref(), Some("run-3"));
+        assert_eq!(runs.token(Some("run-3"), Some("b.gcode"), RUNS).as_deref(), Some("run-3"));
     }
 
     #[test]
@@ -209,7 +252,7 @@ mod tests {
         let mut runs = Runs::default();
         runs.expect("b.gcode", 77);
         runs.forget();
-        assert_eq!(runs.token(Some("id"), Some("b.gcode"), true).as_deref(), Some("id"));
+        assert_eq!(runs.token(Some("id"), Some("b.gcode"), RUNS).as_deref(), Some("id"));
     }
 
     #[test]
@@ -218,18 +261,18 @@ mod tests {
         for ran in [true, false] {
             let mut runs = Runs::default();
             runs.expect_again(&earlier(ran));
-            assert_eq!(runs.token(Some("x"), Some("a.gcode"), true).as_deref(), Some("x"), "another file");
+            assert_eq!(runs.token(Some("x"), Some("a.gcode"), RUNS).as_deref(), Some("x"), "another file");
             let mut runs = Runs::default();
             runs.expect_again(&earlier(ran));
-            assert_eq!(runs.token(Some("id1"), Some("/local/b.gcode"), true).as_deref(), Some("77"));
-            assert_eq!(runs.token(None, None, false).as_deref(), Some("77"));
+            assert_eq!(runs.token(Some("id1"), Some("/local/b.gcode"), RUNS).as_deref(), Some("77"));
+            assert_eq!(runs.token(None, None, OVER).as_deref(), Some("77"));
         }
         let mut ended = Runs::default();
         ended.expect_again(&earlier(true));
-        assert_eq!(ended.token(None, None, false).as_deref(), Some("77"), "it ended while nobody looked");
+        assert_eq!(ended.token(None, None, OVER).as_deref(), Some("77"), "it ended while nobody looked");
         let mut old_end = Runs::default();
         old_end.expect_again(&earlier(false));
-        assert_eq!(old_end.token(None, None, false), None, "an end from before a start that never landed");
+        assert_eq!(old_end.token(None, None, OVER), None, "an end from before a start that never landed");
     }
 
     fn past(file: &str, begun: f64, end: Option<DeviceStage>) -> PastRun {
@@ -242,7 +285,7 @@ mod tests {
         assert!(runs.is_unseen());
         let end = runs.recall(history).and_then(|past| past.end);
         assert!(!runs.is_unseen(), "asked once");
-        (end, runs.token(None, None, false))
+        (end, runs.token(None, None, OVER))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use md5::{Digest, Md5};
 use percent_encoding::utf8_percent_encode;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::codes;
 use super::reduce;
@@ -31,6 +32,9 @@ use crate::url;
 /// Other requests of the link may come first.
 const ASK: Duration = Duration::from_secs(25);
 
+/// Somebody who looks at the files makes the attributes be read no more often than this.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// The storage of one printer.
 pub struct Cc1Storage {
     config: Cc1Config,
@@ -38,11 +42,20 @@ pub struct Cc1Storage {
     door: Arc<Door<Sdcp>>,
     client: reqwest::Client,
     videos: Videos,
+    /// When the attributes were last asked for because somebody looked.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Cc1Storage {
     pub(super) fn new(config: Cc1Config, timing: Timing, door: Arc<Door<Sdcp>>) -> Self {
-        Self { config, timing, door, client: http::upload_client(), videos: Videos::default() }
+        Self {
+            config,
+            timing,
+            door,
+            client: http::upload_client(),
+            videos: Videos::default(),
+            looked: Mutex::default(),
+        }
     }
 
     /// The file as it goes to the printer: with the header comments added, where they are wanted and missing.
@@ -181,6 +194,20 @@ impl Storage for Cc1Storage {
 
     fn seen(&self) -> Seen {
         self.door.seen()
+    }
+
+    /// Only the attributes tell of a stick; the next ones would come within a minute.
+    fn look(&self) {
+        let now = Instant::now();
+        let due = {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = looked.is_none_or(|last| now.duration_since(last) >= LOOK);
+            *looked = if due { Some(now) } else { *looked };
+            due
+        };
+        if due {
+            self.door.tell(Sdcp::Attributes);
+        }
     }
 
     async fn list(&self) -> Result<Vec<RemoteFile>, FileError> {

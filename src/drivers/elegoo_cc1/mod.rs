@@ -136,3 +136,8 @@ fn assemble(config: Cc1Config, timing: Timing) -> DriverParts {
         driver: Box::new(link::Cc1Driver::new(config, timing, door)),
     }
 }
+
+#[cfg(test)]
+fn assemble_driver(config: Cc1Config) -> link::Cc1Driver {
+    link::Cc1Driver::new(config, Timing::default(), Arc::default())
+}

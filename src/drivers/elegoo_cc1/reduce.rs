@@ -252,8 +252,8 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
         memory.task = task.clone().or(memory.task.take().filter(|_| before.active()));
         memory.file = file.clone().or(memory.file.take().filter(|_| before.active()));
     }
-    let known = if stage.active() { task } else { None };
-    let token = memory.runs.token(known.as_deref(), file.as_deref(), stage.active() && !memory.held);
+    let clear = if memory.held { DeviceStage::Unknown } else { stage };
+    let token = memory.runs.token(task.as_deref(), file.as_deref(), clear);
     if memory.held {
         return wish;
     }

@@ -1,5 +1,6 @@
 //! The printer's internal storage: list and delete over MQTT, upload and download over HTTP (elegoo.md 3.13).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,8 +111,11 @@ impl Cc2Storage {
         http::short(request.send().await?).await
     }
 
+    /// Page by page: to the number of files where the printer tells it, else to a page that is not full. One that goes
+    /// on with what it has shown already is not asked any further.
     async fn listed(&self, medium: Medium) -> Result<Vec<RemoteFile>, FileError> {
-        let mut files = Vec::new();
+        let mut files: Vec<RemoteFile> = Vec::new();
+        let mut shown = HashSet::new();
         let mut offset = 0;
         loop {
             let page =
@@ -125,10 +129,16 @@ impl Cc2Storage {
                     other => told(other),
                 })?;
             let items = list(&page, "file_list");
+            let (known, count) = (shown.len(), items.len() as u64);
+            shown.extend(items.iter().filter_map(|item| text(item, "filename")).map(str::to_owned));
+            if shown.len() == known {
+                return Ok(files);
+            }
             files.extend(items.iter().filter_map(remote_file));
-            offset += LIST_PAGE;
-            let total = int(&page, "total").and_then(|total| u64::try_from(total).ok()).unwrap_or(0);
-            if items.is_empty() || offset >= total.min(MAX_FILES) {
+            offset += count;
+            let total = int(&page, "total").and_then(|total| u64::try_from(total).ok());
+            let last = total.filter(|total| *total > 0).map_or(count < LIST_PAGE, |total| offset >= total);
+            if last || offset >= MAX_FILES {
                 return Ok(files);
             }
         }

@@ -250,7 +250,7 @@ impl Job<'_> {
             let seen = memory.begun.filter(|_| before.active()).unwrap_or(now);
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
-        let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage.active());
+        let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
         let figures = self.figures(stage);
         device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
         if stage == DeviceStage::Failed && device.job.reason.is_none() {

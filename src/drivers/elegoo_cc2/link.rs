@@ -26,6 +26,8 @@ use crate::printer::{Driver, DriverIo};
 /// The MQTT user of every printer.
 const USER: &str = "elegoo";
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// For the farewell when the gateway stops.
+const PARTING: Duration = Duration::from_secs(2);
 /// Registrations can be swallowed as any request.
 const REGISTER_TRIES: u32 = 3;
 /// The short question whether LAN mode is off, when the broker cannot be reached or refuses the code.
@@ -86,26 +88,39 @@ impl Cc2Driver {
     }
 
     async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
-        io.state.link(LinkPhase::Resolving);
-        let serial = match self.find_serial().await {
-            Ok(serial) => serial,
-            Err(fault) => return fault,
+        let stops = faults::lost(&self.place(), "the gateway stops");
+        let opened = tokio::select! {
+            opened = self.open(io) => opened,
+            () = cancel.cancelled() => Err(stops.clone()),
         };
-        self.door.note(|seen| seen.serial = Some(serial.clone()));
-        let topics = Topics::new(&serial, &self.client_id);
-        io.state.link(LinkPhase::Connecting);
-        let (client, mut events) = match self.connect(&topics).await {
-            Ok(session) => session,
+        let (serial, topics, (client, mut events)) = match opened {
+            Ok(opened) => opened,
             Err(fault) => return fault,
         };
         io.state.link(LinkPhase::Authenticating);
-        if let Err(fault) = self.register(&client, &mut events, &topics).await {
+        let registered = tokio::select! {
+            registered = self.register(&client, &mut events, &topics) => registered,
+            () = cancel.cancelled() => Err(stops),
+        };
+        if let Err(fault) = registered {
+            events.close().await;
             return fault;
         }
         self.config.host.identified(&serial);
         self.memory.reconnected();
         io.state.link(LinkPhase::Syncing);
         Session::new(self, client, events, topics, io.state.clone()).run(io, cancel).await
+    }
+
+    /// The serial number, and an MQTT session that is not registered yet.
+    async fn open(&mut self, io: &DriverIo) -> Result<(String, Topics, (MqttClient, MqttEvents)), LinkFault> {
+        io.state.link(LinkPhase::Resolving);
+        let serial = self.find_serial().await?;
+        self.door.note(|seen| seen.serial = Some(serial.clone()));
+        let topics = Topics::new(&serial, &self.client_id);
+        io.state.link(LinkPhase::Connecting);
+        let session = self.connect(&topics).await?;
+        Ok((serial, topics, session))
     }
 
     /// From the configuration, by UDP, or by HTTP; remembered for the next link.
@@ -207,9 +222,11 @@ impl Driver for Cc2Driver {
         Box::pin(async move {
             let place = self.place();
             tokio::select! {
-                // Dropping the session sends DISCONNECT, which frees the printer's place for a client.
+                // It ends with DISCONNECT, which frees the printer's place for a client.
                 fault = self.link(io, &cancel) => fault,
-                () = cancel.cancelled() => faults::lost(&place, "the gateway stops"),
+                () = async { cancel.cancelled().await; tokio::time::sleep(PARTING).await } => {
+                    faults::lost(&place, "the gateway stops")
+                }
             }
         })
     }

@@ -181,7 +181,10 @@ async fn by_itself(piece: impl Future<Output = ()>) {
 fn config_folder(config: &MoonrakerConfig, printer: &str) -> Option<PathBuf> {
     let folder = config.config_root.as_ref()?.join(printer);
     match std::fs::create_dir_all(&folder) {
-        Ok(()) => Some(folder),
+        Ok(()) => {
+            methods::roots::sweep(&folder);
+            Some(folder)
+        }
         Err(error) => {
             tracing::warn!(printer, %error, "The web interfaces have no folder for their files.");
             None

@@ -341,9 +341,7 @@ pub async fn keep_in_config(
         tokio::fs::create_dir_all(folder).await.map_err(disk)?;
     }
     file.seek(SeekFrom::Start(0)).await.map_err(disk)?;
-    let mut target = tokio::fs::File::create(&on_disk).await.map_err(disk)?;
-    tokio::io::copy(&mut file, &mut target).await.map_err(disk)?;
-    target.flush().await.map_err(disk)?;
+    roots::store(endpoint, file.into_std().await, on_disk).await.map_err(disk)?;
     let item = roots::config_item(endpoint, path).await?.described("rw");
     let change = json!({"action": "create_file", "item": item});
     endpoint.hub.notify("notify_filelist_changed", Some(change));

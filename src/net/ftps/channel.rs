@@ -16,6 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::error::NO_SOCKET;
 use super::handshake::Prepared;
 use crate::net::tls::server_name;
 
@@ -197,7 +198,7 @@ pub(super) async fn connect_data(address: SocketAddr, way: DataWay) -> FtpResult
         socket.set_send_buffer_size(DATA_SEND_BUFFER)?;
         socket.connect(address).await
     };
-    let failed = |reason: String| FtpError::SecureError(format!("data connection to {address}: {reason}"));
+    let failed = |reason: String| FtpError::SecureError(format!("{NO_SOCKET}{address}: {reason}"));
     match tokio::time::timeout(deadline, connecting).await {
         Ok(Ok(stream)) if way.clear.load(Ordering::Acquire) => Ok(stream),
         Ok(Ok(stream)) => way

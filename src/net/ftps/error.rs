@@ -5,6 +5,9 @@ use std::time::Duration;
 use suppaftp::FtpError;
 use suppaftp::types::Response;
 
+/// How the reason begins where a data socket could not be connected; the library passes on texts only.
+pub(super) const NO_SOCKET: &str = "data connection to ";
+
 /// Why an FTPS operation failed. Texts in the variants are the server's own.
 #[derive(Debug, thiserror::Error)]
 pub enum FtpsError {
@@ -29,9 +32,13 @@ pub enum FtpsError {
     /// 553, 501, or a name with control characters: choose another name.
     #[error("the printer does not accept this file name: {0}")]
     BadName(String),
-    /// 425, 522 or a failed data socket: try the other [`super::Protection`] and remember it.
+    /// 522 or a failed handshake: the protection does not suit. Try the other [`super::Protection`] and remember it.
     #[error("the printer refused the data connection: {0}")]
     DataRefused(String),
+    /// 425, or the data socket cannot be connected, whatever its protection: the printer is busy (bambu.md 5.2). Try
+    /// again later.
+    #[error("the printer opens no data connection at the moment: {0}")]
+    NoData(String),
     /// 426, 451 or a connection cut: the transfer did not complete; retry it from the start.
     #[error("the printer aborted the transfer: {0}")]
     Aborted(String),
@@ -67,6 +74,7 @@ impl From<FtpError> for FtpsError {
     fn from(error: FtpError) -> Self {
         match error {
             FtpError::ConnectionError(error) => Self::Unreachable(error),
+            FtpError::SecureError(reason) if reason.starts_with(NO_SOCKET) => Self::NoData(reason),
             FtpError::SecureError(reason) => Self::DataRefused(reason),
             FtpError::UnexpectedResponse(response) => Self::from_reply(&response),
             FtpError::BadResponse => Self::Protocol("not an FTP reply".into()),
@@ -85,16 +93,12 @@ impl FtpsError {
             450 | 550 => Self::NotFound(text),
             452 | 552 => Self::StorageFull(text),
             501 | 553 => Self::BadName(text),
-            425 | 522 => Self::DataRefused(text),
+            425 => Self::NoData(text),
+            522 => Self::DataRefused(text),
             426 | 451 => Self::Aborted(text),
             500 | 502 | 503 | 504 => Self::Unsupported(text),
             _ => Self::Protocol(text),
         }
-    }
-
-    /// Whether the data connection was refused for now (425), and not for its protection.
-    pub fn is_busy_data(&self) -> bool {
-        matches!(self, Self::DataRefused(text) if text.starts_with("425"))
     }
 
     /// Whether control connection and replies can no longer be trusted to be in step.

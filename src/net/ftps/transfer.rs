@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, LastReply};
-use super::{FtpsError, FtpsSession, Library, bounded};
+use super::{FtpsError, FtpsSession, Library, Protection, bounded};
 
 const BUFFER: usize = 256 << 10;
 /// After this long without data it is asked whether the server has said already that there is no more.
@@ -47,7 +47,7 @@ impl FtpsSession {
     ///
     /// # Errors
     /// [`FtpsError::Cancelled`], [`FtpsError::Truncated`], [`FtpsError::StorageFull`],
-    /// [`FtpsError::BadName`], [`FtpsError::DataRefused`], [`FtpsError::Aborted`],
+    /// [`FtpsError::BadName`], [`FtpsError::DataRefused`], [`FtpsError::NoData`], [`FtpsError::Aborted`],
     /// [`FtpsError::Timeout`], [`FtpsError::Local`] and the errors of a lost session.
     pub async fn upload(
         &mut self,
@@ -103,7 +103,10 @@ impl FtpsSession {
                 self.unsettled = false;
                 Err(FtpsError::Cancelled)
             }
-            finished = finish => self.settle(finished),
+            finished = finish => {
+                self.private_data |= finished.is_ok() && self.options.protection == Protection::Private;
+                self.settle(finished)
+            }
         }
     }
 
@@ -157,7 +160,7 @@ impl FtpsSession {
     /// # Errors
     /// [`FtpsError::NotFound`], [`FtpsError::TooLarge`] beyond `limit` bytes,
     /// [`FtpsError::Truncated`] if the file is longer or shorter than `SIZE` said,
-    /// [`FtpsError::Cancelled`], [`FtpsError::DataRefused`], [`FtpsError::Aborted`],
+    /// [`FtpsError::Cancelled`], [`FtpsError::DataRefused`], [`FtpsError::NoData`], [`FtpsError::Aborted`],
     /// [`FtpsError::Timeout`], [`FtpsError::Local`] and the errors of a lost session.
     pub async fn download(
         &mut self,
@@ -212,7 +215,7 @@ impl FtpsSession {
     /// failed after the server accepted the command leaves a reply nobody will read.
     fn opened<T>(&mut self, result: Result<T, FtpsError>) -> Result<T, FtpsError> {
         self.unsettled = match &result {
-            Ok(_) | Err(FtpsError::DataRefused(_)) => true,
+            Ok(_) | Err(FtpsError::DataRefused(_) | FtpsError::NoData(_)) => true,
             Err(error) => error.is_fatal(),
         };
         if result.is_err() {

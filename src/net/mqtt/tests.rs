@@ -116,6 +116,23 @@ async fn a_refused_port_and_a_refused_subscription_are_typed() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_closed_says_so_even_where_the_process_ends_at_once() {
+    let broker = Broker::start(None).await;
+    let options = options(&broker);
+    let client = tokio::task::spawn_blocking(move || {
+        let process = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        process.block_on(async {
+            let (_client, events) = connect(options, TOPICS).await.unwrap();
+            events.close().await;
+        });
+    });
+    let mut peer = broker.accept().await;
+    peer.welcome().await;
+    assert!(matches!(peer.read().await, Some(Packet::Disconnect)));
+    client.await.unwrap();
+}
+
+#[tokio::test]
 async fn nothing_published_after_a_drop_reaches_the_next_session() {
     let broker = Broker::start(None).await;
     let script = async {

@@ -90,6 +90,11 @@ pub enum Fault {
     Busy {
         starts: u32,
     },
+    /// Listings tell how many files there are, and begin where they are asked to.
+    Listings {
+        total: bool,
+        offset: bool,
+    },
     /// A USB stick with one file is plugged in or pulled out.
     UsbStick {
         on: bool,
@@ -149,6 +154,8 @@ pub struct Active {
     pub lose_chunk_answers: u32,
     pub no_pongs: bool,
     pub busy_starts: u32,
+    pub lists_without_total: bool,
+    pub lists_from_the_first: bool,
 }
 
 impl Active {
@@ -259,6 +266,9 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::NoPongs { on } => active.no_pongs = on,
         Fault::LoseChunkAnswers { chunks } => active.lose_chunk_answers = chunks,
         Fault::Busy { starts } => active.busy_starts = starts,
+        Fault::Listings { total, offset } => {
+            (active.lists_without_total, active.lists_from_the_first) = (!total, !offset);
+        }
         _ => {}
     }
 }

@@ -54,6 +54,7 @@ fn list(storage: &Storage, core: &Core, params: &Map<String, Value>) -> Reply {
     let number = |key: &str| params.get(key).and_then(Value::as_u64).map(|n| n as usize);
     let (Some(offset), Some(limit)) = (number("offset"), number("limit")) else { return code(1003) };
     let entries = storage.list();
+    let offset = if core.faults.lists_from_the_first { 0 } else { offset };
     let page: Vec<Value> = entries
         .iter()
         .skip(offset)
@@ -66,7 +67,11 @@ fn list(storage: &Storage, core: &Core, params: &Map<String, Value>) -> Reply {
             item
         })
         .collect();
-    Reply::Now(json!({"error_code": 0, "offset": offset, "total": entries.len(), "file_list": page}))
+    let mut answer = json!({"error_code": 0, "offset": offset, "file_list": page});
+    if let Some(map) = answer.as_object_mut().filter(|_| !core.faults.lists_without_total) {
+        map.insert("total".to_owned(), json!(entries.len()));
+    }
+    Reply::Now(answer)
 }
 
 fn delete(storage: &Storage, core: &mut Core, params: &Map<String, Value>) -> Reply {

@@ -26,6 +26,8 @@ pub(super) struct Context<'a> {
     pub url: UrlForm,
     /// The step number that shows that lines of G-code were executed.
     pub marker: i64,
+    /// A job is under way, be it that its start was only sent.
+    pub job_under_way: bool,
 }
 
 impl Context<'_> {

@@ -132,7 +132,23 @@ pub(super) fn clear_fault(code: Option<&str>, context: &Context<'_>) -> Encoded 
     Ok(Plan::several(vec![clean, Message::new("system", "uiop", dialog).unanswered()]))
 }
 
-/// The vendor's own message: one category with one object. Firmware and job starts are not to be had this way.
+/// Messages of the vendor's that neither move nor heat, neither change a file nor a slot, and therefore pass while a job
+/// is under way; a pause, a resume and a stop are what they are everywhere. Not `gcode_line`: G-code has a way of its own,
+/// where each line is looked at.
+const ALWAYS: &[(&str, &[&str])] = &[
+    ("pushing", &["pushall", "start"]),
+    ("info", &["get_version"]),
+    (
+        "print",
+        &["pause", "resume", "stop", "print_speed", "print_option", "buzzer_ctrl", "extrusion_cali_get"],
+    ),
+    ("system", &["ledctrl", "get_accessories"]),
+    ("camera", &["ipcam_record_set", "ipcam_timelapse", "ipcam_get_media_info"]),
+    ("xcam", &["xcam_control_set"]),
+];
+
+/// The vendor's own message: one category with one object. Firmware is not to be had this way, and only what is known to
+/// be harmless passes while a job is under way.
 pub(super) fn raw(value: &Value, context: &Context<'_>) -> Encoded {
     let shape = || {
         CommandError::Invalid("Write one object such as {\"print\": {\"command\": \"pause\"}}.".to_owned())
@@ -148,10 +164,16 @@ pub(super) fn raw(value: &Value, context: &Context<'_>) -> Encoded {
         ));
     }
     let starts = matches!(command, "project_file" | "gcode_file");
-    if starts
-        && (context.device.job.stage.active() || context.device.activity != crate::model::Activity::Idle)
-    {
+    if starts && (context.job_under_way || context.device.activity != crate::model::Activity::Idle) {
         return Err(CommandError::Busy("The printer is busy; a second job is never started.".to_owned()));
+    }
+    let passes = || ALWAYS.iter().any(|(known, commands)| category == known && commands.contains(&command));
+    if context.job_under_way && !passes() {
+        let what = if command.is_empty() { category } else { command };
+        return Err(CommandError::Busy(format!(
+            "\"{what}\" may move or heat the machine and a job is under way: only messages that are known to do neither \
+             are passed on then. Send G-code as it is, not in a message."
+        )));
     }
     let answered = category != "pushing" && command != "reboot";
     Ok(Message { category: category.clone(), body: body.clone(), answered }.into())

@@ -20,7 +20,8 @@ fn plan_for(suffix: &str, command: &Command) -> Result<Plan, CommandError> {
 }
 
 fn context<'a>(device: &'a Device, tree: &'a Value, row: &'static ModelRow) -> Context<'a> {
-    Context { device, tree, row, url: UrlForm::Ftp, marker: 205 }
+    let job_under_way = device.job.stage.active();
+    Context { device, tree, row, url: UrlForm::Ftp, marker: 205, job_under_way }
 }
 
 fn only(suffix: &str, command: &Command) -> Value {
@@ -419,6 +420,46 @@ fn vendor_messages_keep_their_limits() {
     let start = Command::RawVendor(json!({"print": {"command": "project_file"}}));
     let busy = encode(&start, &context(&running, printer.reports.tree(), printer.row));
     assert!(matches!(busy, Err(CommandError::Busy(_))));
+}
+
+#[test]
+fn vendor_messages_that_may_move_or_heat_are_refused_while_a_job_is_under_way() {
+    let printer = Printer::load(P2S);
+    let running = printer.device();
+    // The gateway's own start was only sent: the printer shows nothing of it yet.
+    let idle = Device { activity: Activity::Idle, ..Device::default() };
+    let tree = printer.reports.tree();
+    let starting = Context { job_under_way: true, ..context(&idle, tree, printer.row) };
+    for context in [context(&running, tree, printer.row), starting] {
+        let raw = |value: Value| encode(&Command::RawVendor(value), &context);
+        for (category, command) in [
+            ("print", "gcode_line"),
+            ("print", "project_file"),
+            ("print", "set_bed_temp"),
+            ("print", "set_nozzle_temp"),
+            ("print", "xyz_ctrl"),
+            ("print", "back_to_center"),
+            ("print", "ams_change_filament"),
+            ("print", "calibration"),
+            ("print", "something_new"),
+            ("system", "reboot"),
+            ("system", "print_speed"),
+        ] {
+            let refused = raw(json!({category: {"command": command, "param": "G28\n"}}));
+            assert!(matches!(refused, Err(CommandError::Busy(_))), "{command}: {refused:?}");
+        }
+        assert!(matches!(raw(json!({"print": {"param": "G28"}})), Err(CommandError::Busy(_))));
+        for (category, command) in [("print", "stop"), ("print", "print_speed"), ("system", "ledctrl")] {
+            assert!(raw(json!({category: {"command": command}})).is_ok(), "{command}");
+        }
+    }
+    assert!(
+        encode(
+            &Command::RawVendor(json!({"print": {"command": "gcode_line", "param": "G28\n"}})),
+            &context(&idle, tree, printer.row)
+        )
+        .is_ok()
+    );
 }
 
 #[test]

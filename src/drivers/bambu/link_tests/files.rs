@@ -101,6 +101,28 @@ async fn a_busy_printer_is_asked_again_and_gets_nothing_in_clear_text() {
     assert_eq!(bench.sim.truth().connections["ftps"].total, 2, "one more session, and none in clear text");
 }
 
+/// The simulated A1 takes both, as long as no data went to it encrypted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_printer_that_stays_busy_is_told_and_gets_nothing_in_clear_text() {
+    let clear = |options: &mut sim::Options| options.data_channel = Some(sim::models::DataChannel::Clear);
+    let bench = run(simulator("a1", clear).await, |_| {});
+    bench.online().await;
+    let files = bench.handle.files().clone();
+    let faults = bench.sim.faults();
+    faults.apply(Fault::BusyData { times: 3 }).expect("fault");
+    let listed = files.list().await;
+    assert!(matches!(listed, Err(FileError::Busy(_))), "{listed:?}");
+    assert_eq!(bench.sim.truth().connections["ftps"].total, 3, "tried again, and not in clear text");
+    faults.apply(Fault::BusyData { times: 2 }).expect("fault");
+    faults.apply(Fault::EncryptData { on: true }).expect("fault");
+    assert!(files.list().await.is_ok());
+    assert_eq!(bench.sim.truth().connections["ftps"].total, 6, "the third was not refused");
+    faults.apply(Fault::EncryptData { on: false }).expect("fault");
+    let listed = files.list().await;
+    assert!(matches!(&listed, Err(FileError::Failed(text)) if text.contains("clear text")), "{listed:?}");
+    assert_eq!(bench.sim.truth().connections["ftps"].total, 7, "it has taken encrypted data before");
+}
+
 /// Clear text is remembered where it works: a busy printer changes nothing about it, one that wants TLS now does.
 #[tokio::test(flavor = "multi_thread")]
 async fn clear_text_is_kept_for_a_busy_printer_and_given_up_where_it_is_refused() {

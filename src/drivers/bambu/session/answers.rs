@@ -79,6 +79,9 @@ impl Session<'_> {
             }
             Effect::Done(pending) => {
                 self.answered();
+                if let Some(echo) = self.memory.echo.as_mut().filter(|_| pending.starts_job) {
+                    echo.taken();
+                }
                 // `ledctrl` passes the gate, so only `print` commands prove the permission (bambu.md 4.8).
                 if ack.success == Some(true) && ack.category == "print" {
                     self.set_control(Control::Allowed, false);

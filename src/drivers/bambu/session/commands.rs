@@ -45,7 +45,7 @@ impl Session<'_> {
         }
         let mut url = UrlForm::Ftp;
         if let Command::StartJob(job) = command {
-            if self.memory.digestion.as_ref().is_some_and(|job| job.since.elapsed() < self.patience(job)) {
+            if self.digests() {
                 return Err(CommandError::Busy(
                     "The printer still digests the job that was started before; a second start is not sent."
                         .into(),
@@ -57,7 +57,14 @@ impl Session<'_> {
         }
         let device = self.device();
         let tree = self.memory.reports.tree();
-        let context = Context { device: &device, tree, row: self.memory.row, url, marker: self.marker() };
+        let context = Context {
+            device: &device,
+            tree,
+            row: self.memory.row,
+            url,
+            marker: self.marker(),
+            job_under_way: self.digests() || self.state.state().printing() || device.job.stage.active(),
+        };
         let mut plan = encode::encode(command, &context)?;
         self.memory.marker += i64::from(plan.settles);
         plan.settles &= !self.memory.markers_fail;
@@ -69,10 +76,16 @@ impl Session<'_> {
                 faults_before: device.faults.clone(),
                 landed: false,
             });
-            self.memory.echo = Some(Echo::expect(job, &start::title(job), self.memory.reports.tree()));
+            let memory = &mut *self.memory;
+            memory.echo = Some(Echo::expect(job, &start::title(job), memory.reports.tree(), memory.echoes));
             self.memory.not_landed = (url == UrlForm::Ftp).then(|| job.remote_path.clone());
         }
         Ok(plan)
+    }
+
+    /// A start was sent and its job is not seen yet.
+    fn digests(&self) -> bool {
+        self.memory.digestion.as_ref().is_some_and(|job| job.since.elapsed() < self.patience(job))
     }
 
     fn patience(&self, job: &Digestion) -> Duration {
@@ -104,6 +117,14 @@ impl Session<'_> {
                     return;
                 }
             }
+        }
+        if let (Command::RawVendor(_), Some(message)) = (&request.command, plan.messages.first()) {
+            let command = message.body.get("command").and_then(text).unwrap_or_default();
+            tracing::info!(
+                category = message.category,
+                command,
+                "A message of the maker's own was sent unchecked (allow_vendor_json)."
+            );
         }
         self.commanded = Some(now);
         if matches!(request.command, Command::EmergencyStop | Command::Cancel) {

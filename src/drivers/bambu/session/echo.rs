@@ -1,6 +1,7 @@
 //! A start of ours that the printer shows by its file or title only: some never echo the number that came with it, or
-//! keep that of an earlier job (bambu.md 3.5, 4.5, T15). What was shown before the start proves nothing before a job runs,
-//! and no other run ever counts as ours.
+//! keep that of an earlier job (bambu.md 3.5, 4.5, T15). Bridges and emulated printers may give each run a number of their
+//! own: the first one under which our file appears after the start was acknowledged is ours, unless the printer is known
+//! to echo. What was shown before the start proves nothing before a job runs, and no other run ever counts as ours.
 
 use std::time::Duration;
 
@@ -49,31 +50,74 @@ pub(super) struct Echo {
     before: Shown,
     since: Instant,
     seen: Sight,
+    /// The printer acknowledged the start, or never acknowledges anything.
+    taken: bool,
+    /// The printer has echoed a number of ours: any other number is another run's.
+    echoes: bool,
+    /// The number that the printer gave the run.
+    own: Option<String>,
+}
+
+/// Whose number a report shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Number {
+    /// None, or one that stood there before.
+    Nobodys,
+    Ours,
+    /// It may be ours when the start is acknowledged.
+    Open,
+    Anothers,
 }
 
 impl Echo {
-    /// A start that is about to be sent; `title` is the one that goes with it.
-    pub fn expect(job: &StartJob, title: &str, tree: &Value) -> Self {
+    /// A start that is about to be sent; `title` is the one that goes with it. `echoes`: the printer is known to echo
+    /// numbers.
+    pub fn expect(job: &StartJob, title: &str, tree: &Value, echoes: bool) -> Self {
         Self {
             token: job.token.to_string(),
             names: [stem(&job.remote_path), stem(title)],
             before: Shown::read(tree),
             since: Instant::now(),
             seen: Sight::No,
+            taken: false,
+            echoes,
+            own: None,
         }
     }
 
-    /// Names the run in a report by the number it was started with; false when it is not or no longer looked for.
-    pub fn follow(&mut self, tree: &Value, job: &mut DeviceJob, patience: Duration) -> bool {
+    pub fn taken(&mut self) {
+        self.taken = true;
+    }
+
+    /// The printer shows the number that came with the start.
+    pub fn is_echoed(&self, tree: &Value) -> bool {
+        text(at(tree, "/subtask_id")).is_some_and(|id| id == self.token)
+    }
+
+    /// Names the run in a report by the number it was started with; false when it is not or no longer looked for. A run
+    /// begins within `patience`, and gets a number of its own within `landing`.
+    pub fn follow(
+        &mut self,
+        tree: &Value,
+        job: &mut DeviceJob,
+        patience: Duration,
+        landing: Duration,
+    ) -> bool {
         let shown = Shown::read(tree);
+        let number = self.number(&shown, landing);
+        if number == Number::Open {
+            return true;
+        }
         // Either the printer tells numbers, or somebody else's job is there.
-        let other = shown.id.is_some() && shown.id != self.before.id;
-        if other || (self.seen == Sight::No && self.since.elapsed() > patience) {
+        if number == Number::Anothers || (self.seen == Sight::No && self.since.elapsed() > patience) {
             return false;
+        }
+        if number == Number::Ours {
+            self.own.clone_from(&shown.id);
         }
         let named = self.named(&shown);
         self.seen = match (self.seen, job.stage.active()) {
-            (Sight::No, active) if self.news(&shown) => {
+            (Sight::No, active) if number == Number::Ours || self.news(&shown) => {
                 if active {
                     Sight::Active
                 } else {
@@ -93,6 +137,19 @@ impl Echo {
         };
         job.token = Some(self.token.clone());
         true
+    }
+
+    fn number(&self, shown: &Shown, landing: Duration) -> Number {
+        let (Some(id), own) = (&shown.id, &self.own) else { return Number::Nobodys };
+        let may_be_ours = !self.echoes && self.since.elapsed() <= landing && self.named(shown);
+        match own {
+            Some(own) if id == own => Number::Ours,
+            Some(_) => Number::Anothers,
+            None if shown.id == self.before.id => Number::Nobodys,
+            None if *id == self.token || !may_be_ours => Number::Anothers,
+            None if self.taken => Number::Ours,
+            None => Number::Open,
+        }
     }
 
     fn named(&self, shown: &Shown) -> bool {

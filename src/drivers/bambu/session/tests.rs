@@ -404,10 +404,15 @@ async fn what_stood_there_before_or_is_somebody_elses_is_not_our_start() {
     let vase = || json!({"gcode_state": "FINISH", "gcode_file": "vase.3mf", "subtask_name": "vase", "subtask_id": "4711"});
     for (before, then) in [
         (vase(), json!({"gcode_file": "other.3mf", "subtask_name": "other"})),
-        // Its own number says that somebody else started it.
+        // Its own number says that somebody else started it: this printer echoes ours.
         (vase(), json!({"gcode_file": "cube.gcode.3mf", "subtask_name": "cube", "subtask_id": "4712"})),
     ] {
         let (mut memory, state) = (memory(), writer());
+        let echoed = json!({"gcode_file": "cube.gcode.3mf", "subtask_name": "cube", "subtask_id": "77001"});
+        let mut earlier = started(&mut memory, &state, vase());
+        earlier.delta(echoed);
+        earlier.delta(json!({"gcode_state": "RUNNING"}));
+        earlier.delta(json!({"gcode_state": "FINISH"}));
         let mut talk = started(&mut memory, &state, before.clone());
         talk.delta(then.clone());
         assert_ne!(token(&state).as_deref(), Some("77001"), "{before} {then}");
@@ -423,6 +428,42 @@ async fn what_stood_there_before_or_is_somebody_elses_is_not_our_start() {
     }
     talk.delta(json!({"gcode_file": "cube.gcode.3mf", "gcode_state": "RUNNING"}));
     assert_ne!(token(&state).as_deref(), Some("77001"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_is_known_by_its_file_where_the_printer_numbers_each_run_itself() {
+    let shown = |id: &str, file: &str| json!({"gcode_file": file, "subtask_name": file.trim_end_matches(".gcode.3mf"), "subtask_id": id});
+    // The same file as before, too.
+    for file in ["vase.gcode.3mf", "cube.gcode.3mf"] {
+        let (mut memory, state) = (memory(), writer());
+        let mut before = shown("run-1", file);
+        before["gcode_state"] = "FINISH".into();
+        let mut talk = started(&mut memory, &state, before);
+        talk.delta(shown("run-2", "cube.gcode.3mf"));
+        assert_eq!(token(&state).as_deref(), Some("77001"), "landed, after {file}");
+        talk.delta(json!({"gcode_state": "RUNNING", "gcode_file": "/data/Metadata/plate_1.gcode"}));
+        assert_eq!(state.state().job.phase, JobPhase::Printing);
+        assert_eq!(state.state().job.origin, crate::model::JobOrigin::Gateway);
+        let serial = state.state().job.serial;
+        talk.delta(json!({"gcode_state": "FINISH"}));
+        assert_eq!((state.state().job.phase, state.state().job.serial), (JobPhase::Complete, serial));
+        let mut screen = shown("run-3", "cube.gcode.3mf");
+        screen["gcode_state"] = "RUNNING".into();
+        talk.delta(screen);
+        assert_eq!(state.state().job.origin, crate::model::JobOrigin::Elsewhere, "at the screen");
+        assert_eq!(token(&state).as_deref(), Some("run-3"));
+    }
+    // Long after the start, and under another name, it is another run.
+    for (seconds, file) in [(95, "cube.gcode.3mf"), (5, "other.gcode.3mf")] {
+        let (mut memory, state) = (memory(), writer());
+        let mut talk = started(&mut memory, &state, shown("run-1", "vase.gcode.3mf"));
+        for _second in 0..seconds {
+            talk.delta(json!({"wifi_signal": "-50dBm"}));
+            assert_eq!(talk.pass(1).await, None);
+        }
+        talk.delta(shown("run-2", file));
+        assert_eq!(token(&state).as_deref(), Some("run-2"), "{seconds} s, {file}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,6 +82,10 @@ pub(super) struct Session<'a> {
     /// When the light may be switched again.
     light_at: Instant,
     online: bool,
+    /// A USB stick is plugged in, as the attributes of this link told last.
+    stick: Option<bool>,
+    /// It was told that the values shown are old.
+    stale: bool,
     camera_on: bool,
 }
 
@@ -113,6 +117,8 @@ impl<'a> Session<'a> {
             next_canvas: now,
             light_at: now,
             online: false,
+            stick: None,
+            stale: false,
             camera_on: false,
         }
     }
@@ -146,7 +152,7 @@ impl<'a> Session<'a> {
     fn next_timer(&self) -> Instant {
         let mut due = self.next_poll.min(self.next_attributes).min(self.sent + PING_AFTER);
         due = due.min(self.heard + self.driver.timing.silent);
-        if self.online {
+        if self.online && !self.stale {
             due = due.min(self.reported + self.driver.timing.stale);
         }
         if self.may_ask_canvas() {
@@ -192,7 +198,8 @@ impl<'a> Session<'a> {
         if now >= self.heard + timing.silent {
             return Err(faults::silent(&self.driver.place(), timing.silent.as_secs()));
         }
-        if self.online && now >= self.reported + timing.stale {
+        if self.online && !self.stale && now >= self.reported + timing.stale {
+            self.stale = true;
             self.phase(LinkPhase::Stale);
         }
         let is_late = |outstanding: &mut Outstanding| now >= outstanding.until;
@@ -254,4 +261,25 @@ fn is_urgent(work: &Work) -> bool {
 /// The next request for it switches the light.
 fn is_light(work: &Work) -> bool {
     matches!(work, Work::Command(batch) if matches!(batch.next(), Some(Sdcp::Set(Parameter::Light(_)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cc1Config, assemble_driver};
+    use super::*;
+    use crate::sim::elegoo_cc1 as sim;
+
+    #[tokio::test]
+    async fn a_stale_printer_is_waited_for_and_not_looked_after_all_the_time() {
+        let printer = sim::start(sim::Options::default()).await.unwrap();
+        let url = format!("ws://{}/websocket", printer.addresses().websocket);
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let mut driver = assemble_driver(Cc1Config::new("cc1", "127.0.0.1"));
+        driver.timing.stale = Duration::ZERO;
+        let mut session = Session::new(&mut driver, socket);
+        session.online = true;
+        assert!(session.next_timer() < session.next_poll, "it gets stale before");
+        assert_eq!(session.tick(), Ok(()));
+        assert_eq!(session.next_timer(), session.next_poll);
+    }
 }

@@ -12,7 +12,7 @@ use crate::drivers::elegoo_cc1::sdcp::{HomeAxes, Sdcp};
 use crate::drivers::elegoo_cc1::wire::{self, Frame};
 use crate::drivers::elegoo_cc1::{codes, models, reduce};
 use crate::model::text::base_name;
-use crate::model::{CommandError, DeviceStage, Homed, LinkFault, LinkPhase};
+use crate::model::{CommandError, DeviceStage, Event, Homed, LinkFault, LinkPhase};
 use crate::printer::StateWriter;
 use crate::printer::clock::unix_now;
 
@@ -48,6 +48,7 @@ impl Session<'_> {
         let Some(writer) = self.state.clone() else { return };
         let codes = wire::current_status(status);
         self.reported = Instant::now();
+        self.stale = false;
         self.next_poll = self.reported + self.driver.timing.poll;
         self.codes.clone_from(&codes);
         self.told = true;
@@ -120,6 +121,11 @@ impl Session<'_> {
             seen.free = free;
             seen.usb = who.usb.unwrap_or(seen.usb);
         });
+        if let Some(stick) = who.usb
+            && self.stick.replace(stick).is_some_and(|before| before != stick)
+        {
+            writer.event(Event::PrinterFilesChanged);
+        }
         if let Some(name) = &who.machine_name {
             self.driver.learn_model(name)?;
             writer.set_capabilities(models::capabilities(self.driver.model, self.has_canvas == Some(true)));

@@ -41,3 +41,18 @@ async fn a_video_of_the_printer_is_listed_and_fetched() {
     assert!(matches!(refused, Err(FileError::Unsupported(_))), "{refused:?}");
     bench.unharmed();
 }
+
+#[tokio::test]
+async fn a_stick_that_is_plugged_in_is_told_at_once() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let mut events = bench.printer.events();
+    bench.sim.faults().apply(Fault::UsbStick { on: true }).unwrap();
+    // The attributes come once a minute, or when somebody looks at the files.
+    bench.printer.files().look();
+    let told = async { while !matches!(events.recv().await, Ok(Event::PrinterFilesChanged)) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), told).await.expect("the files have changed");
+    let listed = bench.printer.files().list().await.unwrap();
+    assert!(listed.iter().any(|file| file.path == format!("usb/{ON_STICK}")), "{listed:?}");
+    bench.unharmed();
+}

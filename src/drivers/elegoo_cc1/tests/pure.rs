@@ -7,6 +7,7 @@ use super::super::wire::{Frame, parse};
 use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
 use crate::model::*;
+use crate::printer::StateWriter;
 
 fn text(name: &str) -> String {
     let path = format!("{}/fixtures/elegoo/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -210,6 +211,30 @@ fn a_transfer_or_filament_change_beside_a_job_does_not_end_it() {
     let frames = [(vec![1], 13), (vec![2, 1], 13), (vec![2], 13), (vec![10], 25), (vec![1], 13)];
     let stages = played(&mut Memory::default(), &mut Device::default(), &frames);
     assert_eq!(stages, [Printing; 5]);
+}
+
+/// A print begun at the screen, whose id comes after the status says that it prints: until then there is none, or that of
+/// the run before.
+#[test]
+fn a_run_of_the_screen_is_one_job_whenever_its_id_comes() {
+    for early in ["", "0", "run-1"] {
+        let (state, mut memory) = (StateWriter::new(Capabilities::default()), Memory::default());
+        state.link(LinkPhase::Online);
+        let mut tell = |code: i64, sub: i64, task: &str| {
+            let info = json!({"Status": sub, "Filename": "cube.gcode", "TaskId": task, "Progress": 5});
+            let status = json!({"CurrentStatus": [code], "PrintInfo": info});
+            state.report(|device| drop(reduce::status(&status, device, &mut memory, 0.0)));
+            state.state().job.clone()
+        };
+        tell(1, 13, "run-1");
+        let first = tell(0, 9, "run-1");
+        assert_eq!(first.phase, JobPhase::Complete, "{early:?}");
+        let begun = tell(1, 18, early);
+        assert_eq!((begun.serial, begun.origin), (first.serial + 1, JobOrigin::Elsewhere), "{early:?}");
+        let named = tell(1, 13, "run-2");
+        assert_eq!((named.serial, named.token.as_deref()), (begun.serial, Some("run-2")), "{early:?}");
+        assert_eq!(tell(0, 9, "run-2").serial, begun.serial, "{early:?}");
+    }
 }
 
 #[test]

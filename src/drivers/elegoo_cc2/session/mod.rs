@@ -64,6 +64,8 @@ pub(super) struct Session<'a> {
     next_id: i64,
     /// `None` before this link was told: one that was pulled out while the link was down is news.
     has_canvas: Option<bool>,
+    /// A USB stick is plugged in, as this link told last.
+    stick: Option<bool>,
     /// The Canvas was asked for its trays, whatever came of it.
     canvas_asked: bool,
     /// Questions of our own without an answer so far, and how often each was asked.
@@ -107,6 +109,7 @@ impl<'a> Session<'a> {
             // Ids of other clients start low as well; the topic tells them apart, this helps reading logs.
             next_id: i64::from(rand::random::<u16>()) + 1,
             has_canvas: None,
+            stick: None,
             canvas_asked: false,
             unanswered: Vec::new(),
             missed: 0,
@@ -123,8 +126,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until the link is lost.
+    /// Until the link is lost; then the printer's place for a client is free again.
     pub async fn run(mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
+        let fault = self.serve(io, cancel).await;
+        self.events.close().await;
+        fault
+    }
+
+    async fn serve(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
         let mut asks = self.driver.door.open();
         loop {
             if let Err(fault) = self.pump() {

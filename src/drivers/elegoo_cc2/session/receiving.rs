@@ -12,7 +12,7 @@ use crate::drivers::elegoo_cc2::encode::Call;
 use crate::drivers::elegoo_cc2::wire::{self, Message};
 use crate::drivers::elegoo_cc2::{codes, faults, models, reduce};
 use crate::model::text::base_name;
-use crate::model::{CommandError, LinkFault, LinkPhase};
+use crate::model::{CommandError, Event, LinkFault, LinkPhase};
 use crate::net::mqtt;
 use crate::printer::clock::unix_now;
 
@@ -86,6 +86,11 @@ impl Session<'_> {
             seen.printing = printing;
             seen.usb = stick.unwrap_or(seen.usb);
         });
+        if let Some(stick) = stick
+            && self.stick.replace(stick).is_some_and(|before| before != stick)
+        {
+            self.state.event(Event::PrinterFilesChanged);
+        }
         if let Some(attached) = attached.filter(|attached| Some(*attached) != self.has_canvas) {
             self.canvas_plugged(attached);
         }

@@ -4,7 +4,7 @@ use super::linked::{Bench, bench, bench_with, fast, quick};
 use crate::drivers::elegoo::testing::file_of;
 use crate::model::*;
 use crate::printer::FileError;
-use crate::sim::elegoo_cc2::Fault;
+use crate::sim::elegoo_cc2::{Fault, Options};
 use crate::sim::elegoo_storage::{ON_STICK, VIDEO};
 
 async fn with_stick() -> Bench {
@@ -57,5 +57,42 @@ async fn a_video_of_the_printer_is_listed_made_and_fetched() {
     assert_eq!(bench.sent(1051).len(), 1, "it had pictures only");
     let missing = bench.download("timelapse/other.mp4").await;
     assert!(matches!(missing, Err(FileError::NotFound(_))), "{missing:?}");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn every_file_is_listed_whether_the_printer_tells_how_many_or_not() {
+    let storage = tempfile::tempdir().unwrap();
+    for number in 0..119 {
+        std::fs::write(storage.path().join(format!("part-{number}.gcode")), "G28\n").unwrap();
+    }
+    let bench = bench(Options { storage_dir: Some(storage.path().into()), ..fast() }).await;
+    bench.online().await;
+    let listed = async |total, offset| {
+        bench.sim.faults().apply(Fault::Listings { total, offset }).unwrap();
+        let before = bench.sent(1044).len();
+        let files = bench.printer.files().list().await.unwrap();
+        let mut names: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), files.len(), "each of them once");
+        (names.len(), bench.sent(1044).len() - before)
+    };
+    assert_eq!(listed(true, true).await, (120, 3));
+    assert_eq!(listed(false, true).await, (120, 3), "the third page is not full");
+    assert_eq!(listed(false, false).await, (50, 2), "nothing new: it is not asked for ever");
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_stick_that_is_plugged_in_is_told_at_once() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let mut events = bench.printer.events();
+    bench.sim.faults().apply(Fault::UsbStick { on: true }).unwrap();
+    let told = async { while !matches!(events.recv().await, Ok(Event::PrinterFilesChanged)) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), told).await.expect("the files have changed");
+    let listed = bench.printer.files().list().await.unwrap();
+    assert!(listed.iter().any(|file| file.path == format!("usb/{ON_STICK}")), "{listed:?}");
     bench.unharmed();
 }

@@ -1,6 +1,8 @@
 //! The roots of the file tree: the library is `gcodes`; `config` holds files of the web UIs; `logs` what was logged and
 //! said (moonraker.md 2.8).
 
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -10,6 +12,8 @@ use super::super::Endpoint;
 use super::super::error::RpcError;
 use crate::model::text::base_name;
 
+/// Where files of `config` are written before they take their place; never listed, emptied at each start.
+const INCOMING: &str = ".incoming";
 /// Entries of a folder that are listed at most, and how deep.
 const LARGEST_LISTING: usize = 5000;
 const DEEPEST: usize = 8;
@@ -126,7 +130,7 @@ fn walk(folder: &Path, base: &str, depth: usize, items: &mut Vec<Item>) -> std::
     for entry in std::fs::read_dir(folder)? {
         let Ok(entry) = entry else { continue };
         let (Ok(facts), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
-        if facts.is_symlink() || items.len() >= LARGEST_LISTING {
+        if facts.is_symlink() || items.len() >= LARGEST_LISTING || base.is_empty() && name == INCOMING {
             continue;
         }
         let path = if base.is_empty() { name } else { format!("{base}/{name}") };
@@ -190,8 +194,56 @@ pub async fn copy_config(endpoint: &Endpoint, source: &str, dest: &str) -> Resul
     let (on_disk, dest) = config_target(endpoint, source, dest).await?;
     let refused =
         |error: std::io::Error| RpcError::bad_request(format!("{source} cannot be copied: {error}"));
-    tokio::fs::copy(config_path(endpoint, source)?, on_disk).await.map_err(refused)?;
+    let from = tokio::fs::File::open(config_path(endpoint, source)?).await.map_err(refused)?;
+    store(endpoint, from.into_std().await, on_disk).await.map_err(refused)?;
     config_item(endpoint, &dest).await
+}
+
+/// Removes what an earlier gateway had begun to write below `config`.
+pub fn sweep(root: &Path) {
+    match std::fs::remove_dir_all(root.join(INCOMING)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::debug!(?root, %error, "Half files of the web interfaces stay.");
+        }
+        _ => {}
+    }
+}
+
+/// Makes what `source` holds the file at `target`, a path of [`config_path`].
+///
+/// # Errors
+/// The disk's; the file that was there is whole then.
+pub async fn store(
+    endpoint: &Endpoint,
+    mut source: impl Read + Send + 'static,
+    target: PathBuf,
+) -> io::Result<()> {
+    let root = endpoint.config_root.clone().ok_or(io::ErrorKind::NotFound)?;
+    tokio::task::spawn_blocking(move || replace(&root, &mut source, &target))
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// On disk before it gets its name: neither a full disk nor a power cut may cost the user the file that was there.
+fn replace(root: &Path, source: &mut impl Read, target: &Path) -> io::Result<()> {
+    let incoming = root.join(INCOMING);
+    std::fs::create_dir_all(&incoming)?;
+    // What a link within the folder leads to is written, not the link.
+    let target = target.canonicalize().unwrap_or_else(|_new| target.to_owned());
+    // As any new file, and not as temporary ones, which their owner alone may read.
+    let mode = std::fs::Permissions::from_mode(0o666);
+    let mut temporary = tempfile::Builder::new().permissions(mode).tempfile_in(&incoming)?;
+    io::copy(source, temporary.as_file_mut())?;
+    if let Ok(old) = target.metadata() {
+        temporary.as_file().set_permissions(old.permissions())?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(&target).map_err(|error| error.error)?;
+    let folder = target.parent().unwrap_or(root);
+    if let Err(error) = std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::debug!(?folder, %error, "A folder cannot be synced.");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -204,5 +256,37 @@ mod tests {
         assert_eq!(Root::of("/gcodes/"), Some(Root::Library("")));
         assert_eq!(Root::of("config"), Some(Root::Config("")));
         assert_eq!(Root::of("nope/a"), None);
+    }
+
+    /// A disk that is full after so many bytes.
+    struct Fails(&'static [u8]);
+
+    impl Read for Fails {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() { Err(io::ErrorKind::StorageFull.into()) } else { self.0.read(into) }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_stays_whole_and_a_replaced_one_keeps_its_mode() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("sub.json");
+        std::fs::write(&file, b"the old one").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(replace(root.path(), &mut Fails(b"half"), &file).is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"the old one");
+        let link = root.path().join("link.json");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(root.path(), &mut b"new".as_slice(), &link).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(link.is_symlink());
+        let mut listed = Vec::new();
+        assert_eq!(std::fs::read_dir(root.path().join(INCOMING)).unwrap().count(), 0, "nothing half is left");
+        walk(root.path(), "", DEEPEST, &mut listed).unwrap();
+        let names: Vec<&str> = listed.iter().map(|item| item.path.as_str()).collect();
+        assert_eq!(names, ["sub.json"]);
+        sweep(root.path());
+        assert!(!root.path().join(INCOMING).exists());
     }
 }

@@ -145,6 +145,39 @@ async fn themes_live_in_the_config_root() {
     assert_eq!(socket.call("server.files.list", json!({"root": "config"})).await, json!([]));
 }
 
+/// Who reads a file of the web UIs has the old one or the new one, never half of one: a full disk or a power cut in the
+/// middle of an upload costs nothing.
+#[tokio::test]
+async fn a_file_of_the_config_root_is_replaced_as_a_whole() {
+    use std::io::Read;
+
+    let folder = tempfile::tempdir().unwrap();
+    let room =
+        Room::with(MoonrakerConfig { config_root: Some(folder.path().into()), ..MoonrakerConfig::default() })
+            .await;
+    let send = async |content: &'static str| {
+        let file = Part::bytes(content.as_bytes()).file_name("backup.json");
+        let (status, _, answer) =
+            post(&room, "/server/files/upload", Form::new().text("root", "config").part("file", file)).await;
+        assert_eq!(status, 201, "{answer}");
+        room.endpoint.config_root.as_ref().unwrap().join("backup.json")
+    };
+    let mut old = std::fs::File::open(send("the old one").await).unwrap();
+    let path = send("the new one").await;
+    let mut read = String::new();
+    old.read_to_string(&mut read).unwrap();
+    assert_eq!(
+        (read.as_str(), std::fs::read_to_string(path).unwrap().as_str()),
+        ("the old one", "the new one")
+    );
+    let mut socket = room.socket().await;
+    let copy = json!({"source": "config/backup.json", "dest": "config/backup.json"});
+    socket.call("server.files.copy", copy).await;
+    let listed = socket.call("server.files.list", json!({"root": "config"})).await;
+    assert_eq!((&listed[0]["path"], &listed[0]["size"]), (&json!("backup.json"), &json!(11)), "{listed}");
+    assert!(listed.get(1).is_none(), "{listed}");
+}
+
 /// As slicers do: upload with `print=true`, then ask for the start once more (moonraker.md section 6).
 #[tokio::test]
 async fn an_upload_can_start_its_print() {
