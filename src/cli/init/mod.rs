@@ -37,7 +37,7 @@ pub struct InitArgs {
 }
 
 pub async fn init(args: &InitArgs, environment: &Environment) -> ExitCode {
-    match until_stopped(make(args, environment)).await {
+    match until_stopped(Box::pin(make(args, environment))).await {
         Some(code) => code,
         None => {
             // Below the question that stands there; who asked it holds standard output.
