@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Endpoint;
 use super::download;
@@ -41,7 +41,8 @@ async fn from_folder(
     path: &str,
 ) -> Result<Response<Body>, RpcError> {
     if path == "/config.json" {
-        return Ok(json_answer(StatusCode::OK, &page_config(endpoint, parts)));
+        let shipped = tokio::fs::read(root.join("config.json")).await.unwrap_or_default();
+        return Ok(json_answer(StatusCode::OK, &page_config(parts, &shipped)));
     }
     if let Some(own_port) = own_port_for(endpoint, parts, root, path).await {
         return redirect(&own_port);
@@ -101,17 +102,36 @@ fn redirect(to: &str) -> Result<Response<Body>, RpcError> {
     Ok(response)
 }
 
-/// Mainsail takes the page's own host when none is named; Fluidd wants the endpoint in full (moonraker.md 4.1, 4.2).
-fn page_config(_endpoint: &Endpoint, parts: &Parts) -> serde_json::Value {
-    let endpoint = base_url(parts, "/config.json");
-    let Ok(address) = endpoint.parse::<axum::http::Uri>() else { return json!({}) };
-    let path = address.path().trim_end_matches('/');
-    if path.is_empty() {
-        return json!({"instancesDB": "moonraker", "endpoints": [endpoint], "blacklist": [], "hosted": false});
+/// Where the page finds this printer, in what it was shipped with. The rest of that stays: Fluidd's settings fail without
+/// its list of themes. Mainsail takes the page's own host when none is named; Fluidd wants the endpoint in full
+/// (moonraker.md 4.1, 4.2).
+fn page_config(parts: &Parts, shipped: &[u8]) -> Value {
+    let mut config: Map<String, Value> = serde_json::from_slice(shipped).unwrap_or_default();
+    config.extend(place(parts));
+    // Of another host than the one that serves the page.
+    for key in ["hostname", "port", "path"] {
+        config.remove(key);
     }
-    let port = address.port_u16().unwrap_or(if address.scheme_str() == Some("https") { 443 } else { 80 });
-    let instance = json!({"hostname": address.host(), "port": port, "path": path});
-    json!({"instancesDB": "json", "instances": [instance], "endpoints": [endpoint], "blacklist": [], "hosted": false})
+    config.into()
+}
+
+fn place(parts: &Parts) -> Map<String, Value> {
+    let endpoint = base_url(parts, "/config.json");
+    let mut place = Map::new();
+    let Ok(address) = endpoint.parse::<axum::http::Uri>() else { return place };
+    let path = address.path().trim_end_matches('/');
+    let (names, instances) = if path.is_empty() {
+        ("moonraker", json!([]))
+    } else {
+        let port = address.port_u16().unwrap_or(if address.scheme_str() == Some("https") { 443 } else { 80 });
+        ("json", json!([{"hostname": address.host(), "port": port, "path": path}]))
+    };
+    place.insert("instancesDB".to_owned(), names.into());
+    place.insert("instances".to_owned(), instances);
+    place.insert("endpoints".to_owned(), json!([endpoint]));
+    place.insert("blacklist".to_owned(), json!([]));
+    place.insert("hosted".to_owned(), false.into());
+    place
 }
 
 fn status_page(endpoint: &Endpoint) -> String {

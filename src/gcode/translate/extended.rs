@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::codes::{calibrate, numbered_slot};
-use super::{Context, Intent, JobWord, Query, Session, able, main_light, mmu, motion};
+use super::{Context, Intent, JobWord, Query, Session, able, help, main_light, mmu, motion};
 use crate::gcode::line::Line;
 use crate::model::{
     Calibration, Color, Command, DryRequest, FanId, FilamentAction, FilamentUnit, LightId, PrintOption,
@@ -54,6 +54,7 @@ fn control(name: &str, line: &Line, session: &mut Session, context: Context<'_>)
         "RESTORE_GCODE_STATE" if motion::restore_modes(&state_name(), session) => Intent::Nothing,
         "RESTORE_GCODE_STATE" => Intent::Refuse(format!("Unknown g-code state: {}", state_name())),
         "_CLIENT_LINEAR_MOVE" => client_move(line, session, context),
+        "HELP" => Intent::Note(help::listed(context.caps, context.state)),
         "STATUS" => Intent::Ask(Query::Status),
         "GET_POSITION" => Intent::Ask(Query::Position),
         "QUERY_ENDSTOPS" => Intent::Ask(Query::Endstops),

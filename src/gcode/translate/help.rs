@@ -128,9 +128,21 @@ pub fn words(caps: &Capabilities, fitted: Fitted) -> Vec<Word> {
     add(!caps.calibrations.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", true);
     add(!caps.options.is_empty(), "PRINT_OPTION", &options, true);
     add(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", true);
+    add(true, "HELP", "List the words that work here", false);
     add(true, "STATUS", "What the printer does", false);
     add(true, "REFRESH", "Ask the printer for a complete report", false);
     words
+}
+
+/// The answer to `HELP`, in Klipper's form: one line for each word.
+pub fn listed(caps: &Capabilities, state: &PrinterState) -> String {
+    let mut words = words(caps, Fitted::of(state));
+    words.sort_unstable_by_key(|word| word.name);
+    let mut text = "Available extended commands:".to_owned();
+    for Word { name, help, .. } in words {
+        text += &format!("\n{name:<10}: {help}");
+    }
+    text
 }
 
 /// The plain codes that this printer follows.

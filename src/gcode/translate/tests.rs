@@ -167,6 +167,20 @@ fn features_take_parameters() {
     );
 }
 
+/// Mainsail's console begins with "Type HELP to get a list of available commands".
+#[test]
+fn help_lists_the_words_of_this_printer() {
+    let [Intent::Note(text)] = &run("HELP")[..] else { panic!("told on the console") };
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("Available extended commands:"), "as Klipper begins");
+    let names: Vec<&str> = lines.map(|line| line.split([' ', ':']).next().unwrap_or_default()).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    let listed = help::words(&caps(), help::Fitted::of(&state()));
+    assert_eq!(names.len(), listed.len());
+    assert!(listed.iter().all(|word| names.contains(&word.name)), "{names:?}");
+    assert!(text.contains("\nPAUSE     : Pause the print\n"), "{text}");
+}
+
 #[test]
 fn every_word_of_the_help_is_understood() {
     let (caps, state) = (caps(), state());

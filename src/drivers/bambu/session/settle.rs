@@ -16,6 +16,9 @@ use crate::model::{Command, PrinterState, Seen};
 /// How long G-code may run until its marker is no longer waited for; with the acknowledgement below the 310 s after
 /// which the command path of `printer` gives up.
 const SETTLE: Duration = Duration::from_secs(290);
+/// How long a complete report is waited for that tells of homed axes once they were: who goes on at once (`G28`, then a
+/// move) would be refused by what the report before says.
+const TOLD: Duration = Duration::from_secs(15);
 /// A printer that never showed a marker is not waited for beyond so many complete reports without one.
 const UNMARKED: u32 = 3;
 /// After so many commands whose marker stayed out, none is waited for until one is seen.
@@ -34,6 +37,8 @@ pub(super) struct Settling {
     unmarked: u32,
     /// The axes were not homed before, and a command to home them is what is awaited.
     homes: bool,
+    /// The marker has come back; only the complete report that tells of homed axes is still awaited.
+    marked: bool,
 }
 
 impl Settling {
@@ -58,7 +63,8 @@ impl Session<'_> {
         let since = Instant::now();
         let until = since + SETTLE;
         let pending = Some(pending);
-        self.settling = Some(Settling { pending, marker, since, until, asked: 0, unmarked: 0, homes });
+        self.settling =
+            Some(Settling { pending, marker, since, until, asked: 0, unmarked: 0, homes, marked: false });
     }
 
     /// The step number that we set behind the lines has come back: they are executed. So they are where axes that were
@@ -73,6 +79,23 @@ impl Session<'_> {
         let marked = [told, nested].contains(&Some(settling.marker));
         let state = self.state.state();
         let complete = fields.extent != Extent::Delta && settling.asked > 0;
+        if settling.marked {
+            if homed(&state) || fields.extent != Extent::Delta {
+                self.settled();
+            }
+            return;
+        }
+        if marked
+            && settling.homes
+            && settling.pending.is_some()
+            && fields.extent == Extent::Delta
+            && !homed(&state)
+        {
+            let now = Instant::now();
+            (settling.marked, settling.until) = (true, settling.until.min(now + TOLD));
+            self.full_report_due = Some(now.max(self.pushall_at + PUSHALL_GAP));
+            return;
+        }
         if marked || (settling.homes && complete && homed(&state)) {
             self.settled();
             return;
@@ -95,7 +118,9 @@ impl Session<'_> {
     fn settled(&mut self) {
         let Some(settling) = self.settling.take() else { return };
         if let Some(pending) = settling.pending {
-            self.ask_what_deltas_hide(&pending.request.command);
+            if !settling.marked {
+                self.ask_what_deltas_hide(&pending.request.command);
+            }
             pending.confirm(Seen::Effect);
         }
         self.tell(&encode::clear_marker());
@@ -105,15 +130,19 @@ impl Session<'_> {
     pub(super) fn settle_deadline(&self) -> Option<Instant> {
         let first = self.shared.config.timing.settle;
         self.settling.as_ref().map(|settling| match settling.pending {
-            Some(_) => settling.until.min(settling.ask_at(first)),
-            None => settling.until,
+            Some(_) if !settling.marked => settling.until.min(settling.ask_at(first)),
+            _ => settling.until,
         })
     }
 
     pub(super) fn check_settling(&mut self, now: Instant) {
         let first = self.shared.config.timing.settle;
         let Some(settling) = &mut self.settling else { return };
-        if settling.until <= now {
+        if settling.marked {
+            if settling.until <= now {
+                self.settled();
+            }
+        } else if settling.until <= now {
             self.memory.markers_fail = !self.memory.markers_work;
             if let Some(mut pending) = self.settling.take().and_then(|settling| settling.pending) {
                 pending.note = Some(NOT_TOLD.into());

@@ -183,6 +183,35 @@ async fn homed_axes_in_a_later_complete_report_end_the_wait() {
     assert!(answer.try_recv().is_err());
 }
 
+/// A jog that follows `G28` at once is refused by the guard as long as the state says that nothing is homed.
+#[tokio::test(start_paused = true)]
+async fn homing_is_answered_when_the_state_shows_it() {
+    let (mut memory, state) = (memory(), writer());
+    let mut talk = Talk::online(&mut memory, &state);
+    let (mut answer, marker) = talk.home();
+    talk.delta(json!({"stg_cur": marker}));
+    assert!(answer.try_recv().is_err(), "a delta of a small model does not tell what is homed");
+    assert_eq!(talk.pass(11).await, None);
+    assert_eq!(talk.sent_of("pushall"), 1, "asked for, ten seconds after the one before");
+    talk.full(json!({"home_flag": 256 + 7}));
+    assert_eq!(outcome(answer).expect("an answer").seen, Seen::Effect);
+    assert!(state.state().device.motion.homed.is_some_and(|homed| homed.x && homed.y && homed.z));
+    assert_eq!(talk.pass(20).await, None);
+    assert_eq!(talk.sent_of("pushall"), 0, "once is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn homing_ends_also_where_no_complete_report_follows() {
+    let (mut memory, state) = (memory(), writer());
+    let mut talk = Talk::online(&mut memory, &state);
+    let (mut answer, marker) = talk.home();
+    talk.delta(json!({"stg_cur": marker}));
+    assert_eq!(talk.pass(14).await, None);
+    assert!(answer.try_recv().is_err());
+    assert_eq!(talk.pass(2).await, None);
+    assert_eq!(outcome(answer).expect("an answer").seen, Seen::Effect, "the marker told that it is executed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_printer_without_markers_does_not_keep_its_commands_for_minutes() {
     let (mut memory, state) = (memory(), writer());
@@ -214,6 +243,7 @@ async fn a_printer_that_showed_a_marker_is_waited_for() {
     let mut talk = Talk::online(&mut memory, &state);
     let (answer, marker) = talk.home();
     talk.delta(json!({"stg_cur": marker}));
+    talk.full(json!({"stg_cur": marker, "home_flag": 256 + 7}));
     assert_eq!(outcome(answer).expect("an answer").seen, Seen::Effect);
     let (mut answer, _marker) = talk.home();
     for _report in 0..6 {

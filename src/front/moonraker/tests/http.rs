@@ -291,6 +291,16 @@ async fn a_web_root_is_served_and_configured() {
     assert_eq!(get(&room, "/missing.js").await.0, 404);
     assert_eq!(get(&room, "/%2e%2e/secret.txt").await.0, 404);
     assert_eq!(get(&room, "/config.json").await.1["instancesDB"], "moonraker");
+    let shipped = r#"{"hostname": "elsewhere", "endpoints": [], "themePresets": [{"name": "Fluidd"}]}"#;
+    std::fs::write(folder.path().join("config.json"), shipped).unwrap();
+    let config = get(&room, "/config.json").await.1;
+    assert_eq!(
+        config["themePresets"],
+        json!([{"name": "Fluidd"}]),
+        "Fluidd's settings fail without its themes"
+    );
+    assert_eq!((&config["instancesDB"], config.get("hostname")), (&json!("moonraker"), None));
+    assert_eq!(config["endpoints"].as_array().map(Vec::len), Some(1), "this printer");
     assert_eq!(get(&room, "/server/nothing").await.0, 404, "API paths never fall through to the page");
 }
 
