@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::model::{Activity, Command, CommandError, Outcome, PrinterState};
+use crate::model::{Activity, Command, CommandError, FilamentOperation, Outcome, PrinterState};
 
 /// Slower than any printer travels when it is told to, in mm/s: X and Y, and Z.
 const TRAVEL: f64 = 50.0;
@@ -56,15 +56,22 @@ impl Heading {
         }
     }
 
-    /// A move is begun when it is known where from; one to a place becomes the way there. `None` where the head is there.
+    /// A move is begun when nothing else moves the head and when it is known where from; one to a place becomes the way
+    /// there. `None` where the head is there.
     ///
     /// # Errors
-    /// The printer does not tell, or not in time.
+    /// The printer loads or unloads filament that nobody here told it to, or does so for too long; it does not tell where
+    /// its head is, or not in time.
     pub async fn aim(
         &self,
         command: Command,
         watch: watch::Receiver<Arc<PrinterState>>,
     ) -> Result<Option<Command>, CommandError> {
+        if !leads(&command) {
+            return Ok(Some(command));
+        }
+        let deadline = Instant::now() + REST;
+        self.fed(&command, watch.clone(), deadline).await?;
         if !matches!(command, Command::Jog { .. } | Command::MoveTo { .. }) {
             return Ok(Some(command));
         }
@@ -74,7 +81,7 @@ impl Heading {
                     .to_owned(),
             )
         };
-        let state = tokio::time::timeout(REST, self.rest(watch)).await.map_err(late)?;
+        let state = tokio::time::timeout_at(deadline, self.rest(watch)).await.map_err(late)?;
         let Command::MoveTo { place, feed } = command else { return Ok(Some(command)) };
         let at = self.steered(state).device.motion.position.ok_or_else(|| {
             CommandError::Invalid(
@@ -86,6 +93,27 @@ impl Heading {
             *delta = place.map_or(0.0, |place| place - at);
         }
         Ok(delta.iter().any(|way| way.abs() > NO_MOVE).then_some(Command::Jog { delta, feed }))
+    }
+
+    /// Ends when the machine does not move filament outside a job: for that it goes to its cutter and its bin, whether it
+    /// tells where it is or not.
+    async fn fed(
+        &self,
+        command: &Command,
+        mut watch: watch::Receiver<Arc<PrinterState>>,
+        deadline: Instant,
+    ) -> Result<(), CommandError> {
+        loop {
+            let Some(what) = feeding(&watch.borrow_and_update()) else { return Ok(()) };
+            let ours = matches!(*self.head(), Head::Unknown { .. });
+            let changed = tokio::time::timeout_at(deadline, watch.changed());
+            if !ours || !matches!(changed.await, Ok(Ok(()))) {
+                let name = command.name();
+                return Err(CommandError::Busy(format!(
+                    "The printer is {what}; \"{name}\" was not sent. Try again when it is done."
+                )));
+            }
+        }
     }
 
     /// Ends when the report can be believed, or where moves of ours lead is known.
@@ -173,6 +201,31 @@ fn travel(delta: [f64; 3], feed: Option<f64>) -> Duration {
     Duration::from_secs_f64(if seconds.is_finite() { seconds.min(LONGEST) } else { LONGEST })
 }
 
+/// Moves the head by hand, as it were.
+fn leads(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Jog { .. }
+            | Command::MoveTo { .. }
+            | Command::Home(_)
+            | Command::MotorsOff
+            | Command::Calibrate(_)
+    )
+}
+
+/// What the machine says while it moves filament outside a job. Where it is stuck its user has to help, and may have to
+/// move the head for that.
+fn feeding(state: &PrinterState) -> Option<String> {
+    use FilamentOperation::{Cutting, Heating, Loading, Purging, Switching, Unloading};
+    let device = &state.device;
+    let operation = device.filament.operation;
+    let moves = matches!(operation, Heating | Loading | Unloading | Cutting | Purging | Switching);
+    match &device.activity {
+        Activity::Busy(what) if moves && state.online() => Some(what.clone()),
+        _ => None,
+    }
+}
+
 /// Moves the head without saying where to.
 fn displaces(command: &Command) -> bool {
     matches!(
@@ -252,6 +305,62 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(60)).await;
         printer.reports.send_replace(at(Some([7.0, 15.0, 20.0])));
         assert_eq!(printer.goes(place(0, 10.0)).await, Some([3.0, 0.0, 0.0]));
+    }
+
+    fn feeds(position: Option<[f64; 3]>, operation: FilamentOperation) -> Arc<PrinterState> {
+        let mut state = PrinterState::clone(&at(position));
+        state.device.activity = Activity::Busy("changing filament".to_owned());
+        state.device.filament.operation = operation;
+        Arc::new(state)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_moved_while_the_machine_loads_filament_that_somebody_began_at_its_screen() {
+        let moving = [
+            Command::Jog { delta: [1.0; 3], feed: None },
+            place(0, 1.0),
+            Command::Home(Axes::ALL),
+            Command::MotorsOff,
+        ];
+        for position in [None, Some([10.0; 3])] {
+            let printer = Printer::new(position);
+            printer.reports.send_replace(feeds(position, FilamentOperation::Loading));
+            let began = Instant::now();
+            for command in moving.clone() {
+                let refused = printer.heading.aim(command.clone(), printer.reports.subscribe()).await;
+                let Err(CommandError::Busy(why)) = refused else { panic!("{command:?}: {refused:?}") };
+                let name = command.name();
+                assert!(why.contains("changing filament") && why.contains(name), "{why}");
+            }
+            assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for what may take minutes");
+            let hot = Command::LoadFilament(crate::model::SlotId::External(0));
+            printer.heading.aim(hot, printer.reports.subscribe()).await.expect("not for the head to decide");
+            printer.reports.send_replace(feeds(position, FilamentOperation::Stuck));
+            assert_eq!(printer.goes(moving[0].clone()).await, Some([1.0; 3]), "the user helps");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_move_behind_a_load_of_ours_waits_for_its_end() {
+        for position in [None, Some([10.0; 3])] {
+            let printer = Printer::new(position);
+            printer.goes(Command::UnloadFilament).await;
+            printer.reports.send_replace(feeds(position, FilamentOperation::Unloading));
+            let done = async {
+                tokio::time::sleep(Duration::from_secs(40)).await;
+                printer.reports.send_replace(at(position));
+            };
+            let jog = Command::Jog { delta: [1.0; 3], feed: None };
+            let began = Instant::now();
+            let (way, ()) = tokio::join!(printer.goes(jog.clone()), done);
+            assert_eq!(way, Some([1.0; 3]));
+            assert!(began.elapsed() >= Duration::from_secs(40), "not before it was done");
+
+            printer.goes(Command::UnloadFilament).await;
+            printer.reports.send_replace(feeds(position, FilamentOperation::Unloading));
+            let late = printer.heading.aim(jog, printer.reports.subscribe()).await;
+            assert!(matches!(late, Err(CommandError::Busy(_))), "{late:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

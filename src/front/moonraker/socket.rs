@@ -30,7 +30,9 @@ const UPDATES: usize = 32;
 const ANSWERS: usize = 32;
 /// Requests of one client that are under way at once; the next ones wait in its socket.
 const CONCURRENT: usize = 128;
-/// A frame that cannot be handed to the network for so long ends the connection.
+/// Frames that are handed to the network with one write.
+const TOGETHER: usize = 32;
+/// Frames that cannot be handed to the network for so long end the connection.
 const WRITE: Duration = Duration::from_secs(10);
 /// As Tornado pings (moonraker.md 2.5).
 const PING: Duration = Duration::from_secs(10);
@@ -383,16 +385,21 @@ async fn write(
 ) {
     let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
     loop {
-        // It counts as waiting until it is sent.
-        let (message, _frame) = tokio::select! {
+        let first = tokio::select! {
             () = connection.closed.cancelled() => break,
             frame = frames.recv() => match frame {
-                Some(frame) => (Message::Text(frame.text.clone()), Some(frame)),
+                Some(frame) => Some(frame),
                 None => break,
             },
-            _ = ping.tick() => (Message::Ping(bytes::Bytes::new()), None),
+            _ = ping.tick() => None,
         };
-        if !matches!(tokio::time::timeout(WRITE, sink.send(message)).await, Ok(Ok(()))) {
+        let sent = async {
+            match first {
+                Some(first) => send_together(&mut sink, first, &mut frames).await,
+                None => sink.send(Message::Ping(bytes::Bytes::new())).await,
+            }
+        };
+        if !matches!(tokio::time::timeout(WRITE, sent).await, Ok(Ok(()))) {
             connection.closed.cancel();
             return;
         }
@@ -400,4 +407,24 @@ async fn write(
     let code = connection.close_code.load(Ordering::Relaxed);
     let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }));
     let _gone = tokio::time::timeout(Duration::from_secs(1), sink.send(close)).await;
+}
+
+/// Hands a frame to the network, and those that already wait behind it: a client that asks several things at once is
+/// answered at once.
+async fn send_together(
+    sink: &mut SplitSink<WebSocket, Message>,
+    first: Waiting,
+    frames: &mut mpsc::Receiver<Waiting>,
+) -> Result<(), axum::Error> {
+    // They count as waiting until they are sent.
+    let mut sent = vec![first];
+    while let Some(frame) = sent.last() {
+        sink.feed(Message::Text(frame.text.clone())).await?;
+        let next = (sent.len() < TOGETHER).then(|| frames.try_recv().ok()).flatten();
+        match next {
+            Some(next) => sent.push(next),
+            None => break,
+        }
+    }
+    sink.flush().await
 }

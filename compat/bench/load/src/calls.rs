@@ -1,5 +1,5 @@
 //! Requests per second and the time of one, for HTTP and for JSON-RPC over a WebSocket: prebuilt bytes, one thread,
-//! each connection asks again as soon as it has its answer.
+//! each connection asks again as soon as it has its answers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -17,12 +17,16 @@ const SILENCE: Duration = Duration::from_secs(10);
 struct Caller {
     stream: TcpStream,
     request: Vec<u8>,
+    /// How many are asked at once; over HTTP one.
+    at_once: usize,
+    open: usize,
     socket: bool,
     buffer: Vec<u8>,
     asked: Instant,
 }
 
-/// Orders: `port`, `connections`, `seconds`, and either `path` (HTTP GET) or `method` with `params` (JSON-RPC).
+/// Orders: `port`, `connections`, `seconds`, and either `path` (HTTP GET) or `method` with `params` (JSON-RPC), of
+/// which each connection asks `at_once` (1 without it): the time told is that until all of them are answered.
 pub fn measure(order: &Value) -> Result<Value, Failure> {
     let port = number(order, "port")?;
     let mut callers = Vec::new();
@@ -40,7 +44,7 @@ pub fn measure(order: &Value) -> Result<Value, Failure> {
         caller.ask()?;
     }
     let began = Instant::now();
-    let (mut seconds, mut bytes) = (Vec::new(), 0);
+    let (mut seconds, mut bytes, mut answers) = (Vec::new(), 0, 0);
     let mut events = [EpollEvent::empty(); 128];
     // One for all: to clear it for each answer would cost as much as the answer.
     let mut piece = vec![0; 64 << 10];
@@ -51,44 +55,51 @@ pub fn measure(order: &Value) -> Result<Value, Failure> {
         }
         for event in &events[..count] {
             let caller = &mut callers[event.data() as usize];
-            if let Some(length) = caller.answered(&mut piece)? {
-                seconds.push(caller.asked.elapsed().as_secs_f64());
+            for length in caller.answered(&mut piece)? {
                 bytes += length;
+                answers += 1;
+                caller.open -= 1;
+            }
+            if caller.open == 0 {
+                seconds.push(caller.asked.elapsed().as_secs_f64());
                 caller.ask()?;
             }
         }
     }
-    let rate = seconds.len() as f64 / began.elapsed().as_secs_f64();
-    let mean = bytes as f64 / seconds.len().max(1) as f64;
-    Ok(json!({"rate": rate, "latency": stats::summary(seconds), "answer_bytes": mean}))
+    let rate = f64::from(answers) / began.elapsed().as_secs_f64();
+    let mean = bytes as f64 / f64::from(answers.max(1));
+    Ok(json!({"rate": rate, "answers": answers, "latency": stats::summary(seconds), "answer_bytes": mean}))
 }
 
 fn over_http(port: u64, path: &str) -> Result<Caller, Failure> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").into_bytes();
     let stream = frames::connect(port)?;
-    Ok(Caller { stream, request, socket: false, buffer: Vec::new(), asked: Instant::now() })
+    let (buffer, asked) = (Vec::new(), Instant::now());
+    Ok(Caller { stream, request, at_once: 1, open: 0, socket: false, buffer, asked })
 }
 
 fn over_socket(port: u64, order: &Value) -> Result<Caller, Failure> {
     let method = text(order, "method")?;
     let call = json!({"jsonrpc": "2.0", "method": method, "params": order["params"], "id": 4711});
-    let request = frames::text_frame(&call.to_string());
+    let at_once = order["at_once"].as_u64().unwrap_or(1) as usize;
+    let request = frames::text_frame(&call.to_string()).repeat(at_once);
     let (stream, buffer) = frames::open_socket(port)?;
-    Ok(Caller { stream, request, socket: true, buffer, asked: Instant::now() })
+    Ok(Caller { stream, request, at_once, open: 0, socket: true, buffer, asked: Instant::now() })
 }
 
 impl Caller {
     fn ask(&mut self) -> Result<(), Failure> {
         self.asked = Instant::now();
+        self.open = self.at_once;
         Ok(self.stream.write_all(&self.request)?)
     }
 
-    /// The length of the answer once it is whole.
-    fn answered(&mut self, piece: &mut [u8]) -> Result<Option<usize>, Failure> {
+    /// The lengths of the answers that are whole.
+    fn answered(&mut self, piece: &mut [u8]) -> Result<Vec<usize>, Failure> {
         match self.stream.read(piece) {
             Ok(0) => return Err("the server closed the connection".into()),
             Ok(count) => self.buffer.extend_from_slice(&piece[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         }
         if !self.socket {
@@ -96,19 +107,20 @@ impl Caller {
             if whole.is_some() {
                 self.buffer.clear();
             }
-            return Ok(whole);
+            return Ok(whole.into_iter().collect());
         }
-        let mut answer = None;
-        while let Some((opcode, payload)) = frames::server_frame(&self.buffer) {
-            let end = payload.end;
-            let text = &self.buffer[payload];
+        let mut answers = Vec::new();
+        let mut done = 0;
+        while let Some((opcode, payload)) = frames::server_frame(&self.buffer[done..]) {
+            let text = &self.buffer[done..][payload.clone()];
             // Notifications come in between.
             if opcode == 1 && is_answer(text)? {
-                answer = Some(text.len());
+                answers.push(text.len());
             }
-            self.buffer.drain(..end);
+            done += payload.end;
         }
-        Ok(answer)
+        self.buffer.drain(..done);
+        Ok(answers)
     }
 }
 
