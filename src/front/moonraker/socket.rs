@@ -1,19 +1,20 @@
-//! WebSocket clients: one task each, a bounded outbox, subscriptions, notifications (moonraker.md 2.5, 2.15).
+//! WebSocket clients: a bounded outbox each, subscriptions, notifications (moonraker.md 2.5, 2.15).
+
+mod serve;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use axum::extract::ws::Utf8Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use self::serve::run;
 use super::Endpoint;
-use super::rpc::{self, Caller};
+use super::rpc::Caller;
 use super::subscribe::{View, Wanted};
 use crate::access::Identity;
 use crate::gcode::translate::Session;
@@ -26,16 +27,8 @@ const BURST: usize = 64;
 const LATE: usize = 256 << 10;
 /// No updates while more frames wait; what is skipped is in the next difference.
 const UPDATES: usize = 32;
-/// Answers that wait for a client at once; more of them wait unsent, so that there is always room for notifications.
-const ANSWERS: usize = 32;
-/// Requests of one client that are under way at once; the next ones wait in its socket.
-const CONCURRENT: usize = 128;
-/// Frames that are handed to the network with one write.
-const TOGETHER: usize = 32;
 /// Frames that cannot be handed to the network for so long end the connection.
 const WRITE: Duration = Duration::from_secs(10);
-/// As Tornado pings (moonraker.md 2.5).
-const PING: Duration = Duration::from_secs(10);
 /// Largest frame taken: clients send less than 200 kB.
 pub const LARGEST_FRAME: usize = 4 << 20;
 /// What is read of a client at once, and held for each; the library's own 128 KiB are for bulk.
@@ -106,7 +99,24 @@ struct Subscription {
 }
 
 impl Connection {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    /// A new one, known to nobody yet, and the frames that it is to be sent.
+    fn open(endpoint: &Endpoint, caller: &Caller) -> (Arc<Self>, mpsc::Receiver<Waiting>) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (outbox, frames) = mpsc::channel(OUTBOX);
+        let connection = Self {
+            id: (u64::from(std::process::id()) << 24) + NEXT.fetch_add(1, Ordering::Relaxed),
+            base_url: caller.base_url.clone(),
+            outbox,
+            waiting: Arc::default(),
+            closed: endpoint.cancel.child_token(),
+            close_code: AtomicU16::new(GOING_AWAY),
+            inner: Mutex::new(Inner { user: caller.user.clone(), ..Inner::default() }),
+            session: Arc::default(),
+        };
+        (Arc::new(connection), frames)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,12 +254,16 @@ impl Hub {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn all(&self) -> Vec<Arc<Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lock().values().cloned().collect()
     }
 
     pub fn count(&self) -> usize {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().len()
     }
 
     /// Frames that wait for the client that reads the least.
@@ -259,7 +273,7 @@ impl Hub {
     }
 
     pub fn find(&self, id: u64) -> Option<Arc<Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.lock().get(&id).cloned()
     }
 
     /// What agents told about themselves.
@@ -303,128 +317,4 @@ impl Hub {
             connection.close(GOING_AWAY);
         }
     }
-}
-
-/// Serves one socket until either side ends it.
-pub async fn run(
-    endpoint: Arc<Endpoint>,
-    socket: WebSocket,
-    mut caller: Caller,
-    _place: OwnedSemaphorePermit,
-) {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let (outbox, frames) = mpsc::channel(OUTBOX);
-    let connection = Arc::new(Connection {
-        id: (u64::from(std::process::id()) << 24) + NEXT.fetch_add(1, Ordering::Relaxed),
-        base_url: caller.base_url.clone(),
-        outbox,
-        waiting: Arc::default(),
-        closed: endpoint.cancel.child_token(),
-        close_code: AtomicU16::new(GOING_AWAY),
-        inner: Mutex::new(Inner { user: caller.user.clone(), ..Inner::default() }),
-        session: Arc::default(),
-    });
-    (caller.socket, caller.over_http) = (Some(connection.clone()), false);
-    let lock = |hub: &Hub, open: bool| {
-        let mut connections = hub.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if open {
-            connections.insert(connection.id, connection.clone())
-        } else {
-            connections.remove(&connection.id)
-        }
-    };
-    lock(&endpoint.hub, true);
-    endpoint.attend();
-    let (sink, stream) = socket.split();
-    let reading = async {
-        read(&endpoint, stream, &caller, &connection).await;
-        connection.close(GOING_AWAY);
-        lock(&endpoint.hub, false);
-    };
-    // In one task: an answer needs no other thread to wake up before it leaves.
-    tokio::join!(reading, write(sink, frames, connection.clone()));
-    if let Some(client) = connection.client().filter(|client| client.kind == "agent") {
-        let params = json!({"agent": client.name, "event": "disconnected"});
-        endpoint.hub.notify("notify_agent_event", Some(params));
-    }
-}
-
-/// Takes requests. Each is begun in the order of its arrival; answers may overtake each other.
-async fn read(
-    endpoint: &Arc<Endpoint>,
-    mut stream: SplitStream<WebSocket>,
-    caller: &Caller,
-    connection: &Arc<Connection>,
-) {
-    let mut pending = FuturesUnordered::new();
-    let places = Arc::new(Semaphore::new(ANSWERS));
-    loop {
-        tokio::select! {
-            () = connection.closed.cancelled() => return,
-            message = stream.next(), if pending.len() < CONCURRENT => match message {
-                Some(Ok(Message::Text(text))) => {
-                    pending.push(rpc::respond(endpoint.clone(), caller.clone(), text));
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
-            },
-            Some(answer) = pending.next() => {
-                let Some(answer) = answer else { continue };
-                if connection.answer(answer.into(), &places).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut frames: mpsc::Receiver<Waiting>,
-    connection: Arc<Connection>,
-) {
-    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING, PING);
-    loop {
-        let first = tokio::select! {
-            () = connection.closed.cancelled() => break,
-            frame = frames.recv() => match frame {
-                Some(frame) => Some(frame),
-                None => break,
-            },
-            _ = ping.tick() => None,
-        };
-        let sent = async {
-            match first {
-                Some(first) => send_together(&mut sink, first, &mut frames).await,
-                None => sink.send(Message::Ping(bytes::Bytes::new())).await,
-            }
-        };
-        if !matches!(tokio::time::timeout(WRITE, sent).await, Ok(Ok(()))) {
-            connection.closed.cancel();
-            return;
-        }
-    }
-    let code = connection.close_code.load(Ordering::Relaxed);
-    let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }));
-    let _gone = tokio::time::timeout(Duration::from_secs(1), sink.send(close)).await;
-}
-
-/// Hands a frame to the network, and those that already wait behind it: a client that asks several things at once is
-/// answered at once.
-async fn send_together(
-    sink: &mut SplitSink<WebSocket, Message>,
-    first: Waiting,
-    frames: &mut mpsc::Receiver<Waiting>,
-) -> Result<(), axum::Error> {
-    // They count as waiting until they are sent.
-    let mut sent = vec![first];
-    while let Some(frame) = sent.last() {
-        sink.feed(Message::Text(frame.text.clone())).await?;
-        let next = (sent.len() < TOGETHER).then(|| frames.try_recv().ok()).flatten();
-        match next {
-            Some(next) => sent.push(next),
-            None => break,
-        }
-    }
-    sink.flush().await
 }
