@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Command, CommandError, DryerPhase, JobPhase, LinkPhase, PrinterState, Severity};
+use crate::model::{
+    Command, CommandError, DryerPhase, FilamentOperation, JobPhase, LinkPhase, PrinterState, Severity,
+};
 
 /// What the newest snapshot says about a command under way.
 #[derive(Debug, PartialEq)]
@@ -32,6 +34,13 @@ pub fn wait_for(command: &Command) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(seconds))
+}
+
+/// Why the reports may not show yet what was wanted, and what helps.
+pub fn hindrance(command: &Command, now: &PrinterState) -> Option<&'static str> {
+    let busy = !matches!(now.device.filament.operation, FilamentOperation::Idle | FilamentOperation::Stuck);
+    (matches!(command, Command::SetNozzle { .. }) && busy)
+        .then_some("It is handling filament and heats for that by itself: set it again when that is done.")
 }
 
 /// Compares the newest snapshot with what the command wanted, and with the faults of before.
@@ -121,6 +130,18 @@ mod tests {
         assert_eq!(look(&command, &before, &now), Progress::Waiting);
         now.device.bed = Heater { actual: Some(24.0), target: Some(60.0) };
         assert_eq!(look(&command, &before, &now), Progress::Seen);
+    }
+
+    #[test]
+    fn a_printer_that_loads_filament_heats_by_itself() {
+        let mut now = online();
+        let off = Command::SetNozzle { tool: 0, target: 0.0 };
+        assert_eq!(hindrance(&off, &now), None);
+        now.device.filament.operation = FilamentOperation::Loading;
+        assert!(hindrance(&off, &now).is_some_and(|why| why.contains("set it again")));
+        assert_eq!(hindrance(&Command::SetBed { target: 0.0 }, &now), None, "its bed is not heated for that");
+        now.device.filament.operation = FilamentOperation::Stuck;
+        assert_eq!(hindrance(&off, &now), None, "it waits for the user");
     }
 
     #[test]

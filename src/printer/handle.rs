@@ -315,10 +315,9 @@ impl PrinterHandle {
                 Seen::Sent => format!("The printer was told \"{name}\", but did not acknowledge it and"),
                 _ => format!("The printer took \"{name}\", but"),
             };
-            Err(CommandError::Timeout(format!(
-                "{taken} its report does not show it after {} s.",
-                wait.as_secs()
-            )))
+            let late = format!("{taken} its report does not show it after {} s.", wait.as_secs());
+            let why = effect::hindrance(command, &self.state());
+            Err(CommandError::Timeout(why.map_or_else(|| late.clone(), |why| format!("{late} {why}"))))
         })
     }
 }

@@ -49,7 +49,8 @@ pub async fn answer(endpoint: &Endpoint, parts: &Parts, file: &str) -> Result<Re
     let on_disk = match find(endpoint, &path).await {
         Ok(on_disk) => on_disk,
         Err(error) => {
-            let supplied = path.strip_prefix("config/").and_then(theme::supplied);
+            let printer = endpoint.station.printer.title();
+            let supplied = path.strip_prefix("config/").and_then(|file| theme::supplied(file, printer));
             return supplied.map(|content| json_answer(StatusCode::OK, &content)).ok_or(error);
         }
     };

@@ -75,7 +75,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Feed {
     pub fn new(station: &Station) -> Self {
-        let klippy = Klippy::of(&station.printer.state(), Gate::Open);
+        let klippy = Klippy::of(&station.printer.state(), &Gate::Open);
         Self {
             sent: Mutex::new(Arc::new(View::without_objects(eventtime(), klippy))),
             made: Mutex::default(),
@@ -87,7 +87,7 @@ impl Feed {
     }
 
     pub fn gate(&self) -> Gate {
-        *self.gate.borrow()
+        self.gate.borrow().clone()
     }
 
     pub fn set_gate(&self, gate: Gate) {
@@ -136,7 +136,7 @@ impl Endpoint {
         }
         let (before, kept) = made.take().map(|made| (made.view, made.kept)).unzip();
         let mut kept = kept.unwrap_or_default();
-        let (klippy, eventtime) = (Klippy::of(&from.state, from.gate), eventtime());
+        let (klippy, eventtime) = (Klippy::of(&from.state, &from.gate), eventtime());
         let objects = self.with_input(&from, &klippy, |input| view::objects(input, &mut kept));
         let empty = || Arc::new(View::without_objects(eventtime, klippy.clone()));
         let view = Arc::new(before.unwrap_or_else(empty).follow(eventtime, klippy.clone(), objects));
@@ -167,7 +167,7 @@ impl Endpoint {
 
     /// Klipper's state at this moment.
     pub fn klippy(&self) -> Klippy {
-        Klippy::of(&self.station.printer.state(), self.feed.gate())
+        Klippy::of(&self.station.printer.state(), &self.feed.gate())
     }
 
     /// Takes the printer into service again: clients see a restart and read everything anew. A connection that works is
@@ -245,7 +245,7 @@ struct Urgency(u64, JobPhase, &'static str);
 impl Urgency {
     fn of(endpoint: &Endpoint) -> Self {
         let state = endpoint.station.printer.state();
-        Self(state.job.serial, state.job.phase, Klippy::of(&state, endpoint.feed.gate()).state)
+        Self(state.job.serial, state.job.phase, Klippy::of(&state, &endpoint.feed.gate()).state)
     }
 }
 
@@ -268,7 +268,7 @@ fn publish(endpoint: &Arc<Endpoint>) {
 /// Keeps the temperatures of this second, whether or not somebody is connected.
 fn sample(endpoint: &Endpoint) {
     let from = endpoint.sources();
-    let klippy = Klippy::of(&from.state, from.gate);
+    let klippy = Klippy::of(&from.state, &from.gate);
     if !klippy.connected || klippy.state == "startup" {
         return;
     }

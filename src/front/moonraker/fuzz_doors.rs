@@ -16,7 +16,7 @@ use crate::model::{Capabilities, PrinterState};
 
 /// The view of a printer that comes after another.
 pub fn view(state: &PrinterState, caps: &Arc<Capabilities>, before: Option<&View>, kept: &mut Kept) -> View {
-    let klippy = Klippy::of(state, Gate::Open);
+    let klippy = Klippy::of(state, &Gate::Open);
     let input = Input {
         state,
         caps,

@@ -1,14 +1,16 @@
 //! The link and the permission told as Klipper's state (moonraker.md 2.7, section 5).
 
+use std::sync::Arc;
+
 use crate::model::{Control, DeviceStage, LinkPhase, PrinterState};
 
 /// What the user asked of the connection itself; stays until it is taken back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Gate {
     #[default]
     Open,
-    /// After an emergency stop, until `firmware_restart`.
-    Stopped,
+    /// After an emergency stop, until `firmware_restart`; with what this printer does then and what helps.
+    Stopped(Arc<str>),
     /// Between the two notifications of a restart.
     Restarting,
 }
@@ -30,17 +32,17 @@ impl Klippy {
     }
 
     /// What a state looks like from a client.
-    pub fn of(state: &PrinterState, gate: Gate) -> Self {
+    pub fn of(state: &PrinterState, gate: &Gate) -> Self {
         match gate {
             Gate::Restarting => return Self::disconnected("The connection to the printer is made anew."),
-            Gate::Stopped => return Self::shutdown(),
+            Gate::Stopped(told) => return Self::stopped(state.device.halted.as_deref().unwrap_or(told)),
             Gate::Open => {}
         }
         let link = &state.link;
         match (link.phase, &link.fault) {
             (LinkPhase::Online, _) if state.device.halted.is_some() => {
                 let why = state.device.halted.as_deref().unwrap_or_default();
-                Self { message: format!("{why}\nPrinter is shutdown\n"), ..Self::shutdown() }
+                Self::shutdown(why)
             }
             (LinkPhase::Online, _) => {
                 let message = match &state.control {
@@ -73,15 +75,16 @@ impl Klippy {
         Self { connected: false, state: "disconnected", message: message.to_owned() }
     }
 
-    fn shutdown() -> Self {
-        Self {
-            connected: true,
-            state: "shutdown",
-            message: "Shutdown due to webhooks request\nThe printer was stopped by the emergency stop. Once the underlying \
-                      issue is corrected, use the\n\"FIRMWARE_RESTART\" command to take it into service again.\n\
-                      Printer is shutdown\n"
-                .to_owned(),
-        }
+    /// Taken into service again by the user only: what the printer itself needs comes first.
+    fn stopped(told: &str) -> Self {
+        Self::shutdown(&format!(
+            "Shutdown due to webhooks request\n{told}\nOnce the underlying issue is corrected, use the\n\
+             \"FIRMWARE_RESTART\" command to take the printer into service again."
+        ))
+    }
+
+    fn shutdown(why: &str) -> Self {
+        Self { connected: true, state: "shutdown", message: format!("{why}\nPrinter is shutdown\n") }
     }
 }
 
@@ -125,7 +128,7 @@ mod tests {
     }
 
     fn word(phase: LinkPhase, permanent: Option<bool>) -> (&'static str, bool) {
-        let klippy = Klippy::of(&state(phase, permanent), Gate::Open);
+        let klippy = Klippy::of(&state(phase, permanent), &Gate::Open);
         (klippy.state, klippy.connected)
     }
 
@@ -142,7 +145,7 @@ mod tests {
             ("error", true),
             "no flapping while it is tried again"
         );
-        let fault = Klippy::of(&state(LinkPhase::Backoff, Some(true)), Gate::Open);
+        let fault = Klippy::of(&state(LinkPhase::Backoff, Some(true)), &Gate::Open);
         assert_eq!(fault.message, "No route. Check the address.");
     }
 
@@ -150,7 +153,7 @@ mod tests {
     fn a_printer_that_never_answered_is_told_with_its_remedy() {
         let mut never = state(LinkPhase::Backoff, Some(false));
         never.device.job.stage = DeviceStage::Unknown;
-        let klippy = Klippy::of(&never, Gate::Open);
+        let klippy = Klippy::of(&never, &Gate::Open);
         assert_eq!((klippy.state, klippy.connected), ("error", true));
         assert_eq!(klippy.message, "No route. Check the address.");
     }
@@ -159,22 +162,33 @@ mod tests {
     fn a_halted_machine_is_shut_down_whoever_stopped_it() {
         let mut halted = state(LinkPhase::Online, None);
         halted.device.halted = Some("Halted; switch it off and on.".to_owned());
-        let klippy = Klippy::of(&halted, Gate::Open);
+        let klippy = Klippy::of(&halted, &Gate::Open);
         assert_eq!((klippy.state, klippy.connected), ("shutdown", true));
         assert!(klippy.message.starts_with("Halted; switch it off and on.\n"), "{}", klippy.message);
+        let stopped = Gate::Stopped("The printer halts.".into());
+        let klippy = Klippy::of(&halted, &stopped);
+        assert!(klippy.message.contains("\nHalted; switch it off and on.\n"), "{}", klippy.message);
+        assert!(
+            klippy.message.contains("\"FIRMWARE_RESTART\""),
+            "the gate is closed too: {}",
+            klippy.message
+        );
         halted.device.halted = None;
-        assert_eq!(Klippy::of(&halted, Gate::Open).state, "ready");
+        let klippy = Klippy::of(&halted, &stopped);
+        assert!(klippy.message.contains("\nThe printer halts.\n"), "{}", klippy.message);
+        assert_eq!(Klippy::of(&halted, &Gate::Open).state, "ready");
     }
 
     #[test]
     fn only_real_changes_are_told() {
-        let ready = Klippy::of(&state(LinkPhase::Online, None), Gate::Open);
-        let lost = Klippy::of(&state(LinkPhase::Backoff, Some(false)), Gate::Open);
-        let stopped = Klippy::of(&state(LinkPhase::Online, None), Gate::Stopped);
+        let ready = Klippy::of(&state(LinkPhase::Online, None), &Gate::Open);
+        let lost = Klippy::of(&state(LinkPhase::Backoff, Some(false)), &Gate::Open);
+        let stopped =
+            Klippy::of(&state(LinkPhase::Online, None), &Gate::Stopped("The heaters are off.".into()));
         assert!(notifications(&ready, &ready).is_empty());
         assert_eq!(notifications(&ready, &lost), ["notify_klippy_disconnected"]);
         assert_eq!(notifications(&lost, &ready), ["notify_klippy_ready"]);
-        let refused = Klippy::of(&state(LinkPhase::Backoff, Some(true)), Gate::Open);
+        let refused = Klippy::of(&state(LinkPhase::Backoff, Some(true)), &Gate::Open);
         assert_eq!(
             notifications(&ready, &refused),
             ["notify_klippy_disconnected"],

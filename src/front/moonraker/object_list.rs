@@ -80,7 +80,8 @@ mod tests {
         let mut state = PrinterState::default();
         state.link.phase = phase;
         let objects = names.iter().map(|name| ((*name).to_owned(), Default::default())).collect();
-        let empty = View { eventtime: 0.0, klippy: Klippy::of(&state, Gate::Open), objects: BTreeMap::new() };
+        let empty =
+            View { eventtime: 0.0, klippy: Klippy::of(&state, &Gate::Open), objects: BTreeMap::new() };
         empty.follow(1.0, empty.klippy.clone(), objects)
     }
 

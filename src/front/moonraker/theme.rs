@@ -33,16 +33,16 @@ const COLUMN: &[&str] =
 /// The panel of `SET_VELOCITY_LIMIT`, which no printer takes.
 const HIDDEN: &str = "machine-settings";
 
-/// The content of a file below `config` that the gateway supplies itself.
-pub fn supplied(path: &str) -> Option<Value> {
+/// The content of a file below `config` that the gateway supplies itself, for the printer of this name.
+pub fn supplied(path: &str, printer: &str) -> Option<Value> {
     match path {
-        ".theme/default.json" => Some(defaults()),
+        ".theme/default.json" => Some(defaults(printer)),
         ".theme/maintenance.json" => Some(json!({"entries": []})),
         _ => None,
     }
 }
 
-fn defaults() -> Value {
+fn defaults(printer: &str) -> Value {
     let mut dashboard = serde_json::Map::new();
     for (layout, panels) in LAYOUTS {
         // On a phone Mainsail starts without these two.
@@ -53,6 +53,8 @@ fn defaults() -> Value {
     }
     json!({
         "dashboard": dashboard,
+        // The list of all printers has no other name for one than its address.
+        "general": {"printername": printer},
         "view": {
             "extruder": {"showPressureAdvance": false, "showExtrusionFactor": false, "showFirmwareRetraction": false},
             "toolhead": {"showZOffset": false},
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn mainsail_starts_without_what_no_printer_can_serve() {
-        let defaults = supplied(".theme/default.json").expect("supplied");
+        let defaults = supplied(".theme/default.json", "p1s").expect("supplied");
         for (layout, panels) in LAYOUTS {
             let shown = defaults["dashboard"][layout].as_array().expect("a list");
             assert_eq!(shown.len(), panels.len(), "{layout}: Mainsail adds missing panels by itself, shown");
@@ -75,6 +77,7 @@ mod tests {
             }
         }
         assert_eq!(defaults["view"]["toolhead"]["showZOffset"], false);
-        assert_eq!(supplied(".theme/custom.css"), None);
+        assert_eq!(defaults["general"]["printername"], "p1s", "shown in the list of all printers");
+        assert_eq!(supplied(".theme/custom.css", "p1s"), None);
     }
 }

@@ -185,9 +185,15 @@ fn light(line: &Line, context: Context<'_>) -> Intent {
     }
 }
 
-/// Motors release by themselves after a job; a request is passed on where the printer has a way.
+/// Motors release by themselves after a job; a request is passed on where the printer has a way. Where it has none that
+/// is told, as somebody may be about to move the head by hand; it is no refusal, as files and hosts end with this code.
 fn motors_off(context: Context<'_>) -> Intent {
-    if context.caps.motion.motors_off { Intent::Do(vec![Command::MotorsOff]) } else { Intent::Nothing }
+    if context.caps.motion.motors_off {
+        return Intent::Do(vec![Command::MotorsOff]);
+    }
+    Intent::Note(
+        "This printer takes no command that switches its motors off; they stay as they are.".to_owned(),
+    )
 }
 
 pub(super) fn calibrate(calibration: Calibration, what: &str, context: Context<'_>) -> Intent {

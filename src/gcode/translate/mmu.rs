@@ -45,7 +45,7 @@ pub fn named(name: &str, line: &Line, context: Context<'_>) -> Option<Intent> {
         "PRELOAD" => {
             Ok(note("This printer takes the filament in by itself when it is pushed into the slot."))
         }
-        _ => Ok(unsupported()),
+        _ => Ok(unsupported(name)),
     };
     Some(done.unwrap_or_else(Intent::Refuse))
 }
@@ -54,8 +54,8 @@ fn note(text: &str) -> Intent {
     Intent::Note(text.to_owned())
 }
 
-fn unsupported() -> Intent {
-    note("not supported on this printer")
+fn unsupported(what: &str) -> Intent {
+    Intent::Note(format!("{what}: this printer has nothing of the kind."))
 }
 
 fn one(word: FilamentWord) -> Result<Intent, String> {
@@ -105,7 +105,7 @@ fn select(line: &Line, context: Context<'_>) -> Result<Intent, String> {
 
 fn load(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     if on(line, "EXTRUDER_ONLY") {
-        return Ok(unsupported());
+        return Ok(unsupported("EXTRUDER_ONLY"));
     }
     if !context.caps.filament.load {
         return Err("This printer cannot load filament by command.".to_owned());
@@ -118,7 +118,7 @@ fn load(line: &Line, context: Context<'_>) -> Result<Intent, String> {
 
 fn unload(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     if on(line, "EXTRUDER_ONLY") {
-        return Ok(unsupported());
+        return Ok(unsupported("EXTRUDER_ONLY"));
     }
     if !context.caps.filament.unload {
         return Err("This printer cannot unload filament by command.".to_owned());
@@ -323,7 +323,7 @@ fn endless_spool(line: &Line, context: Context<'_>) -> Result<Intent, String> {
         Some(enable) if context.caps.filament.auto_refill => {
             send(Command::SetAutoRefill(enable.trim() != "0"))
         }
-        Some(_) => Ok(unsupported()),
+        Some(_) => Ok(unsupported("MMU_ENDLESS_SPOOL")),
         None => match line.param("GROUPS") {
             Some(text) if groups(text, context)? => Ok(Intent::Nothing),
             Some(_) => {
@@ -394,7 +394,7 @@ pub fn heater_target(name: &str, target: f64, context: Context<'_>) -> Option<In
 /// Reads the tags: of one gate, of the named ones, or of all that hold something and do not feed.
 fn check(word: &str, line: &Line, context: Context<'_>) -> Result<Intent, String> {
     if !context.caps.filament.read_tag {
-        return Ok(unsupported());
+        return Ok(unsupported(&format!("MMU_{word}")));
     }
     let system = &context.state.device.filament;
     let read = |slot: &Slot| FilamentWord::Send(Command::ReadTag(slot.id));

@@ -81,6 +81,15 @@ fn targets_and_waits() {
 }
 
 #[test]
+fn motors_that_nobody_can_switch_off_are_not_believed_to_be() {
+    let [Intent::Note(told)] = &run("M84")[..] else { panic!("no refusal: files end with it") };
+    assert!(told.contains("stay as they are"), "{told}");
+    let mut able = caps();
+    able.motion.motors_off = true;
+    assert_eq!(run_with("M18", &able), one(Command::MotorsOff));
+}
+
+#[test]
 fn the_front_ends_jog_block_is_one_relative_move() {
     let block =
         "SAVE_GCODE_STATE NAME=_ui_movement\nG91\nG1 X+10 F6000\nRESTORE_GCODE_STATE NAME=_ui_movement";

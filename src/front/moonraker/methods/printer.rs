@@ -54,7 +54,7 @@ fn ready(call: &Call) -> Result<(), RpcError> {
 
 /// After an emergency stop nothing is begun until `firmware_restart`, by whatever door.
 pub fn not_stopped(endpoint: &Endpoint) -> Result<(), RpcError> {
-    if endpoint.feed.gate() != Gate::Stopped {
+    if !matches!(endpoint.feed.gate(), Gate::Stopped(_)) {
         return Ok(());
     }
     let text = "The printer was stopped by an emergency stop; FIRMWARE_RESTART takes it into service again.";
@@ -274,10 +274,9 @@ pub async fn stop(endpoint: &Endpoint) -> Result<Value, RpcError> {
     let station = &endpoint.station;
     match station.jobs.emergency_stop().await {
         Ok(outcome) => {
-            endpoint.feed.set_gate(Gate::Stopped);
-            let note = outcome.note.unwrap_or_else(|| {
-                "Emergency stop. FIRMWARE_RESTART takes the printer into service again.".to_owned()
-            });
+            let note =
+                outcome.note.unwrap_or_else(|| "The printer was stopped by the emergency stop.".to_owned());
+            endpoint.feed.set_gate(Gate::Stopped(note.as_str().into()));
             station.say(Speaker::Error, note);
             Ok(json!("ok"))
         }

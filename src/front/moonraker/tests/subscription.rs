@@ -189,9 +189,9 @@ async fn an_emergency_stop_within_a_restart_stays() {
     let feed = &room.endpoint.feed;
     assert_eq!(socket.call("printer.firmware_restart", json!({})).await, "ok");
     assert_eq!(feed.gate(), Gate::Restarting);
-    feed.set_gate(Gate::Stopped);
+    feed.set_gate(Gate::Stopped("The job was stopped.".into()));
     feed.reopen();
-    assert_eq!(feed.gate(), Gate::Stopped);
+    assert_eq!(feed.gate(), Gate::Stopped("The job was stopped.".into()));
     feed.set_gate(Gate::Restarting);
     feed.reopen();
     assert_eq!(feed.gate(), Gate::Open);

@@ -28,7 +28,7 @@ fn seen_after(state: &PrinterState, choices: &Choices, kept: &mut Kept) -> BTree
     let input = Input {
         state,
         caps: &CAPS,
-        klippy: &Klippy::of(state, Gate::Open),
+        klippy: &Klippy::of(state, &Gate::Open),
         file: None,
         library: Path::new("/lib"),
         filament: choices,

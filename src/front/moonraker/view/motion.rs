@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Builder, Input, heaters};
+use crate::model::DeviceStage;
 
 /// Limits that the front ends insist on and that none of the printers reports; shown, never used.
 const NOMINAL_VELOCITY: f64 = 500.0;
@@ -17,7 +18,9 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     let [x, y, z] = device.motion.position.unwrap_or_default();
     let position = json!([x, y, z, 0.0]);
     let [max_x, max_y, max_z] = input.caps.volume_mm;
-    let printed = device.motion.velocity.unwrap_or(0.0);
+    let commanded = device.motion.velocity.unwrap_or(0.0);
+    // The printers that tell a speed keep the last commanded one when they stand still.
+    let live = if device.job.stage == DeviceStage::Printing { commanded } else { 0.0 };
     builder.object(
         "toolhead",
         json!({
@@ -39,7 +42,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
         "gcode_move",
         json!({
             "speed_factor": device.speed.factor.unwrap_or(1.0),
-            "speed": printed * 60.0,
+            "speed": commanded * 60.0,
             "extrude_factor": 1.0,
             "absolute_coordinates": true,
             "absolute_extrude": true,
@@ -52,7 +55,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
         "motion_report",
         json!({
             "live_position": position,
-            "live_velocity": printed,
+            "live_velocity": live,
             "live_extruder_velocity": 0.0,
             "steppers": [],
             "trapq": [],

@@ -84,8 +84,12 @@ fn seen(state: &PrinterState, gate: Gate) -> BTreeMap<String, Object> {
 }
 
 fn seen_with(state: &PrinterState, gate: Gate, file: JobFile) -> BTreeMap<String, Object> {
-    let klippy = Klippy::of(state, gate);
-    let caps = Arc::new(caps());
+    seen_of(state, gate, file, caps())
+}
+
+fn seen_of(state: &PrinterState, gate: Gate, file: JobFile, caps: Capabilities) -> BTreeMap<String, Object> {
+    let klippy = Klippy::of(state, &gate);
+    let caps = Arc::new(caps);
     let input = Input {
         state,
         caps: &caps,
@@ -154,9 +158,40 @@ fn each_phase_has_one_of_the_six_words() {
 
 #[test]
 fn a_stop_ends_the_job_in_error() {
-    let objects = seen(&printing(), Gate::Stopped);
+    let objects = seen(&printing(), Gate::Stopped("The heaters are off.".into()));
     assert_eq!(objects["print_stats"]["state"], "error");
     assert_eq!(objects["webhooks"]["state"], "shutdown");
+}
+
+#[test]
+fn the_nozzle_that_is_used_is_told_by_its_button() {
+    let caps =
+        Capabilities { control: ControlCaps { select_tool: true, ..ControlCaps::default() }, ..caps() };
+    let mut state = printing();
+    for (used, other) in [("T0", "T1"), ("T1", "T0")] {
+        state.device.active_tool = usize::from(used == "T1");
+        let objects = seen_of(&state, Gate::Open, file(), caps.clone());
+        assert_eq!(objects[&format!("gcode_macro {used}")]["active"], true, "{used}");
+        assert_eq!(objects[&format!("gcode_macro {other}")]["active"], false, "{used}");
+        let section = &objects["configfile"]["settings"]["gcode_macro t1"];
+        assert_eq!(section["rename_existing"], "BASE_T1", "Mainsail's list of macros leaves it out");
+    }
+    let objects = seen(&state, Gate::Open);
+    assert!(!objects.contains_key("gcode_macro T0"), "nobody can change the nozzle of this one");
+}
+
+#[test]
+fn a_head_that_stands_has_no_speed() {
+    let mut state = printing();
+    state.device.motion.velocity = Some(50.0);
+    assert_eq!(seen(&state, Gate::Open)["motion_report"]["live_velocity"], 50.0);
+    state.device.job.stage = DeviceStage::Idle;
+    let objects = seen(&state, Gate::Open);
+    assert_eq!(objects["motion_report"]["live_velocity"], 0.0);
+    assert_eq!(
+        objects["gcode_move"]["speed"], 3000.0,
+        "the last commanded one, in mm/min, as Klipper keeps it"
+    );
 }
 
 #[test]
