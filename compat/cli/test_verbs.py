@@ -10,7 +10,7 @@ import pytest
 
 from harness.command import CONFIG, DONE, FAILED, LATER, REPOSITORY, UNAVAILABLE, USAGE, moongate
 from harness.demo import Demo, binary
-from harness.moonraker import Moonraker, make_idle
+from harness.moonraker import Moonraker, http, make_idle
 from harness.process import free_port
 from harness.terminal import Terminal
 from harness.waiting import wait_for
@@ -374,6 +374,8 @@ def test_trust_timelapse_and_console(ask, farm):
 
 def test_an_empty_list_is_said(ask, farm):
     """Beside the table, which stays empty for programs that read it."""
+    for kept in ask("timelapse", "cc1", "--json").json():
+        http("DELETE", f"{farm.printer('cc1').url}/server/files/timelapse/{kept['path']}")
     answer = ask("timelapse", "cc1")
     assert answer.code == DONE and answer.out == "" and answer.err.startswith("cc1 has no timelapses"), answer
     assert ask("timelapse", "cc1", "--json").json() == []
