@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness.command import DONE, moongate
+from harness.command import DONE, FAILED, moongate
 from harness.demo import binary
 from harness.terminal import Terminal
 
@@ -88,3 +88,9 @@ def test_the_manual(tmp_path):
     for heading in ("SYNOPSIS", "EXIT STATUS", "FILES", "ENVIRONMENT"):
         assert f"\n{heading}\n" in main, heading
     assert "75" in main and "moongate.toml" in main and "MOONGATE_API_KEY" in main
+
+
+def test_a_manual_that_cannot_be_written_names_its_folder(tmp_path):
+    (tmp_path / "file").touch()
+    answer = moongate("man", "--folder", tmp_path / "file" / "man1")
+    assert answer.code == FAILED and f"{tmp_path}/file/man1 cannot be written" in answer.err, answer

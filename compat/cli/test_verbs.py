@@ -10,7 +10,7 @@ import pytest
 
 from harness.command import CONFIG, DONE, FAILED, LATER, REPOSITORY, UNAVAILABLE, USAGE, moongate
 from harness.demo import Demo, binary
-from harness.moonraker import Moonraker, make_idle
+from harness.moonraker import Moonraker, http, make_idle
 from harness.process import free_port
 from harness.terminal import Terminal
 from harness.waiting import wait_for
@@ -372,6 +372,25 @@ def test_trust_timelapse_and_console(ask, farm):
     assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d > .*hello from the suite", ask("console", "p1s", "--once").out, re.MULTILINE)
 
 
+def test_an_empty_list_is_said(ask, farm):
+    """Beside the table, which stays empty for programs that read it."""
+    for kept in ask("timelapse", "cc1", "--json").json():
+        http("DELETE", f"{farm.printer('cc1').url}/server/files/timelapse/{kept['path']}")
+    answer = ask("timelapse", "cc1")
+    assert answer.code == DONE and answer.out == "" and answer.err.startswith("cc1 has no timelapses"), answer
+    assert ask("timelapse", "cc1", "--json").json() == []
+
+
+def test_what_follows_ends_with_its_reader(ask, farm, url):
+    """Also while nothing more is said."""
+    with Moonraker(farm.printer("p1s").url) as client:
+        client.gcode("M117 a line to be read")
+    for follow in ("console p1s", "console p1s --json", "status --watch --json"):
+        command = f"'{binary()}' {follow} --gateway {url} | head -1; exit ${{PIPESTATUS[0]}}"
+        with Terminal(["bash", "-c", command]) as terminal:
+            assert terminal.wait() == 141 and "panick" not in terminal.seen, terminal.seen
+
+
 def test_a_report_is_for_its_owner_only_and_whole(ask, tmp_path):
     path = tmp_path / "report.json"
     path.write_text("x" * 100)
@@ -386,6 +405,7 @@ def test_a_report_is_for_its_owner_only_and_whole(ask, tmp_path):
     for place, told in ((link, "is a link"), (tmp_path, "is a folder"), (tmp_path / "none" / "report.json", "No such file")):
         answer = ask("dump", "--output", place)
         assert answer.code == FAILED and told in answer.err and "--output" in answer.err, answer
+        assert ".moongate-dump-" not in answer.err, "a name that nobody has chosen"
     assert sorted(found.name for found in tmp_path.iterdir()) == ["link.json", "report.json"], "no part stays behind"
 
 

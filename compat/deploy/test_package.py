@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.command import DEPLOY
+from harness.command import DEPLOY, REPOSITORY
 from harness.demo import binary
 
 # What lintian says of a package that no Debian archive has: no bug number, a maintainer without an address.
@@ -62,6 +63,23 @@ def test_two_builds_are_equal(package, stripped, tmp_path):
     assert next(tmp_path.glob("*.deb")).read_bytes() == package.read_bytes()
 
 
+def test_an_unpacked_archive_is_enough(package, stripped, tmp_path):
+    """Without git the newest source tells the time of the sources."""
+    sources, out = tmp_path / "sources", tmp_path / "out"
+    for folder in ("src", "docs", "deploy"):
+        shutil.copytree(REPOSITORY / folder, sources / folder)
+    for file in ("README.md", "CHANGELOG.md", "Cargo.toml", "Cargo.lock"):
+        shutil.copy(REPOSITORY / file, sources)
+    for path in sources.rglob("*"):
+        os.utime(path, (1600000000, 1600000000))
+    os.utime(sources / "src/lib.rs", (1700000000, 1700000000))
+    environment = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    built = subprocess.run([sources / "deploy/deb/build", stripped, out], capture_output=True, text=True, timeout=300, check=False,
+                           env={**environment, "DPKG_DEB_COMPRESSOR_TYPE": "gzip", "GIT_CEILING_DIRECTORIES": str(tmp_path)})
+    assert built.returncode == 0, built.stderr
+    assert next(out.glob("*.deb")).read_bytes() == package.read_bytes()
+
+
 def test_newer_sources_are_an_upgrade(package):
     """apt does nothing with a package of the version that is installed: without the time, newer sources would be no news."""
     told = subprocess.run(["dpkg-deb", "--field", package, "Version"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
@@ -91,6 +109,7 @@ def test_install_use_remove_purge(package, machine):
         moongate check
         test -s /usr/share/man/man1/moongate-init.1.gz && test -s /usr/share/bash-completion/completions/moongate
         test -s /lib/systemd/system/moongate.service && test -s /usr/share/doc/moongate/examples/nginx.conf
+        test -s /usr/share/doc/moongate/docs/guide/octoprint.md && test -s /usr/share/doc/moongate/docs/ref/config.md
         dpkg --verify moongate
         mkdir -p /var/lib/moongate/library
         ls /etc/systemd/system/multi-user.target.wants/moongate.service

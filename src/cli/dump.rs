@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::EXIT_FAILED;
 use super::client::{Client, ClientError, GatewayArgs, configured};
+use super::{EXIT_FAILED, fresh_file};
 use crate::config::Environment;
 use crate::printer::clock::unix_now;
 use crate::secret;
@@ -104,8 +104,7 @@ fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
         _ => {}
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Made with mode 600.
-    let mut file = tempfile::Builder::new().prefix(".moongate-dump-").tempfile_in(folder)?;
+    let mut file = fresh_file(folder, ".moongate-dump-")?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path).map(drop).map_err(|error| error.error)
@@ -252,7 +251,9 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).expect("linked");
         assert!(keep(&link, b"x").is_err_and(|error| error.to_string().contains("is a link")));
         assert!(keep(folder.path(), b"x").is_err_and(|error| error.to_string().contains("is a folder")));
-        assert!(keep(&folder.path().join("none/dump.json"), b"x").is_err());
+        let nowhere =
+            keep(&folder.path().join("none/dump.json"), b"x").expect_err("no such folder").to_string();
+        assert!(nowhere.starts_with("No such file") && !nowhere.contains(".moongate-dump-"), "{nowhere}");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "new");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2, "no part stays behind");
         keep(Path::new("/dev/null"), b"x").expect("a device is written");

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use super::client::{ANSWER, Client, ClientError, GatewayArgs};
 use super::patience::Patience;
-use super::until_stopped;
-use super::words::{Progress, harmless, size, table, text};
+use super::while_read;
+use super::words::{Progress, harmless, size, table, tell, text};
 use crate::model::{ConsoleLine, Speaker, UnixSeconds};
 
 /// Between two looks at a console.
@@ -142,6 +142,10 @@ pub async fn files(args: &FilesArgs, client: &Client) -> Result<ExitCode, Client
         let modified = file.pointer("/modified").and_then(Value::as_f64).unwrap_or(0.0);
         rows.push(vec![text(file, "/path").to_owned(), size(bytes), time(modified)]);
     }
+    if rows.is_empty() {
+        let name = harmless(&args.printer);
+        tell(format_args!("{name} has no files; `moongate upload FILE --printer {name}` sends one."));
+    }
     print!("{}", table(rows));
     Ok(ExitCode::SUCCESS)
 }
@@ -173,7 +177,7 @@ pub async fn console(args: &ConsoleArgs, client: &Client) -> Result<ExitCode, Cl
             () = refuse_what_is_typed(), if !args.once => Ok(ExitCode::SUCCESS),
         }
     };
-    until_stopped(shown).await.unwrap_or(Ok(ExitCode::SUCCESS))
+    while_read(Box::pin(shown)).await
 }
 
 /// Says of what is typed at the terminal that it goes nowhere. Returns at the end of the input (Ctrl-D); never where

@@ -30,20 +30,32 @@ pub struct ManArgs {
 
 /// Writes manual pages in roff.
 pub fn man(args: &ManArgs) -> ExitCode {
-    finish(match &args.folder {
-        Some(folder) => write_pages(folder),
-        None => first_page().and_then(|page| std::io::stdout().lock().write_all(page.as_bytes())),
-    })
+    let Some(folder) = &args.folder else {
+        return finish(first_page().and_then(|page| std::io::stdout().lock().write_all(page.as_bytes())));
+    };
+    match write_pages(folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((path, error)) => {
+            complain!("{} cannot be written: {error}.", path.display());
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
 }
 
-fn write_pages(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join("moongate.1"), first_page()?)?;
+/// # Errors
+/// What could not be written, and why.
+fn write_pages(folder: &Path) -> Result<(), (PathBuf, std::io::Error)> {
+    std::fs::create_dir_all(folder).map_err(|error| (folder.to_owned(), error))?;
+    let write = |name: &str, page: std::io::Result<String>| {
+        let path = folder.join(format!("{name}.1"));
+        page.and_then(|page| std::fs::write(&path, page)).map_err(|error| (path, error))
+    };
+    write("moongate", first_page())?;
     let mut program = Cli::command();
     program.build();
     for verb in program.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("moongate-{}", verb.get_name());
-        std::fs::write(folder.join(format!("{name}.1")), page(&name, verb.clone())?)?;
+        write(&name, page(&name, verb.clone()))?;
     }
     Ok(())
 }

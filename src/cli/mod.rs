@@ -28,10 +28,14 @@ pub mod status;
 mod timelapse;
 mod tunnel;
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Config, ConfigError, EXIT_CONFIG, Environment};
 use crate::logging::Format;
@@ -47,6 +51,8 @@ pub const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_INTERRUPTED: u8 = 130;
 /// What a shell shows of a program that SIGPIPE ended.
 const READER_GONE: u8 = 141;
+/// Between two looks whether what follows something is still read.
+const READER_LOOK: Duration = Duration::from_millis(500);
 
 /// Below the list of commands.
 const BEGIN: &str = "Begin with `moongate demo` (simulated printers) or `moongate init` (your own), then `moongate run`.\n\
@@ -304,6 +310,45 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
             ExitCode::from(EXIT_UNAVAILABLE)
         }
     }
+}
+
+/// A file for its owner only, to be filled and then put in the place of another in one step. Its errors leave its own
+/// name out: nobody has asked for a file of that name.
+fn fresh_file(folder: &Path, prefix: &str) -> std::io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    tempfile::Builder::new().prefix(prefix).make_in(folder, open)
+}
+
+/// Resolves when nobody can read standard output any more: what follows something would else notice it with its next
+/// word only. Never where it is a file.
+async fn reader_gone() {
+    let output = std::io::stdout();
+    loop {
+        // Nothing is asked for: an error and an end are told unasked.
+        let mut look = [PollFd::new(output.as_fd(), PollFlags::empty())];
+        let ended = PollFlags::POLLERR | PollFlags::POLLHUP;
+        let told = poll(&mut look, PollTimeout::ZERO).is_ok();
+        if told && look.iter().filter_map(PollFd::revents).any(|told| told.intersects(ended)) {
+            return;
+        }
+        tokio::time::sleep(READER_LOOK).await;
+    }
+}
+
+/// Follows something until it ends by itself, somebody asks to stop, or nobody reads it any more.
+async fn while_read(
+    work: impl Future<Output = Result<ExitCode, client::ClientError>>,
+) -> Result<ExitCode, client::ClientError> {
+    let shown = async {
+        tokio::select! {
+            // What was asked for is shown before anybody looks whether it is read.
+            biased;
+            ended = work => ended,
+            () = reader_gone() => Ok(ExitCode::from(READER_GONE)),
+        }
+    };
+    until_stopped(shown).await.unwrap_or(Ok(ExitCode::SUCCESS))
 }
 
 /// Runs `work` to its end; `None` where somebody asked to stop before, whatever was under way then.

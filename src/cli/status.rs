@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::{Client, ClientError, GatewayArgs};
 use super::patience::Patience;
-use super::until_stopped;
+use super::while_read;
 use super::words::{duration, harmless, table, text};
 
 /// Between two looks with `--watch`.
@@ -29,7 +29,7 @@ pub struct StatusArgs {
 }
 
 pub async fn status(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientError> {
-    until_stopped(look(args, client)).await.unwrap_or(Ok(ExitCode::SUCCESS))
+    while_read(Box::pin(look(args, client))).await
 }
 
 async fn look(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientError> {

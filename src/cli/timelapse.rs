@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use super::client::{ANSWER, Client, ClientError, GatewayArgs};
-use super::words::{size, table, text};
+use super::words::{harmless, size, table, tell, text};
 
 #[derive(Debug, clap::Args)]
 pub struct TimelapseArgs {
@@ -60,7 +60,12 @@ pub async fn timelapse(args: &TimelapseArgs, client: &Client) -> Result<ExitCode
         let modified = file.pointer("/modified").and_then(Value::as_f64).unwrap_or(0.0);
         vec![text(file, "/path").to_owned(), size(bytes), super::files::time(modified)]
     });
-    print!("{}", table(rows.collect()));
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        let name = harmless(&args.printer);
+        tell(format_args!("{name} has no timelapses; with `timelapse = true` each print of it makes one."));
+    }
+    print!("{}", table(rows));
     Ok(ExitCode::SUCCESS)
 }
 

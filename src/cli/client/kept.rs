@@ -133,8 +133,7 @@ impl From<&Kept> for Entry {
 
 /// In one step: a kill in between leaves the old file.
 fn write(folder: &Path, path: &Path, entries: &BTreeMap<String, Entry>) -> std::io::Result<()> {
-    // Made with mode 0600.
-    let mut fresh = tempfile::Builder::new().prefix(".logins-").tempfile_in(folder)?;
+    let mut fresh = crate::cli::fresh_file(folder, ".logins-")?;
     let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(entries)?);
     fresh.write_all(&text)?;
     fresh.as_file().sync_all()?;

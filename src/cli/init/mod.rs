@@ -157,8 +157,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder)?;
-    // Made with mode 600.
-    let mut file = tempfile::Builder::new().prefix(".moongate-init-").tempfile_in(folder)?;
+    let mut file = super::fresh_file(folder, ".moongate-init-")?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map(drop).map_err(|error| error.error)

@@ -11,6 +11,7 @@ use super::Endpoint;
 use super::download;
 use super::error::RpcError;
 use super::http::{base_url, decoded, empty, json_answer, respond_text};
+use crate::access::was_forwarded;
 
 /// Answers everything that is not the API.
 ///
@@ -27,9 +28,12 @@ pub async fn answer(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Re
     }
     match &endpoint.config.web_root {
         Some(root) => from_folder(endpoint, parts, root, path).await,
-        None if path == "/" => {
-            Ok(respond_text(StatusCode::OK, "text/html; charset=UTF-8", status_page(endpoint)))
-        }
+        None if path == "/" => Ok(status_page(
+            endpoint,
+            "This is the Moonraker endpoint of this printer. Enter this host and port in Mainsail, Fluidd, Home Assistant \
+             or your slicer (host type Klipper / Moonraker), or set <code>web_root</code> to the folder of a built web \
+             interface.",
+        )),
         None => Err(RpcError::not_found("Not Found")),
     }
 }
@@ -44,8 +48,8 @@ async fn from_folder(
         let shipped = tokio::fs::read(root.join("config.json")).await.unwrap_or_default();
         return Ok(json_answer(StatusCode::OK, &page_config(parts, &shipped)));
     }
-    if let Some(own_port) = own_port_for(endpoint, parts, root, path).await {
-        return redirect(&own_port);
+    if below_a_prefix(parts, path) && wants_the_root(root).await {
+        return beside_the_prefix(endpoint, parts, path);
     }
     let path = decoded(path.trim_start_matches('/'));
     let plain = path.split('/').all(|part| part != ".." && !part.contains(['\\', '\0']));
@@ -69,30 +73,46 @@ async fn from_folder(
     }
 }
 
-/// A web interface that was built for the root of a host (Mainsail) finds none of its parts below a prefix: there the
-/// browser is sent to the printer's own port.
-async fn own_port_for(
-    endpoint: &Endpoint,
-    parts: &Parts,
-    root: &std::path::Path,
-    path: &str,
-) -> Option<String> {
-    let full = parts.extensions.get::<axum::extract::OriginalUri>()?.path();
-    let port = endpoint.station.moonraker_port;
-    if path != "/" || full.len() <= path.len() || port == 0 {
-        return None;
-    }
-    let page = tokio::fs::read_to_string(root.join("index.html")).await.ok()?;
-    if !page.contains("src=\"/") {
-        return None;
-    }
+/// The page of a printer at an address of the gateway's own port.
+fn below_a_prefix(parts: &Parts, path: &str) -> bool {
+    let full = parts.extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.path());
+    path == "/" && full.is_some_and(|full| full.len() > path.len())
+}
+
+/// A web interface that was built for the root of a host (Mainsail) finds none of its parts below a prefix.
+async fn wants_the_root(root: &std::path::Path) -> bool {
+    tokio::fs::read_to_string(root.join("index.html")).await.is_ok_and(|page| page.contains("src=\"/"))
+}
+
+/// Such an interface is at the printer's own port, and the browser is sent there. Under the name of a proxy it would find
+/// nothing at that port: it is told what leads to the printer instead.
+fn beside_the_prefix(endpoint: &Endpoint, parts: &Parts, path: &str) -> Result<Response<Body>, RpcError> {
     let base = base_url(parts, path);
-    let (scheme, rest) = base.split_once("://")?;
-    let host = rest.split('/').next()?;
+    let (scheme, rest) = base.split_once("://").unwrap_or(("http", &base));
+    let host = rest.split('/').next().unwrap_or_default();
     // The colons of an IPv6 address are inside its brackets.
-    let name =
-        host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
-    Some(format!("{scheme}://{name}:{port}/"))
+    let (name, port) = match host.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+        Some((name, port)) => (name, port),
+        None => (host, if scheme == "https" { "443" } else { "80" }),
+    };
+    let own_port = endpoint.station.moonraker_port;
+    if !was_forwarded(&parts.headers) && own_port != 0 {
+        return redirect(&format!("{scheme}://{name}:{own_port}/"));
+    }
+    let below = rest.strip_prefix(host).unwrap_or_default();
+    Ok(status_page(
+        endpoint,
+        &format!(
+            "This is the Moonraker endpoint of this printer behind a proxy. The web interface of <code>web_root</code> \
+             works at the root of a host only: let the proxy lead a name of its own to port {own_port} of the gateway. \
+             A Mainsail elsewhere takes host <code>{}</code>, port <code>{}</code> and path <code>{}</code>; slicers \
+             and apps take <code>{}</code>.",
+            escaped(name),
+            escaped(port),
+            escaped(below),
+            escaped(&base),
+        ),
+    ))
 }
 
 fn redirect(to: &str) -> Result<Response<Body>, RpcError> {
@@ -134,18 +154,17 @@ fn place(parts: &Parts) -> Map<String, Value> {
     place
 }
 
-fn status_page(endpoint: &Endpoint) -> String {
+/// How the printer is, and `what` to do with this address, in HTML.
+fn status_page(endpoint: &Endpoint, what: &str) -> Response<Body> {
     let klippy = endpoint.klippy();
     let title = escaped(endpoint.station.printer.title());
     let message = escaped(&klippy.message).replace('\n', "<br>");
-    format!(
+    let page = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} - moongate</title></head>\
-         <body><h1>{title}</h1><p>{}: {message}</p>\
-         <p>This is the Moonraker endpoint of this printer. Enter this host and port in Mainsail, Fluidd, Home Assistant \
-         or your slicer (host type Klipper / Moonraker), or set <code>web_root</code> to the folder of a built web \
-         interface.</p></body></html>",
+         <body><h1>{title}</h1><p>{}: {message}</p><p>{what}</p></body></html>",
         klippy.state
-    )
+    );
+    respond_text(StatusCode::OK, "text/html; charset=UTF-8", page)
 }
 
 fn escaped(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! HTTP: envelopes, paths, origins, credentials, the OctoPrint twin.
 
 use reqwest::Method;
+use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::room::{Room, fixture};
@@ -358,6 +359,31 @@ async fn a_web_interface_for_the_root_is_shown_at_the_printers_own_port() {
             );
         } else {
             assert_eq!(answer.text().await.unwrap(), page);
+        }
+        // Behind a proxy nothing is at that port.
+        let forwarded = client
+            .get(format!("http://{address}/printers/one/"))
+            .headers(HeaderMap::from_iter([
+                (HOST, HeaderValue::from_static("printers.example.org")),
+                (HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static("127.0.0.1")),
+                (HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https")),
+                (HeaderName::from_static("x-forwarded-prefix"), HeaderValue::from_static("/printing")),
+            ]))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(forwarded.status(), 200);
+        let told = forwarded.text().await.unwrap();
+        if own_port {
+            for part in [
+                "<code>printers.example.org</code>",
+                "<code>443</code>",
+                "<code>/printing/printers/one</code>",
+            ] {
+                assert!(told.contains(part), "{told}");
+            }
+        } else {
+            assert_eq!(told, page);
         }
         assert_eq!(client.get(room.url("/")).send().await.unwrap().text().await.unwrap(), page);
     }
