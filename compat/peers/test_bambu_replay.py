@@ -42,9 +42,6 @@ def bench(request):
         overrides = allowed(overrides)
     with ReplayPrinter(f"{prefix}00A000000077", suffix, versions, acks, overrides) as printer:
         printer.code, printer.in_memory = code, in_memory
-        if not material(printer.report):
-            # Nothing was loaded when this was captured; somebody tells the printer what hangs outside.
-            printer.report["vt_tray"]["tray_type"] = "PLA"
         with Gateway(f"replay-{request.param}", printer.config()) as gateway:
             gateway.wait_ready()
             yield printer, gateway
@@ -76,7 +73,8 @@ def test_commands_arrive_as_documented(bench):
 
 def test_a_job_is_sent_started_and_followed(bench):
     printer, gateway = bench
-    content = archive(code=printer.code, plates={1: {1: (material(printer.report), "#FFFFFF")}}, layers=5)
+    held = material(printer.report)
+    content = archive(code=printer.code, plates={1: {1: (held or "PLA", "#FFFFFF")}}, layers=5)
     gateway.upload("peer.gcode.3mf", content)
     with gateway.moonraker() as client:
         client.call("printer.print.start", {"filename": "peer.gcode"}, seconds=60)
@@ -87,6 +85,9 @@ def test_a_job_is_sent_started_and_followed(bench):
         assert isinstance(started["use_ams"], bool) and isinstance(started["bed_leveling"], bool)
         assert started["task_id"] == started["subtask_id"] and 0 < int(started["task_id"]) < 2**31
         assert len(started["ams_mapping"]) == len(started["ams_mapping2"])
+        if not held:
+            # Every slot was empty when this was captured, and nobody had told what hangs outside: that feeds the job.
+            assert (started["use_ams"], started["ams_mapping"]) == (False, [-1])
 
         file = "/data/Metadata/plate_1.gcode" if printer.in_memory else name
         printer.delta(gcode_state="PREPARE", gcode_file=file, subtask_name=started["subtask_name"],

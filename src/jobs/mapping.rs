@@ -134,7 +134,7 @@ pub fn assign(
     let taken: Vec<SlotId> = used.iter().filter_map(chosen_for).collect();
     let open: Vec<&Used> = used.iter().filter(|used| chosen_for(used).is_none()).collect();
     let free: Vec<&Slot> = system.slots().filter(|slot| !taken.contains(&slot.id)).collect();
-    let matched = if system.units.is_empty() {
+    let matched = if system.units.is_empty() || only_external_is_left(system) {
         only_external(&open, &taken, system)
     } else if let Some(fed) = unnamed(&open, &free, system) {
         vec![fed]
@@ -159,7 +159,13 @@ pub fn assign(
     mapping
 }
 
-/// Without units there is one spool for each nozzle: it feeds the job, if the job needs one filament only.
+/// Every slot of the units is empty, and the printer has a place for a spool outside them.
+fn only_external_is_left(system: &FilamentSystem) -> bool {
+    let mut slots = system.units.iter().flat_map(|unit| &unit.slots);
+    !system.external.is_empty() && slots.all(|slot| slot.present == Some(false))
+}
+
+/// Without filament in a unit there is one spool for each nozzle: it feeds the job, if the job needs one filament only.
 fn only_external(open: &[&Used], taken: &[SlotId], system: &FilamentSystem) -> Vec<(usize, SlotId)> {
     match open {
         [one] if taken.is_empty() => {

@@ -67,6 +67,22 @@ fn a_choice_wins_and_is_checked() {
 }
 
 #[test]
+fn a_spool_of_unknown_material_feeds_a_job_only_where_the_units_are_empty() {
+    let external = vec![Slot { filament: None, present: None, ..Slot::empty(SlotId::External(0)) }];
+    let mut system = FilamentSystem { external, ..unit(&[("PETG", "FF0000"), ("PLA", "0000FF")]) };
+    let abs = [need(0, "ABS", "FF0000")];
+    assert_eq!(assign(&abs, 1, None, &system, true).objections[0].0, "slots");
+    for slot in &mut system.units[0].slots {
+        (slot.present, slot.filament) = (Some(false), None);
+    }
+    let fed = assign(&abs, 1, None, &system, true);
+    assert_eq!((fed.slots.as_slice(), fed.objections.len()), ([Some(SlotId::External(0))].as_slice(), 0));
+    assert_eq!(fed.filaments[0].warning.as_deref(), Some("What is on this spool is not known."));
+    system.external[0] = slot(SlotId::External(0), "PLA", "FFFFFF");
+    assert_eq!(assign(&abs, 1, None, &system, true).objections[0].0, "filament");
+}
+
+#[test]
 fn a_file_that_names_no_filament_takes_what_is_loaded_or_the_only_spool() {
     let unnamed = [Used::default()];
     let mut system = unit(&[("PETG", "FF0000"), ("PLA", "0000FF")]);

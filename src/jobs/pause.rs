@@ -33,9 +33,14 @@ impl Jobs {
     /// # Errors
     /// As [`crate::printer::PrinterHandle::send`], and [`CommandError::Invalid`] where the job ended first.
     pub async fn pause(&self) -> Result<Outcome, CommandError> {
-        tokio::time::timeout(PATIENCE, self.pause_however_late())
-            .await
-            .unwrap_or_else(|_late| Ok(Outcome::noted(Seen::Sent, KEPT)))
+        let pausing = self.pause_however_late();
+        tokio::pin!(pausing);
+        match tokio::time::timeout(PATIENCE, &mut pausing).await {
+            Ok(outcome) => outcome,
+            // The printer was told: whether it paused shows within the time that a pause may take.
+            Err(_late) if prints(&self.inner.printer.state()) => pausing.await,
+            Err(_late) => Ok(Outcome::noted(Seen::Sent, KEPT)),
+        }
     }
 
     /// As [`Self::pause`], answered only when the pause took effect, failed or was withdrawn.
@@ -77,6 +82,12 @@ impl Jobs {
 fn begins(job: &Job) -> bool {
     use JobPhase::{Pausing, Preparing, Starting, Transferring};
     matches!(job.phase, Transferring | Starting | Preparing | Pausing)
+}
+
+/// The printer is at the moves of the job, so that nothing keeps a pause waiting.
+fn prints(state: &PrinterState) -> bool {
+    !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting)
+        && state.device.job.stage == DeviceStage::Printing
 }
 
 impl Inner {

@@ -90,9 +90,14 @@ fn is_ours(state: &PrinterState) -> bool {
 }
 
 fn is_another_run(before: &PrinterState, next: &PrinterState) -> bool {
-    matches!((&before.device.job.token, &next.device.job.token), (Some(old), Some(new)) if old != new && !new.is_empty() && !old.is_empty())
-        && next.job.token.is_some()
-        && next.job.token != next.device.job.token
+    let (old, new) = (&before.device.job, &next.device.job);
+    let other = match (&old.token, &new.token) {
+        (Some(was), Some(is)) => was != is && !was.is_empty() && !is.is_empty(),
+        // Runs without numbers: the driver no longer knows it as ours, and it goes by another title.
+        (Some(_), None) => old.title.is_some() && new.title.is_some() && old.title != new.title,
+        _ => false,
+    };
+    other && next.job.token.is_some() && next.job.token != new.token
 }
 
 fn begin_elsewhere(state: &mut PrinterState, now: UnixSeconds) {

@@ -58,6 +58,23 @@ fn an_end_found_at_connect_is_history_not_news() {
 }
 
 #[test]
+fn a_run_without_a_number_is_another_one_only_under_another_title() {
+    let mut played = Played::online(DeviceStage::Idle);
+    played.step(|s| {
+        s.device.job.stage = DeviceStage::Printing;
+        (s.device.job.token, s.device.job.title) = (Some("77001".into()), Some("cube".into()));
+    });
+    let serial = played.state.job.serial;
+    played.step(|s| s.device.job.token = None);
+    assert_eq!(played.state.job.serial, serial, "the same title");
+    played.step(|s| s.device.job.token = Some("77001".into()));
+    played.step(|s| (s.device.job.token, s.device.job.title) = (None, Some("vase".into())));
+    assert_eq!((played.state.job.serial, played.state.job.phase), (serial + 1, JobPhase::Printing));
+    assert_eq!(played.state.job.origin, JobOrigin::Elsewhere);
+    assert_eq!(played.started_and_ended(), (2, 1));
+}
+
+#[test]
 fn a_job_started_elsewhere_is_followed_to_its_end() {
     let mut played = Played::online(DeviceStage::Idle);
     assert_eq!(played.stage(DeviceStage::Preparing), JobPhase::Preparing);

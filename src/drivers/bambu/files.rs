@@ -1,5 +1,6 @@
 //! The printer's own storage over FTPS (bambu.md 5): one session at a time, opened for each operation.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +76,8 @@ impl BambuFiles {
             (Err(FtpsError::Tls(_)), Some(fault @ TlsFault::ChangedPin { .. })) => {
                 Err(FtpsError::Tls(format!("{fault}; `moongate trust {}` accepts it", config.name)))
             }
+            // No certificate was objected to: the handshake itself broke off, as at a service that is switched off.
+            (Err(FtpsError::Tls(cause)), None) => Err(FtpsError::Unreachable(io::Error::other(cause))),
             (opened, _) => {
                 if opened.is_ok() {
                     self.shared.keep_keys();

@@ -65,6 +65,19 @@ fn a_pause_that_the_printer_lets_pass_is_said_once_more_when_it_prints() {
 }
 
 #[test]
+fn a_pause_that_a_printing_printer_ignores_is_an_error_and_not_kept() {
+    let world = world();
+    let life = Life::begin(&world);
+    life.until_phase(JobPhase::Preparing);
+    world.fake.stage(DeviceStage::Printing);
+    life.until_phase(JobPhase::Printing);
+    let told = life.run(life.jobs.pause());
+    assert!(matches!(told, Err(CommandError::Timeout(_))), "{told:?}");
+    assert_eq!(world.fake.machine().pauses, 1);
+    assert!(!life.jobs.pause_waits());
+}
+
+#[test]
 fn a_resume_withdraws_a_pause_that_waits() {
     let world = world();
     let (life, pausing) = begun_silently(&world);

@@ -47,6 +47,8 @@ pub(super) struct Echo {
     token: String,
     /// File and title without their endings.
     names: [String; 2],
+    /// What follows them in the name of the extracted plate (bambu.md 5.4).
+    plate: String,
     before: Shown,
     since: Instant,
     seen: Sight,
@@ -56,6 +58,8 @@ pub(super) struct Echo {
     echoes: bool,
     /// The number that the printer gave the run.
     own: Option<String>,
+    /// The printer has shown the run under our title, which it keeps to its end.
+    titled: bool,
 }
 
 /// Whose number a report shows.
@@ -76,12 +80,14 @@ impl Echo {
         Self {
             token: job.token.to_string(),
             names: [stem(&job.remote_path), stem(title)],
+            plate: format!("_plate_{}", job.plate.max(1)),
             before: Shown::read(tree),
             since: Instant::now(),
             seen: Sight::No,
             taken: false,
             echoes,
             own: None,
+            titled: false,
         }
     }
 
@@ -108,8 +114,11 @@ impl Echo {
         if number == Number::Open {
             return true;
         }
-        // Either the printer tells numbers, or somebody else's job is there.
-        if number == Number::Anothers || (self.seen == Sight::No && self.since.elapsed() > patience) {
+        // Either the printer tells numbers or titles, or somebody else's job is there.
+        if number == Number::Anothers
+            || number == Number::Nobodys && self.retitled(&shown)
+            || (self.seen == Sight::No && self.since.elapsed() > patience)
+        {
             return false;
         }
         if number == Number::Ours {
@@ -135,8 +144,14 @@ impl Echo {
             // Another one, were it of the same file: begun after the end of ours.
             _ => return false,
         };
+        self.titled |= shown.title.as_ref().is_some_and(|title| self.is_ours(title));
         job.token = Some(self.token.clone());
         true
+    }
+
+    /// The run went under our title and another one stands there now: one that began while nobody listened.
+    fn retitled(&self, shown: &Shown) -> bool {
+        self.titled && shown.title.as_ref().is_some_and(|title| !self.is_ours(title))
     }
 
     fn number(&self, shown: &Shown, landing: Duration) -> Number {
@@ -166,7 +181,8 @@ impl Echo {
 
     fn is_ours(&self, name: &str) -> bool {
         let name = stem(name);
-        !name.is_empty() && self.names.contains(&name)
+        let whole = name.strip_suffix(&self.plate).unwrap_or(&name);
+        [&*name, whole].into_iter().any(|name| !name.is_empty() && self.names.iter().any(|ours| ours == name))
     }
 }
 

@@ -407,6 +407,7 @@ async fn a_start_is_known_by_its_file_where_its_number_is_not_echoed() {
         json!({"gcode_file": "cube.gcode.3mf"}),
         json!({"subtask_name": "cube"}),
         json!({"gcode_file": "/data/Metadata/plate_1.gcode", "subtask_name": "cube"}),
+        json!({"gcode_file": "cache/cube_plate_1.gcode"}),
     ];
     for (id, echo) in ["0", "4711"].into_iter().flat_map(|id| echoes.clone().map(|echo| (id, echo))) {
         let (mut memory, state) = (memory(), writer());
@@ -511,6 +512,24 @@ async fn the_same_file_once_more_under_the_old_number_is_ours_when_it_runs() {
     assert_eq!(state.state().job.phase, JobPhase::Complete);
     talk.delta(json!({"gcode_state": "RUNNING"}));
     assert_eq!(state.state().job.origin, crate::model::JobOrigin::Elsewhere, "at the screen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_title_is_another_job_where_runs_have_no_numbers() {
+    let (mut memory, state) = (memory(), writer());
+    let vase = json!({"gcode_state": "FINISH", "gcode_file": "/data/Metadata/plate_1.gcode", "subtask_name": "vase", "subtask_id": "0"});
+    let mut talk = started(&mut memory, &state, vase.clone());
+    talk.delta(json!({"gcode_state": "RUNNING", "subtask_name": "cube"}));
+    assert_eq!(token(&state).as_deref(), Some("77001"));
+    // The link was lost meanwhile: ours has ended, and somebody else's runs from the same place in memory.
+    talk.full(json!({"gcode_state": "RUNNING", "gcode_file": "/data/Metadata/plate_1.gcode", "subtask_name": "vase", "subtask_id": "0"}));
+    assert_ne!(token(&state).as_deref(), Some("77001"));
+    assert_eq!(state.state().job.origin, crate::model::JobOrigin::Elsewhere);
+    // No title at all tells nothing.
+    let mut talk = started(&mut memory, &state, vase);
+    talk.delta(json!({"gcode_state": "RUNNING", "subtask_name": "cube"}));
+    talk.delta(json!({"subtask_name": ""}));
+    assert_eq!(token(&state).as_deref(), Some("77001"));
 }
 
 #[tokio::test(start_paused = true)]
