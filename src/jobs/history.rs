@@ -180,8 +180,8 @@ impl Inner {
                     let ended = job.ended_at.unwrap_or(now);
                     entry.ended_at = Some(ended);
                     let began = job.started_at.unwrap_or(entry.started_at);
-                    entry.total_s = (ended - began).max(0.0);
                     // A printer counts by a clock of its own.
+                    entry.total_s = (ended - began).max(job.print_seconds(ended));
                     entry.print_s = job.print_seconds(ended).max(entry.print_s).min(entry.total_s);
                     entry.filament_used_mm = used(job, entry);
                 }

@@ -116,9 +116,11 @@ pub struct Job {
 }
 
 impl Job {
-    /// Seconds from start to end or `now`, preparation and pauses included.
+    /// Seconds from start to end or `now`, preparation and pauses included; never less than the printing time, which the
+    /// printer may have told.
     pub fn total_seconds(&self, now: UnixSeconds) -> f64 {
-        self.started_at.map_or(0.0, |start| (self.ended_at.unwrap_or(now) - start).max(0.0))
+        let total = self.started_at.map_or(0.0, |start| self.ended_at.unwrap_or(now) - start);
+        total.max(self.print_seconds(now))
     }
 
     /// Seconds of printing, pauses and preparation excluded.

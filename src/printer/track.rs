@@ -8,6 +8,8 @@ use crate::model::{
     DeviceStage, Event, Fault, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, UnixSeconds,
 };
 
+/// The gateway's count of the printing time and the printer's own may differ by so much, in seconds: reports are that old.
+const COUNTS_DIFFER: f64 = 1.5;
 /// Progress from which a job that simply vanished is taken as complete (elegoo.md 3.9).
 const COMPLETE_FROM: f64 = 0.99;
 
@@ -28,6 +30,7 @@ pub fn follow(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds, 
 fn follow_on(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds, events: &mut Vec<Event>) {
     if reports_count(next) {
         follow_job(before, next, now);
+        believe_count(before, next, now);
     }
     count_printing(&mut next.job, now);
     list_events(before, next, events);
@@ -214,6 +217,22 @@ fn end_phase(state: &PrinterState) -> JobPhase {
         _ if cancelling => JobPhase::Cancelled,
         _ if state.job.progress >= COMPLETE_FROM => JobPhase::Complete,
         _ => JobPhase::Failed,
+    }
+}
+
+/// The printer's own count of the printing time where it tells one (elegoo.md 4.1); the gateway counts between two reports.
+fn believe_count(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds) {
+    let told = next.device.job.print_s.filter(|_| next.device.job.print_s != before.device.job.print_s);
+    let job = &mut next.job;
+    let counts = matches!(
+        job.phase,
+        JobPhase::Printing | JobPhase::Pausing | JobPhase::Paused | JobPhase::Resuming | JobPhase::Cancelling
+    );
+    let Some(told) = told.filter(|_| counts) else { return };
+    let ahead = job.print_seconds(now) - told;
+    if !(0.0..=COUNTS_DIFFER).contains(&ahead) {
+        job.printed_s = told;
+        job.printing_since = job.printing_since.map(|_| now);
     }
 }
 

@@ -207,3 +207,30 @@ fn a_clock_that_is_set_makes_no_job_longer() {
     shift(&mut ended, 86_400.0);
     assert_eq!(ended.total_seconds(0.0), 100.0, "what has ended stays");
 }
+
+#[test]
+fn the_printers_own_count_of_the_printing_time_is_believed() {
+    let mut played = Played::online(DeviceStage::Idle);
+    let told = |played: &mut Played, seconds: f64| {
+        played.step(|s| s.device.job.print_s = Some(seconds));
+        played.state.job.print_seconds(played.now)
+    };
+    played.stage(DeviceStage::Preparing);
+    assert_eq!(told(&mut played, 500.0), 0.0, "nothing is printed yet");
+    played.stage(DeviceStage::Printing);
+    assert_eq!(told(&mut played, 60.0), 60.0);
+    assert_eq!(told(&mut played, 60.5), 61.0, "a report is a little old");
+    assert_eq!(told(&mut played, 120.0), 120.0, "its time may run faster");
+    played.step(|_| ());
+    assert_eq!(played.state.job.print_seconds(played.now), 121.0, "counted on between reports");
+    assert_eq!(told(&mut played, 100.0), 100.0, "or more slowly");
+    played.stage(DeviceStage::Paused);
+    assert_eq!(told(&mut played, 104.0), 104.0);
+    played.stage(DeviceStage::Finished);
+    let job = &played.state.job;
+    assert_eq!(
+        (job.printed_s, job.total_seconds(played.now)),
+        (104.0, 104.0),
+        "a whole is no less than its part"
+    );
+}

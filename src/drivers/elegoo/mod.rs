@@ -1,10 +1,11 @@
 //! What both Elegoo protocols share: the Canvas filament unit, file names and the file room around the requests, MJPEG
 //! without trustworthy headers, HTTP replies that strict readers refuse, discovery over UDP, the queue of a link, where to
-//! look for the printer, and the door through which file room and camera use the one connection.
+//! look for the printer, figures left from the job before, and the door through which file room and camera use the one connection.
 
 pub mod canvas;
 pub mod door;
 pub mod field;
+pub mod figures;
 pub mod files;
 pub mod http;
 pub mod mjpeg;

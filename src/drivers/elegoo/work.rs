@@ -17,7 +17,8 @@ use crate::printer::Request;
 /// How long a pause, resume or stop waits for the one before it. Parking and heating up again are done by then
 /// (elegoo.md 2.9).
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a start is tried at a printer that calls itself busy, which passes (elegoo.md 3.12).
+/// How long a start is tried at a printer that calls itself busy or is not done with the job before, which passes
+/// (elegoo.md 2.6, 3.12).
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The requests of one command, sent one after the other.
@@ -105,6 +106,11 @@ impl<C> Batch<C> {
         overruled
     }
 
+    /// A step was refused, or got lost.
+    pub fn failed(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// The step that comes next.
     pub fn next(&self) -> Option<&C> {
         self.steps.front()
@@ -146,6 +152,12 @@ impl<C> Work<C> {
     /// Not to be sent while the printer is at this stage.
     pub fn waits(&self, stage: DeviceStage) -> bool {
         matches!(self, Work::Command(batch) if batch.waits(stage))
+    }
+
+    /// A start that can wait some more for a printer that is not quite done with the job before.
+    pub fn is_patient_start(&self) -> bool {
+        matches!(self, Work::Command(batch)
+            if matches!(batch.request.command, Command::StartJob(_)) && batch.taken.elapsed() < START_PATIENCE)
     }
 }
 

@@ -7,6 +7,7 @@ pub use super::history::{Verdict, history, newest_runs, verdict, videos};
 use super::models::SPEEDS;
 use super::wire::current_status;
 use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
+use crate::drivers::elegoo::figures::{Clock, Figures, Leftovers};
 use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{
@@ -28,6 +29,10 @@ pub struct Memory {
     file: Option<String>,
     /// A stop of the run with this id was seen: the homing inside it is not a new preparation (elegoo.md 2.6).
     cancelling: Option<Option<String>>,
+    left: Leftovers,
+    clock: Clock,
+    /// This run was seen beyond its warm-up.
+    printed: bool,
     /// Homing was seen and has not ended.
     homing: bool,
     homed: Homed,
@@ -84,6 +89,11 @@ impl Memory {
     /// The printer acknowledged that it homes these axes; it may be done before a report tells of it.
     pub fn homes(&mut self, axes: Homed) {
         self.homing_asked = Some((axes, 0));
+    }
+
+    /// A homing of ours, or one that was seen, is not over yet.
+    pub fn is_homing(&self) -> bool {
+        self.homing || self.homing_asked.is_some()
     }
 
     /// The history's word on the run of an earlier gateway; an empty history where it could not be read.
@@ -224,10 +234,10 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     let task = text(info, "TaskId").filter(|id| *id != "0").map(str::to_owned);
     let before = device.job.stage;
     let mut stage = stage(codes, sub, file.is_some() || task.is_some(), before);
+    let shown = shown(info);
+    let mut fresh = memory.left.fresh(shown);
     // 20 is the end of the warm-up on V1.1 and the whole job on V1.4.46: layers or progress tell (elegoo.md 2.6).
-    let begun =
-        count(info, "CurrentLayer").unwrap_or(0) > 0 || percent(info, "Progress").unwrap_or(0.0) > 0.0;
-    if stage == DeviceStage::Printing && matches!(sub, 0 | 20) && !begun {
+    if stage == DeviceStage::Printing && matches!(sub, 0 | 20) && !fresh.begun() {
         stage = DeviceStage::Preparing;
     }
     stage = memory.within_a_cancel(stage, sub, task.as_deref());
@@ -257,7 +267,16 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     if memory.held {
         return wish;
     }
-    device.job = DeviceJob { stage, reason, token, ..figures(info, sub, stage) };
+    if !before.active() {
+        (memory.clock, memory.printed) = (Clock::default(), false);
+    }
+    if stage.active() {
+        memory.printed |= stage != DeviceStage::Preparing;
+        fresh.seconds = fresh.seconds.map(|told| memory.clock.seconds(told));
+    } else {
+        memory.left.keep(shown);
+    }
+    device.job = DeviceJob { stage, reason, token, ..figures(info, fresh, sub, stage, memory.printed) };
     if stage.active() || stage.ended() {
         device.job.file.clone_from(&memory.file);
     }
@@ -299,12 +318,22 @@ fn end_of_job(
     }
 }
 
-fn figures(info: &Value, sub: i64, stage: DeviceStage) -> DeviceJob {
+fn shown(info: &Value) -> Figures {
+    Figures {
+        progress: percent(info, "Progress").or_else(|| by_layers(info)),
+        layer: count(info, "CurrentLayer"),
+        seconds: num(info, "CurrentTicks").filter(|ticks| *ticks >= 0.0),
+    }
+}
+
+/// `printed` where the run is beyond its first warm-up: until then the totals can be those of the file before.
+fn figures(info: &Value, fresh: Figures, sub: i64, stage: DeviceStage, printed: bool) -> DeviceJob {
     if stage == DeviceStage::Idle || stage == DeviceStage::Unknown {
         return DeviceJob::default();
     }
-    let elapsed = num(info, "CurrentTicks").filter(|ticks| *ticks >= 0.0);
-    let estimate = num(info, "TotalTicks").filter(|ticks| *ticks > 0.0);
+    let elapsed = fresh.seconds;
+    let known = |key| num(info, key).filter(|total| *total > 0.0 && (printed || !stage.active()));
+    let estimate = known("TotalTicks");
     let remaining = match (elapsed, estimate) {
         (Some(elapsed), Some(estimate)) if stage.active() => Some((estimate - elapsed).max(0.0)),
         _ => None,
@@ -317,11 +346,11 @@ fn figures(info: &Value, sub: i64, stage: DeviceStage) -> DeviceJob {
             .filter(|_| stage.active() && (stage != DeviceStage::Printing || matches!(sub, 23..=26)))
             .map(|text| StageDetail { code: sub, text: text.to_owned() }),
         // The figures of a job that ended are stale or cleared (elegoo.md 2.4): the job keeps its own.
-        progress: percent(info, "Progress").or_else(|| by_layers(info)).filter(|_| stage.active()),
+        progress: fresh.progress.filter(|_| stage.active()),
         remaining_s: remaining,
         print_s: elapsed.filter(|_| stage.active()),
-        layer: count(info, "CurrentLayer").filter(|_| stage.active()),
-        total_layers: count(info, "TotalLayer").filter(|total| *total > 0),
+        layer: fresh.layer.filter(|_| stage.active()),
+        total_layers: known("TotalLayer").and_then(|_| count(info, "TotalLayer")),
         filament_used_mm: extruded(TOTAL_EXTRUSION).or_else(|| extruded(CURRENT_EXTRUSION)),
         ..DeviceJob::default()
     }

@@ -6,3 +6,4 @@ mod halves;
 mod linked;
 mod pure;
 mod rules;
+mod thin;

@@ -9,7 +9,7 @@ use crate::drivers::elegoo::field::{as_int, int};
 pub enum Frame {
     /// The bare text `pong`.
     Pong,
-    /// Answer to the request of this id.
+    /// Answer to the request of this id; empty where the sender leaves it out.
     Response { request: String, command: Option<i64>, data: Value },
     /// The status, and the id of the request where the frame answers one.
     Status(Value, Option<String>),
@@ -58,13 +58,14 @@ pub fn parse(text: &str) -> Frame {
         let code = outer.get("Data").and_then(|data| int(data, "ErrorCode"));
         return code.map_or(Frame::Other, Frame::FileError);
     }
-    match outer.get("RequestID").and_then(Value::as_str) {
-        Some(request) => Frame::Response {
-            request: request.to_owned(),
-            command: int(outer, "Cmd"),
-            data: outer.get("Data").cloned().unwrap_or(Value::Null),
-        },
-        None => Frame::Other,
+    let (request, command) = (outer.get("RequestID").and_then(Value::as_str), int(outer, "Cmd"));
+    if request.is_none() && command.is_none() {
+        return Frame::Other;
+    }
+    Frame::Response {
+        request: request.unwrap_or_default().to_owned(),
+        command,
+        data: outer.get("Data").cloned().unwrap_or(Value::Null),
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::codes;
 use super::reduce::Wish;
 use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
+use crate::drivers::elegoo::figures::{Clock, Figures, Leftovers};
 use crate::drivers::elegoo::names::same_file;
 use crate::drivers::elegoo::place::{Medium, Video};
 use crate::drivers::elegoo::runs::{PastRun, Runs, SAME_START};
@@ -26,6 +27,10 @@ pub struct Memory {
     /// When the run began, in Unix seconds by our clock.
     begun: Option<f64>,
     last_progress: f64,
+    left: Leftovers,
+    clock: Clock,
+    /// This run was seen beyond its warm-up.
+    printed: bool,
     /// File of our last start, and where it lies: the status does not say.
     started: Option<(String, Medium)>,
     pub(super) speed: SpeedMode,
@@ -174,15 +179,19 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn begun(&self) -> bool {
-        num(self.print, "print_duration").is_some_and(|seconds| seconds > 0.0)
+    fn shown(&self) -> Figures {
+        Figures {
+            progress: percent(self.machine, "progress"),
+            layer: count(self.print, "current_layer"),
+            seconds: num(self.print, "print_duration").filter(|seconds| *seconds >= 0.0),
+        }
     }
 
     /// elegoo.md 3.9 and 4.1.
-    fn stage(&self, before: DeviceStage) -> DeviceStage {
+    fn stage(&self, before: DeviceStage, fresh: &Figures) -> DeviceStage {
         let word = text(self.print, "state").unwrap_or_default();
         match self.code {
-            2 => self.printing_stage(word),
+            2 => self.printing_stage(word, fresh),
             15 => DeviceStage::Paused,
             14 if before.active() || before == DeviceStage::Failed => DeviceStage::Failed,
             14 => DeviceStage::Idle,
@@ -196,7 +205,7 @@ impl Job<'_> {
         }
     }
 
-    fn printing_stage(&self, word: &str) -> DeviceStage {
+    fn printing_stage(&self, word: &str, fresh: &Figures) -> DeviceStage {
         match self.sub {
             2077 => DeviceStage::Finished,
             2401 => DeviceStage::Resuming,
@@ -209,7 +218,7 @@ impl Job<'_> {
             _ if word == "cancelled" => DeviceStage::Cancelling,
             _ if word == "error" => DeviceStage::Failed,
             // Every other step belongs to the warm-up before the first extrusion, to the print after it.
-            _ if self.begun() => DeviceStage::Printing,
+            _ if fresh.seconds.is_some_and(|seconds| seconds > 0.0) => DeviceStage::Printing,
             _ => DeviceStage::Preparing,
         }
     }
@@ -219,7 +228,9 @@ impl Job<'_> {
         let before = device.job.stage;
         let file = text(self.print, "filename").map(|name| base_name(name).to_owned());
         let uuid = text(self.print, "uuid").map(str::to_owned);
-        let mut stage = self.stage(before);
+        let shown = self.shown();
+        let mut fresh = memory.left.fresh(shown);
+        let mut stage = self.stage(before, &fresh);
         self.judge_fatal(&mut stage, before, memory);
         if before == DeviceStage::Cancelling && stage == DeviceStage::Idle {
             stage = DeviceStage::Cancelled;
@@ -245,13 +256,22 @@ impl Job<'_> {
         if stage.active() {
             memory.uuid = uuid.clone().or(memory.uuid.take().filter(|_| before.active()));
             memory.file = file.clone().or(memory.file.take().filter(|_| before.active()));
-            memory.last_progress = percent(self.machine, "progress").unwrap_or(0.0);
+            memory.last_progress = fresh.progress.unwrap_or(0.0);
             let elapsed = num(self.print, "total_duration").filter(|seconds| *seconds > 0.0);
             let seen = memory.begun.filter(|_| before.active()).unwrap_or(now);
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
-        let figures = self.figures(stage);
+        if !before.active() {
+            (memory.clock, memory.printed) = (Clock::default(), false);
+        }
+        if stage.active() {
+            memory.printed |= stage != DeviceStage::Preparing;
+            fresh.seconds = fresh.seconds.map(|told| memory.clock.seconds(told));
+        } else {
+            memory.left.keep(shown);
+        }
+        let figures = self.figures(stage, fresh, memory.printed);
         device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
         if stage == DeviceStage::Failed && device.job.reason.is_none() {
             device.job.reason = memory.fatal.clone();
@@ -321,7 +341,8 @@ impl Job<'_> {
         ask.then(|| memory.uuid.clone().unwrap_or_default())
     }
 
-    fn figures(&self, stage: DeviceStage) -> DeviceJob {
+    /// `printed` where the run is beyond its first warm-up: until then the time left can be that of the file before.
+    fn figures(&self, stage: DeviceStage, fresh: Figures, printed: bool) -> DeviceJob {
         if !stage.active() && !stage.ended() {
             return DeviceJob::default();
         }
@@ -333,12 +354,12 @@ impl Job<'_> {
                 .filter(|_| running && !quiet)
                 .map(|text| StageDetail { code: self.sub, text: text.to_owned() })
                 .or_else(|| self.recovery()),
-            progress: percent(self.machine, "progress").filter(|_| running),
-            remaining_s: seconds("remaining_time_sec").filter(|_| running),
+            progress: fresh.progress.filter(|_| running),
+            remaining_s: seconds("remaining_time_sec").filter(|_| running && printed),
             // Elapsed wall time, not the estimate some clients take it for (elegoo.md 3.7).
             total_s: seconds("total_duration"),
-            print_s: seconds("print_duration"),
-            layer: count(self.print, "current_layer").filter(|_| running),
+            print_s: fresh.seconds,
+            layer: fresh.layer.filter(|_| running),
             total_layers: count(self.print, "total_layer").filter(|layers| *layers > 0),
             reason: (stage == DeviceStage::Failed && self.code == 14)
                 .then(|| "The printer was halted by an emergency stop; switch it off and on.".to_owned()),

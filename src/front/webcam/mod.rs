@@ -120,5 +120,7 @@ fn bad_request(text: String) -> Response {
 /// No picture: the reason as text. Clients come again, hence a hint when.
 fn dark(error: &CameraError) -> Response {
     let headers = [(header::RETRY_AFTER, "5"), (header::CACHE_CONTROL, "no-store")];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, format!("No picture: {error}.\n")).into_response()
+    let why = error.to_string();
+    let why = format!("No picture: {}.\n", why.trim_end_matches('.'));
+    (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()
 }

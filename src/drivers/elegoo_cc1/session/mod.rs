@@ -27,6 +27,9 @@ const CANVAS_EVERY: Duration = Duration::from_secs(30);
 /// Own requests and those of files that may wait; more are refused.
 const MAX_QUEUE: usize = 32;
 
+/// Times the history is asked how a run ended.
+const VERDICTS: u32 = 3;
+
 type Work = work::Work<Sdcp>;
 type Batch = work::Batch<Sdcp>;
 
@@ -43,6 +46,21 @@ struct Outstanding {
     until: Instant,
     acked: bool,
     framed: bool,
+}
+
+/// A homing that was acknowledged: whoever asked for it is answered when it is over, so that a move right after it is not
+/// refused for axes that are not homed yet.
+struct Homing {
+    batch: Batch,
+    until: Instant,
+}
+
+/// The history had no entry of a run that ended.
+struct VerdictAgain {
+    /// `None` while it is asked.
+    task: Option<String>,
+    asked: u32,
+    at: Instant,
 }
 
 /// A stop that was acknowledged.
@@ -71,6 +89,8 @@ pub(super) struct Session<'a> {
     canvas_asked: bool,
     firmware: String,
     stop: Option<StopWatch>,
+    homing: Option<Homing>,
+    verdict_again: Option<VerdictAgain>,
     /// When the last emergency stop was asked for.
     halted: Option<Instant>,
     heard: Instant,
@@ -108,6 +128,8 @@ impl<'a> Session<'a> {
             canvas_asked: false,
             firmware: String::new(),
             stop: None,
+            homing: None,
+            verdict_again: None,
             halted: None,
             heard: now,
             reported: now,
@@ -166,6 +188,12 @@ impl<'a> Session<'a> {
         {
             due = due.min(outstanding.sent + HALF);
         }
+        if let Some(homing) = &self.homing {
+            due = due.min(homing.until);
+        }
+        if let Some(again) = self.verdict_again.as_ref().filter(|again| again.task.is_some()) {
+            due = due.min(again.at);
+        }
         if self.light_at > Instant::now() && self.queue.iter().any(is_light) {
             due = due.min(self.light_at);
         }
@@ -205,6 +233,14 @@ impl<'a> Session<'a> {
         let is_late = |outstanding: &mut Outstanding| now >= outstanding.until;
         let late = [self.overtaken.take_if(is_late), self.outstanding.take_if(is_late)];
         late.into_iter().flatten().for_each(|late| self.unanswered(late));
+        if self.homing.as_ref().is_some_and(|homing| now >= homing.until) {
+            self.homed();
+        }
+        if let Some(again) = self.verdict_again.as_mut().filter(|again| now >= again.at)
+            && let Some(task) = again.task.take()
+        {
+            self.queue.push_front(Work::History(task));
+        }
         if now >= self.next_poll {
             self.next_poll = now + timing.poll;
             self.want(Sdcp::Status);

@@ -1,10 +1,12 @@
 //! From frames to the state, and to the answers of what was asked.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::{Batch, HALF, Outstanding, Session, StopWatch, Work};
+use super::{Batch, HALF, Homing, Outstanding, Session, StopWatch, VERDICTS, VerdictAgain, Work};
 use crate::drivers::elegoo::door::AskError;
 use crate::drivers::elegoo::work::Answer;
 use crate::drivers::elegoo::{canvas, field};
@@ -15,6 +17,9 @@ use crate::model::text::base_name;
 use crate::model::{CommandError, DeviceStage, Event, Homed, LinkFault, LinkPhase};
 use crate::printer::StateWriter;
 use crate::printer::clock::unix_now;
+
+/// How long a homing is waited for.
+const HOMING: Duration = Duration::from_secs(120);
 
 impl Session<'_> {
     pub(super) fn take_message(&mut self, message: Message) -> Result<(), LinkFault> {
@@ -34,7 +39,7 @@ impl Session<'_> {
                 self.take_attributes(&attributes)?;
                 self.framed(&Sdcp::Attributes, request.as_deref());
             }
-            Frame::Response { request, data, .. } => self.take_response(&request, data),
+            Frame::Response { request, command, data } => self.take_response(&request, command, data),
             Frame::FileError(code) => {
                 self.driver.door.note(|seen| seen.file_errors = (seen.file_errors.0 + 1, code));
             }
@@ -77,7 +82,17 @@ impl Session<'_> {
             seen.printing = printing;
         });
         self.watch_stop(job.stage, job.token.as_deref());
+        if !self.driver.memory.is_homing() {
+            self.homed();
+        }
         self.come_online(&writer);
+    }
+
+    /// The homing that was asked for is over, as far as anybody can tell.
+    pub(super) fn homed(&mut self) {
+        if let Some(homing) = self.homing.take() {
+            homing.batch.answer();
+        }
     }
 
     /// Online is a printer whose job and trays are known, or could not be had: what clients read first is then whole,
@@ -159,9 +174,14 @@ impl Session<'_> {
         }
     }
 
-    fn take_response(&mut self, request: &str, data: Value) {
+    /// An answer that does not name its request is the one to the request in flight with the same command.
+    fn take_response(&mut self, request: &str, command: Option<i64>, data: Value) {
         let places = [&mut self.outstanding, &mut self.overtaken];
-        let asked = |place: &Option<Outstanding>| place.as_ref().is_some_and(|asked| asked.id == request);
+        let fits = |asked: &Outstanding| match request {
+            "" => command == Some(asked.call.number().into()),
+            id => asked.id.eq_ignore_ascii_case(id),
+        };
+        let asked = |place: &Option<Outstanding>| place.as_ref().is_some_and(fits);
         let Some(place) = places.into_iter().find(|place| asked(place)) else { return };
         let Some(outstanding) = place.as_mut() else { return };
         let refused = wire::ack(&data) != 0;
@@ -189,14 +209,24 @@ impl Session<'_> {
         let Outstanding { call, work, .. } = done;
         match work {
             Work::Own(call) => self.own_done(&call, result),
-            Work::History(task) => {
-                let verdict = result.ok().and_then(|data| reduce::verdict(&data, &task));
-                self.driver.memory.judge(verdict);
-                self.queue.push_front(Work::Own(Sdcp::Status));
-            }
+            Work::History(task) => self.take_verdict(task, result),
             Work::Ask(ask) => ask.answer(result),
             Work::Command(batch) => self.step_done(*batch, &call, result),
         }
+    }
+
+    /// The entry of a run can be written a moment after its end: until it tells, or was asked for often enough, the run
+    /// counts as under way.
+    fn take_verdict(&mut self, task: String, result: Answer) {
+        let verdict = result.ok().and_then(|data| reduce::verdict(&data, &task));
+        let asked = self.verdict_again.take().map_or(1, |again| again.asked + 1);
+        if verdict.is_none() && asked < VERDICTS {
+            let at = Instant::now() + self.driver.timing.poll;
+            self.verdict_again = Some(VerdictAgain { task: Some(task), asked, at });
+            return;
+        }
+        self.driver.memory.judge(verdict);
+        self.queue.push_front(Work::Own(Sdcp::Status));
     }
 
     fn own_done(&mut self, call: &Sdcp, result: Answer) {
@@ -247,7 +277,14 @@ impl Session<'_> {
             self.queue.push_front(Work::Command(Box::new(batch)));
             return;
         }
-        batch.answer();
+        if let Sdcp::Home(_) = call
+            && !batch.failed()
+        {
+            let until = Instant::now() + HOMING;
+            self.homing = Some(Homing { batch, until });
+        } else {
+            batch.answer();
+        }
         // The effect is wanted soon: do not wait for the next poll.
         self.next_poll = Instant::now();
     }

@@ -26,6 +26,7 @@ impl Session<'_> {
                 work::withdraw_for(&request.command, &mut self.queue);
                 if request.command == Command::EmergencyStop {
                     self.halted = Some(Instant::now());
+                    self.homed();
                 }
                 let urgent = request.command.urgent();
                 let work = Work::Command(Box::new(Batch::new(request, plan)));
@@ -39,7 +40,11 @@ impl Session<'_> {
         while self.may_send() {
             let (stage, early) = (self.stage(), Instant::now() < self.light_at);
             let behind = self.overtaken.is_some();
-            let ready = |work: &Work| !(work.waits(stage) || early && is_light(work));
+            // The job before is over, but its 1 is not gone yet: a start waits for that.
+            let lingers = self.codes.contains(&1) && !stage.active();
+            let ready = |work: &Work| {
+                !(work.waits(stage) || early && is_light(work) || lingers && work.is_patient_start())
+            };
             let next = self.queue.iter().position(|work| ready(work) && (!behind || is_urgent(work)));
             let Some(mut work) = next.and_then(|at| self.queue.remove(at)) else { break };
             let history = |task: &str| Sdcp::HistoryDetail(vec![task.to_owned()]);

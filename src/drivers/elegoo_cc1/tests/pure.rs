@@ -287,6 +287,35 @@ fn attributes_and_errors() {
 }
 
 #[test]
+fn what_the_job_before_left_is_not_of_the_next_one() {
+    let (mut memory, mut device) = (Memory::default(), Device::default());
+    let mut told = |codes: Value, sub: i64, layer: u32, ticks: f64, progress: u32| {
+        let task = if sub == 9 { "" } else { "second" };
+        let print = json!({"Status": sub, "CurrentLayer": layer, "TotalLayer": 20, "CurrentTicks": ticks,
+            "TotalTicks": 600, "Progress": progress, "Filename": task, "TaskId": task});
+        reduce::status(&json!({"CurrentStatus": codes, "PrintInfo": print}), &mut device, &mut memory, 7.0);
+        device.job.clone()
+    };
+    assert_eq!(told(json!([0]), 9, 20, 600.0, 100).stage, DeviceStage::Finished);
+    for sub in [18, 1, 21, 16, 20, 15, 19] {
+        let job = told(json!([1]), sub, 20, 600.0, 100);
+        assert_eq!(job.stage, DeviceStage::Preparing, "{sub}");
+        assert_eq!((job.progress, job.layer, job.print_s), (None, None, None), "{sub}");
+        assert_eq!((job.remaining_s, job.total_layers), (None, None), "{sub}");
+    }
+    let job = told(json!([1]), 13, 0, 2.0, 0);
+    assert_eq!((job.stage, job.progress, job.layer), (DeviceStage::Printing, Some(0.0), Some(0)));
+    assert_eq!((job.print_s, job.remaining_s, job.total_layers), (Some(2.0), Some(598.0), Some(20)));
+    assert_eq!(told(json!([1]), 13, 9, 300.0, 50).print_s, Some(300.0));
+    let reset = told(json!([1]), 13, 9, 1.0, 50);
+    assert_eq!(
+        (reset.print_s, reset.remaining_s),
+        (Some(301.0), Some(299.0)),
+        "a line of the file set it back"
+    );
+}
+
+#[test]
 fn frames_are_sorted_and_hostile_ones_are_harmless() {
     assert_eq!(parse("pong"), Frame::Pong);
     let prefixed = format!("947{}", text("captured/cc1-status-printing-13"));

@@ -74,6 +74,8 @@ pub(super) struct Session<'a> {
     missed: u32,
     /// When the last emergency stop was asked for.
     halted: Option<Instant>,
+    /// A homing that was carried out, of which no status tells yet.
+    homing: Option<Batch>,
     online: bool,
     /// When the next ordinary request may be sent.
     free_at: Instant,
@@ -114,6 +116,7 @@ impl<'a> Session<'a> {
             unanswered: Vec::new(),
             missed: 0,
             halted: None,
+            homing: None,
             online: false,
             free_at: now,
             sent: [None; 2],

@@ -12,7 +12,7 @@ use crate::drivers::elegoo_cc2::encode::Call;
 use crate::drivers::elegoo_cc2::wire::{self, Message};
 use crate::drivers::elegoo_cc2::{codes, faults, models, reduce};
 use crate::model::text::base_name;
-use crate::model::{CommandError, Event, LinkFault, LinkPhase};
+use crate::model::{CommandError, Event, Homed, LinkFault, LinkPhase};
 use crate::net::mqtt;
 use crate::printer::clock::unix_now;
 
@@ -111,7 +111,21 @@ impl Session<'_> {
         }
         let soon = Instant::now() + self.poll_period();
         self.next_poll = self.next_poll.min(soon);
+        if self.is_homed() {
+            self.homed();
+        }
         self.come_online();
+    }
+
+    fn is_homed(&self) -> bool {
+        self.state.state().device.motion.homed == Some(Homed::ALL)
+    }
+
+    /// The axes are known to be homed, or the printer was asked once more and does not say so.
+    fn homed(&mut self) {
+        if let Some(batch) = self.homing.take() {
+            batch.answer();
+        }
     }
 
     fn canvas_plugged(&mut self, attached: bool) {
@@ -164,8 +178,10 @@ impl Session<'_> {
                 self.missed = 0;
                 self.document.replace(full.clone());
                 self.reduce();
+                self.homed();
             }
             (Call::FullStatus, Err(_)) => {
+                self.homed();
                 self.next_poll = self.next_poll.min(Instant::now() + self.driver.timing.poll_printing);
             }
             _ => {}
@@ -284,12 +300,17 @@ impl Session<'_> {
             self.queue.push_front(Work::Command(Box::new(batch)));
             return;
         }
-        batch.answer();
         // The acknowledgement is not the effect (elegoo.md 5): look.
-        self.want(Call::FullStatus);
         if matches!(call, Call::EditTray(_) | Call::AutoRefill(_) | Call::LoadTray(..) | Call::UnloadTray(..))
         {
             self.want(Call::Canvas);
+        }
+        self.want(Call::FullStatus);
+        // A move right after it must not be refused for axes that are not known to be homed yet.
+        if matches!(call, Call::Home) && !batch.failed() && !self.is_homed() {
+            self.homing = Some(batch);
+        } else {
+            batch.answer();
         }
     }
 }

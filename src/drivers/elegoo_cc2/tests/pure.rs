@@ -163,6 +163,32 @@ fn a_tool_change_is_no_fault_no_runout_and_no_pause() {
 }
 
 #[test]
+fn what_the_job_before_left_is_not_of_the_next_one() {
+    let told = |status: i64, sub: i64, layer: u32, seconds: u32, progress: u32| {
+        let extra = json!({"current_layer": layer, "print_duration": seconds, "remaining_time_sec": 7});
+        let mut told = job(status, sub, extra);
+        told["machine_status"]["progress"] = json!(progress);
+        told
+    };
+    let (mut memory, mut device) = (Memory::default(), Device::default());
+    reduce::status(&told(1, 0, 20, 600, 100), &mut device, &mut memory, 1.0);
+    // Deltas do not carry the progress: it stays what it was until the full status is read (elegoo.md 3.7).
+    reduce::status(&told(2, 1045, 20, 600, 100), &mut device, &mut memory, 2.0);
+    let of = |device: &Device| {
+        let job = &device.job;
+        (job.stage, job.progress, job.layer, job.print_s, job.remaining_s)
+    };
+    assert_eq!(of(&device), (DeviceStage::Preparing, None, None, None, None));
+    let wish = reduce::status(&told(1, 0, 20, 600, 100), &mut device, &mut memory, 3.0);
+    assert!(wish.history.is_some(), "it did not come to its end");
+    memory.judge(Some(DeviceStage::Cancelled));
+    reduce::status(&told(1, 0, 20, 600, 100), &mut device, &mut memory, 4.0);
+    assert_eq!(device.job.stage, DeviceStage::Cancelled);
+    reduce::status(&told(2, 2075, 0, 3, 0), &mut device, &mut memory, 5.0);
+    assert_eq!(of(&device), (DeviceStage::Printing, Some(0.0), Some(0), Some(3.0), Some(7.0)));
+}
+
+#[test]
 fn exceptions_become_faults_with_severity_and_first_time() {
     let with = |sub: i64, codes: Value| {
         let mut status = job(2, sub, json!({"print_duration": 5}));

@@ -1,0 +1,115 @@
+//! Figures of a job that the printer's own reports get wrong for a while: those left from the job before, and a clock that
+//! is set back (pure; elegoo.md 2.4, 2.12, 3.8).
+
+/// A clock that goes back by less was rounded otherwise; in seconds.
+const ROUNDING: f64 = 1.0;
+
+/// One figure that the printer keeps from the job before until it has one of the new job.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leftover<T>(Option<T>);
+
+impl<T: Copy + Default + PartialEq> Leftover<T> {
+    /// A report without a job shows this.
+    pub fn keep(&mut self, shown: Option<T>) {
+        self.0 = shown.filter(|shown| *shown != T::default());
+    }
+
+    /// What a report of a job shows; `None` as long as it is what the job before left.
+    pub fn fresh(&mut self, shown: Option<T>) -> Option<T> {
+        let shown = shown.filter(|shown| Some(*shown) != self.0)?;
+        self.0 = None;
+        Some(shown)
+    }
+}
+
+/// What the last report without a job showed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Leftovers {
+    progress: Leftover<f64>,
+    layer: Leftover<u32>,
+    seconds: Leftover<f64>,
+}
+
+/// The figures of one report, those of the job before left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Figures {
+    /// 0 to 1.
+    pub progress: Option<f64>,
+    pub layer: Option<u32>,
+    /// Printing time.
+    pub seconds: Option<f64>,
+}
+
+impl Figures {
+    /// Material was laid down.
+    pub fn begun(&self) -> bool {
+        self.layer.is_some_and(|layer| layer > 0) || self.progress.is_some_and(|progress| progress > 0.0)
+    }
+}
+
+impl Leftovers {
+    /// A report without a job shows these.
+    pub fn keep(&mut self, shown: Figures) {
+        self.progress.keep(shown.progress);
+        self.layer.keep(shown.layer);
+        self.seconds.keep(shown.seconds);
+    }
+
+    /// See [`Leftover::fresh`].
+    pub fn fresh(&mut self, shown: Figures) -> Figures {
+        Figures {
+            progress: self.progress.fresh(shown.progress),
+            layer: self.layer.fresh(shown.layer),
+            seconds: self.seconds.fresh(shown.seconds),
+        }
+    }
+}
+
+/// The printing time of one run, where a line of the file can set the printer's own clock back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clock {
+    told: f64,
+    before: f64,
+}
+
+impl Clock {
+    /// Seconds of the run so far.
+    pub fn seconds(&mut self, told: f64) -> f64 {
+        if told < self.told - ROUNDING {
+            self.before += self.told;
+        }
+        self.told = told;
+        self.before + told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_job_before_left_is_not_of_this_one() {
+        let all = |progress, layer, seconds| Figures {
+            progress: Some(progress),
+            layer: Some(layer),
+            seconds: Some(seconds),
+        };
+        let mut left = Leftovers::default();
+        assert_eq!(left.fresh(all(0.4, 8, 99.0)), all(0.4, 8, 99.0), "a job found under way");
+        left.keep(all(1.0, 20, 600.0));
+        assert_eq!(left.fresh(all(1.0, 20, 600.0)), Figures::default());
+        let mixed = left.fresh(all(1.0, 20, 0.0));
+        assert_eq!(mixed, Figures { seconds: Some(0.0), ..Figures::default() }, "each by itself");
+        assert_eq!(left.fresh(all(0.02, 1, 3.0)), all(0.02, 1, 3.0));
+        assert_eq!(left.fresh(all(1.0, 20, 600.0)), all(1.0, 20, 600.0), "it may come to the same");
+        left.keep(all(0.0, 0, 0.0));
+        assert_eq!(left.fresh(all(0.0, 0, 0.0)), all(0.0, 0, 0.0), "nothing was left");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on() {
+        let mut clock = Clock::default();
+        let told = [0.0, 100.0, 99.6, 2.0, 10.0];
+        assert_eq!(told.map(|told| clock.seconds(told)), [0.0, 100.0, 99.6, 101.6, 109.6]);
+    }
+}
