@@ -143,6 +143,10 @@ fn describe(preview: &StartPreview) -> String {
     let rows: Vec<Vec<String>> = preview
         .filaments
         .iter()
+        // A printer without filament units tells nothing of the one spool that it has.
+        .filter(|one| {
+            one.slot.is_some() || one.material.is_some() || one.color.is_some() || one.warning.is_some()
+        })
         .map(|filament| {
             let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let slot = filament.slot.map_or_else(|| "no slot".to_owned(), |slot| format!("slot {slot}"));
@@ -256,4 +260,29 @@ pub async fn trust(args: &SteerArgs, client: &Client) -> Result<ExitCode, Client
         println!("{}: the key that it shows at the next connection is taken as its own.", args.printer);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::MappedFilament;
+
+    #[test]
+    fn a_spool_of_which_nothing_is_known_is_not_listed() {
+        let unknown = MappedFilament {
+            index: 0,
+            material: None,
+            color: None,
+            weight_g: Some(12.0),
+            slot: None,
+            slot_text: None,
+            warning: None,
+        };
+        let unmapped = MappedFilament { index: 1, material: Some("PETG".to_owned()), ..unknown.clone() };
+        let filaments = vec![unknown, unmapped];
+        let told =
+            describe(&StartPreview { file: "cube.gcode".to_owned(), filaments, ..StartPreview::default() });
+        assert!(!told.contains("filament 0"), "{told}");
+        assert!(told.contains("filament 1") && told.contains("PETG") && told.contains("no slot"), "{told}");
+    }
 }

@@ -103,7 +103,7 @@ async fn make(args: &InitArgs, environment: &Environment) -> ExitCode {
 /// The command that runs what was written; `usual` is the file that is taken where none is named.
 fn next(handed: bool, path: &Path, usual: &Path) -> String {
     match std::path::absolute(path) {
-        _ if handed => "systemctl restart moongate".to_owned(),
+        _ if handed => "sudo systemctl restart moongate".to_owned(),
         Ok(path) if path != usual => format!("moongate run --config '{}'", path.display()),
         _ => "moongate run".to_owned(),
     }
@@ -184,7 +184,10 @@ mod tests {
         let usual = Path::new("/home/me/.config/moongate/moongate.toml");
         assert_eq!(next(false, usual, usual), "moongate run");
         assert_eq!(next(false, Path::new("/srv/a.toml"), usual), "moongate run --config '/srv/a.toml'");
-        assert_eq!(next(true, Path::new("/etc/moongate/moongate.toml"), usual), "systemctl restart moongate");
+        assert_eq!(
+            next(true, Path::new("/etc/moongate/moongate.toml"), usual),
+            "sudo systemctl restart moongate"
+        );
     }
 
     #[test]

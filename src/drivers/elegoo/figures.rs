@@ -1,21 +1,23 @@
 //! Figures of a job that the printer's own reports get wrong for a while: those left from the job before, and a clock that
 //! is set back (pure; elegoo.md 2.4, 2.12, 3.8).
 
+use crate::model::DeviceStage;
+
 /// A clock that goes back by less was rounded otherwise; in seconds.
 const ROUNDING: f64 = 1.0;
 
 /// One figure that the printer keeps from the job before until it has one of the new job.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Leftover<T>(Option<T>);
+struct Leftover<T>(Option<T>);
 
 impl<T: Copy + Default + PartialEq> Leftover<T> {
     /// A report without a job shows this.
-    pub fn keep(&mut self, shown: Option<T>) {
+    fn keep(&mut self, shown: Option<T>) {
         self.0 = shown.filter(|shown| *shown != T::default());
     }
 
     /// What a report of a job shows; `None` as long as it is what the job before left.
-    pub fn fresh(&mut self, shown: Option<T>) -> Option<T> {
+    fn fresh(&mut self, shown: Option<T>) -> Option<T> {
         let shown = shown.filter(|shown| Some(*shown) != self.0)?;
         self.0 = None;
         Some(shown)
@@ -24,7 +26,7 @@ impl<T: Copy + Default + PartialEq> Leftover<T> {
 
 /// What the last report without a job showed.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Leftovers {
+struct Leftovers {
     progress: Leftover<f64>,
     layer: Leftover<u32>,
     seconds: Leftover<f64>,
@@ -49,14 +51,14 @@ impl Figures {
 
 impl Leftovers {
     /// A report without a job shows these.
-    pub fn keep(&mut self, shown: Figures) {
+    fn keep(&mut self, shown: Figures) {
         self.progress.keep(shown.progress);
         self.layer.keep(shown.layer);
         self.seconds.keep(shown.seconds);
     }
 
     /// See [`Leftover::fresh`].
-    pub fn fresh(&mut self, shown: Figures) -> Figures {
+    fn fresh(&mut self, shown: Figures) -> Figures {
         Figures {
             progress: self.progress.fresh(shown.progress),
             layer: self.layer.fresh(shown.layer),
@@ -67,19 +69,58 @@ impl Leftovers {
 
 /// The printing time of one run, where a line of the file can set the printer's own clock back.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Clock {
+struct Clock {
     told: f64,
     before: f64,
 }
 
 impl Clock {
     /// Seconds of the run so far.
-    pub fn seconds(&mut self, told: f64) -> f64 {
+    fn seconds(&mut self, told: f64) -> f64 {
         if told < self.told - ROUNDING {
             self.before += self.told;
         }
         self.told = told;
         self.before + told
+    }
+}
+
+/// The figures of a printer's runs from one report to the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reckoning {
+    left: Leftovers,
+    clock: Clock,
+    printed: bool,
+}
+
+impl Reckoning {
+    /// What a report shows of the run under way; what the job before left is no part of it.
+    pub fn fresh(&mut self, shown: Figures) -> Figures {
+        self.left.fresh(shown)
+    }
+
+    /// What a run has come to by a report that leads from the stage `before` to `stage`.
+    pub fn follow(
+        &mut self,
+        before: DeviceStage,
+        stage: DeviceStage,
+        shown: Figures,
+        fresh: Figures,
+    ) -> Figures {
+        if !before.active() {
+            (self.clock, self.printed) = (Clock::default(), false);
+        }
+        if !stage.active() {
+            self.left.keep(shown);
+            return fresh;
+        }
+        self.printed |= stage != DeviceStage::Preparing;
+        Figures { seconds: fresh.seconds.map(|told| self.clock.seconds(told)), ..fresh }
+    }
+
+    /// The run was seen beyond its first warm-up: until then totals and the time left can be those of the file before.
+    pub fn printed(&self) -> bool {
+        self.printed
     }
 }
 

@@ -7,7 +7,7 @@ pub use super::history::{Verdict, history, newest_runs, verdict, videos};
 use super::models::SPEEDS;
 use super::wire::current_status;
 use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
-use crate::drivers::elegoo::figures::{Clock, Figures, Leftovers};
+use crate::drivers::elegoo::figures::{Figures, Reckoning};
 use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{
@@ -29,10 +29,7 @@ pub struct Memory {
     file: Option<String>,
     /// A stop of the run with this id was seen: the homing inside it is not a new preparation (elegoo.md 2.6).
     cancelling: Option<Option<String>>,
-    left: Leftovers,
-    clock: Clock,
-    /// This run was seen beyond its warm-up.
-    printed: bool,
+    reckoning: Reckoning,
     /// Homing was seen and has not ended.
     homing: bool,
     homed: Homed,
@@ -235,7 +232,7 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     let before = device.job.stage;
     let mut stage = stage(codes, sub, file.is_some() || task.is_some(), before);
     let shown = shown(info);
-    let mut fresh = memory.left.fresh(shown);
+    let fresh = memory.reckoning.fresh(shown);
     // 20 is the end of the warm-up on V1.1 and the whole job on V1.4.46: layers or progress tell (elegoo.md 2.6).
     if stage == DeviceStage::Printing && matches!(sub, 0 | 20) && !fresh.begun() {
         stage = DeviceStage::Preparing;
@@ -267,16 +264,9 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     if memory.held {
         return wish;
     }
-    if !before.active() {
-        (memory.clock, memory.printed) = (Clock::default(), false);
-    }
-    if stage.active() {
-        memory.printed |= stage != DeviceStage::Preparing;
-        fresh.seconds = fresh.seconds.map(|told| memory.clock.seconds(told));
-    } else {
-        memory.left.keep(shown);
-    }
-    device.job = DeviceJob { stage, reason, token, ..figures(info, fresh, sub, stage, memory.printed) };
+    let run = memory.reckoning.follow(before, stage, shown, fresh);
+    let printed = memory.reckoning.printed();
+    device.job = DeviceJob { stage, reason, token, ..figures(info, run, sub, stage, printed) };
     if stage.active() || stage.ended() {
         device.job.file.clone_from(&memory.file);
     }
@@ -326,12 +316,12 @@ fn shown(info: &Value) -> Figures {
     }
 }
 
-/// `printed` where the run is beyond its first warm-up: until then the totals can be those of the file before.
-fn figures(info: &Value, fresh: Figures, sub: i64, stage: DeviceStage, printed: bool) -> DeviceJob {
+/// `printed` as [`Reckoning::printed`].
+fn figures(info: &Value, run: Figures, sub: i64, stage: DeviceStage, printed: bool) -> DeviceJob {
     if stage == DeviceStage::Idle || stage == DeviceStage::Unknown {
         return DeviceJob::default();
     }
-    let elapsed = fresh.seconds;
+    let elapsed = run.seconds;
     let known = |key| num(info, key).filter(|total| *total > 0.0 && (printed || !stage.active()));
     let estimate = known("TotalTicks");
     let remaining = match (elapsed, estimate) {
@@ -346,10 +336,10 @@ fn figures(info: &Value, fresh: Figures, sub: i64, stage: DeviceStage, printed: 
             .filter(|_| stage.active() && (stage != DeviceStage::Printing || matches!(sub, 23..=26)))
             .map(|text| StageDetail { code: sub, text: text.to_owned() }),
         // The figures of a job that ended are stale or cleared (elegoo.md 2.4): the job keeps its own.
-        progress: fresh.progress.filter(|_| stage.active()),
+        progress: run.progress.filter(|_| stage.active()),
         remaining_s: remaining,
         print_s: elapsed.filter(|_| stage.active()),
-        layer: fresh.layer.filter(|_| stage.active()),
+        layer: run.layer.filter(|_| stage.active()),
         total_layers: known("TotalLayer").and_then(|_| count(info, "TotalLayer")),
         filament_used_mm: extruded(TOTAL_EXTRUSION).or_else(|| extruded(CURRENT_EXTRUSION)),
         ..DeviceJob::default()

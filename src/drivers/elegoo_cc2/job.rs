@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::codes;
 use super::reduce::Wish;
 use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
-use crate::drivers::elegoo::figures::{Clock, Figures, Leftovers};
+use crate::drivers::elegoo::figures::{Figures, Reckoning};
 use crate::drivers::elegoo::names::same_file;
 use crate::drivers::elegoo::place::{Medium, Video};
 use crate::drivers::elegoo::runs::{PastRun, Runs, SAME_START};
@@ -27,10 +27,7 @@ pub struct Memory {
     /// When the run began, in Unix seconds by our clock.
     begun: Option<f64>,
     last_progress: f64,
-    left: Leftovers,
-    clock: Clock,
-    /// This run was seen beyond its warm-up.
-    printed: bool,
+    reckoning: Reckoning,
     /// File of our last start, and where it lies: the status does not say.
     started: Option<(String, Medium)>,
     pub(super) speed: SpeedMode,
@@ -229,7 +226,7 @@ impl Job<'_> {
         let file = text(self.print, "filename").map(|name| base_name(name).to_owned());
         let uuid = text(self.print, "uuid").map(str::to_owned);
         let shown = self.shown();
-        let mut fresh = memory.left.fresh(shown);
+        let fresh = memory.reckoning.fresh(shown);
         let mut stage = self.stage(before, &fresh);
         self.judge_fatal(&mut stage, before, memory);
         if before == DeviceStage::Cancelling && stage == DeviceStage::Idle {
@@ -262,16 +259,8 @@ impl Job<'_> {
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
-        if !before.active() {
-            (memory.clock, memory.printed) = (Clock::default(), false);
-        }
-        if stage.active() {
-            memory.printed |= stage != DeviceStage::Preparing;
-            fresh.seconds = fresh.seconds.map(|told| memory.clock.seconds(told));
-        } else {
-            memory.left.keep(shown);
-        }
-        let figures = self.figures(stage, fresh, memory.printed);
+        let run = memory.reckoning.follow(before, stage, shown, fresh);
+        let figures = self.figures(stage, run, memory.reckoning.printed());
         device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
         if stage == DeviceStage::Failed && device.job.reason.is_none() {
             device.job.reason = memory.fatal.clone();
@@ -341,8 +330,8 @@ impl Job<'_> {
         ask.then(|| memory.uuid.clone().unwrap_or_default())
     }
 
-    /// `printed` where the run is beyond its first warm-up: until then the time left can be that of the file before.
-    fn figures(&self, stage: DeviceStage, fresh: Figures, printed: bool) -> DeviceJob {
+    /// `printed` as [`Reckoning::printed`].
+    fn figures(&self, stage: DeviceStage, run: Figures, printed: bool) -> DeviceJob {
         if !stage.active() && !stage.ended() {
             return DeviceJob::default();
         }
@@ -354,12 +343,12 @@ impl Job<'_> {
                 .filter(|_| running && !quiet)
                 .map(|text| StageDetail { code: self.sub, text: text.to_owned() })
                 .or_else(|| self.recovery()),
-            progress: fresh.progress.filter(|_| running),
+            progress: run.progress.filter(|_| running),
             remaining_s: seconds("remaining_time_sec").filter(|_| running && printed),
             // Elapsed wall time, not the estimate some clients take it for (elegoo.md 3.7).
             total_s: seconds("total_duration"),
-            print_s: fresh.seconds,
-            layer: fresh.layer.filter(|_| running),
+            print_s: run.seconds,
+            layer: run.layer.filter(|_| running),
             total_layers: count(self.print, "total_layer").filter(|layers| *layers > 0),
             reason: (stage == DeviceStage::Failed && self.code == 14)
                 .then(|| "The printer was halted by an emergency stop; switch it off and on.".to_owned()),
