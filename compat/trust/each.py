@@ -29,7 +29,7 @@ def on_each(test):
                 with at_rest(farm[name]):
                     test(printer=farm[name], name=name, **given)
             except Exception:  # noqa: BLE001 - told below, with the printer it belongs to
-                return f"{name}: {traceback.format_exc(limit=-6)}"
+                return f"{name}: {traceback.format_exc(limit=-6)}\n{_seen(farm, name)}"
             return None
         with ThreadPoolExecutor(len(PRINTERS)) as pool:
             failures = [failure for failure in pool.map(at, PRINTERS) if failure]
@@ -38,6 +38,16 @@ def on_each(test):
     everywhere.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in takes])
     return everywhere
+
+
+def _seen(farm, name):
+    """What the gateway shows of a printer and what the printer knows of itself, at the moment of a failure."""
+    def tell(ask):
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001 - the failure itself is told by the caller
+            return repr(error)
+    return f"shown: {tell(lambda: farm.status_of(name))}\nthe printer: {tell(farm[name].truth)}"
 
 
 @contextmanager
