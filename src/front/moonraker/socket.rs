@@ -5,7 +5,6 @@ mod serve;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use serde_json::{Map, Value, json};
@@ -27,8 +26,6 @@ const BURST: usize = 64;
 const LATE: usize = 256 << 10;
 /// No updates while more frames wait; what is skipped is in the next difference.
 const UPDATES: usize = 32;
-/// Frames that cannot be handed to the network for so long end the connection.
-const WRITE: Duration = Duration::from_secs(10);
 /// Largest frame taken: clients send less than 200 kB.
 pub const LARGEST_FRAME: usize = 4 << 20;
 /// What is read of a client at once, and held for each; the library's own 128 KiB are for bulk.
@@ -64,14 +61,12 @@ pub struct Connection {
 struct Waiting {
     text: Utf8Bytes,
     bytes: Arc<AtomicUsize>,
-    /// An answer's place among the [`ANSWERS`].
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Waiting {
-    fn new(text: Utf8Bytes, bytes: &Arc<AtomicUsize>, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(text: Utf8Bytes, bytes: &Arc<AtomicUsize>) -> Self {
         bytes.fetch_add(text.len(), Ordering::Relaxed);
-        Self { text, bytes: bytes.clone(), _place: place }
+        Self { text, bytes: bytes.clone() }
     }
 }
 
@@ -172,23 +167,9 @@ impl Connection {
     /// Queues a frame; a client that does not read is let go.
     fn push(&self, frame: Utf8Bytes) {
         let late = self.backlog() >= BURST && self.waiting.load(Ordering::Relaxed) > LATE;
-        if late || self.outbox.try_send(Waiting::new(frame, &self.waiting, None)).is_err() {
+        if late || self.outbox.try_send(Waiting::new(frame, &self.waiting)).is_err() {
             self.close(POLICY);
         }
-    }
-
-    /// Queues an answer when there is a place for it.
-    ///
-    /// # Errors
-    /// The client takes none for [`WRITE`], or is gone.
-    async fn answer(&self, frame: Utf8Bytes, places: &Arc<Semaphore>) -> Result<(), Gone> {
-        let place = tokio::time::timeout(WRITE, places.clone().acquire_owned()).await;
-        let place = place.ok().and_then(Result::ok).ok_or(Gone)?;
-        let frame = Waiting::new(frame, &self.waiting, Some(place));
-        let sent = tokio::time::timeout(WRITE, self.outbox.send(frame)).await;
-        sent.ok().and_then(Result::ok).ok_or(Gone)?;
-        self.answered();
-        Ok(())
     }
 
     fn update(&self, view: &Arc<View>) {
@@ -212,9 +193,6 @@ impl Connection {
         self.closed.cancel();
     }
 }
-
-/// The client does not take what it is sent.
-struct Gone;
 
 fn notification(method: &str, params: Option<Value>) -> Utf8Bytes {
     let mut frame = Map::new();
