@@ -77,7 +77,7 @@ impl Default for FtpsTimeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
-            connect: seconds(15),
+            connect: seconds(25),
             reply: seconds(30),
             handshake: seconds(20),
             idle: seconds(30),
