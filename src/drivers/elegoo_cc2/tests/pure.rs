@@ -528,12 +528,21 @@ fn commands_are_planned_or_refused() {
     let edit = Command::EditSlot { slot: tray, edit: Box::new(SlotEdit::default()) };
     assert!(matches!(steps(&edit, &state), Err(CommandError::Invalid(_))), "no material known");
     assert!(matches!(steps(&Command::Gcode(vec![]), &state), Err(CommandError::Unsupported(_))));
-    let caps = models::capabilities(&models::CENTAURI_CARBON_2, true);
-    for calibration in &caps.calibrations {
-        assert!(plan(&Command::Calibrate([*calibration].into()), &state).is_ok());
-    }
-    for fan in &caps.fans {
-        assert!(plan(&Command::SetFan { fan: *fan, speed: 1.0 }, &state).is_ok());
+}
+
+/// Whatever a row of the table promises, the encoder has a request for.
+#[test]
+fn capabilities_agree_with_the_encoder() {
+    let state = PrinterState::default();
+    for model in models::MODELS {
+        assert_eq!(models::find(model.machine_model), Some(model), "each row is found by its own name");
+        let caps = models::capabilities(model, true);
+        for calibration in &caps.calibrations {
+            assert!(plan(&Command::Calibrate([*calibration].into()), &state).is_ok());
+        }
+        for fan in &caps.fans {
+            assert!(plan(&Command::SetFan { fan: *fan, speed: 1.0 }, &state).is_ok());
+        }
     }
 }
 
