@@ -15,7 +15,7 @@ mod spoolman;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -168,13 +168,6 @@ impl FilamentBook {
     /// What is still to be told to the inventory: (spool, grams).
     pub fn pending_reports(&self) -> Vec<(u32, f64)> {
         self.inner.ledger().pending.iter().map(|report| (report.spool, report.grams)).collect()
-    }
-
-    /// Spools that are in a slot, for lists.
-    pub fn assigned_spools(&self) -> BTreeSet<u32> {
-        let state = self.inner.printer.state();
-        let choices = self.choices();
-        state.device.filament.slots().filter_map(|slot| choices.spool(slot.id)).collect()
     }
 
     /// Looks for the tags of all slots in the inventory again.

@@ -4,7 +4,7 @@
 
 use super::supervise::PrinterSettings;
 use crate::model::{
-    Capabilities, Command, CommandError, Control, DeviceStage, HeaterCaps, JobPhase, LinkPhase, PrinterState,
+    Capabilities, Command, CommandError, Control, HeaterCaps, JobPhase, LinkPhase, PrinterState,
 };
 
 /// Checks one command against the newest state.
@@ -257,14 +257,6 @@ fn extrude(length: f64, state: &PrinterState, caps: &Capabilities) -> Result<(),
         "The nozzle must be at {:.0} °C or more to move filament; heat it first.",
         caps.min_extrude
     )))
-}
-
-/// True where a new job could start now; for front ends that show "ready".
-pub fn ready_for_job(state: &PrinterState) -> bool {
-    state.online()
-        && !state.printing()
-        && !matches!(state.control, Control::ReadOnly(_))
-        && state.device.job.stage != DeviceStage::Unknown
 }
 
 #[cfg(test)]
