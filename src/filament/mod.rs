@@ -4,9 +4,10 @@
 //! | part | owns |
 //! |---|---|
 //! | `choices` | what the user chose (pure) |
-//! | `ledger` | grams by slot over the progress of a job (pure) |
+//! | `ledger` | grams by slot over the progress of a job, and what is still to be reported (pure) |
 //! | `account` | follows the printer's jobs into the ledger, on disk |
-//! | `spoolman` | the inventory server: requests, connection, reports of what was used |
+//! | `spoolman` | the inventory server: requests and connection |
+//! | `usage` | reports of what was used, tagged spools put into their slots |
 
 mod account;
 mod choices;
@@ -14,6 +15,7 @@ mod ledger;
 mod spoolman;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,8 +29,8 @@ use crate::model::{SlotId, Speaker};
 use crate::printer::PrinterHandle;
 use crate::store::{Store, StoreError};
 
-use account::Ledger;
 pub use choices::{Choices, MAX_TOOLS};
+use ledger::Ledger;
 pub use ledger::{Planned, Used};
 pub use spoolman::{Answer, Spoolman, SpoolmanError};
 

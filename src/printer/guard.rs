@@ -97,7 +97,15 @@ fn check_ability(
             ));
         }
         Command::RawVendor(_) => caps.control.raw_vendor,
-        _ => true,
+        // What every printer has a way for, and drying, which the unit decides and not the printer.
+        Command::StartJob(_)
+        | Command::Pause
+        | Command::Resume
+        | Command::Cancel
+        | Command::EmergencyStop
+        | Command::StartDrying { .. }
+        | Command::StopDrying { .. }
+        | Command::Refresh => true,
     };
     if able { Ok(()) } else { Err(CommandError::unsupported(command.name())) }
 }
