@@ -557,3 +557,20 @@ fn discovery_replies() {
     let evil = json!({"result": {"machine_model": "Centauri Carbon 2", "sn": "a/+/#"}}).to_string();
     assert_eq!(discovery::parse(evil.as_bytes(), from), None, "a serial becomes part of topics");
 }
+
+#[test]
+fn a_status_does_not_grow_without_end() {
+    let mut document = Document::default();
+    document.replace(json!({"extruder": {"temperature": 20}}));
+    for number in 0..2000 {
+        document.merge(None, &json!({format!("new{number}"): 1, "extruder": {format!("new{number}"): 1}}));
+    }
+    document.merge(None, &json!({"extruder": {"temperature": 215}}));
+    let known = document.value().and_then(Value::as_object).expect("a status");
+    assert!(
+        known.len() < 1000 && known["extruder"].as_object().expect("a block").len() < 1000,
+        "{}",
+        known.len()
+    );
+    assert_eq!(known["extruder"]["temperature"], 215, "what is known goes on");
+}
