@@ -13,7 +13,7 @@
 //!                         +---------^---------+
 //!                                   |  PrinterHandle: watch state, send command, events
 //!       .___________.______________|_______.__________________.
-//!  front/moonraker  front/marlin (pty)   front/webcam    front/admin
+//!  front/moonraker  front/marlin (pty)  front/webcam, rtsp  front/admin
 //!       |                |                                    |
 //!  Mainsail Fluidd   OctoPrint 1.x                       status, health, metrics
 //!  HA Mobileraker
@@ -21,7 +21,19 @@
 //! ```
 //! Data flows one way: bytes, `wire`, `reduce`, one immutable [`model::PrinterState`], a `view` per front end, the
 //! difference to the client. Commands flow back through [`printer::PrinterHandle::send`]: guard, driver, effect.
-//! [`app`] is the only place that names concrete drivers and front ends; `tests/layering.rs` holds the walls.
+//! [`app`] is the only place that names concrete drivers and front ends (and [`discovery`], which asks for printers by
+//! every protocol).
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | ground | [`model`], [`net`], [`store`], [`gcode`], [`metadata`], [`secret`], [`url`] |
+//! | one printer | [`printer`], [`library`], [`filament`], [`jobs`], [`camera`], [`console`], all of it as a [`station`] |
+//! | the gateway | [`config`], [`access`], [`logging`], [`discovery`] |
+//! | its two sides | [`drivers`], [`front`] |
+//! | on top | [`app`], [`cli`] |
+//! | outside | [`sim`], the simulated printers |
+//!
+//! Which room may name which is a table in `tests/layering.rs`; where a new line goes is told in `docs/extending.md`.
 pub mod access;
 pub mod app;
 pub mod camera;

@@ -68,7 +68,17 @@ fn every_method_has_the_role_that_is_documented() {
         .filter(|(name, ..)| !name.starts_with('/'))
         .map(|(name, _, role)| (name, role))
         .collect();
-    assert_eq!(documented, methods, "docs/ref/permissions.md and the table of methods");
+    let differs = |name: &&String| documented.get(*name) != methods.get(*name);
+    let names: BTreeSet<&String> = documented.keys().chain(methods.keys()).filter(differs).collect();
+    let told = |role: Option<&String>| role.map_or("missing", String::as_str).to_owned();
+    let differences: Vec<String> = names
+        .into_iter()
+        .map(|name| {
+            let (page, table) = (told(documented.get(name)), told(methods.get(name)));
+            format!("{name}: {page} in docs/ref/permissions.md, {table} in methods/mod.rs")
+        })
+        .collect();
+    assert!(differences.is_empty(), "{differences:#?}");
 }
 
 /// What stands between quotes after `before`.

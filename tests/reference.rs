@@ -54,16 +54,51 @@ fn every_configuration_key_is_documented_and_no_other() {
     }
 }
 
+/// What only few need: other ports than the vendor's, and a model that its printer does not tell.
+fn is_rare(table: &str, key: &str) -> bool {
+    table == "[[printer]]" && (key == "model" || (key.ends_with("_port") && key != "moonraker_port"))
+}
+
 #[test]
-fn every_configuration_key_of_a_printer_is_in_the_example() {
+fn every_configuration_key_is_in_the_example() {
     let example = fs::read_to_string(root().join("docs/config.example.toml")).expect("the example");
-    for table in ["[gateway]", "[access]", "[rtsp]"] {
+    for table in ["[gateway]", "[access]", "[rtsp]", "[[printer]]"] {
         for key in known_keys(&format!("{table}\nqqqqqqqqqqqq = 1\n"), table) {
-            assert!(
-                example.contains(&format!("{key} = ")),
-                "docs/config.example.toml lacks {key} of {table}"
-            );
+            // The other two forms of the code are named beside the one that is shown.
+            let shown = example.contains(&format!("{key} = "))
+                || (key.starts_with("access_code_") && example.contains(&key))
+                || is_rare(table, &key);
+            assert!(shown, "docs/config.example.toml lacks {key} of {table}");
         }
+    }
+}
+
+/// Names between single quotes of code on the page that look as `wanted`.
+fn quoted(page: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    page.split('`').skip(1).step_by(2).filter(|name| wanted(name)).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn what_the_page_on_adding_things_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/extending.md")).expect("the page");
+    let roots = ["src/", "tests/", "docs/", "fixtures/", "compat/"];
+    let paths = quoted(&page, |name| roots.iter().any(|root| name.starts_with(root)));
+    assert!(paths.len() > 20, "{paths:?}");
+    for path in paths {
+        assert!(root().join(&path).exists(), "docs/extending.md names {path}, which is not there");
+    }
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    sources(&root().join("tests"), &mut files);
+    let text: String = files.iter().map(|file| fs::read_to_string(file).expect("a source")).collect();
+    let word = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let tests = quoted(&page, |name| name.matches('_').count() > 2 && word(name));
+    assert!(tests.len() > 8, "{tests:?}");
+    for name in tests {
+        assert!(
+            text.contains(&format!("fn {name}(")),
+            "docs/extending.md names the test {name}, which is not there"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::demand::Seat;
@@ -74,10 +74,11 @@ struct Inner {
     cancel: CancellationToken,
 }
 
-/// What can be watched of one kind of camera.
-#[derive(Default)]
+/// What can be watched of one kind of camera. Whoever watches, and the connection, end with it.
 struct Channels {
     kind: CameraKind,
+    cancel: CancellationToken,
+    _end: DropGuard,
     /// `None` where the printer has no camera.
     pictures: Option<Channel>,
     /// Only where the camera sends H.264.
@@ -93,18 +94,19 @@ impl Channels {
         cancel: CancellationToken,
     ) -> Self {
         let (mut pictures, mut video) = (None, None);
+        let cancel = cancel.child_token();
         match (source, kind) {
             (Some(source), CameraKind::Jpeg) => {
-                pictures = Some(Channel::start(source, settings, tasks, cancel));
+                pictures = Some(Channel::start(source, settings, tasks, cancel.clone()));
             }
             (Some(source), CameraKind::H264) => {
                 let channel = VideoChannel::start(source, settings.clone(), tasks, cancel.clone());
-                pictures = Some(channel.pictures(settings, tasks, cancel));
+                pictures = Some(channel.pictures(settings, tasks));
                 video = Some(Arc::new(channel));
             }
             _ => {}
         }
-        Self { kind, pictures, video }
+        Self { kind, _end: cancel.clone().drop_guard(), cancel, pictures, video }
     }
 }
 
@@ -119,6 +121,7 @@ struct Channel {
 struct VideoChannel {
     upstream: Arc<Upstream>,
     video: Arc<Video>,
+    cancel: CancellationToken,
 }
 
 impl Channel {
@@ -146,19 +149,19 @@ impl VideoChannel {
     ) -> Self {
         let video = Arc::new(Video::new());
         let upstream = Upstream::new(settings, Outlet::Video(Arc::clone(&video)));
-        tasks.spawn(Arc::clone(&upstream).run(source, cancel));
-        Self { upstream, video }
+        tasks.spawn(Arc::clone(&upstream).run(source, cancel.clone()));
+        Self { upstream, video, cancel }
     }
 
     /// The JPEG channel behind it: a camera of its own, whose connection is a child process.
-    fn pictures(&self, settings: Settings, tasks: &TaskTracker, cancel: CancellationToken) -> Channel {
+    fn pictures(&self, settings: Settings, tasks: &TaskTracker) -> Channel {
         let transcoder = Transcoder {
             ffmpeg: settings.ffmpeg.clone(),
             upstream: Arc::clone(&self.upstream),
             video: Arc::clone(&self.video),
-            cancel: cancel.clone(),
+            cancel: self.cancel.clone(),
         };
-        Channel::start(Arc::new(transcoder), settings, tasks, cancel)
+        Channel::start(Arc::new(transcoder), settings, tasks, self.cancel.clone())
     }
 }
 
@@ -194,7 +197,7 @@ impl CameraHub {
             if kind != self.kind() {
                 let Inner { source, settings, cancel, .. } = &*self.inner;
                 let channels =
-                    Channels::start(source.clone(), kind, settings.clone(), &tasks, cancel.child_token());
+                    Channels::start(source.clone(), kind, settings.clone(), &tasks, cancel.clone());
                 *self.inner.channels.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(channels);
             }
             tokio::select! {
@@ -227,7 +230,7 @@ impl CameraHub {
             upstream: Arc::clone(&channel.upstream),
             frames,
             fresh: true,
-            cancel: self.inner.cancel.clone(),
+            cancel: channels.cancel.clone(),
         })
     }
 
@@ -256,7 +259,7 @@ impl CameraHub {
     /// [`CameraError::Blocked`] where the camera sends none.
     pub fn video(&self, replay: bool) -> Result<VideoViewer, CameraError> {
         let channel = self.video_channel()?;
-        Ok(VideoViewer::new(&channel.upstream, &channel.video, replay, self.inner.cancel.clone()))
+        Ok(VideoViewer::new(&channel.upstream, &channel.video, replay, channel.cancel.clone()))
     }
 
     /// The live HLS playlist, which names `init-N.mp4` and `seg-N.m4s`; waits for the first segment. While the camera is
@@ -266,7 +269,7 @@ impl CameraHub {
     /// # Errors
     /// Why there is none.
     pub async fn playlist(&self) -> Result<String, CameraError> {
-        let VideoChannel { upstream, video } = &*self.video_channel()?;
+        let VideoChannel { upstream, video, .. } = &*self.video_channel()?;
         let open = upstream.status.borrow().phase == Phase::Open;
         if !open && video.played() {
             upstream.demand.touch();
@@ -355,7 +358,8 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// The next picture, or at first the last one; `None` once the hub has stopped. Cancel-safe.
+    /// The next picture, or at first the last one; `None` once the hub has stopped, or the camera turned out to be of
+    /// another kind. Cancel-safe.
     pub async fn next(&mut self) -> Option<Arc<Frame>> {
         let _waiting = self.seat.demand().wait();
         if self.fresh

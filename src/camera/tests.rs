@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::model::CameraKind;
+use crate::model::{CameraKind, Capabilities};
 use crate::printer::io::{CameraError, CameraFeed, CameraSource};
 
 type Script = mpsc::UnboundedReceiver<Result<Bytes, CameraError>>;
@@ -280,4 +280,22 @@ async fn a_printer_without_camera_says_so() {
     let hub = CameraHub::new(None, CameraKind::None, &TaskTracker::new(), CancellationToken::new());
     assert!(matches!(hub.subscribe(), Err(CameraError::Blocked(_))));
     assert!(hub.health().reason.unwrap().contains("no camera"));
+}
+
+/// The model is a guess by the serial number until the first contact.
+#[tokio::test(start_paused = true)]
+async fn what_shows_a_camera_of_another_kind_ends_with_its_connection() {
+    let Rig { source, hub, tasks, .. } = rig();
+    let caps = |camera| Arc::new(Capabilities { camera, ..Capabilities::default() });
+    let known = watch::Sender::new(caps(CameraKind::Jpeg));
+    tasks.spawn(hub.clone().follow(known.subscribe(), tasks.clone()));
+    let feed = source.feed();
+    let mut viewer = hub.subscribe().expect("a camera");
+    feed.send(Ok(jpeg(1))).expect("the feed is read");
+    assert_eq!(shown(&mut viewer).await, 1);
+    known.send_replace(caps(CameraKind::H264));
+    until(|| hub.kind() == CameraKind::H264).await;
+    let next = timeout(Duration::from_secs(60), viewer.next()).await;
+    assert!(next.expect("the viewer is told").is_none());
+    until(|| source.open.load(Ordering::SeqCst) == 0).await;
 }

@@ -6,9 +6,14 @@
 //! one before: a refill, or a change by hand. Amounts are told by the progress they belong to, so that no step is ever
 //! counted twice, also after a restart.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Ratio, SlotId};
+
+/// Reports that wait for the inventory; the oldest are joined by spool long before.
+const MAX_PENDING: usize = 1000;
 
 /// A filament of the job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +94,64 @@ impl Run {
     #[cfg(test)]
     pub fn total(&self) -> f64 {
         self.used.iter().map(|used| used.grams).sum()
+    }
+}
+
+/// Grams of one spool, to be told to the inventory once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub id: u64,
+    pub spool: u32,
+    pub grams: f64,
+    /// What the inventory counted before the report was sent: tells after a lost answer whether it arrived.
+    pub used_before: Option<f64>,
+}
+
+/// One value on disk, so that no gram is ever in two places or in none.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ledger {
+    pub run: Option<Run>,
+    pub pending: Vec<Report>,
+    pub next: u64,
+    /// Grams by the slot's name since the counting began.
+    pub totals: BTreeMap<String, f64>,
+    /// The run comes from the disk and was not seen at the printer yet.
+    #[serde(skip)]
+    pub restored: bool,
+    /// Progress of the run when it was written last.
+    #[serde(skip)]
+    pub kept: f64,
+}
+
+impl Ledger {
+    /// Closes the run: what was used waits for its report.
+    pub fn close(&mut self) -> Option<Run> {
+        let run = self.run.take()?;
+        for used in &run.used {
+            let name = used.slot.map_or_else(|| "unknown".to_owned(), |slot| slot.to_string());
+            *self.totals.entry(name).or_default() += used.grams;
+            let Some(spool) = used.spool else { continue };
+            self.next += 1;
+            self.pending.push(Report { id: self.next, spool, grams: used.grams, used_before: None });
+        }
+        if self.pending.len() > MAX_PENDING {
+            self.join_reports();
+        }
+        Some(run)
+    }
+
+    /// One report for each spool, apart from those that may be under way.
+    fn join_reports(&mut self) {
+        let mut joined: Vec<Report> = Vec::new();
+        for report in std::mem::take(&mut self.pending) {
+            let same = |other: &&mut Report| other.spool == report.spool && other.used_before.is_none();
+            match joined.iter_mut().find(same) {
+                Some(other) if report.used_before.is_none() => other.grams += report.grams,
+                _ => joined.push(report),
+            }
+        }
+        self.pending = joined;
     }
 }
 
@@ -195,6 +258,73 @@ mod tests {
                 }
                 prop_assert!((run.total() - whole * furthest).abs() < 1e-6);
             }
+        }
+    }
+
+    /// One job: grams of each filament with its slot, how far it came, and after which part the gateway is killed.
+    type Played = (Vec<(u8, f64)>, f64, Option<f64>);
+
+    fn jobs() -> impl Strategy<Value = Vec<Played>> {
+        let job = (
+            prop::collection::vec((0u8..4, 0.0f64..100.0), 1..5),
+            0.0f64..=1.0,
+            prop::option::of(0.0f64..=1.0),
+        );
+        prop::collection::vec(job, 1..12)
+    }
+
+    fn restarted(ledger: &Ledger) -> Ledger {
+        let disk = serde_json::to_string(ledger).unwrap();
+        let mut ledger: Ledger = serde_json::from_str(&disk).unwrap();
+        ledger.restored = ledger.run.is_some();
+        ledger
+    }
+
+    proptest! {
+        /// What the slots fed, what waits for its report and what was printed are the same, over any number of jobs
+        /// and restarts; each report has a number of its own.
+        #[test]
+        fn no_gram_is_lost_or_counted_twice(jobs in jobs(), joined in any::<bool>()) {
+            let spool = |slot: SlotId| match slot {
+                SlotId::Unit { slot: 0, .. } => None,
+                SlotId::Unit { slot, .. } => Some(u32::from(slot)),
+                SlotId::External(_) => None,
+            };
+            let mut ledger = Ledger::default();
+            let (mut printed, mut with_spool) = (0.0, 0.0);
+            for (filaments, progress, killed) in jobs {
+                let planned = |(index, (slot, grams)): (usize, &(u8, f64))| Planned {
+                    index,
+                    slot: Some(SlotId::Unit { unit: 0, slot: *slot }),
+                    grams: *grams,
+                };
+                let planned: Vec<Planned> = filaments.iter().enumerate().map(planned).collect();
+                printed += filaments.iter().map(|(_, grams)| grams * progress).sum::<f64>();
+                with_spool +=
+                    filaments.iter().filter(|(slot, _)| *slot > 0).map(|(_, grams)| grams * progress).sum::<f64>();
+                ledger.run = Some(Run { filaments: planned, ..Run::default() });
+                if let (Some(killed), Some(run)) = (killed, &mut ledger.run) {
+                    run.advance(killed * progress, spool);
+                    ledger = restarted(&ledger);
+                }
+                if let Some(run) = &mut ledger.run {
+                    run.advance(progress, spool);
+                }
+                prop_assert!(ledger.close().is_some());
+                prop_assert!(ledger.close().is_none(), "closed once");
+                if joined {
+                    ledger.join_reports();
+                }
+                ledger = restarted(&ledger);
+                let totals: f64 = ledger.totals.values().sum();
+                let pending: f64 = ledger.pending.iter().map(|report| report.grams).sum();
+                prop_assert!((totals - printed).abs() < 1e-6, "{totals} of {printed}");
+                prop_assert!((pending - with_spool).abs() < 1e-6, "{pending} of {with_spool}");
+            }
+            let mut ids: Vec<u64> = ledger.pending.iter().map(|report| report.id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            prop_assert_eq!(ids.len(), ledger.pending.len());
         }
     }
 }

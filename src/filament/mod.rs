@@ -4,9 +4,10 @@
 //! | part | owns |
 //! |---|---|
 //! | `choices` | what the user chose (pure) |
-//! | `ledger` | grams by slot over the progress of a job (pure) |
+//! | `ledger` | grams by slot over the progress of a job, and what is still to be reported (pure) |
 //! | `account` | follows the printer's jobs into the ledger, on disk |
-//! | `spoolman` | the inventory server: requests, connection, reports of what was used |
+//! | `spoolman` | the inventory server: requests and connection |
+//! | `usage` | reports of what was used, tagged spools put into their slots |
 
 mod account;
 mod choices;
@@ -14,8 +15,9 @@ mod ledger;
 mod spoolman;
 #[cfg(test)]
 mod tests;
+mod usage;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -27,8 +29,8 @@ use crate::model::{SlotId, Speaker};
 use crate::printer::PrinterHandle;
 use crate::store::{Store, StoreError};
 
-use account::Ledger;
 pub use choices::{Choices, MAX_TOOLS};
+use ledger::Ledger;
 pub use ledger::{Planned, Used};
 pub use spoolman::{Answer, Spoolman, SpoolmanError};
 
@@ -168,13 +170,6 @@ impl FilamentBook {
     /// What is still to be told to the inventory: (spool, grams).
     pub fn pending_reports(&self) -> Vec<(u32, f64)> {
         self.inner.ledger().pending.iter().map(|report| (report.spool, report.grams)).collect()
-    }
-
-    /// Spools that are in a slot, for lists.
-    pub fn assigned_spools(&self) -> BTreeSet<u32> {
-        let state = self.inner.printer.state();
-        let choices = self.choices();
-        state.device.filament.slots().filter_map(|slot| choices.spool(slot.id)).collect()
     }
 
     /// Looks for the tags of all slots in the inventory again.

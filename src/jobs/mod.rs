@@ -2,13 +2,13 @@
 //!
 //! Every front end starts, and cancels, through here: a start passes the guards, transfers the file if the printer
 //! does not hold it, sends the start once, and watches until the printer's own report shows the job.
-
 //!
 //! | part | owns |
 //! |---|---|
 //! | `plan` | from a request to everything a start needs, and the objections against it |
 //! | `fits`, `mapping` | is the file for this printer; which slot feeds which filament (pure) |
-//! | `start`, `transfer` | the file to the printer, one start, the watch |
+//! | `turn` | one start at a time |
+//! | `start`, `transfer`, `landing` | the file to the printer, one start, the watch over what becomes of it |
 //! | `intent` | what is under way, on disk before it happens |
 //! | `record`, `history` | the history, and the truth after a restart |
 //! | `filament` (a room of its own) | the tool map of the next print, and what each job used |
@@ -23,6 +23,7 @@ pub(crate) mod fake;
 mod fits;
 mod history;
 mod intent;
+mod landing;
 mod mapping;
 mod pause;
 mod plan;
@@ -33,6 +34,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod turn;
 mod types;
 mod withdraw;
 
@@ -376,14 +378,14 @@ impl Inner {
 
     /// Why no second job can be started.
     fn starting(&self) -> Option<CommandError> {
-        self.active().as_ref().map(|active| start::busy(&active.file))
+        self.active().as_ref().map(|active| turn::busy(&active.file))
     }
 
     /// The same, for a job that has begun: the next of the queue is another print, even of the same file.
     fn printing(&self) -> Option<CommandError> {
         let job = &self.printer.state().job;
         let name = job.file.as_deref().or(job.title.as_deref()).unwrap_or("a file of its own");
-        job.phase.active().then(|| start::busy(name))
+        job.phase.active().then(|| turn::busy(name))
     }
 
     fn tell(&self, event: JobsEvent) {

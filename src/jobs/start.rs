@@ -1,29 +1,19 @@
-//! The start pipeline: the file to the printer, one start, and the watch until the printer's own report shows the job.
+//! The start pipeline: the turn, the plan, the file to the printer, and the start, which is sent once. What becomes of it
+//! is watched by `landing`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{MutexGuard, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::intent::{Intent, Stage};
 use super::plan::{self, Plan, Way};
 use super::transfer::link_lost;
+use super::turn::Turn;
 use super::{Inner, Intended, MappedFilament, StartError, StartRequest};
 use crate::filament::Planned;
-use crate::model::{
-    Command, CommandError, Fault, Job, JobOrigin, JobPhase, PrinterState, Severity, Speaker, StartJob,
-};
+use crate::model::{Command, CommandError, Job, JobOrigin, JobPhase, PrinterState, Speaker, StartJob};
 use crate::printer::clock::unix_now;
-
-/// A printer that took a start shows the file within this time (bambu.md 4.5).
-const LANDING: Duration = Duration::from_secs(90);
-/// A printer that shows the file begins within this time (bambu.md 4.5; a P1P parses for up to 135 s).
-const BEGINNING: Duration = Duration::from_secs(300);
-
-/// Seconds within which the same start is no second one.
-const SAID_TWICE: f64 = 15.0;
 
 const CANCELLED: &str = "Cancelled before the print began.";
 
@@ -61,24 +51,6 @@ pub fn cancelled() -> End {
 
 fn closing() -> StartError {
     StartError::Failed("The gateway is shutting down.".to_owned())
-}
-
-/// Whether a start may be decided.
-enum Turn<'a> {
-    Ours(MutexGuard<'a, ()>),
-    /// The same start is under way, as the job of this number.
-    Begun(u64),
-}
-
-/// What the newest snapshot says about a start.
-enum Sight {
-    /// Nothing of it yet.
-    Nothing,
-    /// The printer shows the file, but does not print yet.
-    Landed,
-    /// It is over for us: running, ended, or replaced by another job.
-    Settled,
-    Broken(End),
 }
 
 impl Inner {
@@ -143,27 +115,6 @@ impl Inner {
         Ok(serial)
     }
 
-    /// The right to decide, unless this start is under way already.
-    async fn turn(&self, file: &str) -> Result<Turn<'_>, StartError> {
-        let gate = loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            let gate = self.gate.lock().await;
-            match self.under_way() {
-                None => break gate,
-                Some((serial, begun, true)) if begun == file => return Ok(Turn::Begun(serial)),
-                Some((_, begun, true)) => return Err(busy(&begun).into()),
-                // The last start is just being settled.
-                Some((_, _, false)) => {
-                    drop(gate);
-                    settled.await;
-                }
-            }
-        };
-        Ok(self.just_begun(file).map_or(Turn::Ours(gate), Turn::Begun))
-    }
-
     /// A plate asked for by the name of its archive goes by its own name: under that it is listed, with its own picture
     /// and figures, and under that a slicer's upload has started it already.
     async fn by_its_plate(&self, request: StartRequest) -> StartRequest {
@@ -176,26 +127,6 @@ impl Inner {
             Some(listed) => StartRequest { file: listed, plate: Some(plate), ..request },
             None => request,
         }
-    }
-
-    /// The job that this start asks for once more: slicers upload with `print=true` and then start the file too
-    /// (moonraker.md 6, OrcaSlicer #15032).
-    fn just_begun(&self, file: &str) -> Option<u64> {
-        let job = &self.printer.state().job;
-        let same = job.origin == JobOrigin::Gateway && job.file.as_deref() == Some(file);
-        let fresh = job.started_at.is_some_and(|at| unix_now() - at < SAID_TWICE);
-        let begins = matches!(job.phase, JobPhase::Preparing | JobPhase::Printing);
-        (same && fresh && begins).then_some(job.serial)
-    }
-
-    /// The start under way: its serial, its file, and whether it still waits for its fate.
-    fn under_way(&self) -> Option<(u64, String, bool)> {
-        let state = self.printer.state();
-        let active = self.active();
-        let active = active.as_ref()?;
-        let waits = matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting);
-        let open = waits && state.job.serial == active.serial && !active.abort.is_cancelled();
-        Some((active.serial, active.file.clone(), open))
     }
 
     /// Makes a job of ours the printer's job; `None` where another one is under way.
@@ -237,18 +168,7 @@ impl Inner {
         self.settle(&intent, serial, result.err()).await;
     }
 
-    /// Watches a start that an earlier gateway may have sent.
-    pub async fn watch_restored(self: Arc<Self>, intent: Intent, serial: u64, abort: CancellationToken) {
-        let lost = "The gateway was restarted as this print was being started, and the printer shows nothing of it. It \
-                    was not started again: look at the printer.";
-        let result = tokio::select! {
-            () = self.cancel.cancelled() => return,
-            result = self.watch_start(&intent, serial, &abort, None, lost) => result,
-        };
-        self.settle(&intent, serial, result.err()).await;
-    }
-
-    async fn settle(&self, intent: &Intent, serial: u64, end: Option<End>) {
+    pub(super) async fn settle(&self, intent: &Intent, serial: u64, end: Option<End>) {
         if let Some(end) = end {
             if end.phase == JobPhase::Failed {
                 let text = format!("Print of \"{}\" failed: {}", intent.file, end.reason);
@@ -365,64 +285,6 @@ impl Inner {
         if self.printer.state().link.holds(link) { Ok(state) } else { Err(link_lost()) }
     }
 
-    async fn seen_running(&self, serial: u64) {
-        let mut watch = self.printer.watch();
-        let running = |state: &Arc<PrinterState>| {
-            state.job.serial != serial
-                || !matches!(state.job.phase, JobPhase::Transferring | JobPhase::Starting)
-        };
-        if watch.wait_for(running).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Waits until the printer's report shows the job, and then until it begins. Time counts only while the printer
-    /// can be heard.
-    async fn watch_start(
-        &self,
-        intent: &Intent,
-        serial: u64,
-        abort: &CancellationToken,
-        known_faults: Option<&[Fault]>,
-        lost: &str,
-    ) -> Result<(), End> {
-        let mut watch = self.printer.watch();
-        let (mut since, mut landed, mut was_online, mut aborting) = (Instant::now(), false, true, false);
-        loop {
-            let state = watch.borrow_and_update().clone();
-            match sight(&state, intent, serial, known_faults) {
-                Sight::Settled => return Ok(()),
-                Sight::Broken(end) => return Err(end),
-                Sight::Landed if !landed => (landed, since) = (true, Instant::now()),
-                _ => {}
-            }
-            if state.online() && !was_online {
-                since = Instant::now();
-            }
-            was_online = state.online();
-            let deadline = since + if landed { BEGINNING } else { LANDING };
-            tokio::select! {
-                changed = watch.changed() => if changed.is_err() { return Ok(()); },
-                () = abort.cancelled(), if !aborting => {
-                    aborting = true;
-                    self.printer.writer().job(|job| if job.serial == serial {
-                        job.requested = Some(JobPhase::Cancelling);
-                    });
-                }
-                () = tokio::time::sleep_until(deadline), if was_online => {
-                    if aborting {
-                        self.unseen.remember(intent.token);
-                    }
-                    return Err(match (landed, aborting) {
-                        (_, true) => cancelled(),
-                        (false, _) => failed(lost),
-                        (true, _) => failed("The printer accepted the file, but did not begin to print."),
-                    });
-                }
-            }
-        }
-    }
-
     /// Cancels the start under way; `None` when there is none. Also where what the printer has against it will be told.
     pub fn abort_start(&self) -> Option<(u64, watch::Receiver<Option<CommandError>>)> {
         let state = self.printer.state();
@@ -432,21 +294,6 @@ impl Inner {
         active.abort.cancel();
         Some((active.serial, active.refused.subscribe()))
     }
-}
-
-/// `known_faults` are those of before the start; `None` after a restart, when only the printer's own end counts.
-fn sight(state: &PrinterState, intent: &Intent, serial: u64, known_faults: Option<&[Fault]>) -> Sight {
-    if state.job.serial != serial || state.job.phase != JobPhase::Starting {
-        return Sight::Settled;
-    }
-    let serious = state.device.faults.iter().filter(|fault| fault.severity >= Severity::Serious);
-    let fresh = known_faults.and_then(|known| serious.clone().find(|fault| !fault.is_among(known)));
-    if let Some(fault) = fresh {
-        return Sight::Broken(failed(fault.line()));
-    }
-    let job = &state.device.job;
-    let ours = job.token.as_deref() == Some(intent.token.to_string().as_str());
-    if ours { Sight::Landed } else { Sight::Nothing }
 }
 
 /// What the plate takes of each filament, and from where.
@@ -459,8 +306,4 @@ fn account(plan: &Plan) -> Vec<Planned> {
         (true, [only], Some(grams)) => vec![Planned { index: only.index, slot: only.slot, grams }],
         _ => weighed,
     }
-}
-
-pub fn busy(file: &str) -> CommandError {
-    CommandError::Busy(format!("\"{file}\" is just being started; a second job is never started."))
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::listing::Listed;
 use super::names::{self, Content};
-use super::remote::{Listed, file_error};
+use super::remote::file_error;
 use super::{Entry, EntryKind, Library, LibraryError};
 use crate::printer::{FileError, RemoteFile};
 

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::index::event;
+use super::listing::Listed;
 use super::names;
-use super::remote::Listed;
 use super::{Entry, EntryKind, LibraryAction, LibraryEvent};
 
 /// Changes that are told one by one.
@@ -76,7 +76,7 @@ fn without_facts(entry: &Entry) -> Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::remote::view;
+    use super::super::listing::view;
     use super::*;
     use crate::model::FileCaps;
     use crate::printer::RemoteFile;

@@ -3,7 +3,6 @@
 //! Paths are relative to the library, with `/`, without a leading slash, in UTF-8. Each plate of a sliced archive
 //! `cube.gcode.3mf` is published as a G-code entry of its own: `cube.gcode`, or `cube_plate_2.gcode` and so on, with
 //! collisions resolved stably; the archive itself stays listed for download.
-
 //!
 //! | part | owns |
 //! |---|---|
@@ -11,8 +10,9 @@
 //! | `index` | what is there, in memory; names of published plates |
 //! | `disk` | walking, hashing, extracting, pictures: all that blocks |
 //! | `upload`, `ufp`, `change`, `copy`, `replace` | receiving files, also packed ones; folders, moves, copies, deletions; what makes way for another file |
-//! | `remote`, `difference` | the printer's own storage below `printer/`; what is told of a new listing |
-//! | `serve` | records, bytes of an entry, what the job room asks |
+//! | `remote`, `listing`, `difference` | the printer's own storage below `printer/`: the cache, what it shows (pure), what is told of a new listing |
+//! | `remote_copy` | copies of files on the printer |
+//! | `serve`, `for_jobs` | records and bytes of an entry; what the job room asks |
 //! | `of_job` | which entry a job at the printer was made from |
 
 mod arrange;
@@ -20,21 +20,24 @@ mod change;
 mod copy;
 mod difference;
 mod disk;
+mod for_jobs;
 mod index;
+mod listing;
 pub mod names;
 mod of_job;
 mod remote;
+mod remote_copy;
 mod replace;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod types;
 mod ufp;
 mod upload;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thiserror::Error;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -43,140 +46,15 @@ use tokio_util::task::TaskTracker;
 use crate::model::UnixSeconds;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
+pub use for_jobs::JobFile;
 use index::{FileRow, Index};
 pub use of_job::JobTraces;
 use remote::Remote;
-pub use serve::JobFile;
+pub use types::{
+    DiskUsage, Entry, EntryKind, FileRecord, LibraryAction, LibraryError, LibraryEvent, LibraryLimits,
+    ThumbnailEntry,
+};
 pub use upload::{Upload, Uploaded};
-
-/// Why a library operation did not work, by what the caller answers.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum LibraryError {
-    #[error("{0}")]
-    NotFound(String),
-    #[error("{0}")]
-    BadName(String),
-    /// The content is not what it claims to be, or does not match its checksum.
-    #[error("{0}")]
-    BadFile(String),
-    #[error("{0}")]
-    Checksum(String),
-    /// Something is being printed or protected.
-    #[error("{0}")]
-    InUse(String),
-    /// Something else is in the way: a name that is taken, a folder that is not empty.
-    #[error("{0}")]
-    Exists(String),
-    #[error("{0}")]
-    Full(String),
-    #[error("{0}")]
-    TooLarge(String),
-    #[error("{0}")]
-    Offline(String),
-    /// This printer does not do that.
-    #[error("{0}")]
-    Unsupported(String),
-    #[error("{0}")]
-    Failed(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A file that can be printed as it is listed: G-code, or a published plate of an archive.
-    Printable,
-    /// A file for download only, e.g. the archive behind published plates.
-    Other,
-    Directory,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    pub path: String,
-    pub kind: EntryKind,
-    pub size: u64,
-    pub modified: UnixSeconds,
-    /// On the printer's own storage.
-    pub on_printer: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DiskUsage {
-    pub total: u64,
-    pub used: u64,
-    pub free: u64,
-}
-
-/// A stored picture of a file.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ThumbnailEntry {
-    pub width: u32,
-    pub height: u32,
-    pub size: u64,
-    /// Relative to the directory of the file: `.thumbs/cube-300x300.png`.
-    pub relative_path: String,
-}
-
-/// What is known of a printable file; extracted once, off the hot path.
-#[derive(Debug, Clone)]
-pub struct FileRecord {
-    pub entry: Entry,
-    /// Fresh for each content.
-    pub uuid: String,
-    /// Of the plate that the entry stands for.
-    pub metadata: crate::metadata::FileMetadata,
-    pub thumbnails: Vec<ThumbnailEntry>,
-    /// Plate of the archive that the entry stands for.
-    pub plate: Option<u32>,
-    /// The file on disk that is sent to the printer.
-    pub source: PathBuf,
-    /// When it was last printed, and the history id of that job.
-    pub print_start_time: Option<UnixSeconds>,
-    pub job_id: Option<String>,
-}
-
-impl FileRecord {
-    /// The identifier by which the printer skips the object of this name.
-    pub fn object_id(&self, name: &str) -> Option<u32> {
-        let named = crate::metadata::named_objects(&self.metadata, self.plate);
-        named.into_iter().find(|object| object.name.eq_ignore_ascii_case(name)).map(|object| object.id)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LibraryAction {
-    CreateFile,
-    ModifyFile,
-    MoveFile,
-    DeleteFile,
-    CreateDirectory,
-    MoveDirectory,
-    DeleteDirectory,
-}
-
-/// A change, told after it can be read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LibraryEvent {
-    pub action: LibraryAction,
-    pub entry: Entry,
-    /// Where it was before, for moves.
-    pub source: Option<String>,
-}
-
-/// What one library may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LibraryLimits {
-    /// Bytes of one uploaded file.
-    pub max_upload: u64,
-    /// Bytes that stay free on the gateway's disk.
-    pub min_free: u64,
-}
-
-impl Default for LibraryLimits {
-    /// Moonraker's own upload limit of 1 GiB (moonraker.md 2.8), and 256 MiB left for everything else.
-    fn default() -> Self {
-        Self { max_upload: 1 << 30, min_free: 256 << 20 }
-    }
-}
 
 /// Cheap to clone.
 #[derive(Clone)]

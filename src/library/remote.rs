@@ -6,33 +6,27 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use md5::{Digest, Md5};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::difference::{self, News};
 use super::index::directory_entry;
-use super::names::{self, Content};
-use super::{Entry, EntryKind, FileRecord, JobFile, Library, LibraryError, disk};
+use super::listing::{Listed, identity, view};
+use super::names;
+use super::{Entry, EntryKind, FileRecord, JobFile, Library, LibraryError};
 use crate::metadata::FileMetadata;
-use crate::model::{Event, FileCaps, UnixSeconds};
+use crate::model::{Event, FileCaps};
 use crate::printer::{FileError, RemoteFile};
 
 /// A listing of this age is fetched again when somebody asks.
 const OLD: Duration = Duration::from_secs(60);
 /// Listing a full card over FTPS takes long; after this it is given up.
 const LIST_DEADLINE: Duration = Duration::from_secs(60);
-/// A download without a byte for this long is given up.
-const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 /// Who asks before anything was listed waits so long: an empty answer would say that the printer has no files.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
-/// A file on the printer is read before a print if it is no larger, and here within this time: who starts it waits.
-const READ_SIZE: u64 = 64 << 20;
-const READ_DEADLINE: Duration = Duration::from_secs(20);
 /// Entries shown; a card with more is shown in part.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -54,17 +48,6 @@ struct View {
     shown: bool,
     files: Vec<RemoteFile>,
     entries: BTreeMap<String, Listed>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Listed {
-    pub entry: Entry,
-    /// Path on the printer's storage.
-    pub stored: String,
-    size: u64,
-    /// As the printer tells it.
-    modified: Option<UnixSeconds>,
-    pub archive: bool,
 }
 
 pub fn file_error(error: FileError) -> LibraryError {
@@ -249,7 +232,7 @@ impl Library {
         listed.ok_or_else(|| LibraryError::NotFound(format!("There is no file \"{path}\" on the printer.")))
     }
 
-    fn listed(&self, path: &str) -> Result<Listed, LibraryError> {
+    pub(super) fn listed(&self, path: &str) -> Result<Listed, LibraryError> {
         let listed = self.any_listed(path)?;
         let file = Some(listed).filter(|listed| listed.entry.kind != EntryKind::Directory);
         file.ok_or_else(|| LibraryError::NotFound(format!("There is no file \"{path}\" on the printer.")))
@@ -325,68 +308,6 @@ impl Library {
         self.inner.remote.view().files.iter().any(same)
     }
 
-    /// What a file on the printer holds, by a copy of it; the printer itself does not tell.
-    ///
-    /// # Errors
-    /// The file cannot be fetched soon, or is nothing that can be printed.
-    pub async fn read_remote(&self, path: &str) -> Result<FileMetadata, LibraryError> {
-        let listed = self.listed(path)?;
-        if listed.size > READ_SIZE {
-            return Err(LibraryError::Failed(
-                "The file is too large to be fetched before a print.".to_owned(),
-            ));
-        }
-        let late = |_late| LibraryError::Failed("The printer does not hand out the file soon.".to_owned());
-        let copy = tokio::time::timeout(READ_DEADLINE, self.remote_copy(&listed)).await.map_err(late)??;
-        let content = if listed.archive { Content::Archive } else { Content::Gcode };
-        let read = self.run(move || disk::extract(&copy, content)).await??;
-        Ok(FileMetadata { size: listed.size, ..read.metadata })
-    }
-
-    /// A local copy of a file on the printer.
-    pub(super) async fn open_remote(&self, path: &str) -> Result<PathBuf, LibraryError> {
-        let listed = self.listed(path)?;
-        let copy = self.remote_copy(&listed).await?;
-        if listed.archive && names::content(path) == Content::Gcode {
-            return self.unpacked(copy, &format!("printer-{}-1.gcode", identity(&listed)), 1).await;
-        }
-        Ok(copy)
-    }
-
-    /// The file as it lies on the printer, kept in the cache.
-    async fn remote_copy(&self, listed: &Listed) -> Result<PathBuf, LibraryError> {
-        if !self.files_caps().download {
-            return Err(LibraryError::Unsupported("This printer does not hand out its files.".to_owned()));
-        }
-        let extension = if listed.archive { "3mf" } else { "gcode" };
-        let cache = self.inner.root.join(names::CACHE);
-        let copy = cache.join(format!("printer-{}.{extension}", identity(listed)));
-        if !copy.exists() {
-            self.check_free(listed.size).await?;
-            self.fetch(listed, &copy).await?;
-            disk::evict(&cache);
-        }
-        Ok(copy)
-    }
-
-    async fn fetch(&self, listed: &Listed, copy: &std::path::Path) -> Result<(), LibraryError> {
-        let partial = copy.with_extension(format!("{}.part", uuid::Uuid::new_v4().simple()));
-        let cancel = self.inner.cancel.child_token();
-        // However this ends, also by a client that leaves: the transfer ends and the part of a file goes.
-        let _stop = cancel.clone().drop_guard();
-        let guard = tempfile::TempPath::try_from_path(partial.clone())
-            .map_err(|e| disk::failed("fetch the file", &e))?;
-        let moved = Arc::new(tokio::sync::Notify::new());
-        let progress = {
-            let moved = moved.clone();
-            Arc::new(move |_bytes: u64| moved.notify_one())
-        };
-        let files = self.inner.printer.files().clone();
-        let download = files.download(listed.stored.clone(), partial, progress, cancel.clone());
-        watched(download, &moved, &cancel).await?.map_err(file_error)?;
-        guard.persist(copy).map_err(|error| disk::failed("fetch the file", &error.error))
-    }
-
     pub(super) async fn delete_remote(&self, path: &str) -> Result<Entry, LibraryError> {
         let listed = self.listed(path)?;
         if !self.files_caps().delete {
@@ -418,77 +339,4 @@ impl Library {
             self.show(files, News::Ours);
         }
     }
-}
-
-/// Waits for a transfer as long as it moves.
-async fn watched<T>(
-    work: impl Future<Output = T>,
-    moved: &tokio::sync::Notify,
-    cancel: &CancellationToken,
-) -> Result<T, LibraryError> {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            still = tokio::time::timeout(IDLE_DEADLINE, moved.notified()) => if still.is_err() {
-                cancel.cancel();
-                return Err(LibraryError::Failed("The printer stopped sending the file.".to_owned()));
-            }
-        }
-    }
-}
-
-/// One name for one content on the printer, as far as a listing tells.
-fn identity(listed: &Listed) -> String {
-    let text = format!("{}\n{}\n{:?}", listed.stored, listed.size, listed.modified);
-    disk::hex(&Md5::digest(text.as_bytes()))
-}
-
-/// The entries of a listing: an archive is listed for download, and beside it as G-code to print.
-///
-/// What the printer gives no date for is dated `undated`.
-pub(super) fn view(files: &[RemoteFile], caps: &FileCaps, undated: UnixSeconds) -> BTreeMap<String, Listed> {
-    let mut entries = BTreeMap::new();
-    let usable =
-        files.iter().filter_map(|file| Some((names::clean(file.path.trim_start_matches('/')).ok()?, file)));
-    for (path, file) in usable.clone() {
-        let content = names::content(&path);
-        let kind = match content {
-            _ if file.directory => EntryKind::Directory,
-            Content::Gcode if caps.gcode => EntryKind::Printable,
-            _ => EntryKind::Other,
-        };
-        let file = (file, undated);
-        add(&mut entries, names::join(names::PRINTER, &path), kind, file, content == Content::Archive);
-    }
-    for (path, file) in
-        usable.filter(|(path, file)| !file.directory && names::content(path) == Content::Archive)
-    {
-        if !caps.archives {
-            continue;
-        }
-        let (directory, name) = names::split(&path);
-        let directory = names::join(names::PRINTER, directory);
-        let candidates =
-            names::plate_names(name, 1, true).map(|name| names::join(directory.trim_end_matches('/'), &name));
-        if let Some(free) = candidates.into_iter().find(|path| !entries.contains_key(path)) {
-            add(&mut entries, free, EntryKind::Printable, (file, undated), true);
-        }
-    }
-    entries
-}
-
-fn add(
-    entries: &mut BTreeMap<String, Listed>,
-    path: String,
-    kind: EntryKind,
-    (file, undated): (&RemoteFile, UnixSeconds),
-    archive: bool,
-) {
-    let modified = file.modified.unwrap_or(undated);
-    let entry = Entry { path: path.clone(), kind, size: file.size, modified, on_printer: true };
-    entries.insert(
-        path,
-        Listed { entry, stored: file.path.clone(), size: file.size, modified: file.modified, archive },
-    );
 }

@@ -4,7 +4,7 @@
 
 use super::supervise::PrinterSettings;
 use crate::model::{
-    Capabilities, Command, CommandError, Control, DeviceStage, HeaterCaps, JobPhase, LinkPhase, PrinterState,
+    Capabilities, Command, CommandError, Control, HeaterCaps, JobPhase, LinkPhase, PrinterState,
 };
 
 /// Checks one command against the newest state.
@@ -97,7 +97,15 @@ fn check_ability(
             ));
         }
         Command::RawVendor(_) => caps.control.raw_vendor,
-        _ => true,
+        // What every printer has a way for, and drying, which the unit decides and not the printer.
+        Command::StartJob(_)
+        | Command::Pause
+        | Command::Resume
+        | Command::Cancel
+        | Command::EmergencyStop
+        | Command::StartDrying { .. }
+        | Command::StopDrying { .. }
+        | Command::Refresh => true,
     };
     if able { Ok(()) } else { Err(CommandError::unsupported(command.name())) }
 }
@@ -257,14 +265,6 @@ fn extrude(length: f64, state: &PrinterState, caps: &Capabilities) -> Result<(),
         "The nozzle must be at {:.0} °C or more to move filament; heat it first.",
         caps.min_extrude
     )))
-}
-
-/// True where a new job could start now; for front ends that show "ready".
-pub fn ready_for_job(state: &PrinterState) -> bool {
-    state.online()
-        && !state.printing()
-        && !matches!(state.control, Control::ReadOnly(_))
-        && state.device.job.stage != DeviceStage::Unknown
 }
 
 #[cfg(test)]

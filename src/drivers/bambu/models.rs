@@ -57,6 +57,8 @@ pub(super) struct ModelRow {
     pub products: &'static [&'static str],
     /// First three characters of the serial number: a guess only, H2 prefixes are mixed (bambu.md 1.3).
     pub prefixes: &'static [&'static str],
+    /// `hw_ver` of the main board (module `rv1126` or `ap`), where it is known: the last clue of old firmware.
+    pub boards: &'static [&'static str],
     pub evidence: Evidence,
     /// Commands may be sent.
     pub controllable: bool,
@@ -130,21 +132,16 @@ pub(super) fn identify(clues: &Clues<'_>) -> &'static ModelRow {
     let by_product = clues.product.and_then(of_product);
     // A product that the maker names and nobody here knows is no relative of those with a like serial number.
     let new_product = clues.product.is_some_and(|product| product.starts_with(MAKER));
-    let by_code = || [clues.project, clues.code].into_iter().flatten().find_map(by_code);
+    let by_code = || [clues.project, clues.code].into_iter().flatten().find_map(by_code_or_name);
     let by_prefix = || {
         let prefix = clues.serial.get(..3).filter(|_| !new_product)?;
         find(|row| any(row.prefixes, prefix))
     };
     let by_board = || match clues.board? {
-        ("rv1126" | "ap", "AP05") => by_code_or_name("BL-P001"),
-        ("rv1126" | "ap", "AP02") => by_code_or_name("C13"),
+        ("rv1126" | "ap", version) => find(|row| row.boards.contains(&version)),
         _ => None,
     };
     by_product.or_else(by_code).or_else(by_prefix).or_else(by_board).unwrap_or(&GENERIC)
-}
-
-fn by_code(code: &str) -> Option<&'static ModelRow> {
-    by_code_or_name(code)
 }
 
 /// The row with this model code or name, whatever its case.

@@ -1,6 +1,7 @@
 //! What both Elegoo protocols share: the Canvas filament unit, file names and the file room around the requests, MJPEG
 //! without trustworthy headers, HTTP replies that strict readers refuse, discovery over UDP, the queue of a link, where to
-//! look for the printer, figures left from the job before, and the door through which file room and camera use the one connection.
+//! look for the printer, figures left from the job before, the parts of a command that both write alike, and the door
+//! through which file room and camera use the one connection.
 
 pub mod canvas;
 pub mod door;
@@ -10,6 +11,7 @@ pub mod files;
 pub mod http;
 pub mod mjpeg;
 pub mod names;
+pub mod orders;
 pub mod pictures;
 pub mod place;
 pub mod probe;

@@ -1,8 +1,8 @@
 //! Commands of the gateway as requests to the printer (pure; elegoo.md 2.9 and 4).
 
-use super::models::nearest_speed;
 use super::sdcp::{Axis, Disk, HomeAxes, Parameter, Sdcp, StartPrint};
 use crate::drivers::elegoo::canvas::slot_map;
+use crate::drivers::elegoo::orders::{self, nearest_speed, takes_speed, whole};
 use crate::drivers::elegoo::place::{Medium, Place};
 use crate::drivers::elegoo::work;
 use crate::model::{Axes, Command, CommandError, DeviceStage, FanId, LightId, PrinterState, StartJob};
@@ -36,12 +36,13 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
             }))
         }
         Command::SetLight { light: LightId::Chamber, on } => Plan::one(Sdcp::Set(Parameter::Light(*on))),
-        Command::SetSpeed { .. } if stage != DeviceStage::Printing => Err(CommandError::Invalid(
-            "This printer takes a speed only while it prints; nothing was changed.".to_owned(),
-        )),
-        Command::SetSpeed { factor } => Plan::one(Sdcp::Set(Parameter::Speed(nearest_speed(*factor)))),
+        Command::SetSpeed { factor } => {
+            takes_speed(stage)?;
+            let (_, percent) = nearest_speed(*factor);
+            Plan::one(Sdcp::Set(Parameter::Speed(percent)))
+        }
         Command::Home(axes) => home(*axes),
-        Command::Jog { delta, .. } => jog(*delta),
+        Command::Jog { delta, .. } => orders::jog([Axis::X, Axis::Y, Axis::Z], *delta, Sdcp::Jog),
         Command::Refresh => Ok(Plan::of(vec![Sdcp::Attributes, Sdcp::Status])),
         Command::SkipObjects(_)
         | Command::SetChamber { .. }
@@ -123,25 +124,6 @@ fn home(axes: Axes) -> Result<Plan, CommandError> {
     Plan::one(Sdcp::Home(wire))
 }
 
-/// One request per axis (elegoo.md 4).
-fn jog(delta: [f64; 3]) -> Result<Plan, CommandError> {
-    let steps: Vec<Sdcp> = [Axis::X, Axis::Y, Axis::Z]
-        .into_iter()
-        .zip(delta)
-        .filter(|(_, step)| step.is_finite() && *step != 0.0)
-        .map(|(axis, step)| Sdcp::Jog(axis, step))
-        .collect();
-    if steps.is_empty() {
-        return Err(CommandError::Invalid("The move has no length.".to_owned()));
-    }
-    Ok(Plan::of(steps))
-}
-
 fn degrees(target: f64) -> u16 {
     whole(target, 320.0) as u16
-}
-
-/// Rounded and within 0 to `max`: fits the integer it is cast to.
-fn whole(value: f64, max: f64) -> f64 {
-    if value.is_finite() { value.round().clamp(0.0, max) } else { 0.0 }
 }

@@ -1,8 +1,10 @@
-//! The table of models that speak this protocol, and what their firmware can do.
+//! One row per model that speaks this protocol, and what their firmware can do. A new model is a new row; no other file
+//! asks for a model by name.
 
+use crate::drivers::elegoo::orders::speed_levels;
 use crate::model::{
-    CameraKind, Capabilities, ControlCaps, Evidence, FanId, FilamentCaps, FileCaps, HeaterCaps, LightId,
-    MotionCaps, SpeedLevel,
+    CameraKind, Capabilities, Celsius, ControlCaps, Evidence, FanId, FilamentCaps, FileCaps, HeaterCaps,
+    LightId, Millimeters, MotionCaps,
 };
 
 /// One model.
@@ -13,7 +15,14 @@ pub struct Model {
     /// What people read.
     pub title: &'static str,
     pub evidence: Evidence,
+    /// Whatever XYZsize says (elegoo.md 2.8).
+    pub volume_mm: [Millimeters; 3],
+    /// Highest targets, the lower ones of two claims (elegoo.md 7).
+    pub nozzle_max: Celsius,
+    /// As `nozzle_max`.
+    pub bed_max: Celsius,
     pub chamber_sensor: bool,
+    pub fans: &'static [FanId],
 }
 
 /// Before the first contact.
@@ -21,15 +30,19 @@ pub const CENTAURI_CARBON: Model = Model {
     machine_name: "Centauri Carbon",
     title: "Centauri Carbon",
     evidence: Evidence::Captured,
+    volume_mm: [256.0; 3],
+    nozzle_max: 300.0,
+    bed_max: 110.0,
     chamber_sensor: true,
+    fans: &[FanId::Part, FanId::Auxiliary, FanId::Chamber],
 };
 
+/// Same board and firmware tree (FW1 builds e100_lite); no public capture of this variant (elegoo.md 1).
+const CENTAURI: Model =
+    Model { machine_name: "Centauri", title: "Centauri", evidence: Evidence::Guessed, ..CENTAURI_CARBON };
+
 /// All rows. Resin printers answer the same discovery and are no rows: nothing of theirs maps onto this model.
-pub const MODELS: [Model; 2] = [
-    CENTAURI_CARBON,
-    // Same board and firmware tree (FW1 builds e100_lite); no public capture of this variant (elegoo.md 1).
-    Model { machine_name: "Centauri", title: "Centauri", evidence: Evidence::Guessed, chamber_sensor: true },
-];
+pub const MODELS: &[Model] = &[CENTAURI_CARBON, CENTAURI];
 
 /// The row for a `MachineName`; `None` for a resin printer or a machine of another protocol.
 pub fn find(machine_name: &str) -> Option<&'static Model> {
@@ -37,16 +50,8 @@ pub fn find(machine_name: &str) -> Option<&'static Model> {
     let name = name.strip_prefix("elegoo ").unwrap_or(&name);
     let exact = MODELS.iter().find(|model| model.machine_name.eq_ignore_ascii_case(name));
     // A Centauri Carbon 2 speaks another protocol; other names with the word count as the plain model (elegoo.md 1).
-    exact.or_else(|| MODELS.last().filter(|_| name.contains("centauri") && !name.contains("carbon 2")))
+    exact.or_else(|| Some(&CENTAURI).filter(|_| name.contains("centauri") && !name.contains("carbon 2")))
 }
-
-/// Speed settings of the firmware in percent, with the names on its screen (elegoo.md 2.9).
-pub const SPEEDS: [(u16, &str); 4] = [(50, "Silent"), (100, "Balanced"), (130, "Sport"), (160, "Ludicrous")];
-
-/// Highest targets in °C, the lower ones of two claims (elegoo.md 7).
-pub const NOZZLE_MAX: f64 = 300.0;
-/// As [`NOZZLE_MAX`].
-pub const BED_MAX: f64 = 110.0;
 
 /// What the printer can do; `canvas` once a Canvas was reported.
 pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
@@ -54,20 +59,13 @@ pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
         vendor: "Elegoo".to_owned(),
         model: model.title.to_owned(),
         evidence: model.evidence,
-        // Whatever XYZsize says (elegoo.md 2.8).
-        volume_mm: [256.0; 3],
-        nozzles: vec![HeaterCaps { max: Some(NOZZLE_MAX) }],
-        bed: HeaterCaps { max: Some(BED_MAX) },
+        volume_mm: model.volume_mm,
+        nozzles: vec![HeaterCaps { max: Some(model.nozzle_max) }],
+        bed: HeaterCaps { max: Some(model.bed_max) },
         chamber: model.chamber_sensor.then_some(HeaterCaps { max: None }),
-        fans: [FanId::Part, FanId::Auxiliary, FanId::Chamber].into(),
+        fans: model.fans.iter().copied().collect(),
         lights: [LightId::Chamber].into(),
-        speed_levels: SPEEDS
-            .iter()
-            .map(|(percent, name)| SpeedLevel {
-                name: (*name).to_owned(),
-                factor: f64::from(*percent) / 100.0,
-            })
-            .collect(),
+        speed_levels: speed_levels(),
         speed_only_printing: true,
         // 401 and 402 come from the SDK and from clients; nobody has published their effect (elegoo.md 8).
         motion: MotionCaps { home: true, home_axes: true, jog: true, ..MotionCaps::default() },
@@ -92,14 +90,4 @@ pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
 pub fn has_canvas_command(firmware: &str) -> bool {
     let mut numbers = firmware.trim().trim_start_matches(['V', 'v']).split('.').map(str::parse::<u32>);
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) > (1, 1))
-}
-
-/// The speed setting nearest to a factor.
-pub fn nearest_speed(factor: f64) -> u16 {
-    let wanted = factor * 100.0;
-    SPEEDS
-        .iter()
-        .map(|(percent, _)| *percent)
-        .min_by(|a, b| (f64::from(*a) - wanted).abs().total_cmp(&(f64::from(*b) - wanted).abs()))
-        .unwrap_or(100)
 }

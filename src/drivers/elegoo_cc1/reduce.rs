@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::codes;
 pub use super::history::{Verdict, history, newest_runs, verdict, videos};
-use super::models::SPEEDS;
 use super::wire::current_status;
 use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
 use crate::drivers::elegoo::figures::{Figures, Reckoning};
+use crate::drivers::elegoo::orders::SPEEDS;
 use crate::drivers::elegoo::runs::{PastRun, Runs};
 use crate::model::text::base_name;
 use crate::model::{

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::models::nearest_mode;
 use crate::drivers::elegoo::canvas::{SlotMapEntry, slot_map};
+use crate::drivers::elegoo::orders::{self, nearest_speed, takes_speed, whole};
 use crate::drivers::elegoo::place::{Medium, Place};
 use crate::drivers::elegoo::work;
 use crate::model::{
-    Calibration, Command, CommandError, DeviceStage, FanId, Filament, LightId, PrinterState, SlotEdit,
-    SlotId, StartJob,
+    Calibration, Command, CommandError, FanId, Filament, LightId, PrinterState, SlotEdit, SlotId, StartJob,
 };
 
 /// Every request that is ever sent.
@@ -264,12 +263,13 @@ pub fn plan(command: &Command, state: &PrinterState) -> Result<Plan, CommandErro
         Command::SetBed { target } => one(Call::Bed(whole(*target, 125.0) as u16)),
         Command::SetFan { fan, speed } => one(Call::Fan(fan_key(*fan)?, whole(speed * 255.0, 255.0) as u8)),
         Command::SetLight { light: LightId::Chamber, on } => one(Call::Light(*on)),
-        Command::SetSpeed { .. } if stage != DeviceStage::Printing => Err(CommandError::Invalid(
-            "This printer takes a speed only while it prints; nothing was changed.".to_owned(),
-        )),
-        Command::SetSpeed { factor } => one(Call::Speed(nearest_mode(*factor))),
+        Command::SetSpeed { factor } => {
+            takes_speed(stage)?;
+            let (mode, _) = nearest_speed(*factor);
+            one(Call::Speed(mode))
+        }
         Command::Home(_) => one(Call::Home),
-        Command::Jog { delta, .. } => jog(*delta),
+        Command::Jog { delta, .. } => orders::jog(["x", "y", "z"], *delta, Call::Move),
         Command::LoadFilament(SlotId::External(_)) => one(Call::LoadExternal),
         Command::LoadFilament(SlotId::Unit { unit, slot }) => one(Call::LoadTray(*unit, *slot)),
         Command::UnloadFilament => one(match state.device.filament.active {
@@ -326,19 +326,6 @@ fn fan_key(fan: FanId) -> Result<&'static str, CommandError> {
     }
 }
 
-fn jog(delta: [f64; 3]) -> Result<Plan, CommandError> {
-    let steps: Vec<Call> = ["x", "y", "z"]
-        .into_iter()
-        .zip(delta)
-        .filter(|(_, step)| step.is_finite() && *step != 0.0)
-        .map(|(axis, step)| Call::Move(axis, step))
-        .collect();
-    if steps.is_empty() {
-        return Err(CommandError::Invalid("The move has no length.".to_owned()));
-    }
-    Ok(Plan::of(steps))
-}
-
 fn calibration(wanted: &std::collections::BTreeSet<Calibration>) -> Result<Call, CommandError> {
     let has = |calibration| wanted.contains(&calibration);
     let (level, resonances, pid) =
@@ -378,9 +365,4 @@ fn tray_edit(slot: SlotId, edit: &SlotEdit, state: &PrinterState) -> Result<Tray
         filament_min_temp: heat(edit.nozzle_min, base.nozzle_min),
         filament_max_temp: heat(edit.nozzle_max, base.nozzle_max),
     })
-}
-
-/// Rounded and within 0 to `max`: fits the integer it is cast to.
-fn whole(value: f64, max: f64) -> f64 {
-    if value.is_finite() { value.round().clamp(0.0, max) } else { 0.0 }
 }

@@ -1,8 +1,9 @@
-//! The table of models that speak this protocol.
+//! One row per model that speaks this protocol. A new model is a new row; no other file asks for a model by name.
 
+use crate::drivers::elegoo::orders::speed_levels;
 use crate::model::{
-    Calibration, CameraKind, Capabilities, ControlCaps, Evidence, FanId, FilamentCaps, FileCaps, HeaterCaps,
-    LightId, MotionCaps, SpeedLevel,
+    Calibration, CameraKind, Capabilities, Celsius, ControlCaps, Evidence, FanId, FilamentCaps, FileCaps,
+    HeaterCaps, LightId, Millimeters, MotionCaps,
 };
 
 /// One model.
@@ -12,36 +13,34 @@ pub struct Model {
     pub machine_model: &'static str,
     pub title: &'static str,
     pub evidence: Evidence,
+    pub volume_mm: [Millimeters; 3],
+    /// Highest targets: the SDK's claims (elegoo.md 4), below the firmware's own limits.
+    pub nozzle_max: Celsius,
+    /// As `nozzle_max`.
+    pub bed_max: Celsius,
+    pub fans: &'static [FanId],
 }
 
-/// The only machine known with this protocol.
-pub const CENTAURI_CARBON_2: Model =
-    Model { machine_model: "Centauri Carbon 2", title: "Centauri Carbon 2", evidence: Evidence::Captured };
+/// Before the first contact.
+pub const CENTAURI_CARBON_2: Model = Model {
+    machine_model: "Centauri Carbon 2",
+    title: "Centauri Carbon 2",
+    evidence: Evidence::Captured,
+    volume_mm: [256.0; 3],
+    nozzle_max: 300.0,
+    bed_max: 120.0,
+    fans: &[FanId::Part, FanId::Auxiliary, FanId::Chamber],
+};
 
 /// All rows.
-pub const MODELS: [Model; 1] = [CENTAURI_CARBON_2];
+pub const MODELS: &[Model] = &[CENTAURI_CARBON_2];
 
-/// The row for a `machine_model`, which some firmware writes with the maker's name before it.
+/// The row for a `machine_model`, which some firmware writes with the maker's name before it; of several that are in
+/// the name, the one that says most of it.
 pub fn find(machine_model: &str) -> Option<&'static Model> {
     let name = machine_model.trim().to_ascii_lowercase();
-    MODELS.iter().find(|model| name.contains(&model.machine_model.to_ascii_lowercase()))
-}
-
-/// `speed_mode` 0 to 3 in percent, with the names on the screen (elegoo.md 3.7).
-pub const SPEEDS: [(u16, &str); 4] = [(50, "Silent"), (100, "Balanced"), (130, "Sport"), (160, "Ludicrous")];
-
-/// Highest targets in °C: the SDK's claims (elegoo.md 4), below the firmware's own limits.
-pub const NOZZLE_MAX: f64 = 300.0;
-/// As [`NOZZLE_MAX`].
-pub const BED_MAX: f64 = 120.0;
-
-/// The `speed_mode` nearest to a factor.
-pub fn nearest_mode(factor: f64) -> u8 {
-    let distance = |percent: u16| (f64::from(percent) - factor * 100.0).abs();
-    (0_u8..)
-        .zip(SPEEDS)
-        .min_by(|(_, (a, _)), (_, (b, _))| distance(*a).total_cmp(&distance(*b)))
-        .map_or(1, |(mode, _)| mode)
+    let named = MODELS.iter().filter(|model| name.contains(&model.machine_model.to_ascii_lowercase()));
+    named.max_by_key(|model| model.machine_model.len())
 }
 
 /// What the printer can do; `canvas` once one was reported.
@@ -50,20 +49,14 @@ pub fn capabilities(model: &Model, canvas: bool) -> Capabilities {
         vendor: "Elegoo".to_owned(),
         model: model.title.to_owned(),
         evidence: model.evidence,
-        volume_mm: [256.0; 3],
-        nozzles: vec![HeaterCaps { max: Some(NOZZLE_MAX) }],
-        bed: HeaterCaps { max: Some(BED_MAX) },
+        volume_mm: model.volume_mm,
+        nozzles: vec![HeaterCaps { max: Some(model.nozzle_max) }],
+        bed: HeaterCaps { max: Some(model.bed_max) },
         chamber: Some(HeaterCaps { max: None }),
-        fans: [FanId::Part, FanId::Auxiliary, FanId::Chamber].into(),
+        fans: model.fans.iter().copied().collect(),
         fans_read_only: [FanId::Hotend, FanId::Controller].into(),
         lights: [LightId::Chamber].into(),
-        speed_levels: SPEEDS
-            .iter()
-            .map(|(percent, name)| SpeedLevel {
-                name: (*name).to_owned(),
-                factor: f64::from(*percent) / 100.0,
-            })
-            .collect(),
+        speed_levels: speed_levels(),
         speed_only_printing: true,
         // 1026 homes all axes whatever is asked (captured); 1027 comes from the SDK and one client (elegoo.md 3.6).
         motion: MotionCaps { home: true, jog: true, ..MotionCaps::default() },

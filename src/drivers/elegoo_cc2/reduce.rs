@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::codes;
 use super::job::Job;
 pub use super::job::{Memory, history, videos};
-use super::models::SPEEDS;
 use crate::drivers::elegoo::canvas;
 use crate::drivers::elegoo::field::{as_int, flag, int, list, num, text};
+use crate::drivers::elegoo::orders::SPEEDS;
 use crate::model::{
     Activity, Device, DeviceStage, Fan, FanId, Fault, FaultAction, FaultSource, Heater, Homed, Light,
     LightId, Nozzle, Severity, Slot, SlotId,

@@ -76,6 +76,9 @@ pub fn registration(payload: &[u8], client: &str) -> Option<Registration> {
 
 /// Nesting beyond this is not merged: no status is that deep.
 const MAX_DEPTH: u8 = 16;
+/// Members of one object; further ones are not taken, as a printer that goes wrong may invent them without end. Those of
+/// the fixtures stay below 20.
+const MAX_ENTRIES: usize = 512;
 
 /// What is known of the status: the last full report with the deltas merged in.
 #[derive(Debug, Default)]
@@ -137,11 +140,14 @@ impl Document {
 
 fn merge(known: &mut Map<String, Value>, change: &Map<String, Value>, depth: u8) {
     for (key, new) in change {
+        let room = known.len() < MAX_ENTRIES;
         match (known.get_mut(key), new) {
             (Some(Value::Object(old)), Value::Object(new)) if depth > 0 => merge(old, new, depth - 1),
-            _ => {
+            (Some(old), new) => *old = new.clone(),
+            (None, new) if room => {
                 known.insert(key.clone(), new.clone());
             }
+            (None, _) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The words this printer understands, with help texts: for `gcode.help`, completion and macro buttons.
 
-use super::extended::word_of;
+use super::features::word_of;
 use crate::model::{Capabilities, PrinterState};
 
 /// A word, what it does, and whether it is a device feature worth a button.
@@ -33,6 +33,10 @@ impl Fitted {
             slots: system.slots().count(),
         }
     }
+
+    fn dries(self, caps: &Capabilities) -> bool {
+        caps.filament.dry && self.dryer
+    }
 }
 
 /// True for a device feature with a button, in any case.
@@ -40,98 +44,127 @@ pub fn is_button(name: &str, caps: &Capabilities, fitted: Fitted) -> bool {
     words(caps, fitted).iter().any(|word| word.button && word.name.eq_ignore_ascii_case(name))
 }
 
+/// The words of one printer while they are gathered: a word that it cannot follow is left out.
+struct Words(Vec<Word>);
+
+impl Words {
+    fn word(&mut self, can: bool, name: &'static str, help: &str) {
+        if can {
+            self.0.push(Word { name, help: help.to_owned(), button: false, params: Vec::new() });
+        }
+    }
+
+    /// A feature of the device; `params` with their defaults, which are those of the translator.
+    fn button(&mut self, can: bool, name: &'static str, help: &str, params: &[(&str, &'static str)]) {
+        if can {
+            let params = params.iter().map(|(name, default)| ((*name).to_owned(), *default)).collect();
+            self.0.push(Word { name, help: help.to_owned(), button: true, params });
+        }
+    }
+}
+
 /// Everything that works on this printer as it is now.
 pub fn words(caps: &Capabilities, fitted: Fitted) -> Vec<Word> {
+    let mut words = Words(Vec::new());
+    of_the_job(&mut words, caps);
+    of_the_device(&mut words, caps, fitted);
+    for name in tools(caps, fitted) {
+        words.word(true, name, "Change to the filament or nozzle of this number");
+    }
+    if fitted.units {
+        of_the_panels(&mut words, caps, fitted);
+    }
+    of_the_printer(&mut words, caps);
+    words.0
+}
+
+fn of_the_job(words: &mut Words, caps: &Capabilities) {
+    words.word(true, "PAUSE", "Pause the print");
+    words.word(true, "RESUME", "Resume the paused print");
+    words.word(true, "CANCEL_PRINT", "Cancel the print");
+    let print = "Print a file: FILENAME= [PLATE=] [OVERRIDE=model,nozzle,bed,filament]";
+    words.word(true, "SDCARD_PRINT_FILE", print);
+    words.word(true, "SDCARD_RESET_FILE", "Forget the last job");
+    words.word(true, "SET_HEATER_TEMPERATURE", "Set a target: HEATER= TARGET=");
+    words.word(true, "TURN_OFF_HEATERS", "Switch all heaters off");
+    words.word(caps.fans.len() > 1, "SET_FAN_SPEED", "Set a fan: FAN= SPEED=0..1");
+    words.word(!caps.lights.is_empty(), "SET_PIN", "Switch a light: PIN= VALUE=0 or 1");
+    words.word(caps.control.skip_objects, "EXCLUDE_OBJECT", "Skip an object of the print: NAME=");
+    words.word(caps.motion.jog, "_CLIENT_LINEAR_MOVE", "Move: X= Y= Z= F= [ABSOLUTE=1]");
+}
+
+fn of_the_device(words: &mut Words, caps: &Capabilities, fitted: Fitted) {
+    let filament = caps.filament;
+    words.button(!caps.lights.is_empty(), "LIGHT", "Switch the light: [ON=0 or 1]", &[("ON", "")]);
     let levels: Vec<&str> = caps.speed_levels.iter().map(|level| level.name.as_str()).collect();
-    let levels = format!("Set the speed: LEVEL= one of {}", levels.join(", "));
-    let options: Vec<String> = caps.options.iter().map(word_of).collect();
-    let options = format!("Switch an option: ON=0 or 1, OPTION= one of {}", options.join(", "));
-    let mut words = Vec::new();
-    let mut add = |can: bool, name, help: &str, button| {
-        if can {
-            words.push(Word { name, help: help.to_owned(), button, params: parameters(name, caps) });
-        }
-    };
-    add(true, "PAUSE", "Pause the print", false);
-    add(true, "RESUME", "Resume the paused print", false);
-    add(true, "CANCEL_PRINT", "Cancel the print", false);
-    add(
-        true,
-        "SDCARD_PRINT_FILE",
-        "Print a file: FILENAME= [PLATE=] [OVERRIDE=model,nozzle,bed,filament]",
-        false,
-    );
-    add(true, "SDCARD_RESET_FILE", "Forget the last job", false);
-    add(true, "SET_HEATER_TEMPERATURE", "Set a target: HEATER= TARGET=", false);
-    add(true, "TURN_OFF_HEATERS", "Switch all heaters off", false);
-    add(caps.fans.len() > 1, "SET_FAN_SPEED", "Set a fan: FAN= SPEED=0..1", false);
-    add(!caps.lights.is_empty(), "SET_PIN", "Switch a light: PIN= VALUE=0 or 1", false);
-    add(caps.control.skip_objects, "EXCLUDE_OBJECT", "Skip an object of the print: NAME=", false);
-    add(caps.motion.jog, "_CLIENT_LINEAR_MOVE", "Move: X= Y= Z= F= [ABSOLUTE=1]", false);
-    add(!caps.lights.is_empty(), "LIGHT", "Switch the light: [ON=0 or 1]", true);
-    add(!caps.speed_levels.is_empty(), "SPEED_PROFILE", &levels, true);
-    add(caps.filament.load, "LOAD_FILAMENT", "Load filament: SLOT=", true);
-    add(caps.filament.unload, "UNLOAD_FILAMENT", "Unload the filament", true);
-    add(caps.filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", true);
-    add(caps.filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", true);
-    add(
-        caps.filament.recover,
-        "FILAMENT_DONE",
-        "Say that the filament was pushed in or pulled out by hand",
-        true,
-    );
+    let speed = format!("Set the speed: LEVEL= one of {}", levels.join(", "));
+    words.button(!levels.is_empty(), "SPEED_PROFILE", &speed, &[("LEVEL", "")]);
+    words.button(filament.load, "LOAD_FILAMENT", "Load filament: SLOT=", &[("SLOT", "")]);
+    words.button(filament.unload, "UNLOAD_FILAMENT", "Unload the filament", &[]);
+    words.button(filament.read_tag, "READ_SPOOL_TAG", "Read the tag of a spool: SLOT=", &[("SLOT", "")]);
+    words.button(filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", &[]);
+    let by_hand = "Say that the filament was pushed in or pulled out by hand";
+    words.button(filament.recover, "FILAMENT_DONE", by_hand, &[]);
     let edit =
         "Say what a slot holds: SLOT= MATERIAL= [COLOR=RRGGBB NOZZLE_MIN= NOZZLE_MAX= PROFILE=], or CLEAR=1";
-    add(caps.filament.edit, "EDIT_SLOT", edit, true);
+    let holds = [
+        ("SLOT", ""),
+        ("MATERIAL", ""),
+        ("COLOR", ""),
+        ("NOZZLE_MIN", ""),
+        ("NOZZLE_MAX", ""),
+        ("CLEAR", "0"),
+    ];
+    words.button(filament.edit, "EDIT_SLOT", edit, &holds);
     let flow = "Use a stored flow calibration: SLOT= [PROFILE= its number or DEFAULT]";
-    add(caps.filament.flow_profile, "FLOW_PROFILE", flow, true);
+    words.button(filament.flow_profile, "FLOW_PROFILE", flow, &[("SLOT", ""), ("PROFILE", "DEFAULT")]);
     let air: Vec<String> = caps.air_modes.iter().map(word_of).collect();
-    add(!air.is_empty(), "AIR_MODE", &format!("Lead the air: MODE= one of {}", air.join(", ")), true);
+    let lead = format!("Lead the air: MODE= one of {}", air.join(", "));
+    words.button(!air.is_empty(), "AIR_MODE", &lead, &[("MODE", "")]);
     let nozzle = "Say which nozzle is fitted: DIAMETER= MATERIAL=";
-    add(caps.control.set_nozzle, "SET_NOZZLE", nozzle, true);
-    add(caps.control.buzzer, "BUZZER", "Sound the buzzer: [MODE=0 (silence), 1 or 2]", true);
-    let dryer = caps.filament.dry && fitted.dryer;
-    add(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", true);
-    add(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", true);
-    let mmu = fitted.units;
+    words.button(caps.control.set_nozzle, "SET_NOZZLE", nozzle, &[("DIAMETER", ""), ("MATERIAL", "")]);
+    let buzzer = "Sound the buzzer: [MODE=0 (silence), 1 or 2]";
+    words.button(caps.control.buzzer, "BUZZER", buzzer, &[("MODE", "0")]);
+    let dry = [("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")];
+    let dryer = fitted.dries(caps);
+    words.button(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", &dry);
+    words.button(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", &[("UNIT", "")]);
+}
+
+/// Of the filament panels, for a printer with a unit.
+fn of_the_panels(words: &mut Words, caps: &Capabilities, fitted: Fitted) {
     let filament = caps.filament;
-    for name in tools(caps, fitted) {
-        add(true, *name, "Change to the filament or nozzle of this number", false);
-    }
-    add(mmu, "MMU_SELECT", "Select a gate: GATE=, TOOL= or BYPASS=1", false);
-    add(mmu && filament.load, "MMU_LOAD", "Load the selected filament: [GATE=]", false);
-    add(
-        mmu && filament.load,
-        "MMU_CHANGE_TOOL",
-        "Load the filament of a tool or gate: TOOL= or GATE=",
-        false,
-    );
-    add(mmu && filament.unload, "MMU_UNLOAD", "Unload the filament", false);
-    add(mmu && filament.unload, "MMU_EJECT", "Unload the filament if it is this gate's: [GATE=]", false);
-    add(mmu, "MMU_GATE_MAP", "Say what a gate holds: GATE= MATERIAL= COLOR= NAME= SPOOLID=", false);
-    add(mmu && filament.map, "MMU_TTG_MAP", "Gates of the next print by tool: MAP=0,2,1 or RESET=1", false);
-    add(mmu && filament.map, "MMU_REMAP_TTG", "Gate of one tool of the next print: TOOL= GATE=", false);
-    add(mmu && filament.auto_refill, "MMU_ENDLESS_SPOOL", "Go on with an equal spool: ENABLE=0 or 1", false);
-    add(mmu && dryer, "MMU_HEATER", "Dry: [UNIT=] TEMP= TIMER= (minutes), or STOP=1", false);
-    add(mmu && filament.read_tag, "MMU_CHECK_GATE", "Read the tag of a gate: [GATE=]", false);
-    add(mmu && filament.read_tag, "MMU_CHECK_GATES", "Read the tags of all gates", false);
-    add(mmu, "MMU_RECOVER", "Try a stuck filament again, else read the state anew", false);
-    add(mmu && filament.recover, "MMU_UNLOCK", "Go on after a stuck filament", false);
-    add(
-        mmu && filament.map,
-        "MMU_SLICER_TOOL_MAP",
-        "Match tools to gates at the start (SKIP_AUTOMAP=0), or print with the map as it is (1)",
-        false,
-    );
-    add(mmu, "MMU_STATS", "What each gate has fed so far", false);
-    add(mmu, "MMU_SPOOLMAN", "Find spools by their tags: REFRESH=1, or make one: CREATE=<gate>", false);
-    add(!caps.calibrations.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", true);
-    add(!caps.options.is_empty(), "PRINT_OPTION", &options, true);
-    add(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", true);
-    add(true, "HELP", "List the words that work here", false);
-    add(true, "STATUS", "What the printer does", false);
-    add(true, "REFRESH", "Ask the printer for a complete report", false);
-    words
+    words.word(true, "MMU_SELECT", "Select a gate: GATE=, TOOL= or BYPASS=1");
+    words.word(filament.load, "MMU_LOAD", "Load the selected filament: [GATE=]");
+    words.word(filament.load, "MMU_CHANGE_TOOL", "Load the filament of a tool or gate: TOOL= or GATE=");
+    words.word(filament.unload, "MMU_UNLOAD", "Unload the filament");
+    words.word(filament.unload, "MMU_EJECT", "Unload the filament if it is this gate's: [GATE=]");
+    words.word(true, "MMU_GATE_MAP", "Say what a gate holds: GATE= MATERIAL= COLOR= NAME= SPOOLID=");
+    words.word(filament.map, "MMU_TTG_MAP", "Gates of the next print by tool: MAP=0,2,1 or RESET=1");
+    words.word(filament.map, "MMU_REMAP_TTG", "Gate of one tool of the next print: TOOL= GATE=");
+    words.word(filament.auto_refill, "MMU_ENDLESS_SPOOL", "Go on with an equal spool: ENABLE=0 or 1");
+    words.word(fitted.dries(caps), "MMU_HEATER", "Dry: [UNIT=] TEMP= TIMER= (minutes), or STOP=1");
+    words.word(filament.read_tag, "MMU_CHECK_GATE", "Read the tag of a gate: [GATE=]");
+    words.word(filament.read_tag, "MMU_CHECK_GATES", "Read the tags of all gates");
+    words.word(true, "MMU_RECOVER", "Try a stuck filament again, else read the state anew");
+    words.word(filament.recover, "MMU_UNLOCK", "Go on after a stuck filament");
+    let automap = "Match tools to gates at the start (SKIP_AUTOMAP=0), or print with the map as it is (1)";
+    words.word(filament.map, "MMU_SLICER_TOOL_MAP", automap);
+    words.word(true, "MMU_STATS", "What each gate has fed so far");
+    words.word(true, "MMU_SPOOLMAN", "Find spools by their tags: REFRESH=1, or make one: CREATE=<gate>");
+}
+
+fn of_the_printer(words: &mut Words, caps: &Capabilities) {
+    let calibrations: Vec<String> = caps.calibrations.iter().map(word_of).collect();
+    let each: Vec<(&str, &'static str)> = calibrations.iter().map(|name| (name.as_str(), "0")).collect();
+    words.button(!each.is_empty(), "CALIBRATE", "Calibrate: name what, =1 each", &each);
+    let options: Vec<String> = caps.options.iter().map(word_of).collect();
+    let switch = format!("Switch an option: ON=0 or 1, OPTION= one of {}", options.join(", "));
+    words.button(!options.is_empty(), "PRINT_OPTION", &switch, &[("OPTION", ""), ("ON", "")]);
+    words.button(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", &[("CODE", "")]);
+    words.word(true, "HELP", "List the words that work here");
+    words.word(true, "STATUS", "What the printer does");
+    words.word(true, "REFRESH", "Ask the printer for a complete report");
 }
 
 /// The answer to `HELP`, in Klipper's form: one line for each word.
@@ -172,32 +205,4 @@ fn tools(caps: &Capabilities, fitted: Fitted) -> &'static [&'static str] {
         _ => 0,
     };
     NAMES.get(..count).unwrap_or(&NAMES)
-}
-
-/// What the device features take; the defaults are those of the translator.
-fn parameters(name: &str, caps: &Capabilities) -> Vec<(String, &'static str)> {
-    let fixed: &[(&str, &'static str)] = match name {
-        "LIGHT" => &[("ON", "")],
-        "SPEED_PROFILE" => &[("LEVEL", "")],
-        "LOAD_FILAMENT" | "READ_SPOOL_TAG" => &[("SLOT", "")],
-        "EDIT_SLOT" => &[
-            ("SLOT", ""),
-            ("MATERIAL", ""),
-            ("COLOR", ""),
-            ("NOZZLE_MIN", ""),
-            ("NOZZLE_MAX", ""),
-            ("CLEAR", "0"),
-        ],
-        "FLOW_PROFILE" => &[("SLOT", ""), ("PROFILE", "DEFAULT")],
-        "AIR_MODE" => &[("MODE", "")],
-        "SET_NOZZLE" => &[("DIAMETER", ""), ("MATERIAL", "")],
-        "DRY_FILAMENT" => &[("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")],
-        "STOP_DRYING" => &[("UNIT", "")],
-        "BUZZER" => &[("MODE", "0")],
-        "PRINT_OPTION" => &[("OPTION", ""), ("ON", "")],
-        "CLEAR_FAULT" => &[("CODE", "")],
-        "CALIBRATE" => return caps.calibrations.iter().map(|what| (word_of(what), "0")).collect(),
-        _ => &[],
-    };
-    fixed.iter().map(|(name, default)| ((*name).to_owned(), *default)).collect()
 }

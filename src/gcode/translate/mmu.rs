@@ -5,20 +5,12 @@
 
 use serde_json::Value;
 
-use super::{Context, FilamentWord, Intent};
+use super::{Context, FilamentWord, Intent, drying};
 use crate::gcode::line::Line;
 use crate::model::{
-    Color, Command, DryRequest, FaultAction, Filament, FilamentAction, FilamentOperation, FilamentUnit,
-    JobPhase, Slot, SlotEdit, SlotId,
+    Color, Command, FaultAction, Filament, FilamentAction, FilamentOperation, FilamentUnit, JobPhase, Slot,
+    SlotEdit, SlotId,
 };
-
-/// Where a dryer is started without naming them: gentle to every material.
-const DRY_TEMPERATURE: f64 = 45.0;
-const DRY_HOURS: u32 = 8;
-/// Hours that dryers take.
-const HOURS: std::ops::RangeInclusive<u32> = 1..=48;
-/// °C that dryers take; the printer knows its own limits within.
-const TEMPERATURES: std::ops::RangeInclusive<f64> = 30.0..=90.0;
 
 /// `None` where the word is none of the panels', or the printer has no filament system.
 pub fn named(name: &str, line: &Line, context: Context<'_>) -> Option<Intent> {
@@ -372,22 +364,25 @@ fn heater(line: &Line, context: Context<'_>) -> Result<Intent, String> {
     }
     let minutes = line.param_value("TIMER").map(|minutes| minutes / 60.0);
     let hours = line.param_value("HOURS").or(minutes);
-    drying(unit, line.param_value("TEMP").unwrap_or(DRY_TEMPERATURE), hours)
+    start_drying(unit, line.param_value("TEMP"), hours)
 }
 
-fn drying(unit: u16, temperature: f64, hours: Option<f64>) -> Result<Intent, String> {
-    let hours = hours.map_or(DRY_HOURS, |hours| hours.ceil().max(0.0) as u32);
-    if !TEMPERATURES.contains(&temperature) || !HOURS.contains(&hours) {
-        return Err("Drying takes TEMP=30 to 90 (°C) and TIMER=60 to 2880 (minutes).".to_owned());
-    }
-    send(Command::StartDrying { unit, request: DryRequest { temperature, hours } })
+/// A part of an hour is dried as a whole one.
+fn start_drying(unit: u16, temperature: Option<f64>, hours: Option<f64>) -> Result<Intent, String> {
+    let limits = "Drying takes TEMP=30 to 90 (°C) and TIMER=60 to 2880 (minutes).";
+    let request = drying::request(temperature, hours.map(f64::ceil)).ok_or(limits)?;
+    send(Command::StartDrying { unit, request })
 }
 
 /// A target for a unit's dryer, as the temperature panels set it: `SET_HEATER_TEMPERATURE HEATER=ams_ht_1 TARGET=45`.
 pub fn heater_target(name: &str, target: f64, context: Context<'_>) -> Option<Intent> {
     let units = &context.state.device.filament.units;
     let unit = units.iter().find(|unit| unit.dryer.is_some() && unit.dryer_key() == name)?.id;
-    let done = if target > 0.0 { drying(unit, target, None) } else { send(Command::StopDrying { unit }) };
+    let done = if target > 0.0 {
+        start_drying(unit, Some(target), None)
+    } else {
+        send(Command::StopDrying { unit })
+    };
     Some(done.unwrap_or_else(Intent::Refuse))
 }
 

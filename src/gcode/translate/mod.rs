@@ -2,9 +2,20 @@
 //!
 //! Pure: a [`Session`] holds the modes of one sender, the state and capabilities say what is possible, and an
 //! [`Intent`] comes out. A code that cannot be mapped is never answered as if it had worked (design D10).
+//!
+//! | part | owns |
+//! |---|---|
+//! | `codes`, `motion` | the classic codes G, M and T; moves and the modes around them |
+//! | `extended` | Klipper's named commands |
+//! | `features` | macros for what a printer can do beyond them |
+//! | `mmu` | the words of the filament panels |
+//! | `drying` | what may be asked of a dryer, for both of them |
+//! | [`help`] | the words that work on a printer, with help and parameters |
 
 mod codes;
+mod drying;
 mod extended;
+mod features;
 pub mod help;
 mod mmu;
 mod motion;

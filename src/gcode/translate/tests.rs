@@ -247,6 +247,45 @@ fn device_words_name_what_the_printer_has() {
     assert!(matches!(run("AIR_MODE MODE=HEATING").as_slice(), [Intent::Refuse(_)]), "no air duct");
 }
 
+/// A printer that can do everything: each of its macros is in docs/ref/macros.md.
+#[test]
+fn every_button_is_documented() {
+    use crate::model::{AirMode, Dryer, DryerPhase, PrintOption};
+    let mut caps = Capabilities {
+        air_modes: [AirMode::Cooling].into(),
+        options: [PrintOption::AutoRecovery].into(),
+        filament: FilamentCaps {
+            load: true,
+            unload: true,
+            edit: true,
+            read_tag: true,
+            map: true,
+            auto_refill: true,
+            recover: true,
+            dry: true,
+            flow_profile: true,
+        },
+        ..caps()
+    };
+    caps.control = ControlCaps {
+        clear_fault: true,
+        set_nozzle: true,
+        buzzer: true,
+        raw_vendor: true,
+        ..ControlCaps::default()
+    };
+    let mut state = state();
+    state.device.filament.units[0].dryer =
+        Some(Dryer { phase: DryerPhase::Off, remaining_min: None, target: None, refused: None });
+    let page = include_str!("../../../docs/ref/macros.md");
+    let buttons = help::words(&caps, help::Fitted::of(&state)).into_iter().filter(|word| word.button);
+    let names: Vec<&str> = buttons.map(|word| word.name).collect();
+    assert!(names.len() >= 17, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "docs/ref/macros.md lacks {name}");
+    }
+}
+
 /// Clients show the default and send nothing for it.
 #[test]
 fn a_button_with_its_defaults_left_out_does_what_it_does_with_them() {

@@ -192,7 +192,7 @@ const H2: Model = Model {
 };
 
 /// Every simulated model. X1, X1E and P1S borrow the captured shape of their nearest relative.
-pub static TABLE: [Model; 15] = [
+pub static TABLE: &[Model] = &[
     P1,
     Model {
         key: "p1p",

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_simulated_model_comes_online_as_itself() {
-    for model in &sim::models::TABLE {
+    for model in sim::models::TABLE {
         let bench = Bench::start(model.key).await;
         let row = models::by_code_or_name(model.code).expect("row");
         let state = bench

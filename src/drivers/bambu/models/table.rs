@@ -23,6 +23,7 @@ pub(in super::super) static GENERIC: ModelRow = ModelRow {
     codes: &[],
     products: &[],
     prefixes: &[],
+    boards: &[],
     evidence: Evidence::Guessed,
     controllable: false,
     volume_mm: [256.0, 256.0, 256.0],
@@ -113,6 +114,7 @@ pub(in super::super) static ROWS: &[ModelRow] = &[
         codes: &["BL-P001", "3DPrinter-X1-Carbon"],
         products: &["Bambu Lab X1-Carbon", "Bambu Lab X1 Carbon"],
         prefixes: &["00M"],
+        boards: &["AP05"],
         ..X1
     },
     ModelRow {
@@ -128,6 +130,7 @@ pub(in super::super) static ROWS: &[ModelRow] = &[
         codes: &["C13"],
         products: &["Bambu Lab X1E"],
         prefixes: &["03W"],
+        boards: &["AP02"],
         evidence: Evidence::Documented,
         nozzle_max: 320.0,
         bed_max: 110.0,

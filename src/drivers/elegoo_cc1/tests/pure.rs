@@ -487,6 +487,7 @@ fn models_and_discovery() {
         ("Centauri Carbon", Some("Centauri Carbon")),
         ("ELEGOO Centauri Carbon", Some("Centauri Carbon")),
         ("Centauri", Some("Centauri")),
+        ("Centauri Carbon Max", Some("Centauri")),
         ("Centauri Carbon 2", None),
         ("ELEGOO Saturn 4 Ultra", None),
     ] {
@@ -502,7 +503,8 @@ fn models_and_discovery() {
 /// Whatever a row of the table promises, the encoder has a request for.
 #[test]
 fn capabilities_agree_with_the_encoder() {
-    for model in &models::MODELS {
+    for model in models::MODELS {
+        assert_eq!(models::find(model.machine_name), Some(model), "each row is found by its own name");
         let caps = models::capabilities(model, true);
         let printing = state(DeviceStage::Printing);
         for fan in &caps.fans {

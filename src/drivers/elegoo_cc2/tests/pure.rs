@@ -528,12 +528,21 @@ fn commands_are_planned_or_refused() {
     let edit = Command::EditSlot { slot: tray, edit: Box::new(SlotEdit::default()) };
     assert!(matches!(steps(&edit, &state), Err(CommandError::Invalid(_))), "no material known");
     assert!(matches!(steps(&Command::Gcode(vec![]), &state), Err(CommandError::Unsupported(_))));
-    let caps = models::capabilities(&models::CENTAURI_CARBON_2, true);
-    for calibration in &caps.calibrations {
-        assert!(plan(&Command::Calibrate([*calibration].into()), &state).is_ok());
-    }
-    for fan in &caps.fans {
-        assert!(plan(&Command::SetFan { fan: *fan, speed: 1.0 }, &state).is_ok());
+}
+
+/// Whatever a row of the table promises, the encoder has a request for.
+#[test]
+fn capabilities_agree_with_the_encoder() {
+    let state = PrinterState::default();
+    for model in models::MODELS {
+        assert_eq!(models::find(model.machine_model), Some(model), "each row is found by its own name");
+        let caps = models::capabilities(model, true);
+        for calibration in &caps.calibrations {
+            assert!(plan(&Command::Calibrate([*calibration].into()), &state).is_ok());
+        }
+        for fan in &caps.fans {
+            assert!(plan(&Command::SetFan { fan: *fan, speed: 1.0 }, &state).is_ok());
+        }
     }
 }
 
@@ -547,4 +556,21 @@ fn discovery_replies() {
     assert!(models::find("Centauri Carbon").is_none());
     let evil = json!({"result": {"machine_model": "Centauri Carbon 2", "sn": "a/+/#"}}).to_string();
     assert_eq!(discovery::parse(evil.as_bytes(), from), None, "a serial becomes part of topics");
+}
+
+#[test]
+fn a_status_does_not_grow_without_end() {
+    let mut document = Document::default();
+    document.replace(json!({"extruder": {"temperature": 20}}));
+    for number in 0..2000 {
+        document.merge(None, &json!({format!("new{number}"): 1, "extruder": {format!("new{number}"): 1}}));
+    }
+    document.merge(None, &json!({"extruder": {"temperature": 215}}));
+    let known = document.value().and_then(Value::as_object).expect("a status");
+    assert!(
+        known.len() < 1000 && known["extruder"].as_object().expect("a block").len() < 1000,
+        "{}",
+        known.len()
+    );
+    assert_eq!(known["extruder"]["temperature"], 215, "what is known goes on");
 }

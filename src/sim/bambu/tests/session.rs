@@ -65,7 +65,7 @@ async fn the_same_client_id_takes_over() {
 
 #[tokio::test]
 async fn every_model_reports_the_fields_of_its_captured_report() {
-    for model in &models::TABLE {
+    for model in models::TABLE {
         let sim = started(fast(model.key)).await;
         let mut peer = Peer::connect(&sim).await;
         let captured: Value = serde_json::from_str(model.report).unwrap();
