@@ -37,6 +37,7 @@ def test_set_up(idle_printer):
     async def scenario(client):
         known = await client.get_discovery_info()
         assert len(known.upnp_uuid) == 32
+        assert (await client.get_server_info()).version
         assert await client.get_tracking_info() is None
         return known.upnp_uuid
 

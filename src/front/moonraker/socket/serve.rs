@@ -64,6 +64,12 @@ async fn read(
                 Some(Ok(Message::Text(text))) => {
                     pending.push(rpc::respond(endpoint.clone(), caller.clone(), text));
                 }
+                // The real server reads JSON of either kind of frame: moonraker-telegram-bot sends bytes. What is no
+                // text is no JSON either, and answered so.
+                Some(Ok(Message::Binary(bytes))) => {
+                    let text = Utf8Bytes::try_from(bytes).unwrap_or_default();
+                    pending.push(rpc::respond(endpoint.clone(), caller.clone(), text));
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => {}
             },
