@@ -4,7 +4,10 @@ CONSTRUCTED from their sources (TheSpaghettiDetective/moonraker-obico 2.1.4, moo
 QuinnDamerell/OctoPrint-OctoEverywhere, moonraker_octoeverywhere). Obico asks by HTTP and posts forms, never JSON.
 """
 
+import json
+
 import pytest
+import websocket
 
 from harness.moonraker import Moonraker, http
 from harness.waiting import wait_for
@@ -94,6 +97,30 @@ def test_octoeverywhere_connects(printer):
         agent.call("server.database.post_item", {"namespace": "octoeverywhere", "key": "public.printerId", "value": "x"})
         agent.call("connection.send_event", {"event": "oe-notification", "data": {"title": "t", "text": "x"}})
         assert agent.call("server.files.metadata", {"filename": "cube.gcode"})["size"]
+
+
+def test_telegram_bot_sends_its_requests_as_bytes(printer):
+    """moonraker-telegram-bot (nlef, e5ff187): websocket_helper.py, `on_open` and `subscribe`, in frames of bytes."""
+    def send(socket, method, number, **params):
+        socket.send_binary(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": number}).encode())
+
+    def answer(socket, number):
+        return wait_for(lambda: (frame := json.loads(socket.recv())).get("id") == number and frame["result"], "an answer")
+
+    socket = websocket.create_connection("ws" + printer.url[4:] + "/websocket", timeout=15)
+    try:
+        send(socket, "printer.info", 1)
+        assert answer(socket, 1)["state"] == "ready"
+        send(socket, "machine.device_power.devices", 2)
+        assert isinstance(answer(socket, 2)["devices"], list)
+        wanted = {"print_stats": None, "display_status": None, "toolhead": ["position"],
+                  "gcode_move": ["position", "gcode_position"], "virtual_sdcard": ["progress"]}
+        send(socket, "printer.objects.subscribe", 3, objects=wanted)
+        status = answer(socket, 3)["status"]
+        assert {"state", "filename", "print_duration", "filament_used"} <= set(status["print_stats"])
+        assert {"message", "progress"} <= set(status["display_status"]) and "progress" in status["virtual_sdcard"]
+    finally:
+        socket.close()
 
 
 def test_both_find_the_pictures(printer, moonraker):

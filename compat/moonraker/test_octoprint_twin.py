@@ -59,6 +59,8 @@ def test_what_cura_asks_when_it_connects(twin):
     with_key = {"X-Api-Key": key}
     settings = twin("GET", "/api/settings", headers=with_key).json()
     assert "sdSupport" in settings["feature"] and "streamUrl" in settings["webcam"] and "plugins" in settings
+    # Home Assistant's own integration gives up without it.
+    assert len(settings["plugins"]["discovery"]["upnpUuid"]) == 32
     assert twin("POST", "/api/login", json={"passive": True}, headers=with_key).json()["name"]
     profiles = twin("GET", "/api/printerprofiles", headers=with_key).json()["profiles"]
     assert profiles["_default"]["heatedBed"]

@@ -203,9 +203,7 @@ impl App {
         if !config.gateway.announce || config.gateway.listen.is_loopback() {
             return;
         }
-        let host =
-            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let host = if host.is_empty() { "moongate".to_owned() } else { host };
+        let host = crate::net::announce::machine_name();
         let https = config.gateway.tls != Tls::Off;
         let services: Vec<Announced> = self
             .printers

@@ -36,6 +36,12 @@ impl From<mdns_sd::Error> for AnnounceError {
     }
 }
 
+/// What this machine is called on its network; `moongate` where it has no name.
+pub fn machine_name() -> String {
+    let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if name.is_empty() { "moongate".to_owned() } else { name }
+}
+
 /// Announcements that hold until [`Self::end`].
 pub struct Announcer {
     daemon: ServiceDaemon,

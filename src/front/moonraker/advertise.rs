@@ -27,14 +27,14 @@ impl Advertised<'_> {
             fact("path", "/"),
             fact("version", API_VERSION_STRING),
             fact("api", "0.1"),
-            fact("uuid", &self.uuid()),
+            fact("uuid", &uuid(self.host, self.name)),
             printer.clone(),
         ];
         if self.https {
             octoprint.push(fact("useHttps", "true"));
         }
         let moonraker = vec![
-            fact("uuid", &self.uuid()),
+            fact("uuid", &uuid(self.host, self.name)),
             ("https_port", https_port),
             fact("version", MOONRAKER_VERSION),
             fact("route_prefix", ""),
@@ -49,13 +49,13 @@ impl Advertised<'_> {
             facts,
         })
     }
+}
 
-    /// The same at every start, another for each printer of the network.
-    fn uuid(&self) -> String {
-        let digest = Sha256::digest(format!("moongate\n{}\n{}", self.host, self.name));
-        let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
-        uuid::Builder::from_custom_bytes(bytes).into_uuid().simple().to_string()
-    }
+/// The same at every start, another for each printer of the network; `host` is the name of this machine.
+pub fn uuid(host: &str, printer: &str) -> String {
+    let digest = Sha256::digest(format!("moongate\n{host}\n{printer}"));
+    let bytes: [u8; 16] = std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default());
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().simple().to_string()
 }
 
 #[cfg(test)]

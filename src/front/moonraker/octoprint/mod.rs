@@ -140,7 +140,10 @@ async fn read(
             "text": format!("OctoPrint (Moonraker {})", identity::MOONRAKER_VERSION),
         }),
         "/api/server" => {
-            json!({"server": identity::API_VERSION_STRING, "safemode": if ready { Value::Null } else { json!("settings") }})
+            // Moonraker's word and OctoPrint's for the same.
+            let (version, safe) =
+                (identity::API_VERSION_STRING, if ready { Value::Null } else { json!("settings") });
+            json!({"server": version, "version": version, "safemode": safe})
         }
         "/api/login" | "/api/currentuser" => login(endpoint, caller, false),
         "/api/settings" => settings(endpoint, caller),

@@ -3,12 +3,13 @@
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
-use crate::front::moonraker::Endpoint;
 use crate::front::moonraker::cameras::{self, Asker};
 use crate::front::moonraker::error::RpcError;
 use crate::front::moonraker::rpc::Caller;
+use crate::front::moonraker::{Endpoint, advertise};
 use crate::library::{Entry, EntryKind};
 use crate::model::{CameraKind, Heater, Job, JobPhase, PrinterState};
+use crate::net::announce::machine_name;
 use crate::url::PATH;
 
 /// Who is logged in; only `POST /api/login` gives a session, by which a push socket shows the same rights.
@@ -39,11 +40,18 @@ pub(super) fn settings(endpoint: &Endpoint, caller: &Caller) -> Value {
         shown.as_ref().is_some_and(|webcam| webcam.fields.get(field) == Some(&value))
     };
     json!({
-        "plugins": {"UltimakerFormatPackage": {
-            "align_inline_thumbnail": false, "inline_thumbnail": false, "inline_thumbnail_align_value": "left",
-            "inline_thumbnail_scale_value": "50", "installed": true, "installed_version": "0.2.2",
-            "scale_inline_thumbnail": false, "state_panel_thumbnail": true,
-        }},
+        "plugins": {
+            "UltimakerFormatPackage": {
+                "align_inline_thumbnail": false, "inline_thumbnail": false, "inline_thumbnail_align_value": "left",
+                "inline_thumbnail_scale_value": "50", "installed": true, "installed_version": "0.2.2",
+                "scale_inline_thumbnail": false, "state_panel_thumbnail": true,
+            },
+            // Home Assistant knows a server by it: the one that is announced (`advertise`).
+            "discovery": {
+                "upnpUuid": advertise::uuid(&machine_name(), endpoint.station.name()),
+                "publicHost": null, "publicPort": null, "pathPrefix": null, "httpUsername": null, "httpPassword": null,
+            },
+        },
         "feature": {"sdSupport": false, "temperatureGraph": false},
         "webcam": {
             "flipH": says("flip_horizontal", true.into()), "flipV": says("flip_vertical", true.into()),

@@ -83,21 +83,25 @@ async fn converse(
             biased;
             () = &mut closed => return Ok(()),
             Some(answer) = pending.next(), if !outgoing.full() => answer,
-            message = stream.next(), if !outgoing.full() && pending.len() < CONCURRENT => match message {
-                Some(Ok(Message::Text(text))) => {
-                    outgoing.begin();
-                    let mut call = Box::pin(rpc::respond(endpoint.clone(), caller.clone(), text));
-                    match futures_util::poll!(call.as_mut()) {
-                        Poll::Ready(answer) => answer,
-                        Poll::Pending => {
-                            pending.push(call);
-                            continue;
-                        }
+            message = stream.next(), if !outgoing.full() && pending.len() < CONCURRENT => {
+                let text = match message {
+                    Some(Ok(Message::Text(text))) => text,
+                    // The real server reads JSON of either kind of frame: moonraker-telegram-bot sends bytes. What is
+                    // no text is no JSON either, and answered so.
+                    Some(Ok(Message::Binary(bytes))) => Utf8Bytes::try_from(bytes).unwrap_or_default(),
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
+                    Some(Ok(_)) => continue,
+                };
+                outgoing.begin();
+                let mut call = Box::pin(rpc::respond(endpoint.clone(), caller.clone(), text));
+                match futures_util::poll!(call.as_mut()) {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => {
+                        pending.push(call);
+                        continue;
                     }
                 }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
-                Some(Ok(_)) => continue,
-            },
+            }
             Some(frame) = frames.recv(), if !outgoing.full() => {
                 outgoing.push(frame);
                 continue;

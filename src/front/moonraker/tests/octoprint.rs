@@ -175,6 +175,13 @@ async fn what_apps_ask_besides_has_an_answer() {
     {
         assert!(printer["state"]["flags"][flag].is_boolean(), "{flag}");
     }
+    let (_, server) = get(&room, "/api/server", None).await;
+    assert!(server["version"].is_string(), "OctoPrint's word; Moonraker's is `server`: {server}");
+    // Home Assistant's own integration takes the server for this one (`get_discovery_info`), announced or not.
+    let (_, settings) = get(&room, "/api/settings", None).await;
+    let host = crate::net::announce::machine_name();
+    let known = crate::front::moonraker::advertise::uuid(&host, "one");
+    assert_eq!(settings["plugins"]["discovery"]["upnpUuid"], known.as_str());
 }
 
 type Push = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;

@@ -41,6 +41,19 @@ async fn every_captured_frame_gets_the_captured_answer() {
     }
 }
 
+/// As moonraker-telegram-bot sends each of its requests (`orjson.dumps` gives bytes).
+#[tokio::test]
+async fn json_as_bytes_is_answered_like_json_as_text() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let request = json!({"jsonrpc": "2.0", "method": "printer.info", "id": 31}).to_string();
+    socket.send_bytes(request.into_bytes()).await;
+    let answer = socket.answer().await;
+    assert_eq!((&answer["id"], &answer["result"]["state"]), (&json!(31), &json!("ready")));
+    socket.send_bytes(vec![0xff, 0xfe, b'{', b'}']).await;
+    assert_eq!(socket.answer().await["error"]["code"], -32700, "no text is no JSON");
+}
+
 #[tokio::test]
 async fn json_rpc_goes_over_http_too() {
     let room = Room::open().await;

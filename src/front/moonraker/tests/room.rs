@@ -297,6 +297,10 @@ impl Socket {
         self.stream.send(Message::text(text.into())).await.unwrap();
     }
 
+    pub async fn send_bytes(&mut self, bytes: impl Into<bytes::Bytes>) {
+        self.stream.send(Message::binary(bytes)).await.unwrap();
+    }
+
     /// The next text frame of either kind.
     pub async fn frame(&mut self) -> Value {
         loop {

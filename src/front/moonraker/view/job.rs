@@ -43,11 +43,15 @@ pub fn file_name(job: &Job) -> &str {
 fn print_stats(input: &Input<'_>, state: &str) -> Value {
     let job = &input.state.job;
     let shown = job.phase != JobPhase::Idle;
+    let (used, total) = (filament_used(input), filament_total(input));
+    // As Klipper's print_stats.py: the clock of printing starts with the first filament. Mobileraker's companion divides
+    // by what was used as soon as both clock and total are known.
+    let extruding = used > 0.0 || total.is_none();
     json!({
         "filename": if shown { file_name(job) } else { "" },
         "total_duration": if shown { tenths(job.total_seconds(input.now)) } else { 0.0 },
-        "print_duration": if shown { tenths(job.print_seconds(input.now)) } else { 0.0 },
-        "filament_used": filament_used(input),
+        "print_duration": if shown && extruding { tenths(job.print_seconds(input.now)) } else { 0.0 },
+        "filament_used": used,
         "state": state,
         "message": problem(input),
         "info": {"total_layer": job.total_layers, "current_layer": job.layer},
@@ -60,8 +64,14 @@ fn filament_used(input: &Input<'_>) -> f64 {
     if job.phase == JobPhase::Idle {
         return 0.0;
     }
-    let total = || input.file.and_then(|file| file.metadata.get("filament_total_mm")).and_then(Value::as_f64);
-    tenths(job.filament_used_mm.or_else(|| total().map(|total| total * job.progress)).unwrap_or(0.0))
+    // A printer that counts none reports none, however far it is.
+    let reported = job.filament_used_mm.filter(|used| *used > 0.0);
+    tenths(reported.or_else(|| filament_total(input).map(|total| total * job.progress)).unwrap_or(0.0))
+}
+
+/// Millimetres that the slicer expects of the whole file.
+fn filament_total(input: &Input<'_>) -> Option<f64> {
+    input.file.and_then(|file| file.metadata.get("filament_total_mm")).and_then(Value::as_f64)
 }
 
 /// Why the job ended or waits: faults while it runs, the reason at its end.

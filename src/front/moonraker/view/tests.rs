@@ -156,6 +156,31 @@ fn each_phase_has_one_of_the_six_words() {
     }
 }
 
+/// As Klipper's print_stats.py; Mobileraker's companion divides the one by the other.
+#[test]
+fn the_clock_of_printing_starts_with_the_first_filament() {
+    let mut state = printing();
+    let figures = |state: &PrinterState, file: JobFile| {
+        let stats = seen_with(state, Gate::Open, file)["print_stats"].clone();
+        (stats["print_duration"].clone(), stats["filament_used"].clone())
+    };
+    // Bambu printers tell whole percents and no filament: the first one is long.
+    state.job.progress = 0.0;
+    assert_eq!(figures(&state, file()), (json!(0.0), json!(0.0)));
+    state.job.progress = 0.01;
+    assert_eq!(figures(&state, file()), (json!(200.0), json!(50.0)));
+    // Elegoo printers count it.
+    (state.job.progress, state.job.filament_used_mm) = (0.0, Some(0.5));
+    assert_eq!(figures(&state, file()), (json!(200.0), json!(0.5)));
+    // One that counts none stays at zero.
+    (state.job.progress, state.job.filament_used_mm) = (0.5, Some(0.0));
+    assert_eq!(figures(&state, file()), (json!(200.0), json!(2500.0)));
+    // Nothing is known of the file: nobody can divide.
+    let unknown = JobFile { metadata: json!({}), ..file() };
+    (state.job.progress, state.job.filament_used_mm) = (0.0, None);
+    assert_eq!(figures(&state, unknown), (json!(200.0), json!(0.0)));
+}
+
 #[test]
 fn a_stop_ends_the_job_in_error() {
     let objects = seen(&printing(), Gate::Stopped("The heaters are off.".into()));
