@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::error::RpcError;
 use super::super::rpc::Call;
-use super::printer::{library_path, not_stopped};
+use super::printer::{library_path, not_started, not_stopped};
 use crate::jobs::{Queue, QueueState, StartError};
 use crate::printer::clock::unix_now;
 
@@ -78,7 +78,11 @@ pub async fn pause(call: Call) -> Result<Value, RpcError> {
 
 pub async fn start(call: Call) -> Result<Value, RpcError> {
     not_stopped(&call.endpoint)?;
-    Ok(answer(&call.endpoint.station.jobs.start_queue().await.map_err(refusal)?))
+    let station = &call.endpoint.station;
+    // Its button shows no error.
+    let file = station.jobs.queue().jobs.first().map(|job| job.file.clone()).unwrap_or_default();
+    let started = station.jobs.start_queue().await;
+    Ok(answer(&started.map_err(|error| not_started(station, &file, error))?))
 }
 
 pub async fn jump(call: Call) -> Result<Value, RpcError> {
