@@ -196,6 +196,7 @@ async fn a_queue_that_does_not_start_says_why_on_the_console() {
     let refused = socket.ask("server.job_queue.start", json!({})).await;
     let reason = format!("!! {}", refused["error"]["message"].as_str().unwrap());
     assert_eq!(socket.notice("notify_gcode_response").await, json!([reason]));
+    assert!(reason.contains("a.gcode"), "{reason}");
 }
 
 #[tokio::test]
