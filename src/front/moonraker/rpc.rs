@@ -12,7 +12,7 @@ use super::error::RpcError;
 use super::methods::{self, Method, Scope};
 use super::socket::Connection;
 use crate::access::Identity;
-use crate::model::text;
+use crate::model::{Speaker, text};
 
 /// Requests in one batch; Mainsail sends up to 100.
 const LARGEST_BATCH: usize = 1000;
@@ -142,7 +142,12 @@ pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
         connected(&call)?;
     }
     let endpoint = call.endpoint.clone();
+    // Over HTTP the caller is a program that reads its answer.
+    let told = method.told && call.caller.socket.is_some() && !call.caller.over_http;
     let result = (method.run)(call).await;
+    if let (true, Err(error)) = (told, &result) {
+        endpoint.station.say(Speaker::Error, error.message.clone());
+    }
     endpoint.console_told().await;
     result
 }

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::error::RpcError;
 use super::super::rpc::Call;
-use super::printer::{library_path, not_stopped};
+use super::printer::{library_path, not_started, not_stopped};
 use crate::jobs::{Queue, QueueState, StartError};
+use crate::model::Speaker;
 use crate::printer::clock::unix_now;
 
 /// A queue that waits for its user is "paused": the clients show their start button for that word alone.
@@ -78,7 +79,19 @@ pub async fn pause(call: Call) -> Result<Value, RpcError> {
 
 pub async fn start(call: Call) -> Result<Value, RpcError> {
     not_stopped(&call.endpoint)?;
-    Ok(answer(&call.endpoint.station.jobs.start_queue().await.map_err(refusal)?))
+    let station = &call.endpoint.station;
+    // Its button shows no error.
+    let file = station.jobs.queue().jobs.first().map(|job| job.file.clone()).unwrap_or_default();
+    let started = station.jobs.start_queue().await;
+    let told = |error| match error {
+        // Klipper's words for a missing file do not say which one of the queue it is.
+        missing @ StartError::NotFound(_) => {
+            station.say(Speaker::Error, missing.to_string());
+            refusal(missing)
+        }
+        other => not_started(station, &file, other),
+    };
+    Ok(answer(&started.map_err(told)?))
 }
 
 pub async fn jump(call: Call) -> Result<Value, RpcError> {

@@ -76,6 +76,9 @@ pub struct Method {
     pub role: Role,
     /// 503 while the printer is away.
     pub needs_printer: bool,
+    /// A refusal is told on the console too. Mainsail shows nobody the error of its buttons that call these: a file that
+    /// was not renamed, a queue that did not start.
+    pub told: bool,
     pub run: Handler,
 }
 
@@ -86,6 +89,8 @@ const SOCKET: u8 = 4;
 const OPERATE: u8 = 8;
 /// Users, keys, the server itself.
 const ADMIN: u8 = 16;
+/// Refusals are told on the console too.
+const TOLD: u8 = 32;
 const PLAIN: u8 = 0;
 
 macro_rules! table {
@@ -104,6 +109,7 @@ macro_rules! table {
                 Role::View
             },
             needs_printer: ($flags) & PRINTER != 0,
+            told: ($flags) & TOLD != 0,
             run: |call| Box::pin($($function)::+(call)),
         }),*]
     };
@@ -140,15 +146,15 @@ static TABLE: &[Method] = table! {
     "server.files.roots" Get "/server/files/roots" PLAIN => files::roots;
     "server.files.list" Get "/server/files/list" PLAIN => files::list;
     "server.files.get_directory" Get "/server/files/directory" PLAIN => files::get_directory;
-    "server.files.post_directory" Post "/server/files/directory" OPERATE => files::post_directory;
-    "server.files.delete_directory" Delete "/server/files/directory" OPERATE => files::delete_directory;
+    "server.files.post_directory" Post "/server/files/directory" (OPERATE | TOLD) => files::post_directory;
+    "server.files.delete_directory" Delete "/server/files/directory" (OPERATE | TOLD) => files::delete_directory;
     "server.files.metadata" Get "/server/files/metadata" PLAIN => metadata::metadata;
-    "server.files.metascan" Post "/server/files/metascan" OPERATE => metadata::metascan;
+    "server.files.metascan" Post "/server/files/metascan" (OPERATE | TOLD) => metadata::metascan;
     "server.files.thumbnails" Get "/server/files/thumbnails" PLAIN => metadata::thumbnails;
-    "server.files.move" Post "/server/files/move" OPERATE => files::rename;
-    "server.files.copy" Post "/server/files/copy" OPERATE => files::copy;
-    "server.files.delete_file" Never "" OPERATE => files::delete_file;
-    "server.files.zip" Post "/server/files/zip" OPERATE => zip::zip;
+    "server.files.move" Post "/server/files/move" (OPERATE | TOLD) => files::rename;
+    "server.files.copy" Post "/server/files/copy" (OPERATE | TOLD) => files::copy;
+    "server.files.delete_file" Never "" (OPERATE | TOLD) => files::delete_file;
+    "server.files.zip" Post "/server/files/zip" (OPERATE | TOLD) => zip::zip;
 
     "server.database.list" Get "/server/database/list" PLAIN => database::list;
     "server.database.get_item" Get "/server/database/item" PLAIN => database::get_item;
@@ -161,16 +167,16 @@ static TABLE: &[Method] = table! {
 
     "server.history.list" Get "/server/history/list" PLAIN => history::list;
     "server.history.get_job" Get "/server/history/job" PLAIN => history::get_job;
-    "server.history.delete_job" Delete "/server/history/job" OPERATE => history::delete_job;
+    "server.history.delete_job" Delete "/server/history/job" (OPERATE | TOLD) => history::delete_job;
     "server.history.totals" Get "/server/history/totals" PLAIN => history::totals;
-    "server.history.reset_totals" Post "/server/history/reset_totals" OPERATE => history::reset_totals;
+    "server.history.reset_totals" Post "/server/history/reset_totals" (OPERATE | TOLD) => history::reset_totals;
 
     "server.job_queue.status" Get "/server/job_queue/status" PLAIN => job_queue::status;
-    "server.job_queue.post_job" Post "/server/job_queue/job" OPERATE => job_queue::post_job;
-    "server.job_queue.delete_job" Delete "/server/job_queue/job" OPERATE => job_queue::delete_job;
+    "server.job_queue.post_job" Post "/server/job_queue/job" (OPERATE | TOLD) => job_queue::post_job;
+    "server.job_queue.delete_job" Delete "/server/job_queue/job" (OPERATE | TOLD) => job_queue::delete_job;
     "server.job_queue.pause" Post "/server/job_queue/pause" OPERATE => job_queue::pause;
     "server.job_queue.start" Post "/server/job_queue/start" OPERATE => job_queue::start;
-    "server.job_queue.jump" Post "/server/job_queue/jump" OPERATE => job_queue::jump;
+    "server.job_queue.jump" Post "/server/job_queue/jump" (OPERATE | TOLD) => job_queue::jump;
 
     "server.spoolman.status" Get "/server/spoolman/status" PLAIN => spoolman::status;
     "server.spoolman.get_spool_id" Get "/server/spoolman/spool_id" PLAIN => spoolman::get_spool_id;
@@ -179,8 +185,8 @@ static TABLE: &[Method] = table! {
 
     "server.webcams.list" Get "/server/webcams/list" PLAIN => webcams::list;
     "server.webcams.get_item" Get "/server/webcams/item" PLAIN => webcams::get_item;
-    "server.webcams.post_item" Post "/server/webcams/item" OPERATE => webcams::post_item;
-    "server.webcams.delete_item" Delete "/server/webcams/item" OPERATE => webcams::delete_item;
+    "server.webcams.post_item" Post "/server/webcams/item" (OPERATE | TOLD) => webcams::post_item;
+    "server.webcams.delete_item" Delete "/server/webcams/item" (OPERATE | TOLD) => webcams::delete_item;
     "server.webcams.test" Post "/server/webcams/test" OPERATE => webcams::test;
 
     "server.announcements.list" Get "/server/announcements/list" PLAIN => announcements::list;
@@ -189,10 +195,10 @@ static TABLE: &[Method] = table! {
     "server.announcements.update" Post "/server/announcements/update" OPERATE => announcements::update;
 
     "machine.timelapse.get_settings" Get "/machine/timelapse/settings" PLAIN => timelapse::get_settings;
-    "machine.timelapse.post_settings" Post "/machine/timelapse/settings" OPERATE => timelapse::post_settings;
+    "machine.timelapse.post_settings" Post "/machine/timelapse/settings" (OPERATE | TOLD) => timelapse::post_settings;
     "machine.timelapse.lastframeinfo" Get "/machine/timelapse/lastframeinfo" PLAIN => timelapse::last_frame;
-    "machine.timelapse.render" Post "/machine/timelapse/render" OPERATE => timelapse::render;
-    "machine.timelapse.saveframes" Post "/machine/timelapse/saveframes" OPERATE => timelapse::save_frames;
+    "machine.timelapse.render" Post "/machine/timelapse/render" (OPERATE | TOLD) => timelapse::render;
+    "machine.timelapse.saveframes" Post "/machine/timelapse/saveframes" (OPERATE | TOLD) => timelapse::save_frames;
 
     "machine.system_info" Get "/machine/system_info" PLAIN => machine::system_info;
     "machine.proc_stats" Get "/machine/proc_stats" PLAIN => machine::proc_stats;

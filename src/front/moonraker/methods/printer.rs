@@ -200,23 +200,26 @@ pub async fn start_intended(
             station.say(Speaker::Answer, format!("File opened:{file}"));
             Ok(())
         }
-        Err(error) => {
-            let told = match error {
-                StartError::NotFound(reason) => {
-                    tracing::info!(file, reason, "A print of an unknown file was asked for.");
-                    RpcError::bad_request("Unable to open file")
-                }
-                StartError::Command(CommandError::NotAllowed(reason)) => RpcError::bad_request(reason),
-                refused @ StartError::Objection { .. } => {
-                    let filament = &station.printer.state().device.filament;
-                    RpcError::bad_request(script::refusal(&file, &refused, filament))
-                }
-                other => other.into(),
-            };
-            station.say(Speaker::Error, told.message.clone());
-            Err(told)
-        }
+        Err(error) => Err(not_started(station, &file, error)),
     }
+}
+
+/// Why a start was refused, told on the console too.
+pub fn not_started(station: &Station, file: &str, error: StartError) -> RpcError {
+    let told = match error {
+        StartError::NotFound(reason) => {
+            tracing::info!(file, reason, "A print of an unknown file was asked for.");
+            RpcError::bad_request("Unable to open file")
+        }
+        StartError::Command(CommandError::NotAllowed(reason)) => RpcError::bad_request(reason),
+        refused @ StartError::Objection { .. } => {
+            let filament = &station.printer.state().device.filament;
+            RpcError::bad_request(script::refusal(file, &refused, filament))
+        }
+        other => other.into(),
+    };
+    station.say(Speaker::Error, told.message.clone());
+    told
 }
 
 /// `ok`, or the refusal, which is told on the console too.

@@ -30,11 +30,11 @@ pub enum Root<'a> {
 }
 
 impl<'a> Root<'a> {
-    /// Splits `gcodes/sub/a.gcode`.
+    /// Splits `gcodes/sub/a.gcode`; Mainsail names the files of a root folder for an archive `gcodes//a.gcode`.
     pub fn of(path: &'a str) -> Option<Self> {
         let path = path.trim_start_matches('/');
         let (root, rest) = path.split_once('/').unwrap_or((path, ""));
-        let rest = rest.trim_end_matches('/');
+        let rest = rest.trim_matches('/');
         match root {
             "gcodes" => Some(Root::Library(rest)),
             "config" => Some(Root::Config(rest)),
@@ -254,6 +254,7 @@ mod tests {
     fn paths_are_split_at_their_root() {
         assert_eq!(Root::of("gcodes/sub/a.gcode"), Some(Root::Library("sub/a.gcode")));
         assert_eq!(Root::of("/gcodes/"), Some(Root::Library("")));
+        assert_eq!(Root::of("gcodes//a.gcode"), Some(Root::Library("a.gcode")));
         assert_eq!(Root::of("config"), Some(Root::Config("")));
         assert_eq!(Root::of("nope/a"), None);
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -43,7 +44,7 @@ pub async fn zip(call: Call) -> Result<Value, RpcError> {
     let target = Target::of(&dest)?;
     let mut members = Vec::new();
     for item in &items {
-        members.extend(collect(endpoint, item).await?);
+        members.extend(collect_named(endpoint, item).await?);
     }
     check_size(endpoint, &members).await?;
     // Beside the files: the host's folder for temporary files may be memory.
@@ -101,6 +102,18 @@ impl<'a> Target<'a> {
             Self::Timelapse(name) => timelapse::keep(endpoint, name, archive).await,
         }
     }
+}
+
+/// Mainsail encodes the names of the files it wants as one archive as for an address (`my%20cube.gcode`), also over the
+/// socket. A file that is really called so goes first.
+async fn collect_named(endpoint: &Endpoint, item: &str) -> Result<Vec<Member>, RpcError> {
+    let as_written = collect(endpoint, item).await;
+    if as_written.is_ok() || !item.contains('%') {
+        return as_written;
+    }
+    let Ok(decoded) = percent_decode_str(item).decode_utf8() else { return as_written };
+    // The refusal names the file as its user knows it.
+    collect(endpoint, &decoded).await
 }
 
 async fn collect(endpoint: &Endpoint, item: &str) -> Result<Vec<Member>, RpcError> {

@@ -136,6 +136,70 @@ async fn several_files_are_downloaded_as_one_archive() {
 }
 
 #[tokio::test]
+async fn mainsails_encoded_names_are_found_for_an_archive_but_a_name_with_a_percent_sign_goes_first() {
+    let (room, _folder) = with_config().await;
+    let mut socket = room.socket().await;
+    for name in ["my cube #1 \u{fc}.gcode", "a%20b.gcode", "a b.gcode"] {
+        room.put(name, b"G28\n").await;
+    }
+    // As Mainsail 2.18 names them in the root folder, two slashes included.
+    let items = json!(["gcodes//my%20cube%20%231%20%C3%BC.gcode", "gcodes//a%20b.gcode"]);
+    socket.call("server.files.zip", json!({"dest": "config/some.zip", "items": items})).await;
+    let archive = reqwest::get(room.url("/server/files/config/some.zip")).await.unwrap();
+    let archive =
+        zip::ZipArchive::new(std::io::Cursor::new(archive.bytes().await.unwrap().to_vec())).unwrap();
+    let mut names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["gcodes/a%20b.gcode", "gcodes/my cube #1 \u{fc}.gcode"]);
+    for outside in ["config/%2e%2e/%2E%2e/etc/passwd", "config/..%2f..%2fetc/passwd", "gcodes/%FF.gcode"] {
+        let refused =
+            socket.ask("server.files.zip", json!({"dest": "config/x.zip", "items": [outside]})).await;
+        assert_eq!(refused["error"]["code"], 400, "{outside}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_of_the_files_and_the_queue_is_on_the_console_for_uis_that_show_no_error() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let gone = "gcodes/none.gcode";
+    for (method, params) in [
+        ("server.files.move", json!({"source": gone, "dest": "gcodes/other.gcode"})),
+        ("server.files.delete_file", json!({"path": gone})),
+        ("server.files.delete_directory", json!({"path": "gcodes/none", "force": true})),
+        ("server.files.zip", json!({"dest": "gcodes/x.zip", "items": [gone]})),
+        ("server.job_queue.post_job", json!({"filenames": ["none.gcode"]})),
+        ("server.job_queue.jump", json!({"job_id": "none"})),
+    ] {
+        let refused = socket.ask(method, params).await;
+        let reason = format!("!! {}", refused["error"]["message"].as_str().unwrap());
+        assert_eq!(socket.notice("notify_gcode_response").await, json!([reason]), "{method}");
+    }
+    // A program reads its answer, and one that only asks is told there as well.
+    let client = reqwest::Client::new();
+    let deleted = client.delete(room.url("/server/files/gcodes/none.gcode")).send().await.unwrap();
+    assert!(deleted.status().is_client_error());
+    socket.ask("server.files.metadata", json!({"filename": "none.gcode"})).await;
+    let store = socket.call("server.gcode_store", json!({})).await;
+    let lines = store["gcode_store"].as_array().unwrap().iter();
+    let told = lines.filter(|line| line["message"].as_str().unwrap().starts_with("!! ")).count();
+    assert_eq!(told, 6, "{store}");
+}
+
+#[tokio::test]
+async fn a_queue_that_does_not_start_says_why_on_the_console() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    room.put("a.gcode", b"G28\n").await;
+    socket.call("server.job_queue.post_job", json!({"filenames": ["a.gcode"]})).await;
+    socket.call("server.files.delete_file", json!({"path": "gcodes/a.gcode"})).await;
+    let refused = socket.ask("server.job_queue.start", json!({})).await;
+    let reason = format!("!! {}", refused["error"]["message"].as_str().unwrap());
+    assert_eq!(socket.notice("notify_gcode_response").await, json!([reason]));
+    assert!(reason.contains("a.gcode"), "{reason}");
+}
+
+#[tokio::test]
 async fn files_of_the_uis_are_moved_and_copied_within_their_root() {
     let (room, folder) = with_config().await;
     let own = folder.path().join("one");
