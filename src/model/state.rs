@@ -101,6 +101,19 @@ pub enum Activity {
     Job,
     /// Busy with something else, in plain words ("levelling the bed"); refuses jobs meanwhile.
     Busy(String),
+    /// Its firmware is being replaced: nothing but a stop is sent to it.
+    Updating,
+}
+
+impl Activity {
+    /// What the machine does apart from a job, in plain words.
+    pub fn occupation(&self) -> Option<&str> {
+        match self {
+            Activity::Busy(what) => Some(what),
+            Activity::Updating => Some("updating its firmware"),
+            Activity::Unknown | Activity::Idle | Activity::Job => None,
+        }
+    }
 }
 
 /// The job as the printer tells it.

@@ -4,7 +4,7 @@
 
 use super::supervise::PrinterSettings;
 use crate::model::{
-    Capabilities, Command, CommandError, Control, HeaterCaps, JobPhase, LinkPhase, PrinterState,
+    Activity, Capabilities, Command, CommandError, Control, HeaterCaps, JobPhase, LinkPhase, PrinterState,
 };
 
 /// Checks one command against the newest state.
@@ -113,12 +113,20 @@ fn check_ability(
 fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandError> {
     let busy = |why: &str| Err(CommandError::Busy(why.to_owned()));
     let phase = state.job.phase;
+    // A printer that loses its thread in the middle of an update may not start again.
+    let harmless_then = command.urgent() || matches!(command, Command::Refresh | Command::StartJob(_));
+    if state.device.activity == Activity::Updating && !harmless_then {
+        return busy(&format!(
+            "The printer is updating its firmware; \"{}\" was not sent. Try again when it is done.",
+            command.name()
+        ));
+    }
     match command {
         Command::StartJob(_) => {
             if state.device.job.stage.active() || (phase.active() && phase != JobPhase::Starting) {
                 return busy("The printer is busy with a job; a second one is never started.");
             }
-            if let crate::model::Activity::Busy(what) = &state.device.activity {
+            if let Some(what) = state.device.activity.occupation() {
                 return busy(&format!("The printer is {what}; start the job when it is done."));
             }
             Ok(())
@@ -382,6 +390,28 @@ mod tests {
         {
             assert!(matches!(jog(away), Err(CommandError::Invalid(_))), "{away:?}");
         }
+    }
+
+    #[test]
+    fn a_printer_that_updates_its_firmware_is_left_alone() {
+        let mut updating = state(JobPhase::Idle);
+        updating.device.activity = Activity::Updating;
+        let judged = |command: Command| check(&command, &updating, &caps(), &settings());
+        for command in [
+            Command::Home(Axes::ALL),
+            Command::SetNozzle { tool: 0, target: 200.0 },
+            Command::SetFan { fan: FanId::Part, speed: 1.0 },
+            Command::Gcode(vec!["M104 S200".into()]),
+            Command::StartJob(Box::new(StartJob { remote_path: "a.gcode".into(), ..StartJob::default() })),
+        ] {
+            let refused = judged(command);
+            assert!(
+                matches!(&refused, Err(CommandError::Busy(text)) if text.contains("updating its firmware")),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(judged(Command::EmergencyStop), Ok(()));
+        assert_eq!(judged(Command::Refresh), Ok(()));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Heading {
     async fn rest(&self, mut watch: watch::Receiver<Arc<PrinterState>>) -> Arc<PrinterState> {
         loop {
             let state = watch.borrow_and_update().clone();
-            let busy = matches!(state.device.activity, Activity::Busy(_));
+            let busy = state.device.activity.occupation().is_some();
             let tells = state.online() && state.device.motion.position.is_some();
             let Some(known) = self.known(busy).filter(|_| tells) else { return state };
             tokio::select! {

@@ -15,6 +15,7 @@ pub mod guard;
 pub mod handle;
 mod heading;
 pub mod io;
+mod sane;
 mod storage;
 pub mod supervise;
 pub mod track;

@@ -206,10 +206,17 @@ fn at_least(known: Option<f64>, told: Option<f64>) -> Option<f64> {
     }
 }
 
+/// The last figures are those of a job that has come to its end.
+fn is_done(state: &PrinterState) -> bool {
+    state.device.job.progress.unwrap_or(state.job.progress).max(state.job.progress) >= COMPLETE_FROM
+}
+
 fn end_phase(state: &PrinterState) -> JobPhase {
     let cancelling =
         state.job.requested == Some(JobPhase::Cancelling) || state.job.phase == JobPhase::Cancelling;
     match state.device.job.stage {
+        // Some firmware calls a stopped job finished. What was done to the end before the stop came is complete.
+        DeviceStage::Finished if cancelling && !is_done(state) => JobPhase::Cancelled,
         DeviceStage::Finished => JobPhase::Complete,
         DeviceStage::Cancelled => JobPhase::Cancelled,
         DeviceStage::Failed if cancelling => JobPhase::Cancelled,

@@ -127,6 +127,30 @@ fn a_requested_cancel_makes_a_failure_a_cancel() {
 }
 
 #[test]
+fn a_stopped_job_is_cancelled_whatever_the_printer_calls_its_end_unless_it_was_done() {
+    for (progress, last, phase) in [
+        (0.4, None, JobPhase::Cancelled),
+        (0.4, Some(0.41), JobPhase::Cancelled),
+        (0.97, Some(1.0), JobPhase::Complete),
+        (0.995, None, JobPhase::Complete),
+    ] {
+        let mut played = Played::online(DeviceStage::Idle);
+        played.stage(DeviceStage::Printing);
+        played.step(|s| s.device.job.progress = Some(progress));
+        played.step(|s| s.job.requested = Some(JobPhase::Cancelling));
+        let ended = played.step(|s| {
+            s.device.job.stage = DeviceStage::Finished;
+            s.device.job.progress = last;
+        });
+        assert_eq!(ended, phase, "{progress} {last:?}");
+        assert_eq!(played.state.job.progress < 1.0, phase == JobPhase::Cancelled);
+    }
+    let mut unasked = Played::online(DeviceStage::Idle);
+    unasked.stage(DeviceStage::Printing);
+    assert_eq!(unasked.stage(DeviceStage::Finished), JobPhase::Complete);
+}
+
+#[test]
 fn a_requested_pause_shows_until_the_printer_has_paused() {
     let mut played = Played::online(DeviceStage::Idle);
     played.stage(DeviceStage::Printing);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 use super::clock::{Jumps, unix_now};
-use super::track;
+use super::{sane, track};
 use crate::model::{
     Capabilities, ConsoleLine, Control, Device, Event, Job, Link, LinkFault, LinkPhase, PrinterState,
     Speaker, UnixSeconds,
@@ -85,7 +85,10 @@ impl StateWriter {
     /// Merges one report. The job is tracked and events are sent before front ends wake.
     pub fn report(&self, reduce: impl FnOnce(&mut Device)) {
         self.shared.last_report.store(unix_now().to_bits(), Ordering::Relaxed);
-        self.change(|state| reduce(&mut state.device));
+        self.change_from(|before, state| {
+            reduce(&mut state.device);
+            sane::keep_sane(&before.device, &mut state.device);
+        });
     }
 
     /// The link moved on; `Online` forgets the fault of the last loss.
@@ -159,10 +162,14 @@ impl StateWriter {
     }
 
     fn change(&self, apply: impl FnOnce(&mut PrinterState)) {
+        self.change_from(|_before, state| apply(state));
+    }
+
+    fn change_from(&self, apply: impl FnOnce(&PrinterState, &mut PrinterState)) {
         let mut events = Vec::new();
         self.shared.state.send_if_modified(|current| {
             let mut next = PrinterState::clone(current);
-            apply(&mut next);
+            apply(current, &mut next);
             if next == **current {
                 return false;
             }

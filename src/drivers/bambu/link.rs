@@ -161,7 +161,9 @@ async fn run(
         tokio::select! {
             () = cancel.cancelled() => return session.place().stopped(),
             event = events.next() => match event {
-                Ok(message) => session.take(&message.payload),
+                // A bridge may pass on what is said of its other printers.
+                Ok(message) if session.is_report(&message.topic) => session.take(&message.payload),
+                Ok(_of_another) => {}
                 Err(error) => {
                     let unheard = session.closed();
                     let place = session.place();

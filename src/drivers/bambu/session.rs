@@ -226,6 +226,12 @@ impl<'a> Session<'a> {
         self.memory.reports.synced()
     }
 
+    /// The topic is the one where this printer reports.
+    pub fn is_report(&self, topic: &str) -> bool {
+        let of_request = self.topic.strip_suffix("/request");
+        of_request.is_some() && topic.strip_suffix("/report").is_some_and(|of| Some(of) == of_request)
+    }
+
     /// One payload from the report topic.
     pub fn take(&mut self, payload: &[u8]) {
         let parts = match wire::parse(payload) {

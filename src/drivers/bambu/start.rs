@@ -82,14 +82,14 @@ fn check_free(context: &Context<'_>) -> Result<(), CommandError> {
             "The printer is busy with a job; a second one is never started.".into(),
         ));
     }
+    if let Some(what) = context.device.activity.occupation() {
+        return Err(CommandError::Busy(format!("The printer is {what}; start the job when it is done.")));
+    }
     match &context.device.activity {
-        Activity::Busy(what) => {
-            Err(CommandError::Busy(format!("The printer is {what}; start the job when it is done.")))
-        }
         Activity::Unknown => {
             Err(CommandError::Busy("The printer has not said yet whether it is free.".into()))
         }
-        Activity::Idle | Activity::Job => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -17,6 +17,11 @@ pub fn as_num(value: &Value) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
+/// Seconds of a print or a part of it; what is longer than three years is none.
+pub fn seconds(value: &Value, key: &str) -> Option<f64> {
+    num(value, key).filter(|seconds| (0.0..1e8).contains(seconds))
+}
+
 /// A whole number; printers send ints and floats at random (elegoo.md 3.7).
 pub fn int(value: &Value, key: &str) -> Option<i64> {
     as_int(value.get(key)?)
@@ -74,5 +79,10 @@ mod tests {
         }
         assert_eq!(text(&value, "g"), None);
         assert_eq!(count(&json!({"n": -1}), "n"), None);
+        let long = json!({"a": 0, "b": 86400.5, "c": -1, "d": 1e300});
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|key| seconds(&long, key)),
+            [Some(0.0), Some(86400.5), None, None]
+        );
     }
 }

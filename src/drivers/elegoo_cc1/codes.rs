@@ -18,6 +18,12 @@ pub fn activity(code: i64) -> Option<&'static str> {
     })
 }
 
+/// As [`activity`], of a machine that moves by itself or heats for a test. A homing is not among them: homings and moves
+/// that follow one another wait for it elsewhere.
+pub fn moves_itself(code: i64) -> Option<&'static str> {
+    activity(code).filter(|_| matches!(code, 3..=7 | 10..=12))
+}
+
 /// `PrintInfo.Status` as a step of the job, where it tells more than the stage does; FW1's meaning for 23 to 26.
 pub fn step(code: i64) -> Option<&'static str> {
     Some(match code {

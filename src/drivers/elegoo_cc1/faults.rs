@@ -49,6 +49,18 @@ pub fn other_model(place: &str, name: &str) -> LinkFault {
     )
 }
 
+/// Another machine of the same model answers at the address.
+pub fn another(place: &str, mainboard: &str) -> LinkFault {
+    fault(
+        "MG-CC1-OTHER",
+        format!(
+            "Another Centauri Carbon than before answers at {place} (mainboard id {mainboard}); nothing was sent to it."
+        ),
+        "The printer is looked for at other addresses by itself. If it was replaced by this one, restart the gateway; otherwise give it a fixed address in the router.",
+        true,
+    )
+}
+
 /// Connected, but nothing comes.
 pub fn silent(place: &str, seconds: u64) -> LinkFault {
     fault(

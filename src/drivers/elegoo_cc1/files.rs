@@ -266,17 +266,22 @@ impl Storage for Cc1Storage {
             Medium::Internal => Disk::Local,
             Medium::Usb => self.stick().await.map_or(Disk::Usb, |(disk, _)| disk),
         };
-        let data =
-            self.door.ask(Sdcp::Delete(disk, name.to_owned()), ASK).await.map_err(|error| match error {
-                AskError::Refused(_) => {
-                    FileError::NotFound(format!("The printer did not delete \"{name}\"; it may not exist."))
-                }
-                other => other.into(),
-            })?;
-        if list(&data, "ErrData").is_empty() {
-            return Ok(());
+        match self.door.ask(Sdcp::Delete(disk, name.to_owned()), ASK).await {
+            Ok(data) if list(&data, "ErrData").is_empty() => return Ok(()),
+            Ok(_) | Err(AskError::Refused(_)) => {}
+            Err(other) => return Err(other.into()),
         }
-        Err(FileError::Failed(format!("The printer did not delete \"{name}\".")))
+        // It gives no reason: the file is gone, or in use, as for some seconds after its print.
+        match self.listed(disk).await {
+            Ok(files) if files.iter().any(|file| same_file(&file.path, name)) => {
+                Err(FileError::Busy(format!(
+                    "The printer did not delete \"{name}\": it may still be busy with a job or a file. Try again in a \
+                     moment."
+                )))
+            }
+            Ok(_) => Err(FileError::NotFound(format!("The printer has no file \"{name}\"."))),
+            Err(_) => Err(FileError::Failed(format!("The printer did not delete \"{name}\"."))),
+        }
     }
 }
 

@@ -43,7 +43,15 @@ pub struct Cc1Driver {
     pub(super) model: &'static Model,
     /// Routing id; empty until known.
     pub(super) mainboard: String,
-    pub(super) mac: Option<String>,
+    /// Mainboard id and hardware address of the printer that was last online, where it told both.
+    pub(super) known: Option<Known>,
+}
+
+/// What tells one machine from another: a firmware update changes the id, nothing the hardware address (elegoo.md 2.2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    mainboard: String,
+    mac: String,
 }
 
 impl Cc1Driver {
@@ -56,7 +64,7 @@ impl Cc1Driver {
             memory: Memory::default(),
             model: &models::CENTAURI_CARBON,
             mainboard,
-            mac: None,
+            known: None,
         }
     }
 
@@ -89,7 +97,32 @@ impl Cc1Driver {
             return Ok(());
         };
         self.learn_model(&found.machine_name)?;
-        self.learn_mainboard(&found.mainboard_id);
+        // Whose new id this is, the attributes tell, which name the hardware too.
+        if self.known.as_ref().is_some_and(|known| !known.mainboard.eq_ignore_ascii_case(&found.mainboard_id))
+        {
+            if sane_id(&found.mainboard_id) {
+                found.mainboard_id.clone_into(&mut self.mainboard);
+            }
+        } else {
+            self.learn_mainboard(&found.mainboard_id);
+        }
+        Ok(())
+    }
+
+    /// Compares who answers with who answered before, and remembers it.
+    ///
+    /// # Errors
+    /// It is another machine: the printer has moved, and whoever has its address now must not get its jobs.
+    pub(super) fn recognise(&mut self, mainboard: Option<&str>, mac: Option<&str>) -> Result<(), LinkFault> {
+        let (Some(mainboard), Some(mac)) = (mainboard.filter(|id| sane_id(id)), mac) else { return Ok(()) };
+        if let Some(known) = &self.known
+            && !known.mainboard.eq_ignore_ascii_case(mainboard)
+            && !known.mac.eq_ignore_ascii_case(mac)
+        {
+            known.mainboard.clone_into(&mut self.mainboard);
+            return Err(faults::another(&self.place(), mainboard));
+        }
+        self.known = Some(Known { mainboard: mainboard.to_owned(), mac: mac.to_owned() });
         Ok(())
     }
 

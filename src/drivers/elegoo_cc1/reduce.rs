@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::codes;
 pub use super::history::{Verdict, history, newest_runs, verdict, videos};
 use super::wire::current_status;
-use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, text};
+use crate::drivers::elegoo::field::{as_num, count, flag, int, num, percent, seconds, text};
 use crate::drivers::elegoo::figures::{Figures, Reckoning};
 use crate::drivers::elegoo::orders::SPEEDS;
 use crate::drivers::elegoo::runs::{PastRun, Runs};
@@ -312,7 +312,7 @@ fn shown(info: &Value) -> Figures {
     Figures {
         progress: percent(info, "Progress").or_else(|| by_layers(info)),
         layer: count(info, "CurrentLayer"),
-        seconds: num(info, "CurrentTicks").filter(|ticks| *ticks >= 0.0),
+        seconds: seconds(info, "CurrentTicks"),
     }
 }
 
@@ -322,7 +322,7 @@ fn figures(info: &Value, run: Figures, sub: i64, stage: DeviceStage, printed: bo
         return DeviceJob::default();
     }
     let elapsed = run.seconds;
-    let known = |key| num(info, key).filter(|total| *total > 0.0 && (printed || !stage.active()));
+    let known = |key| seconds(info, key).filter(|total| *total > 0.0 && (printed || !stage.active()));
     let estimate = known("TotalTicks");
     let remaining = match (elapsed, estimate) {
         (Some(elapsed), Some(estimate)) if stage.active() => Some((estimate - elapsed).max(0.0)),

@@ -82,17 +82,21 @@ pub fn ack(data: &Value) -> i64 {
     int(data, "Ack").unwrap_or(0)
 }
 
-/// The codes in `CurrentStatus`, which some senders write as a plain number; where it is missing, the state of the print
-/// tells whether there is one.
+/// The codes in `CurrentStatus`, which some senders write as a plain number; where it is missing, or empty, the state of
+/// the print tells whether there is one.
 pub fn current_status(status: &Value) -> Vec<i64> {
-    match status.get("CurrentStatus").or_else(|| status.get("CurrenStatus")) {
+    let told: Vec<i64> = match status.get("CurrentStatus").or_else(|| status.get("CurrenStatus")) {
         Some(Value::Array(codes)) => codes.iter().filter_map(as_int).collect(),
         Some(single) => as_int(single).into_iter().collect(),
-        None => match status.get("PrintInfo").and_then(|print| int(print, "Status")) {
-            Some(0 | 8 | 9 | 14) => vec![0],
-            Some(_) => vec![1],
-            None => Vec::new(),
-        },
+        None => Vec::new(),
+    };
+    if !told.is_empty() {
+        return told;
+    }
+    match status.get("PrintInfo").and_then(|print| int(print, "Status")) {
+        Some(0 | 8 | 9 | 14) => vec![0],
+        Some(_) => vec![1],
+        None => Vec::new(),
     }
 }
 
@@ -112,5 +116,9 @@ mod tests {
             assert_eq!(current_status(&status), codes);
         }
         assert_eq!(current_status(&serde_json::json!({"TempOfNozzle": 25})), Vec::<i64>::new());
+        for empty in [serde_json::json!([]), serde_json::json!(null), serde_json::json!(["x"])] {
+            let running = serde_json::json!({"CurrentStatus": empty, "PrintInfo": {"Status": 13}});
+            assert_eq!(current_status(&running), [1], "a code that is not told ends no print");
+        }
     }
 }

@@ -12,7 +12,6 @@ pub fn activity(status: i64) -> Option<&'static str> {
         6 => "tuning the heaters",
         7 => "testing resonances",
         8 => "checking itself",
-        9 => "updating its firmware",
         10 => "homing",
         11 => "receiving a file",
         12 => "rendering a timelapse",

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::codes;
 use super::reduce::Wish;
-use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, text};
+use crate::drivers::elegoo::field::{as_int, count, int, list, num, percent, seconds, text};
 use crate::drivers::elegoo::figures::{Figures, Reckoning};
 use crate::drivers::elegoo::names::same_file;
 use crate::drivers::elegoo::place::{Medium, Video};
@@ -180,7 +180,7 @@ impl Job<'_> {
         Figures {
             progress: percent(self.machine, "progress"),
             layer: count(self.print, "current_layer"),
-            seconds: num(self.print, "print_duration").filter(|seconds| *seconds >= 0.0),
+            seconds: seconds(self.print, "print_duration"),
         }
     }
 
@@ -254,7 +254,7 @@ impl Job<'_> {
             memory.uuid = uuid.clone().or(memory.uuid.take().filter(|_| before.active()));
             memory.file = file.clone().or(memory.file.take().filter(|_| before.active()));
             memory.last_progress = fresh.progress.unwrap_or(0.0);
-            let elapsed = num(self.print, "total_duration").filter(|seconds| *seconds > 0.0);
+            let elapsed = seconds(self.print, "total_duration").filter(|seconds| *seconds > 0.0);
             let seen = memory.begun.filter(|_| before.active()).unwrap_or(now);
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
@@ -336,7 +336,6 @@ impl Job<'_> {
             return DeviceJob::default();
         }
         let running = stage.active();
-        let seconds = |key| num(self.print, key).filter(|seconds| *seconds >= 0.0);
         let quiet = stage == DeviceStage::Printing && self.sub == 2075;
         DeviceJob {
             detail: codes::step(self.sub)
@@ -344,9 +343,9 @@ impl Job<'_> {
                 .map(|text| StageDetail { code: self.sub, text: text.to_owned() })
                 .or_else(|| self.recovery()),
             progress: run.progress.filter(|_| running),
-            remaining_s: seconds("remaining_time_sec").filter(|_| running && printed),
+            remaining_s: seconds(self.print, "remaining_time_sec").filter(|_| running && printed),
             // Elapsed wall time, not the estimate some clients take it for (elegoo.md 3.7).
-            total_s: seconds("total_duration"),
+            total_s: seconds(self.print, "total_duration"),
             print_s: run.seconds,
             layer: run.layer.filter(|_| running),
             total_layers: count(self.print, "total_layer").filter(|layers| *layers > 0),

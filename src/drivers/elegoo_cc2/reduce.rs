@@ -13,6 +13,8 @@ use crate::model::{
     LightId, Nozzle, Severity, Slot, SlotId,
 };
 
+/// `machine_status.status` while the firmware is replaced (elegoo.md 3.9).
+const UPDATING: i64 = 9;
 const HALTED: &str = "The printer is in emergency stop; switch it off and on.";
 
 /// What the link should do about a status.
@@ -152,6 +154,7 @@ fn filament(status: &Value, job: &Job<'_>, device: &mut Device) {
 fn activity(code: i64, device: &Device) -> Activity {
     match codes::activity(code) {
         _ if device.job.stage.active() => Activity::Job,
+        None if code == UPDATING => Activity::Updating,
         Some(what) => Activity::Busy(what.to_owned()),
         None if code == 1 || code == 2 => Activity::Idle,
         None => Activity::Unknown,

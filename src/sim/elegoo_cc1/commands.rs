@@ -270,6 +270,10 @@ fn delete(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -> Reply 
             failed.push(file);
             continue;
         }
+        if core.faults.refuse_delete {
+            failed.push(file);
+            continue;
+        }
         let storage = match file.strip_suffix(&name).map(|root| root.trim_end_matches('/')) {
             Some("/local") => Some(&shared.storage),
             Some(STICK) if core.faults.usb_stick => Some(&shared.stick),

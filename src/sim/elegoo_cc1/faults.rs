@@ -104,6 +104,16 @@ pub enum Fault {
     },
     /// The next stop during levelling is acknowledged and lost.
     LoseStop,
+    /// Files are not deleted (Ack 1), as shortly after a print.
+    RefuseDelete {
+        on: bool,
+    },
+    /// From the next connection on another machine is at this address; with the same `mac`, one whose firmware has given
+    /// it another id.
+    Identity {
+        mainboard_id: String,
+        mac: String,
+    },
 }
 
 /// The two frames that answer Cmd 0 and 1, in whichever form they come (dossier 2.3).
@@ -135,6 +145,7 @@ pub struct Active {
     pub no_camera: bool,
     pub leaked_viewers: usize,
     pub lose_stop: bool,
+    pub refuse_delete: bool,
     pub swallow: Vec<i64>,
     pub answers: Answers,
 }
@@ -184,6 +195,13 @@ impl Faults {
             Fault::Crash => shared.crash("(fault)"),
             Fault::Runout => paused(shared.core().interrupt(3))?,
             Fault::Canvas { on } => shared.core().options.canvas = on,
+            Fault::Identity { mainboard_id, mac } => {
+                let mut core = shared.core();
+                core.options.mainboard_id = mainboard_id;
+                core.options.mac = mac;
+                drop(core);
+                cast(shared, Cast::Close);
+            }
             Fault::CanvasJam => paused(shared.core().interrupt(6))?,
             Fault::FilamentSwap { tray } => paused(shared.core().swap(tray))?,
             Fault::Fail => {
@@ -223,6 +241,7 @@ fn lasting_fault(active: &mut Active, fault: Fault) {
         Fault::CameraLeak { slots } => active.leaked_viewers = slots,
         Fault::NoCamera { on } => active.no_camera = on,
         Fault::LoseStop => active.lose_stop = true,
+        Fault::RefuseDelete { on } => active.refuse_delete = on,
         Fault::Swallow { commands } => active.swallow = commands,
         Fault::Answers { how } => active.answers = how,
         _ => {}

@@ -343,7 +343,7 @@ fn spawn_discovery(shared: &Arc<Shared>, socket: UdpSocket, power: CancellationT
             };
             let Ok((length, from)) = received else { continue };
             if buffer.get(..length) == Some(b"M99999") {
-                let reply = report::discovery(&shared.options).to_string();
+                let reply = report::discovery(&shared.core().options).to_string();
                 let _ = socket.send_to(reply.as_bytes(), from).await;
             }
         }

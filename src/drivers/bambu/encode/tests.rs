@@ -156,7 +156,7 @@ fn starts_that_could_go_wrong_are_refused() {
     assert!(matches!(busy, Err(CommandError::Busy(_))));
     let mut updating = running.clone();
     updating.job.stage = DeviceStage::Finished;
-    updating.activity = Activity::Busy("updating its firmware".into());
+    updating.activity = Activity::Updating;
     let busy = encode(&start(vec![slot(0, 3)]), &context(&updating, printer.reports.tree(), printer.row));
     assert!(matches!(busy, Err(CommandError::Busy(_))));
 }

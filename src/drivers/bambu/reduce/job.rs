@@ -134,9 +134,6 @@ fn calibration_title(tree: &Value) -> Option<String> {
 pub(super) fn activity(source: Source<'_>) -> Activity {
     let tree = source.tree();
     let stage = stage(tree, source.reports.cancelled());
-    if stage == DeviceStage::Unknown {
-        return Activity::Unknown;
-    }
     if stage.active() {
         return Activity::Job;
     }
@@ -144,7 +141,15 @@ pub(super) fn activity(source: Source<'_>) -> Activity {
         ["DOWNLOADING", "FLASHING", "UPGRADING", "START"].contains(&status.to_ascii_uppercase().as_str())
     });
     if upgrading {
-        return Activity::Busy("updating its firmware".to_owned());
+        return Activity::Updating;
+    }
+    if stage == DeviceStage::Unknown {
+        // Right after power on the state is told, and empty (bambu.md 3.5): everything else may be of the time before.
+        let starts = at(tree, "/gcode_state").as_str().is_some_and(|state| {
+            let state = state.trim();
+            state.is_empty() || state.eq_ignore_ascii_case("INIT")
+        });
+        return if starts { Activity::Busy("starting up".to_owned()) } else { Activity::Unknown };
     }
     match int(at(tree, "/ams_status")).map(|status| status >> 8) {
         Some(1) => Activity::Busy("changing filament".to_owned()),

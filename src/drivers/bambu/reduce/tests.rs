@@ -417,6 +417,25 @@ fn the_number_of_an_earlier_cancel_does_not_excuse_a_failure() {
 }
 
 #[test]
+fn a_printer_that_starts_up_or_updates_its_firmware_is_not_free() {
+    let activity = |fields: serde_json::Value| {
+        shown(crate::drivers::bambu::models::by_code_or_name("P1S").expect("row"), fields).activity
+    };
+    let starting = Activity::Busy("starting up".to_owned());
+    for state in ["", " ", "INIT", "init"] {
+        assert_eq!(activity(serde_json::json!({ "gcode_state": state })), starting, "{state:?}");
+    }
+    for state in [serde_json::json!("OFFLINE"), serde_json::json!("UNKNOWN"), serde_json::json!(5)] {
+        assert_eq!(activity(serde_json::json!({ "gcode_state": state })), Activity::Unknown);
+    }
+    assert_eq!(activity(serde_json::json!({"nozzle_temper": 25})), Activity::Unknown, "it says nothing");
+    for state in ["IDLE", "", "FINISH"] {
+        let flashing = serde_json::json!({"gcode_state": state, "upgrade_state": {"status": "FLASHING"}});
+        assert_eq!(activity(flashing), Activity::Updating);
+    }
+}
+
+#[test]
 fn a_dryer_with_time_left_dries() {
     let unit = |fields: serde_json::Value| {
         let mut unit = serde_json::json!({"id": "128", "info": "2004", "tray": [{"id": "0"}]});

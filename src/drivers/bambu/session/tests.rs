@@ -592,3 +592,15 @@ async fn a_doubt_about_the_storage_is_settled_by_a_complete_report() {
     talk.full(json!({"home_flag": 512}));
     assert!(state.state().device.storage.trouble.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_another_printer_is_none_of_this_one() {
+    let (mut memory, state) = (memory(), writer());
+    let talk = Talk::online(&mut memory, &state);
+    assert!(talk.session.is_report(&format!("device/{SERIAL}/report")));
+    for topic in
+        ["device/01P00A000000002/report", "device//report", "report", "", &format!("device/{SERIAL}/request")]
+    {
+        assert!(!talk.session.is_report(topic), "{topic}");
+    }
+}

@@ -301,9 +301,33 @@ fn is_light(work: &Work) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sdcp::HomeAxes;
     use super::super::{Cc1Config, assemble_driver};
     use super::*;
+    use crate::drivers::elegoo::door::AskError;
     use crate::sim::elegoo_cc1 as sim;
+
+    #[tokio::test]
+    async fn nothing_moves_while_the_printer_moves_by_itself() {
+        let printer = sim::start(sim::Options::default()).await.unwrap();
+        let url = format!("ws://{}/websocket", printer.addresses().websocket);
+        for (code, sent) in [(5, false), (10, false), (12, false), (9, true), (0, true)] {
+            let (socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+            let mut driver = assemble_driver(Cc1Config::new("cc1", "127.0.0.1"));
+            let door = std::sync::Arc::clone(&driver.door);
+            let mut asks = door.open();
+            let limit = Duration::from_millis(200);
+            let asked = tokio::spawn(async move { door.ask(Sdcp::Home(HomeAxes::Xyz), limit).await });
+            let ask = asks.recv().await.unwrap();
+            let mut session = Session::new(&mut driver, socket);
+            session.codes = vec![code];
+            session.queue = VecDeque::from([Work::Ask(ask)]);
+            session.pump().await.unwrap();
+            assert_eq!(session.outstanding.is_some(), sent, "{code}");
+            let answer = asked.await.unwrap();
+            assert_eq!(matches!(answer, Err(AskError::NotNow(_))), !sent, "{code}: {answer:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_stale_printer_is_waited_for_and_not_looked_after_all_the_time() {

@@ -100,7 +100,9 @@ impl Session<'_> {
     fn come_online(&mut self, writer: &StateWriter) {
         let trays_known = !writer.state().device.filament.units.is_empty();
         let trays_missing = self.may_ask_canvas() && !self.canvas_asked && !trays_known;
-        if !self.online && (trays_missing || self.driver.memory.runs.is_unseen()) {
+        // A printer that told who it is does so again before it is given anything.
+        let unrecognised = self.driver.known.is_some() && self.is_waiting(&Sdcp::Attributes);
+        if !self.online && (unrecognised || trays_missing || self.driver.memory.runs.is_unseen()) {
             return;
         }
         self.online = true;
@@ -126,6 +128,8 @@ impl Session<'_> {
 
     fn take_attributes(&mut self, attributes: &Value) -> Result<(), LinkFault> {
         let Some(writer) = self.state.clone() else { return Ok(()) };
+        let told = |key| field::text(attributes, key);
+        self.driver.recognise(told("MainboardID"), told("MainboardMAC"))?;
         let mut who = reduce::Identification::default();
         let mut free = None;
         writer.report(|device| {
@@ -148,12 +152,6 @@ impl Session<'_> {
         if let Some(id) = &who.mainboard_id {
             self.driver.learn_mainboard(id);
         }
-        if who.mac.is_some() && self.driver.mac.is_some() && who.mac != self.driver.mac {
-            tracing::warn!(
-                "Another printer than before answers at this address (its hardware address differs)."
-            );
-        }
-        self.driver.mac = who.mac.or(self.driver.mac.take());
         self.firmware = who.firmware.unwrap_or_else(|| std::mem::take(&mut self.firmware));
         Ok(())
     }

@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Batch, HALF, Outstanding, PING_AFTER, Session, Work, is_light, is_urgent};
 use crate::drivers::elegoo::work;
-use crate::drivers::elegoo_cc1::encode;
 use crate::drivers::elegoo_cc1::sdcp::{Envelope, Parameter, Sdcp, frame};
+use crate::drivers::elegoo_cc1::{codes, encode};
 use crate::model::{Command, LinkFault};
 use crate::printer::Request;
 use crate::printer::clock::unix_now;
@@ -51,6 +51,13 @@ impl Session<'_> {
             let Some(call) = work.take_call(history) else { continue };
             if self.codes.contains(&1) && !call.allowed_while_printing() {
                 work.refuse("A job is under way at the printer; this is not sent.");
+                continue;
+            }
+            // What it makes of a move in the middle of its own is not known, and it is easily killed (elegoo.md 2.9).
+            if let Some(what) = self.codes.iter().find_map(|code| codes::moves_itself(*code))
+                && !call.allowed_while_printing()
+            {
+                work.refuse(&format!("The printer is {what}; this is not sent. Try again when it is done."));
                 continue;
             }
             self.send(call, work).await?;

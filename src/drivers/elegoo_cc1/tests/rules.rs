@@ -247,3 +247,39 @@ async fn nothing_moves_while_a_job_is_under_way() {
     assert_eq!(sent, [0, 0, 1], "refused before the wire");
     bench.unharmed();
 }
+
+#[tokio::test]
+async fn another_machine_at_the_address_is_given_nothing() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    let another = |mac: &str| Fault::Identity { mainboard_id: "ab".repeat(16), mac: mac.to_owned() };
+    bench.sim.faults().apply(another("02:00:00:cc:99:99")).unwrap();
+    let fault = bench.link_fault("MG-CC1-OTHER").await;
+    assert!(fault.remedy.contains("restart the gateway"), "{}", fault.remedy);
+    let refused = bench.printer.send(Command::SetBed { target: 40.0 }).await;
+    assert!(matches!(refused, Err(CommandError::Offline(_))), "{refused:?}");
+    assert!(bench.sent(403).is_empty());
+
+    let own = Options::default();
+    let back = Fault::Identity { mainboard_id: own.mainboard_id, mac: own.mac.clone() };
+    bench.sim.faults().apply(back).unwrap();
+    bench.printer.reconnect();
+    let made = bench.until("the printer itself", |state| state.online()).await.link.made;
+    bench.sim.faults().apply(another(&own.mac)).unwrap();
+    bench.until("its new id", |state| state.online() && state.link.made > made).await;
+    bench.unharmed();
+}
+
+#[tokio::test]
+async fn a_file_that_the_printer_keeps_is_told_as_busy_and_one_it_has_not_as_missing() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.sim.faults().apply(Fault::RefuseDelete { on: true }).unwrap();
+    let kept = bench.printer.files().delete("cube.gcode".into()).await;
+    assert!(matches!(&kept, Err(FileError::Busy(text)) if text.contains("Try again")), "{kept:?}");
+    let missing = bench.printer.files().delete("none.gcode".into()).await;
+    assert!(matches!(missing, Err(FileError::NotFound(_))), "{missing:?}");
+    bench.sim.faults().apply(Fault::RefuseDelete { on: false }).unwrap();
+    bench.printer.files().delete("cube.gcode".into()).await.unwrap();
+    bench.unharmed();
+}

@@ -127,7 +127,8 @@ fn every_status_and_sub_status_has_its_stage() {
     for (status, sub, extra, expected) in table {
         assert_eq!(reduced(&job(status, sub, extra.clone())).job.stage, expected, "{status}/{sub} {extra}");
     }
-    for status in [0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14] {
+    assert_eq!(reduced(&job(9, 2703, none())).activity, Activity::Updating);
+    for status in [0, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14] {
         let expected = codes::activity(status).unwrap().to_owned();
         assert_eq!(reduced(&job(status, 0, none())).activity, Activity::Busy(expected), "{status}");
     }
