@@ -6,7 +6,8 @@
 //! ```
 //! A driver is a function that runs until its link is lost; [`supervise`] calls it again with backoff. What front ends
 //! and drivers share of a printer is [`handle`] on one side and [`io`] on the other, with the printer's `storage` and
-//! `camera` and the `writer` of its state. `heading` knows where the head will be before a report shows it.
+//! `camera` and the `writer` of its state. `heading` knows where the head will be before a report shows it;
+//! `sane` leaves out what no machine tells.
 
 mod camera;
 pub mod clock;
@@ -15,7 +16,7 @@ pub mod guard;
 pub mod handle;
 mod heading;
 pub mod io;
-mod sane;
+pub mod sane;
 mod storage;
 pub mod supervise;
 pub mod track;

@@ -7,8 +7,8 @@ use crate::model::{Device, Heater};
 const CELSIUS: std::ops::RangeInclusive<f64> = -300.0..=1000.0;
 /// mm from the origin; far beyond the largest machine.
 const REACH: f64 = 10_000.0;
-/// Seconds: three years.
-const LONGEST: f64 = 1e8;
+/// Seconds of a job: three years.
+pub const LONGEST: f64 = 1e8;
 /// mm of filament: more than any printer feeds in three years.
 const FILAMENT: f64 = 1e10;
 

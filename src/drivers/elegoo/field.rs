@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::printer::sane::LONGEST;
+
 /// A finite number, also one in quotes.
 pub fn num(value: &Value, key: &str) -> Option<f64> {
     as_num(value.get(key)?)
@@ -17,9 +19,9 @@ pub fn as_num(value: &Value) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
-/// Seconds of a print or a part of it; what is longer than three years is none.
+/// Seconds of a print or a part of it; what is longer than any print is none.
 pub fn seconds(value: &Value, key: &str) -> Option<f64> {
-    num(value, key).filter(|seconds| (0.0..1e8).contains(seconds))
+    num(value, key).filter(|seconds| (0.0..LONGEST).contains(seconds))
 }
 
 /// A whole number; printers send ints and floats at random (elegoo.md 3.7).

@@ -1,5 +1,6 @@
 //! The words of the filament panels as tables: what Mainsail and Fluidd send, and what it means.
 
+use super::super::tests::every_filament_ability;
 use super::super::{Context, FilamentWord, Intent, Session, help, translate};
 use crate::gcode::parse;
 use crate::model::*;
@@ -30,17 +31,7 @@ fn state() -> PrinterState {
 }
 
 fn able() -> Capabilities {
-    let filament = FilamentCaps {
-        load: true,
-        unload: true,
-        edit: true,
-        read_tag: true,
-        map: true,
-        auto_refill: true,
-        recover: true,
-        dry: true,
-        flow_profile: true,
-    };
+    let filament = every_filament_ability();
     Capabilities { nozzles: vec![HeaterCaps { max: Some(300.0) }], filament, ..Capabilities::default() }
 }
 

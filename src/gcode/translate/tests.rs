@@ -22,6 +22,21 @@ fn caps() -> Capabilities {
     }
 }
 
+/// Named one by one: a new ability is decided on here.
+pub(super) fn every_filament_ability() -> FilamentCaps {
+    FilamentCaps {
+        load: true,
+        unload: true,
+        edit: true,
+        read_tag: true,
+        map: true,
+        auto_refill: true,
+        recover: true,
+        dry: true,
+        flow_profile: true,
+    }
+}
+
 fn state() -> PrinterState {
     let mut state = PrinterState::default();
     let slots = (0..4).map(|slot| Slot::empty(SlotId::Unit { unit: 0, slot })).collect();
@@ -254,17 +269,7 @@ fn every_button_is_documented() {
     let mut caps = Capabilities {
         air_modes: [AirMode::Cooling].into(),
         options: [PrintOption::AutoRecovery].into(),
-        filament: FilamentCaps {
-            load: true,
-            unload: true,
-            edit: true,
-            read_tag: true,
-            map: true,
-            auto_refill: true,
-            recover: true,
-            dry: true,
-            flow_profile: true,
-        },
+        filament: every_filament_ability(),
         ..caps()
     };
     caps.control = ControlCaps {
