@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
@@ -28,7 +29,7 @@ pub struct Change {
     pub space: String,
     pub key: String,
     /// JSON text.
-    pub value: Option<String>,
+    pub value: Option<Arc<str>>,
 }
 
 pub struct Disk {
@@ -41,8 +42,8 @@ pub struct Disk {
 
 type Opener = Box<dyn Fn() -> Result<Database, String> + Send>;
 
-/// All values, by space and key.
-type Spaces = BTreeMap<String, BTreeMap<String, Value>>;
+/// All values as JSON text, by space and key.
+pub type Spaces = BTreeMap<String, BTreeMap<String, Arc<str>>>;
 
 impl Disk {
     pub fn open(path: &Path) -> Result<Self, String> {
@@ -175,9 +176,9 @@ fn read_all(database: &Database) -> Result<Spaces, redb::Error> {
     for row in table.iter()? {
         let (key, value) = row?;
         let (space, key) = key.value();
-        match serde_json::from_str(value.value()) {
-            Ok(value) => {
-                spaces.entry(space.to_owned()).or_default().insert(key.to_owned(), value);
+        match serde_json::from_str::<Value>(value.value()) {
+            Ok(_readable) => {
+                spaces.entry(space.to_owned()).or_default().insert(key.to_owned(), value.value().into());
             }
             Err(error) => {
                 tracing::warn!(space, key, %error, "A stored value cannot be read and is left out.")
@@ -198,7 +199,7 @@ fn write_all(database: &Database, changes: &[Change]) -> Result<(), redb::Error>
         for change in changes {
             let key = (change.space.as_str(), change.key.as_str());
             match &change.value {
-                Some(value) => table.insert(key, value.as_str())?,
+                Some(value) => table.insert(key, &**value)?,
                 None => table.remove(key)?,
             };
         }
@@ -233,13 +234,13 @@ mod tests {
     fn the_form_before_is_read_and_becomes_the_present_one() {
         let (_folder, path) = file(None);
         let mut disk = Disk::open(&path).expect("opened");
-        assert_eq!(disk.load().expect("read")["s"]["k"], 7);
-        let change = Change { space: "s".to_owned(), key: "new".to_owned(), value: Some("8".to_owned()) };
+        assert_eq!(&*disk.load().expect("read")["s"]["k"], "7");
+        let change = Change { space: "s".to_owned(), key: "new".to_owned(), value: Some("8".into()) };
         disk.write(&[change]).expect("written");
         drop(disk);
         assert_eq!(form_of(&Database::open(&path).expect("opened")).expect("read"), FORM);
         let both = Disk::open(&path).expect("opened").load().expect("read");
-        assert_eq!((&both["s"]["k"], &both["s"]["new"]), (&Value::from(7), &Value::from(8)));
+        assert_eq!((&*both["s"]["k"], &*both["s"]["new"]), ("7", "8"));
     }
 
     #[test]
@@ -257,11 +258,8 @@ mod tests {
         Disk::open(&path).expect("as if nothing had been");
         let (_folder, good) = file(None);
         open_with(&good, |_| Err(full())).expect_err("refused");
-        assert_eq!(
-            Disk::open(&good).expect("opened").load().expect("read")["s"]["k"],
-            7,
-            "what is there stays"
-        );
+        let kept = Disk::open(&good).expect("opened").load().expect("read");
+        assert_eq!(&*kept["s"]["k"], "7", "what is there stays");
     }
 
     #[test]

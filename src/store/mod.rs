@@ -1,11 +1,12 @@
 //! Durable values: one redb file for database namespaces, history, totals, queue, pins and addresses (design D14).
 //!
-//! Memory holds everything and answers every read; a thread brings changes to the disk, many in one commit. A disk
-//! that fails loses no reader: the values stay in memory, every writer is told, and the commit is tried again.
+//! Memory holds everything, as the JSON text that the disk has too, and answers every read; a thread brings changes to the
+//! disk, many in one commit. A disk that fails loses no reader: the values stay in memory, every writer is told, and the
+//! commit is tried again.
 
 mod disk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::model::text;
-use disk::{Change, Disk};
+use disk::{Change, Disk, Spaces};
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
@@ -46,6 +48,9 @@ struct Owner {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Where a writer waits to be told that its value is on disk.
+type Told = oneshot::Sender<Result<(), StoreError>>;
+
 struct Shared {
     values: Mutex<Values>,
     changed: Condvar,
@@ -55,7 +60,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Values {
-    spaces: BTreeMap<String, BTreeMap<String, Value>>,
+    spaces: Spaces,
     /// Keys whose value in memory differs from the one on disk.
     dirty: BTreeSet<(String, String)>,
     /// Counts writes; `committed` is the count of the last one that is on disk.
@@ -63,8 +68,10 @@ struct Values {
     committed: u64,
     trouble: Option<StoreError>,
     /// Those who wait until what is written is on disk; whoever comes first has it brought there for all.
-    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    waiting: Vec<Told>,
     serving: bool,
+    /// The writing thread sleeps until something changes.
+    idle: bool,
     closing: bool,
     /// A test pretends that the process was killed (`Ok`: nobody notices) or that the disk is full: nothing reaches
     /// the disk any more.
@@ -113,8 +120,16 @@ impl Store {
     /// Sees all earlier writes, also those not yet on disk.
     ///
     /// # Errors
-    /// None today; the signature leaves room for values that stay on disk.
+    /// None of what [`Self::put`] wrote; the signature leaves room for values that stay on disk.
     pub fn get(&self, space: &str, key: &str) -> Result<Option<Value>, StoreError> {
+        self.text(space, key)?.map(|text| read(&text)).transpose()
+    }
+
+    /// The value's JSON text, which costs nothing to hand out.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn text(&self, space: &str, key: &str) -> Result<Option<Arc<str>>, StoreError> {
         Ok(self.values().spaces.get(space).and_then(|space| space.get(key)).cloned())
     }
 
@@ -123,9 +138,17 @@ impl Store {
     /// # Errors
     /// As [`Self::get`].
     pub fn list(&self, space: &str) -> Result<Vec<(String, Value)>, StoreError> {
+        self.texts(space)?.into_iter().map(|(key, text)| Ok((key, read(&text)?))).collect()
+    }
+
+    /// [`Self::list`] as JSON texts.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn texts(&self, space: &str) -> Result<Vec<(String, Arc<str>)>, StoreError> {
         let values = self.values();
         let Some(space) = values.spaces.get(space) else { return Ok(Vec::new()) };
-        Ok(space.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(space.iter().map(|(key, text)| (key.clone(), text.clone())).collect())
     }
 
     /// Names of the spaces that hold at least one key.
@@ -141,6 +164,14 @@ impl Store {
     /// # Errors
     /// The last commit failed. The value is kept in memory all the same, and brought to the disk when that works again.
     pub fn put(&self, space: &str, key: &str, value: Value) -> Result<(), StoreError> {
+        self.put_text(space, key, text::json(&value).into())
+    }
+
+    /// [`Self::put`] of what is JSON text already: what a [`Value`] wrote.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_text(&self, space: &str, key: &str, value: Arc<str>) -> Result<(), StoreError> {
         self.set(space, key, Some(value));
         self.trouble().map_or(Ok(()), Err)
     }
@@ -150,7 +181,7 @@ impl Store {
     /// # Errors
     /// The commit failed; the value is kept in memory, and brought to the disk when that works again.
     pub async fn put_durably(&self, space: &str, key: &str, value: Value) -> Result<(), StoreError> {
-        self.set(space, key, Some(value));
+        self.set(space, key, Some(text::json(&value).into()));
         self.flush().await
     }
 
@@ -160,7 +191,8 @@ impl Store {
     /// As [`Self::put`].
     pub fn delete(&self, space: &str, key: &str) -> Result<Option<Value>, StoreError> {
         let old = self.set(space, key, None);
-        self.trouble().map_or(Ok(old), Err)
+        self.trouble().map_or(Ok(()), Err)?;
+        old.map(|text| read(&text)).transpose()
     }
 
     /// Everything written so far is on disk when it returns; called at shutdown.
@@ -174,7 +206,8 @@ impl Store {
             values.waiting.push(told);
             if !std::mem::replace(&mut values.serving, true) {
                 let shared = self.owner.shared.clone();
-                tokio::task::spawn_blocking(move || shared.serve());
+                // Not by the thread: a test's clock stands still while this is under way.
+                tokio::task::spawn_blocking(move || shared.serve(&Handle::current()));
             }
         }
         result.await.unwrap_or_else(|_ended| Err(StoreError::Write("the gateway is ending".to_owned())))
@@ -197,7 +230,7 @@ impl Store {
         self.values().trouble.clone()
     }
 
-    fn set(&self, space: &str, key: &str, value: Option<Value>) -> Option<Value> {
+    fn set(&self, space: &str, key: &str, value: Option<Arc<str>>) -> Option<Arc<str>> {
         let mut values = self.values();
         let old = match value {
             Some(value) => values.spaces.entry(space.to_owned()).or_default().insert(key.to_owned(), value),
@@ -209,11 +242,10 @@ impl Store {
             }
         };
         values.written += 1;
-        // Once there is a change, the writing thread waits for nothing but the time.
-        if values.dirty.is_empty() {
+        values.dirty.insert((space.to_owned(), key.to_owned()));
+        if std::mem::take(&mut values.idle) {
             self.owner.shared.changed.notify_one();
         }
-        values.dirty.insert((space.to_owned(), key.to_owned()));
         old
     }
 
@@ -265,7 +297,11 @@ impl Shared {
     fn wait_for_work(&self, gather: Duration) -> bool {
         let values = self
             .changed
-            .wait_while(self.values(), |values| values.dirty.is_empty() && !values.closing)
+            .wait_while(self.values(), |values| {
+                // Also after a change that was brought to the disk before it was seen here.
+                values.idle = values.dirty.is_empty() && !values.closing;
+                values.idle
+            })
             .unwrap_or_else(PoisonError::into_inner);
         let (values, _timed_out) = self
             .changed
@@ -275,7 +311,7 @@ impl Shared {
     }
 
     /// Commits while somebody waits: those who come during one commit share the next.
-    fn serve(self: Arc<Self>) {
+    fn serve(self: Arc<Self>, runtime: &Handle) {
         let mut waiting = std::mem::take(&mut self.values().waiting);
         loop {
             let result = self.commit();
@@ -284,17 +320,12 @@ impl Shared {
                 values.serving = !values.waiting.is_empty();
                 std::mem::take(&mut values.waiting)
             };
-            let tell = |waiting: Vec<oneshot::Sender<_>>| {
-                for told in waiting {
-                    let _gone = told.send(result.clone());
-                }
-            };
             if next.is_empty() {
                 // Whoever is told may give up the store and open the file again.
                 drop(self);
-                return tell(waiting);
+                return tell(waiting, result, runtime);
             }
-            tell(std::mem::replace(&mut waiting, next));
+            tell(std::mem::replace(&mut waiting, next), result, runtime);
         }
     }
 
@@ -341,11 +372,30 @@ impl Values {
         std::mem::take(&mut self.dirty)
             .into_iter()
             .map(|(space, key)| {
-                let value = self.spaces.get(&space).and_then(|values| values.get(&key)).map(text::json);
+                let value = self.spaces.get(&space).and_then(|values| values.get(&key)).cloned();
                 Change { space, key, value }
             })
             .collect()
     }
+}
+
+/// Several are told from within the runtime: that wakes one of its threads, not one for each.
+fn tell(waiting: Vec<Told>, result: Result<(), StoreError>, runtime: &Handle) {
+    let several = waiting.len() > 1;
+    let tell = move || {
+        for told in waiting {
+            let _gone = told.send(result.clone());
+        }
+    };
+    if several {
+        runtime.spawn(async move { tell() });
+    } else {
+        tell();
+    }
+}
+
+fn read(text: &str) -> Result<Value, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Read(error.to_string()))
 }
 
 #[cfg(test)]

@@ -213,3 +213,21 @@ async fn compaction_gives_back_space_and_loses_nothing() {
     let keys: Vec<String> = store.list("space").unwrap().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["c", "d"]);
 }
+
+#[tokio::test]
+async fn what_nobody_waits_for_reaches_the_disk_after_others_waited_for_theirs() {
+    let backend = Faulty::default();
+    let store = backend.store();
+    for number in 0..200 {
+        store.put_durably("s", "durable", json!(number)).await.unwrap();
+    }
+    store.put("s", "later", json!(1)).unwrap();
+    let on_disk = || backend.bytes.lock().unwrap().windows(5).any(|bytes| bytes == b"later");
+    for _ in 0..500 {
+        if on_disk() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it was never written");
+}

@@ -84,7 +84,7 @@ impl redb::StorageBackend for Recorder {
 
 fn change(number: usize) -> Change {
     let value = json!({"number": number, "text": "x".repeat(number * 37 % 900)}).to_string();
-    Change { space: "jobs".to_owned(), key: format!("{number:04}"), value: Some(value) }
+    Change { space: "jobs".to_owned(), key: format!("{number:04}"), value: Some(value.into()) }
 }
 
 /// What may be on the disk when the power goes before `cut`: all that was synced, and of what came after it any part.

@@ -7,14 +7,14 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method as Verb, Request, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt;
 
 use super::args::{Args, query_pairs};
 use super::error::RpcError;
 use super::methods::{self, PathMatch};
-use super::rpc::{self, Call, Caller};
+use super::rpc::{self, Call, Caller, Reply};
 use super::{Endpoint, cors, download, octoprint, socket, upload, web};
 use crate::access::{Identity, Role};
 use crate::net::server::OverTls;
@@ -23,6 +23,8 @@ use crate::net::server::OverTls;
 const LARGEST_BODY: usize = 8 << 20;
 /// Of callers without rights: a login.
 const LARGEST_OF_STRANGERS: usize = 16 << 10;
+
+const JSON: &str = "application/json; charset=UTF-8";
 
 /// Answers any request to the endpoint.
 pub async fn handle(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
@@ -72,7 +74,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let args = arguments(endpoint, &caller, &parts, &path, &query, body).await?;
         let (args, caller) = args;
         let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
-        return Ok(json_answer(StatusCode::OK, &rpc::object([("result", result)])));
+        return Ok(result_answer(result));
     }
     if path == "/webcam" || path.starts_with("/webcam/") {
         let pass = || access.check_picture_pass(&query).filter(|_| reads);
@@ -140,7 +142,7 @@ async fn json_rpc(
     let largest = if caller.user.is_some() { LARGEST_BODY } else { LARGEST_OF_STRANGERS };
     let text = String::from_utf8_lossy(&read_within(body, largest).await?).into_owned();
     let answer = rpc::respond(endpoint.clone(), caller, text).await.unwrap_or_default();
-    Ok(respond_text(StatusCode::OK, "application/json; charset=UTF-8", answer))
+    Ok(respond_text(StatusCode::OK, JSON, answer))
 }
 
 /// Routes without a method of their own.
@@ -162,7 +164,7 @@ async fn raw_routes(
             let method =
                 methods::find("server.files.delete_file").ok_or_else(|| RpcError::not_found("Not Found"))?;
             let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
-            Ok(json_answer(StatusCode::OK, &json!({"result": result})))
+            Ok(result_answer(result))
         }
         (_, path) if path.starts_with("/api/") => {
             octoprint::answer(endpoint, &parts, body, path, &caller).await
@@ -294,8 +296,16 @@ pub fn decoded(path: &str) -> String {
     percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
+/// The envelope of what a method answers.
+fn result_answer(result: Reply) -> Response<Body> {
+    match result {
+        Reply::Tree(result) => json_answer(StatusCode::OK, &rpc::object([("result", result)])),
+        Reply::Text(result) => respond_text(StatusCode::OK, JSON, format!(r#"{{"result":{result}}}"#)),
+    }
+}
+
 pub fn json_answer(status: StatusCode, body: &Value) -> Response<Body> {
-    respond_text(status, "application/json; charset=UTF-8", crate::model::text::json(body))
+    respond_text(status, JSON, crate::model::text::json(body))
 }
 
 pub fn respond_text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {

@@ -50,6 +50,25 @@ pub struct Call {
     pub caller: Caller,
 }
 
+/// What a method answers.
+pub enum Reply {
+    Tree(Value),
+    /// JSON text that is ready: as it is kept, or written without a tree of values in between.
+    Text(String),
+}
+
+impl Reply {
+    pub fn written(answer: &impl Serialize) -> Self {
+        Self::Text(text::json(answer))
+    }
+}
+
+impl From<Value> for Reply {
+    fn from(tree: Value) -> Self {
+        Self::Tree(tree)
+    }
+}
+
 /// Answers one frame; `None` where the client expects nothing.
 pub async fn respond(
     endpoint: Arc<Endpoint>,
@@ -114,7 +133,10 @@ async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<
     };
     match run(method, Call { endpoint, args: Args(params), caller }).await {
         Ok(_) if id.is_null() => None,
-        Ok(result) => Some(text::json(&Answer { jsonrpc: VERSION, result, id })),
+        Ok(Reply::Tree(result)) => Some(text::json(&Answer { jsonrpc: VERSION, result, id })),
+        Ok(Reply::Text(result)) => {
+            Some(format!(r#"{{"jsonrpc":"{VERSION}","result":{result},"id":{}}}"#, text::json(&id)))
+        }
         Err(error) => Some(failure(id, error.code(), &error.message)),
     }
 }
@@ -134,7 +156,7 @@ fn find(name: &str, caller: &Caller) -> Result<&'static Method, &'static str> {
 ///
 /// # Errors
 /// 401 for strangers, 403 for callers whose role is too small, 503 while the printer is away, and whatever the method refuses.
-pub async fn run(method: &Method, call: Call) -> Result<Value, RpcError> {
+pub async fn run(method: &Method, call: Call) -> Result<Reply, RpcError> {
     if !method.open {
         call.endpoint.access.require(call.caller.current_user().as_ref(), method.role)?;
     }

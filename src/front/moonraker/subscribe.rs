@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::RpcError;
@@ -39,6 +40,21 @@ impl View {
 /// Objects, each with the fields wanted of it; `None` is all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted(BTreeMap<String, Option<Vec<String>>>);
+
+/// What is wanted of an object, where it lies: it is written, not copied.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Picked<'a> {
+    Whole(&'a Object),
+    Fields(BTreeMap<&'a str, &'a Value>),
+}
+
+/// What a client is told of the objects it asked for.
+#[derive(Serialize)]
+pub struct Status<'a> {
+    pub eventtime: f64,
+    pub status: BTreeMap<&'a str, Picked<'a>>,
+}
 
 impl Wanted {
     /// Reads the `objects` argument.
@@ -87,19 +103,18 @@ impl Wanted {
     }
 
     /// The complete state of what is wanted: an unknown object is empty, an unknown field null.
-    pub fn full(&self, view: &View) -> Map<String, Value> {
-        let pick = |(name, fields): (&String, &Option<Vec<String>>)| {
+    pub fn full<'a>(&'a self, view: &'a View) -> BTreeMap<&'a str, Picked<'a>> {
+        let pick = |(name, fields): (&'a String, &'a Option<Vec<String>>)| {
             let object = view.objects.get(name);
-            let picked = match fields {
-                None => object.map(|object| Object::clone(object)).unwrap_or_default(),
-                Some(fields) => fields
-                    .iter()
-                    .map(|field| {
-                        (field.clone(), object.and_then(|o| o.get(field)).cloned().unwrap_or(Value::Null))
-                    })
-                    .collect(),
+            let field = |field: &'a String| {
+                (field.as_str(), object.and_then(|it| it.get(field)).unwrap_or(&Value::Null))
             };
-            (name.clone(), Value::Object(picked))
+            let picked = match (fields, object) {
+                (None, Some(object)) => Picked::Whole(object),
+                (None, None) => Picked::Fields(BTreeMap::new()),
+                (Some(fields), _) => Picked::Fields(fields.iter().map(field).collect()),
+            };
+            (name.as_str(), picked)
         };
         self.0.iter().map(pick).collect()
     }
@@ -157,7 +172,7 @@ mod tests {
         }))
         .expect("valid");
         assert_eq!(
-            Value::Object(wanted.full(&now)),
+            serde_json::to_value(wanted.full(&now)).expect("text keys"),
             json!({"extruder": {"temperature": 24.02, "target": 0.0}, "noobject": {}, "toolhead": {"nofield": null}, "none": {"a": null}})
         );
         let refused = Wanted::parse(&json!({"fan": "speed"})).expect_err("a string is no list");

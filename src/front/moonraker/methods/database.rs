@@ -1,15 +1,17 @@
 //! `server.database.*` (moonraker.md 2.9): namespaces of JSON records, addressed by dotted keys or lists.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::{Map, Value, json};
 
 use super::super::Endpoint;
 use super::super::args::missing;
 use super::super::error::RpcError;
-use super::super::rpc::{Call, object};
+use super::super::rpc::{Call, Reply, object};
 use super::super::view::lane_data;
 use super::backups;
+use crate::model::text;
+use crate::store::StoreError;
 
 /// Namespaces of the server itself.
 const READ_ONLY: &[&str] =
@@ -23,6 +25,9 @@ const MAINTENANCE_INIT: &str = "MAINTENANCE_INIT";
 /// Longest namespace and deepest key.
 const LONGEST_NAME: usize = 128;
 const DEEPEST: usize = 32;
+/// Levels of a record that is put together of several writes: what is stored must be readable, and the JSON library reads
+/// 127 levels.
+const DEEPEST_VALUE: usize = 100;
 
 /// Each printer has its own namespaces in the store.
 fn space(endpoint: &Endpoint, namespace: &str) -> String {
@@ -96,42 +101,53 @@ fn namespace(call: &Call, write: bool) -> Result<String, RpcError> {
     Ok(name)
 }
 
-pub async fn get_item(call: Call) -> Result<Value, RpcError> {
+pub async fn get_item(call: Call) -> Result<Reply, RpcError> {
     let name = namespace(&call, false)?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
     let made = (name == LANE_DATA).then(|| lanes(&call.endpoint));
     let Some(key) = call.args.get("key") else {
         let records = match made {
-            Some(lanes) => lanes.into_iter().collect(),
-            None => store.list(&space)?,
+            Some(lanes) => lanes.iter().map(|(key, lane)| (key.clone(), text::json(lane).into())).collect(),
+            None => store.texts(&space)?,
         };
         if records.is_empty() {
             return Err(RpcError::not_found(format!("Namespace {name} not found")));
         }
-        let value: Map<String, Value> = records.into_iter().collect();
-        return Ok(object([("namespace", name.into()), ("key", Value::Null), ("value", value.into())]));
+        let record = |(key, value): &(String, Arc<str>)| format!("{}:{value}", text::json(key));
+        let members: Vec<String> = records.iter().map(record).collect();
+        return Ok(item(&name, &Value::Null, &format!("{{{}}}", members.join(","))));
     };
     let key = Key::parse(key)?;
     let record = match made {
-        Some(mut lanes) => lanes.remove(key.first()),
-        None => store.get(&space, key.first())?,
+        Some(lanes) => lanes.get(key.first()).map(|lane| text::json(lane).into()),
+        None => store.text(&space, key.first())?,
     };
-    let mut record = record.ok_or_else(|| key.not_found(&name, false))?;
-    let found = key.rest().iter().try_fold(&mut record, |value, part| value.get_mut(part.as_str()));
-    let value = found.ok_or_else(|| key.not_found(&name, true))?.take();
-    Ok(object([("namespace", name.into()), ("key", key.written), ("value", value)]))
+    let record = record.ok_or_else(|| key.not_found(&name, false))?;
+    if key.rest().is_empty() {
+        return Ok(item(&name, &key.written, &record));
+    }
+    let record: Value = serde_json::from_str(&record).map_err(|error| StoreError::Read(error.to_string()))?;
+    let found = key.rest().iter().try_fold(&record, |value, part| value.get(part.as_str()));
+    let value = found.ok_or_else(|| key.not_found(&name, true))?;
+    Ok(item(&name, &key.written, &text::json(value)))
+}
+
+/// The answer about a record or a part of it, whose value is JSON text.
+fn item(namespace: &str, key: &Value, value: &str) -> Reply {
+    let (namespace, key) = (text::json(&namespace), text::json(key));
+    Reply::Text(format!(r#"{{"namespace":{namespace},"key":{key},"value":{value}}}"#))
 }
 
 /// On disk when it is answered: a setting is not lost, and a disk that takes nothing is told.
-pub async fn post_item(mut call: Call) -> Result<Value, RpcError> {
+pub async fn post_item(mut call: Call) -> Result<Reply, RpcError> {
     let value = call.args.0.remove("value");
     let answer = write_item(&call, value)?;
     call.endpoint.station.store.flush().await?;
     Ok(answer)
 }
 
-fn write_item(call: &Call, value: Option<Value>) -> Result<Value, RpcError> {
+fn write_item(call: &Call, value: Option<Value>) -> Result<Reply, RpcError> {
     let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let value = value.ok_or_else(|| missing("value"))?;
@@ -146,16 +162,22 @@ fn write_item(call: &Call, value: Option<Value>) -> Result<Value, RpcError> {
             let _told_by_the_flush = store.delete(&space, other);
         }
     }
+    let written: Arc<str> = text::json(&value).into();
     let record = match key.rest() {
-        [] => value.clone(),
+        [] => written.clone(),
         rest => {
             let mut record = store.get(&space, key.first())?.unwrap_or_else(|| json!({}));
-            insert(&mut record, rest, value.clone());
-            record
+            if rest.len() + depth(&value) > DEEPEST_VALUE {
+                return Err(RpcError::bad_request(format!(
+                    "The value is nested too deep: {DEEPEST_VALUE} levels fit below its record"
+                )));
+            }
+            insert(&mut record, rest, value);
+            text::json(&record).into()
         }
     };
-    let _told_by_the_flush = store.put(&space, key.first(), record);
-    Ok(object([("namespace", name.into()), ("key", key.written), ("value", value)]))
+    let _told_by_the_flush = store.put_text(&space, key.first(), record);
+    Ok(item(&name, &key.written, &written))
 }
 
 pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
@@ -180,6 +202,15 @@ fn remove_item(call: &Call) -> Result<Value, RpcError> {
         }
     };
     Ok(object([("namespace", name.into()), ("key", key.written), ("value", old)]))
+}
+
+/// Levels of arrays and objects.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 fn is_maintenance_init(value: &Value) -> bool {

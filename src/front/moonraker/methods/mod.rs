@@ -25,13 +25,12 @@ use std::sync::LazyLock;
 
 use axum::http::Method as HttpVerb;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 
 use super::error::RpcError;
-use super::rpc::Call;
+use super::rpc::{Call, Reply};
 use crate::access::Role;
 
-type Handler = fn(Call) -> BoxFuture<'static, Result<Value, RpcError>>;
+type Handler = fn(Call) -> BoxFuture<'static, Result<Reply, RpcError>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -110,7 +109,7 @@ macro_rules! table {
             },
             needs_printer: ($flags) & PRINTER != 0,
             told: ($flags) & TOLD != 0,
-            run: |call| Box::pin($($function)::+(call)),
+            run: |call| Box::pin(async { $($function)::+(call).await.map(Reply::from) }),
         }),*]
     };
 }

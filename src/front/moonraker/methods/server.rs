@@ -3,38 +3,55 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::error::RpcError;
 use super::super::events::console_text;
 use super::super::klippy::{Gate, Klippy};
 use super::super::logs::Application;
-use super::super::rpc::{Call, add_member};
+use super::super::rpc::{Call, Reply, add_member};
 use super::super::{identity, stores};
 use crate::model::Speaker;
 
 /// Lines kept for `server.gcode_store`.
 const GCODE_STORE: usize = 1000;
 
-pub async fn info(call: Call) -> Result<Value, RpcError> {
+/// Asked more often than anything else, and written as it is.
+#[derive(Serialize)]
+struct Info<'a> {
+    klippy_connected: bool,
+    klippy_state: &'a str,
+    components: Vec<&'a str>,
+    failed_components: [&'a str; 0],
+    registered_directories: Vec<&'a str>,
+    warnings: Vec<String>,
+    websocket_count: usize,
+    moonraker_version: &'a str,
+    missing_klippy_requirements: [&'a str; 0],
+    api_version: [u32; 3],
+    api_version_string: &'a str,
+}
+
+pub async fn info(call: Call) -> Result<Reply, RpcError> {
     let endpoint = &call.endpoint;
     let klippy = endpoint.klippy();
     let mut components = identity::components(endpoint);
     if endpoint.station.jobs.filament().inventory().is_some() {
         components.push("spoolman");
     }
-    Ok(json!({
-        "klippy_connected": klippy.connected,
-        "klippy_state": klippy.state,
-        "components": components,
-        "failed_components": [],
-        "registered_directories": identity::directories(endpoint),
-        "warnings": warnings(&call, &klippy),
-        "websocket_count": endpoint.hub.count(),
-        "moonraker_version": identity::MOONRAKER_VERSION,
-        "missing_klippy_requirements": [],
-        "api_version": identity::API_VERSION,
-        "api_version_string": identity::API_VERSION_STRING,
+    Ok(Reply::written(&Info {
+        klippy_connected: klippy.connected,
+        klippy_state: klippy.state,
+        components,
+        failed_components: [],
+        registered_directories: identity::directories(endpoint),
+        warnings: warnings(&call, &klippy),
+        websocket_count: endpoint.hub.count(),
+        moonraker_version: identity::MOONRAKER_VERSION,
+        missing_klippy_requirements: [],
+        api_version: identity::API_VERSION,
+        api_version_string: identity::API_VERSION_STRING,
     }))
 }
 

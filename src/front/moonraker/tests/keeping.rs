@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
-use super::room::Room;
+use super::room::{Room, Socket};
 use crate::front::moonraker::MoonrakerConfig;
 use crate::model::*;
 
@@ -257,4 +257,30 @@ async fn a_backup_brings_the_records_of_the_uis_back() {
     assert_eq!(socket.call("server.database.list", json!({})).await["backups"], json!([]));
     let sizes = socket.call("server.database.compact", json!({})).await;
     assert!(sizes["previous_size"].is_number() && sizes["new_size"].is_number(), "{sizes}");
+}
+
+#[tokio::test]
+async fn a_record_is_read_whole_and_in_parts_and_never_grows_too_deep_to_be_read() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let item = |key: Value, value: &Value| json!({"namespace": "ns \"é", "key": key, "value": value});
+    let value = json!({"a": [1.25, "ä\n\"", null], "x.y": true});
+    for key in [json!("one"), json!("two.part")] {
+        let written = socket.call("server.database.post_item", item(key.clone(), &value)).await;
+        assert_eq!(written, item(key, &value));
+    }
+    let read = async |socket: &mut Socket, key| -> Value {
+        let asked = json!({"namespace": "ns \"é", "key": key});
+        socket.call("server.database.get_item", asked).await
+    };
+    let whole = json!({"one": value, "two": {"part": value}});
+    assert_eq!(read(&mut socket, Value::Null).await, item(Value::Null, &whole));
+    assert_eq!(read(&mut socket, json!("one")).await, item(json!("one"), &value));
+    assert_eq!(read(&mut socket, json!(["one", "x.y"])).await, item(json!(["one", "x.y"]), &json!(true)));
+    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let deepest = item(json!("two.part.deep"), &deep(98));
+    socket.call("server.database.post_item", deepest).await;
+    let refused = socket.ask("server.database.post_item", item(json!("two.part.deep"), &deep(99))).await;
+    assert!(refused["error"]["message"].as_str().unwrap().contains("nested too deep"), "{refused}");
+    assert_eq!(read(&mut socket, json!("two.part.deep")).await["value"], deep(98));
 }
