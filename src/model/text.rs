@@ -8,8 +8,13 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
 
 /// A value as JSON text, without the detour over `Display` that `Value::to_string` takes.
 pub fn json(value: &impl serde::Serialize) -> String {
+    // Most answers are some hundred bytes: the library's own 128 would grow three times.
+    let mut text = Vec::with_capacity(1024);
     // What is written here has text keys only, so nothing can fail.
-    serde_json::to_string(value).unwrap_or_default()
+    serde_json::to_writer(&mut text, value)
+        .ok()
+        .and_then(|()| String::from_utf8(text).ok())
+        .unwrap_or_default()
 }
 
 /// The last element of a path, whichever slash it uses; empty for a path that ends in one.

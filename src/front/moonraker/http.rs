@@ -300,7 +300,7 @@ pub fn decoded(path: &str) -> String {
 fn result_answer(result: Reply) -> Response<Body> {
     match result {
         Reply::Tree(result) => json_answer(StatusCode::OK, &rpc::object([("result", result)])),
-        Reply::Text(result) => respond_text(StatusCode::OK, JSON, format!(r#"{{"result":{result}}}"#)),
+        Reply::Text(result) => respond_text(StatusCode::OK, JSON, [r#"{"result":"#, &result, "}"].concat()),
     }
 }
 

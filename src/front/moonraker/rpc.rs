@@ -135,7 +135,7 @@ async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<
         Ok(_) if id.is_null() => None,
         Ok(Reply::Tree(result)) => Some(text::json(&Answer { jsonrpc: VERSION, result, id })),
         Ok(Reply::Text(result)) => {
-            Some(format!(r#"{{"jsonrpc":"{VERSION}","result":{result},"id":{}}}"#, text::json(&id)))
+            Some([r#"{"jsonrpc":"2.0","result":"#, &result, r#","id":"#, &text::json(&id), "}"].concat())
         }
         Err(error) => Some(failure(id, error.code(), &error.message)),
     }
