@@ -7,7 +7,7 @@ mod follow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use follow::{Trail, follow_addresses};
+pub use follow::{Followed, Trail, follow_addresses};
 
 use serde::Serialize;
 

@@ -1,5 +1,6 @@
 //! Every kind of camera against its simulated printer: whatever goes wrong is told, and ends by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 use std::time::Duration;
 
 use moongate::camera::hub::Settings;

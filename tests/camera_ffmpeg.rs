@@ -3,6 +3,7 @@
 //! Needs Debian's ffmpeg, gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-ugly and python3-gi, hence ignored by
 //! default: `MOONGATE_PEERS=1 cargo test --test camera_ffmpeg -- --ignored`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 mod port;
 
 use std::io::{BufRead, BufReader};

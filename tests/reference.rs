@@ -102,6 +102,34 @@ fn what_the_page_on_adding_things_names_is_there() {
     }
 }
 
+#[test]
+fn every_flag_of_a_method_is_on_the_page_on_adding_things() {
+    let page = fs::read_to_string(root().join("docs/extending.md")).expect("the page");
+    let table = fs::read_to_string(root().join("src/front/moonraker/methods/mod.rs")).expect("the table");
+    let flags: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("const ")?.split_once(": u8 = "))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(flags.len() > 5, "{flags:?}");
+    for flag in flags {
+        assert!(page.contains(&format!("\n| `{flag}` | ")), "docs/extending.md does not explain {flag}");
+    }
+}
+
+/// A model that the suite does not name is passed by there without a word.
+#[test]
+fn every_simulated_bambu_printer_is_in_its_suite() {
+    for file in ["compat/bambu/expected.py", "compat/bambu/test_jobs.py"] {
+        let suite = fs::read_to_string(root().join(file)).expect("the suite");
+        for model in moongate::sim::bambu::models::TABLE {
+            // The first firmware of the X1C tells less; what it is sent is the same.
+            let named = suite.contains(&format!("\"{}\"", model.key)) || model.key == "x1c-early";
+            assert!(named, "{file} lacks {}", model.key);
+        }
+    }
+}
+
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a source folder").map(|entry| entry.expect("an entry").path()) {
         if entry.is_dir() {

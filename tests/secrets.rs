@@ -1,6 +1,7 @@
 //! The whole gateway logs in to every kind of printer at the most talkative log level, and no secret shows anywhere:
 //! not in the log, not in answers, not in `Debug`, not in panics (style.md 3.12).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

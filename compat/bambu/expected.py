@@ -1,21 +1,25 @@
 """What each model must be sent, from bambu.md and not from the gateway's own tables."""
 
 # Models whose chamber heater, air duct, lights and nozzles are those of the H2 family (bambu.md 3.7, 3.8, 4.4).
-H2 = ("h2s", "h2d", "h2c")
-DUAL = ("h2d", "h2c", "x2d")
-MODELS = ("p1s", "x1c", "a1", "a1mini", "p2s", "h2s", "h2d", "h2c", "x2d", "a2l")
+H2 = ("h2s", "h2d", "h2dpro", "h2c")
+DUAL = ("h2d", "h2dpro", "h2c", "x2d")
+X1 = ("x1", "x1c", "x1e")
+MODELS = ("p1p", "p1s", *X1, "a1", "a1mini", "p2s", *H2, "x2d", "a2l")
+
+# °C, the nozzle (bambu.md 3.7).
+HOTTEST = {**{model: 300 for model in MODELS}, **{model: 350 for model in H2}, "x1e": 320}
 
 # Node names of the light that is called chamber_light (bambu.md 4.4).
 CHAMBER_NODES = {model: ["chamber_light", "chamber_light2"] if model in H2 else ["chamber_light"] for model in MODELS}
 # The second light, where there is one: reported by these (bambu.md 3.8).
-WORK_LIGHT = ("x1c", "p2s", "h2s", "h2d", "h2c", "x2d")
+WORK_LIGHT = (*X1, "p2s", *H2, "x2d")
 
 # Number behind M106 P of each fan that can be set (bambu.md 4.3): those whose part the printer lists, else the model's.
+# The captured P1P has the upgrade kit (`home_flag` bit 26), and with it the fans of a P1S.
 FANS = {
-    "p1s": {"aux_fan": 2, "chamber_fan": 3}, "x1c": {"aux_fan": 2, "chamber_fan": 3},
-    "a1": {}, "a1mini": {}, "a2l": {}, "p2s": {"aux_fan": 2},
-    "h2s": {"aux_fan": 2, "chamber_fan": 3}, "h2d": {"aux_fan": 2, "chamber_fan": 3},
-    "h2c": {"aux_fan": 2, "chamber_fan": 3}, "x2d": {"aux_fan": 2, "chamber_fan": 3, "aux_fan_left": 10},
+    **{model: {"aux_fan": 2, "chamber_fan": 3} for model in ("p1p", "p1s", *X1, *H2)},
+    "x2d": {"aux_fan": 2, "chamber_fan": 3, "aux_fan_left": 10}, "p2s": {"aux_fan": 2},
+    "a1": {}, "a1mini": {}, "a2l": {},
 }
 
 AIR_MODES = {
@@ -28,14 +32,15 @@ CALIBRATIONS = {"LIDAR": 0, "BED_LEVELLING": 1, "VIBRATION": 2, "MOTOR_NOISE": 3
                 "HIGH_TEMPERATURE_BED": 5, "NOZZLE_CLUMPING": 6}
 BASIC = ("BED_LEVELLING", "VIBRATION", "MOTOR_NOISE")
 OFFERED_CALIBRATIONS = {
-    "x1c": ("LIDAR", *BASIC),
-    **{model: BASIC for model in ("p1s", "a1", "a1mini", "a2l", "p2s")},
+    **{model: ("LIDAR", *BASIC) for model in X1},
+    **{model: BASIC for model in ("p1p", "p1s", "a1", "a1mini", "a2l", "p2s")},
     "h2s": (*BASIC, "HIGH_TEMPERATURE_BED", "NOZZLE_CLUMPING"),
     **{model: (*BASIC, "NOZZLE_OFFSET", "HIGH_TEMPERATURE_BED", "NOZZLE_CLUMPING") for model in DUAL},
 }
 
 # Units that dry from the network, and the hottest they take (bambu.md 4.6). A P1 has its AMS 2 Pro dry at its screen only.
-DRYERS = {"x1c": {2: 65, 128: 85}, "p2s": {0: 65}, "h2s": {0: 65}, "h2d": {1: 65, 128: 85}, "h2c": {0: 65}, "x2d": {0: 65}}
+DRYERS = {**{model: {2: 65, 128: 85} for model in X1}, "p2s": {0: 65}, "h2s": {0: 65}, "h2d": {1: 65, 128: 85},
+          "h2dpro": {0: 65}, "h2c": {0: 65}, "x2d": {0: 65}}
 
 
 def led(node, on):

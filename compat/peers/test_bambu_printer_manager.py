@@ -47,9 +47,9 @@ def test_bed(client):
     wait_for(lambda: client.printer_state.climate.bed_temp_target == 0, "bed target off")
 
 
-def test_filament(client, machine):
-    if machine.model != "p1s":
-        return  # the tray numbers of the others are not asked of this client
+# The tray numbers of the others are not asked of this client.
+@pytest.mark.parametrize("machine", ["p1s"], indirect=True)
+def test_filament(client):
     wait_for(lambda: client.printer_state.ams_units, "filament units are known")
     client.load_filament(1, 0)
     wait_for(lambda: client.printer_state.active_tray_id == 1, "slot 1 is loaded", 60)

@@ -38,7 +38,11 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
     match config.kind {
         Kind::Bambu => {
             let stored = store.get(PINS, &config.name).ok().flatten();
-            let known_keys = stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+            let known_keys = stored.map(serde_json::from_value).transpose().unwrap_or_else(|error| {
+                tracing::error!(printer = config.name, %error, "The key that was kept of the printer cannot be read; the one that it shows next is taken for its own.");
+                None
+            });
+            let known_keys = known_keys.unwrap_or_default();
             let (store, name) = (store.clone(), config.name.clone());
             let on_keys = Arc::new(move |keys: &KnownKeys| {
                 let kept = serde_json::to_value(keys).map_err(|error| error.to_string());

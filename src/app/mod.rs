@@ -6,12 +6,12 @@
 
 mod drivers;
 pub mod footprint;
+mod printers;
 mod startup;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -19,32 +19,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessSettings, Role};
-use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
-use crate::camera::{self, CameraHub};
-use crate::config::{Config, Kind, PrinterConfig, Tls};
-use crate::discovery::{self, Trail};
+use crate::config::{Config, Kind, Tls};
+use crate::discovery;
 use crate::filament::Spoolman;
-use crate::front::{admin, marlin, moonraker, rtsp, webcam};
-use crate::jobs::{Jobs, JobsConfig};
-use crate::library::{Library, LibraryLimits};
-use crate::model::Job;
+use crate::front::{admin, moonraker, rtsp};
 use crate::net::announce::{Announced, Announcer};
 use crate::net::descriptors;
 use crate::net::server;
-use crate::printer::{self, PrinterSettings};
-use crate::station::{Console, Station};
+use crate::station::Station;
 use crate::store::Store;
 
 pub use drivers::{Outside, driver};
 pub use startup::{AppOptions, StartupError};
 
-use drivers::accept_new_key;
+use printers::Common;
 use startup::{listen, make_private, make_public, port_of, tls};
 
 /// How long the parts may take to end.
 const GRACE: Duration = Duration::from_secs(10);
-/// A printer whose gateway was killed notices it with the next pictures that it sends, one each second or two.
-const CAMERA_REST: Duration = Duration::from_secs(5);
 
 /// Where one printer is found.
 #[derive(Clone)]
@@ -54,8 +46,6 @@ pub struct Bound {
     pub port: u16,
     pub pty: Option<PathBuf>,
     station: Station,
-    /// For printers whose key is pinned.
-    accept_new_key: Option<admin::AcceptNewKey>,
 }
 
 impl Bound {
@@ -127,61 +117,22 @@ impl App {
     async fn start_printers(&mut self, config: &Config, ports: Ports) -> Result<(), StartupError> {
         let options = server::ServerOptions { tls: tls(config)?, ..server::ServerOptions::default() };
         let access = Access::open(access_settings(config), &self.store);
-        let endpoint_config = Arc::new(endpoint_config(config));
         let spoolman = config.gateway.spoolman.as_deref();
-        let spoolman = spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone()));
-        let (mut endpoints, mut followed, mut visits) = (Vec::new(), Vec::new(), None);
+        let mut common = Common {
+            access: access.clone(),
+            options: options.clone(),
+            endpoints: Arc::new(endpoint_config(config)),
+            spoolman: spoolman.map(|url| Spoolman::start(url, &self.tasks, self.cancel.clone())),
+            visits: None,
+        };
+        let (mut served, mut followed) = (Vec::new(), Vec::new());
         for (printer, listener) in config.printers.iter().zip(ports.printers) {
-            let port = port_of(&listener);
-            let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
-            let trail = Trail::of(printer, &self.store);
-            let outside = Outside {
-                new_key_confirmed: confirmed.clone(),
-                moved_to: Some(trail.moved_to.clone()),
-                announced_model: Some(trail.announced_model.clone()),
-                on_identity: Some(trail.on_identity.clone()),
-            };
-            let station = self.station(config, printer, port, outside).await?;
-            followed.push(trail.follow(printer, station.printer.clone()));
-            if let Some(spoolman) = &spoolman {
-                station.jobs.filament().use_inventory(spoolman.clone());
-            }
-            let pty = self.open_pty(config, printer, &station, &mut visits)?;
-            let (camera, shutdown) = (station.camera.clone(), self.cancel.clone());
-            let cameras = move || webcam::router(camera, webcam::WebcamOptions { shutdown });
-            let endpoint = moonraker::Endpoint::start(
-                station.clone(),
-                endpoint_config.clone(),
-                cameras,
-                access.clone(),
-                self.cancel.clone(),
-            );
-            let served = endpoint.clone();
-            let router = move || moonraker::router(served.clone());
-            self.tasks.spawn(server::serve(listener, router, options.clone(), self.cancel.clone()));
-            endpoints.push(endpoint);
-            let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
-            self.printers.push(Bound {
-                name: printer.name.clone(),
-                kind: printer.kind,
-                port,
-                pty,
-                station,
-                accept_new_key,
-            });
+            let started = self.start_printer(config, printer, listener, &mut common).await?;
+            served.push(started.served);
+            followed.push(started.followed);
+            self.printers.push(started.bound);
         }
-        let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
-            let counted = endpoint.clone();
-            admin::Served {
-                station: bound.station.clone(),
-                kind: bound.kind.name(),
-                clients: Arc::new(move || counted.clients()),
-                api: Box::new(move || moonraker::router(endpoint)),
-                accept_new_key: bound.accept_new_key.clone(),
-                serial_port: bound.pty.clone(),
-            }
-        });
-        let router = admin::router(served.collect(), &access, &self.tasks, &self.cancel);
+        let router = admin::router(served, &access, &self.tasks, &self.cancel);
         if let Some(listener) = ports.rtsp {
             let cameras = self.printers.iter().map(|bound| rtsp::Camera {
                 name: bound.name.clone(),
@@ -223,123 +174,6 @@ impl App {
             Ok(announcer) => self.announcer = Some(announcer),
             Err(error) => tracing::warn!(%error, "The printers are not announced."),
         }
-    }
-
-    /// One printer with its driver and services.
-    async fn station(
-        &self,
-        config: &Config,
-        printer: &PrinterConfig,
-        port: u16,
-        outside: Outside,
-    ) -> Result<Station, StartupError> {
-        let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
-        let settings = PrinterSettings {
-            name: printer.name.clone(),
-            title: printer.title.clone(),
-            read_only: printer.read_only,
-            allow_vendor: printer.allow_vendor_json,
-        };
-        let parts = driver(printer, &self.store, outside).map_err(failed)?;
-        let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
-        let library = Library::start(
-            Self::library_dir(&config.gateway.state_dir, &printer.name),
-            LibraryLimits { max_upload: config.gateway.max_upload, min_free: config.gateway.min_free },
-            handle.clone(),
-            self.store.clone(),
-            &self.tasks,
-            self.cancel.clone(),
-        )
-        .map_err(|error| failed(error.to_string()))?;
-        let jobs = Jobs::open(
-            handle.clone(),
-            library.clone(),
-            self.store.clone(),
-            &self.tasks,
-            self.cancel.clone(),
-            JobsConfig { wrap_gcode: printer.wrap_gcode, bed: printer.bed.clone() },
-        )
-        .map_err(|error| failed(error.to_string()))?;
-        let camera = CameraHub::with_settings(
-            handle.camera().cloned(),
-            handle.capabilities().camera,
-            camera::Settings { rest: CAMERA_REST, ..camera::Settings::default() },
-            &self.tasks,
-            self.cancel.clone(),
-        );
-        let timelapses = self.timelapses(config, printer, &handle, &camera, &jobs);
-        self.tasks.spawn(camera.clone().follow(handle.watch_capabilities(), self.tasks.clone()));
-        let console = Console::default();
-        self.tasks.spawn(console.clone().follow(&handle, self.cancel.clone()));
-        Ok(Station {
-            printer: handle,
-            library,
-            jobs,
-            store: self.store.clone(),
-            console,
-            camera,
-            timelapses,
-            moonraker_port: port,
-        })
-    }
-
-    /// The recordings of one printer, and the task that makes them.
-    fn timelapses(
-        &self,
-        config: &Config,
-        printer: &PrinterConfig,
-        handle: &printer::PrinterHandle,
-        camera: &CameraHub,
-        jobs: &Jobs,
-    ) -> Timelapses {
-        let folder = config.gateway.state_dir.join("timelapse").join(&printer.name);
-        let choices = Choices { enabled: printer.timelapse, ..Choices::default() };
-        let timelapses = Timelapses::new(folder, Limits::default(), choices);
-        let (recorder, hub, states, jobs) =
-            (timelapses.clone(), camera.clone(), handle.watch(), jobs.clone());
-        let subject = move |_job: &Job| {
-            let entry = jobs.current_entry()?;
-            Some(Subject { id: entry.id, name: entry.file })
-        };
-        let cancel = self.cancel.clone();
-        self.tasks.spawn(async move { recorder.follow(hub, states, subject, cancel).await });
-        timelapses
-    }
-
-    fn open_pty(
-        &self,
-        config: &Config,
-        printer: &PrinterConfig,
-        station: &Station,
-        visits: &mut Option<marlin::Visits>,
-    ) -> Result<Option<PathBuf>, StartupError> {
-        if !printer.pty.enabled {
-            return Ok(None);
-        }
-        let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
-        let visits = match visits {
-            Some(visits) => visits,
-            None => visits.insert(marlin::Visits::start().map_err(|error| {
-                failed(format!("its serial port cannot be watched ({error}): set pty = false, or raise fs.inotify.max_user_instances"))
-            })?),
-        };
-        let link = config.gateway.runtime_dir.join(&printer.name);
-        let settings = marlin::MarlinConfig {
-            link: link.clone(),
-            mode: printer.pty.mode,
-            owner: printer.pty.owner.clone(),
-            group: printer.pty.group.clone(),
-            streamed_prints: printer.streamed_prints,
-            emergency_stop: printer.pty.emergency_stop,
-        };
-        let port = marlin::open(settings, visits).map_err(|error| match error {
-            marlin::PtyError::InUse { .. } => {
-                StartupError::SerialPortTaken { name: printer.name.clone(), reason: error.to_string() }
-            }
-            error => failed(error.to_string()),
-        })?;
-        self.tasks.spawn(port.serve(station.clone(), self.cancel.clone()));
-        Ok(Some(link))
     }
 
     /// Where the files of a printer are kept.

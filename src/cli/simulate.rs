@@ -12,7 +12,7 @@ use crate::sim::{bambu, elegoo_cc1, elegoo_cc2};
 
 #[derive(Debug, clap::Args)]
 pub struct SimulateArgs {
-    /// cc1, cc2, or a Bambu model such as p1s, x1c, a1mini, h2d.
+    /// An Elegoo model (cc1, centauri, cc2), or a Bambu model such as p1s, x1c, a1mini, h2d.
     #[arg(value_parser = known_model)]
     pub model: String,
     /// Where it listens; use another address of 127.0.0.0/8 for each printer with its real ports.
@@ -40,7 +40,11 @@ pub struct SimulateArgs {
 /// # Errors
 /// There is none of this name; the text lists all.
 pub fn known_model(name: &str) -> Result<String, String> {
-    let known = || ["cc1", "cc2"].into_iter().chain(bambu::models::TABLE.iter().map(|row| row.key));
+    let known = || {
+        let elegoo_cc1 = elegoo_cc1::models::TABLE.iter().map(|row| row.key);
+        let elegoo_cc2 = elegoo_cc2::models::TABLE.iter().map(|row| row.key);
+        elegoo_cc1.chain(elegoo_cc2).chain(bambu::models::TABLE.iter().map(|row| row.key))
+    };
     if known().any(|model| model == name) {
         return Ok(name.to_owned());
     }
@@ -99,26 +103,40 @@ fn remedy(args: &SimulateArgs, error: &anyhow::Error) -> String {
 }
 
 async fn start(args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
-    let (bind, speed) = (args.address, args.speed);
-    match args.model.as_str() {
-        "cc1" => {
-            let ports = if args.real_ports { elegoo_cc1::Ports::REAL } else { elegoo_cc1::Ports::ANY };
-            let printer =
-                elegoo_cc1::start(elegoo_cc1::Options { bind, speed, ports, ..Default::default() }).await?;
-            Ok((json!({"model": "cc1", "addresses": printer.addresses()}), Box::new(printer)))
-        }
-        "cc2" => {
-            let ports = if args.real_ports { elegoo_cc2::Ports::REAL } else { elegoo_cc2::Ports::ANY };
-            let mut options = elegoo_cc2::Options { bind, speed, ports, canvas: true, ..Default::default() };
-            if let Some(code) = &args.code {
-                options.access_code.clone_from(code);
-            }
-            let told = json!({"model": "cc2", "serial": options.serial, "access_code": options.access_code});
-            let printer = elegoo_cc2::start(options).await?;
-            Ok((with_addresses(told, json!(printer.addresses())), Box::new(printer)))
-        }
-        key => simulate_bambu(key, args).await,
+    let key = args.model.as_str();
+    if let Some(model) = elegoo_cc1::models::find(key) {
+        return simulate_cc1(model, args).await;
     }
+    if let Some(model) = elegoo_cc2::models::find(key) {
+        return simulate_cc2(model, args).await;
+    }
+    simulate_bambu(key, args).await
+}
+
+async fn simulate_cc1(
+    model: &'static elegoo_cc1::models::Model,
+    args: &SimulateArgs,
+) -> anyhow::Result<(Value, Box<dyn Send>)> {
+    let ports = if args.real_ports { elegoo_cc1::Ports::REAL } else { elegoo_cc1::Ports::ANY };
+    let (bind, speed) = (args.address, args.speed);
+    let options = elegoo_cc1::Options { bind, speed, ports, ..elegoo_cc1::Options::new(model) };
+    let printer = elegoo_cc1::start(options).await?;
+    Ok((json!({"model": model.key, "addresses": printer.addresses()}), Box::new(printer)))
+}
+
+async fn simulate_cc2(
+    model: &'static elegoo_cc2::models::Model,
+    args: &SimulateArgs,
+) -> anyhow::Result<(Value, Box<dyn Send>)> {
+    let ports = if args.real_ports { elegoo_cc2::Ports::REAL } else { elegoo_cc2::Ports::ANY };
+    let (bind, speed) = (args.address, args.speed);
+    let mut options = elegoo_cc2::Options { bind, speed, ports, ..elegoo_cc2::Options::new(model) };
+    if let Some(code) = &args.code {
+        options.access_code.clone_from(code);
+    }
+    let told = json!({"model": model.key, "serial": options.serial, "access_code": options.access_code});
+    let printer = elegoo_cc2::start(options).await?;
+    Ok((with_addresses(told, json!(printer.addresses())), Box::new(printer)))
 }
 
 async fn simulate_bambu(key: &str, args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {

@@ -34,6 +34,7 @@ impl Tunnel {
     ///
     /// # Errors
     /// No connection, or somebody else answers; no place for the socket.
+    #[expect(clippy::disallowed_methods, reason = "aborted with the tunnel, whose program ends with it")]
     pub async fn open(host: &str, port: u16, pin: Pin) -> Result<Self, ClientError> {
         let failed = |error: String| ClientError::Failed(format!("no way to the gateway: {error}"));
         let tls = PrinterTls::with_versions(None, Some(pin), TlsVersions::Upto13)

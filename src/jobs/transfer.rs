@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::start::{End, cancelled, failed};
 use crate::library::LibraryError;
 use crate::model::{JobPhase, Transfer};
 use crate::printer::FileError;
+use crate::printer::clock::unix_now;
 
 /// A transfer that moves no byte for this long is given up.
 const STALLED: Duration = Duration::from_secs(180);
@@ -29,6 +30,9 @@ const STALLED_ALONE: Duration = Duration::from_secs(90);
 const LINK_BACK: Duration = Duration::from_secs(10);
 /// How long an aborted transfer may take to end.
 const ABORTING: Duration = Duration::from_secs(30);
+/// Files of which it is remembered that the printer holds them, where files may stay. One that is forgotten is sent anew
+/// for its next print.
+pub(super) const SENT: usize = 2000;
 /// Progress of a transfer is told this often.
 const TELL: Duration = Duration::from_millis(250);
 
@@ -186,8 +190,9 @@ impl Inner {
                 self.tell_transfer(serial, total, total);
                 // A driver may add comments that its printer reads: what it holds is what went through.
                 let held = sent.load(Ordering::Relaxed).max(total);
-                let sent = json!({"size": total, "held": held, "md5": md5});
+                let sent = json!({"size": total, "held": held, "md5": md5, "at": unix_now()});
                 drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
+                self.forget_oldest_sent();
                 self.keep_whole(&plan.remote_path);
                 Ok(())
             }
@@ -200,6 +205,15 @@ impl Inner {
                 self.delete_part(&plan.remote_path).await;
                 Err(end)
             }
+        }
+    }
+
+    fn forget_oldest_sent(&self) {
+        let mut sent = self.store.list(&self.spaces.sent).unwrap_or_default();
+        let at = |value: &Value| value.get("at").and_then(Value::as_f64).unwrap_or_default();
+        sent.sort_by(|(_, one), (_, other)| at(other).total_cmp(&at(one)));
+        for (remote_path, _) in sent.iter().skip(SENT) {
+            drop(self.store.delete(&self.spaces.sent, remote_path));
         }
     }
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::camera_faults::CameraFault;
 
+/// About 10 frames a second.
+const PERIOD: Duration = Duration::from_millis(100);
+/// A viewer that asks for nothing for this long is given up.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// A viewer that takes nothing for this long is given up.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Frames in the loop.
@@ -24,8 +28,41 @@ pub fn frame(n: usize) -> Bytes {
     frames.get(n % frames.len().max(1)).cloned().unwrap_or_default()
 }
 
-/// Writes picture `n` as a part between lines of `boundary`, as `fault` has it.
-pub async fn send(stream: &mut TcpStream, boundary: &str, n: usize, fault: CameraFault) -> io::Result<()> {
+/// Reads up to the blank line, at most 8 KiB.
+pub async fn read_request(stream: &mut TcpStream) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < 8192 {
+        request.push(timeout(REQUEST_LIMIT, stream.read_u8()).await??);
+    }
+    Ok(())
+}
+
+/// Sends pictures between lines of `boundary` until the viewer leaves or is closed out. `now` says whether pictures flow,
+/// and what is wrong with them.
+pub async fn show(
+    stream: &mut TcpStream,
+    boundary: &str,
+    now: impl Fn() -> (bool, CameraFault),
+) -> io::Result<()> {
+    let mut sink = [0_u8; 64];
+    for n in 0.. {
+        let (flowing, fault) = now();
+        if matches!(fault, CameraFault::Closed | CameraFault::Refuse) {
+            return Ok(());
+        }
+        if flowing && fault != CameraFault::Stall {
+            send(stream, boundary, n, fault).await?;
+        }
+        tokio::select! {
+            () = sleep(PERIOD) => {}
+            read = stream.read(&mut sink) => if read? == 0 { return Ok(()) },
+        }
+    }
+    Ok(())
+}
+
+/// Writes picture `n` as a part, as `fault` has it.
+async fn send(stream: &mut TcpStream, boundary: &str, n: usize, fault: CameraFault) -> io::Result<()> {
     let picture = frame(n);
     let length = fault.length(&picture);
     let head = format!("--{boundary}\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n");

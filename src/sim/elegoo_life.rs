@@ -52,6 +52,25 @@ pub async fn next_peer(listener: &TcpListener, end: &CancellationToken) -> Optio
     }
 }
 
+/// Answers searches until the power goes; `reply` gives the answer to what it takes for one.
+pub async fn answer_searches(
+    socket: UdpSocket,
+    power: CancellationToken,
+    reply: impl Fn(&[u8]) -> Option<Value>,
+) {
+    let mut buffer = [0_u8; 2048];
+    loop {
+        let received = tokio::select! {
+            () = power.cancelled() => return,
+            received = socket.recv_from(&mut buffer) => received,
+        };
+        let Ok((length, from)) = received else { continue };
+        if let Some(reply) = buffer.get(..length).and_then(&reply) {
+            let _ = socket.send_to(reply.to_string().as_bytes(), from).await;
+        }
+    }
+}
+
 /// A token that ends with the power, and another one when it returns.
 #[derive(Debug)]
 pub struct Power {

@@ -1,9 +1,14 @@
 //! Simulated printers, true to their protocols and reached only through their sockets (design D17).
 //!
-//! Nothing outside `cli/demo.rs` and the tests knows this module, and it knows nothing of `model`, `drivers` or
+//! Nothing outside `cli` and the tests knows this module, and it knows nothing of `model`, `drivers` or
 //! `front`: a simulated printer is an independent reading of the protocol dossiers. What they share: `physics`
 //! (heat and layers), `control` (faults over a socket), `traffic` (what arrived), and for the two Elegoo machines
-//! their storage, sample file and camera picture.
+//! their sockets, searches, storage, sample file and camera pictures.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "each task ends with the printer's own tokens, as its power does"
+)]
 
 pub mod bambu;
 pub mod camera_faults;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::fs;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{ExportError, Recording, Step, Timelapses, Trigger};
@@ -113,6 +114,8 @@ impl Timelapses {
         let mut trigger = Trigger::default();
         // The history closes a job before its last picture is taken.
         let mut current: Option<(u64, Subject)> = None;
+        // The next job may begin before the video of the last is done; none is made any further once this ends.
+        let mut videos = JoinSet::new();
         loop {
             let state = states.borrow_and_update().clone();
             if self.choices().enabled {
@@ -126,12 +129,17 @@ impl Timelapses {
                         () = cancel.cancelled() => return,
                         () = self.act(&hub, &step, subject) => {}
                     }
+                    if matches!(step, Step::End { .. }) && self.choices().autorender {
+                        let (timelapses, id) = (self.clone(), subject.id.clone());
+                        videos.spawn(async move { timelapses.render(&id).await });
+                    }
                 }
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
                 changed = states.changed() => if changed.is_err() { return },
             }
+            while videos.try_join_next().is_some() {}
         }
     }
 
@@ -161,11 +169,6 @@ impl Timelapses {
         }
         let recording = self.get(id).await.ok().filter(|recording| recording.frames > 0);
         self.tell(TimelapseEvent::Ended { recording, removed });
-        if self.choices().autorender {
-            let (timelapses, id) = (self.clone(), id.clone());
-            // The next job may begin before the video is done.
-            tokio::spawn(async move { timelapses.render(&id).await });
-        }
     }
 
     async fn take(&self, subject: &Subject, layer: u32, jpeg: &[u8]) -> std::io::Result<()> {

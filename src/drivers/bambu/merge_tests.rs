@@ -20,9 +20,9 @@ fn suffixes() -> Vec<String> {
 #[test]
 fn answers_change_nothing() {
     for name in names("ack-") {
-        for part in parse(&bytes(&name)).expect("json") {
-            assert!(matches!(part, Incoming::Ack(_)), "{name} is an answer, not state");
-        }
+        let parts = parse(&bytes(&name)).expect("json");
+        let answers = parts.iter().filter(|part| matches!(part, Incoming::Ack(_))).count();
+        assert_eq!((answers, answers > 0), (parts.len(), true), "{name} is an answer, not state");
     }
 }
 

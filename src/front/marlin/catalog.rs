@@ -14,6 +14,8 @@ const OLDEST_TIME: f64 = 1_212_019_200.0;
 /// Longest short path that fits a line of the host, M23 included.
 const MAX_PATH: usize = 80;
 const STEM: usize = 8;
+/// Names beyond this many are forgotten where their file is gone: a farm prints other files every day, for years.
+const NAMES: usize = 10_000;
 
 /// A file that the host can name.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +30,14 @@ pub struct Listed {
     pub modified: f64,
 }
 
+/// Paths with the short name to remember, or to forget what was remembered.
+pub type NameChanges = Vec<(String, Option<String>)>;
+
 /// All files, and which of them the host has been told.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Short name of each path ever seen, within its folder; folders end in `/`.
+    /// Short name of each path, within its folder; folders end in `/`. Those of files that are gone stay, up to [`NAMES`]:
+    /// a host with an old listing is not to be given another file for one of them.
     names: BTreeMap<String, String>,
     files: Vec<Listed>,
     /// The running job's file, where the library does not have it: title and entry.
@@ -45,13 +51,13 @@ impl Catalog {
         Self { names, ..Self::default() }
     }
 
-    /// Takes the library's listing. Returns the names that are new and must be remembered, and whether the listing
-    /// differs from the one before.
-    pub fn update(&mut self, entries: &[Entry]) -> (Vec<(String, String)>, bool) {
-        let before = self.names.clone();
+    /// Takes the library's listing. Returns the names that must be remembered or, without a name, forgotten, and whether
+    /// the listing differs from the one before.
+    pub fn update(&mut self, entries: &[Entry]) -> (NameChanges, bool) {
+        let mut changes = NameChanges::new();
         let mut files = Vec::new();
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Printable) {
-            let short = self.short_path(&entry.path);
+            let short = self.short_path(&entry.path, &mut changes);
             if short.len() > MAX_PATH {
                 continue;
             }
@@ -67,11 +73,29 @@ impl Catalog {
         }
         let changed = files != self.files;
         self.files = files;
-        let fresh = |(path, _): &(String, String)| !before.contains_key(path);
-        (self.names.clone().into_iter().filter(fresh).collect(), changed)
+        if self.names.len() > NAMES {
+            self.forget_names(entries, &mut changes);
+        }
+        (changes, changed)
     }
 
-    fn short_path(&mut self, path: &str) -> String {
+    /// Keeps the names of these files and of the folders above them.
+    fn forget_names(&mut self, entries: &[Entry], changes: &mut NameChanges) {
+        let mut kept = BTreeSet::new();
+        for path in entries.iter().map(|entry| entry.path.as_str()) {
+            kept.insert(path);
+            kept.extend(path.match_indices('/').filter_map(|(at, _)| path.get(..=at)));
+        }
+        self.names.retain(|path, _| {
+            let keep = kept.contains(path.as_str());
+            if !keep {
+                changes.push((path.clone(), None));
+            }
+            keep
+        });
+    }
+
+    fn short_path(&mut self, path: &str, changes: &mut NameChanges) -> String {
         let mut short = String::new();
         let mut folder = String::new();
         let mut parts = path.split('/').peekable();
@@ -80,7 +104,12 @@ impl Catalog {
             let key = format!("{folder}{part}{}", if is_folder { "/" } else { "" });
             let name = match self.names.get(&key) {
                 Some(name) => name.clone(),
-                None => self.invent(&folder, part, is_folder, key.clone()),
+                None => {
+                    let name = self.invent(&folder, &short, part, is_folder);
+                    self.names.insert(key.clone(), name.clone());
+                    changes.push((key.clone(), Some(name.clone())));
+                    name
+                }
             };
             short.push_str(&name);
             if is_folder {
@@ -91,8 +120,8 @@ impl Catalog {
         short
     }
 
-    /// A name that no other file of the folder has ever had.
-    fn invent(&mut self, folder: &str, part: &str, is_folder: bool, key: String) -> String {
+    /// A name that no other file of the folder has, or had as long as a host may think so. `short` names the folder.
+    fn invent(&mut self, folder: &str, short: &str, part: &str, is_folder: bool) -> String {
         let siblings: BTreeSet<&String> = self
             .names
             .iter()
@@ -105,12 +134,11 @@ impl Catalog {
         let extension = if is_folder { "" } else { ".gco" };
         let mut name = format!("{}{extension}", numbered(&stem, usize::from(stem.len() > STEM)));
         for number in 1.. {
-            if !siblings.contains(&name) {
+            if !siblings.contains(&name) && !self.told.contains(&format!("{short}{name}")) {
                 break;
             }
             name = format!("{}{extension}", numbered(&stem, number));
         }
-        self.names.insert(key, name.clone());
         name
     }
 
@@ -162,7 +190,8 @@ impl Catalog {
         if let Some(guest) = self.guest.as_ref().filter(|guest| guest.long == long) {
             return guest.clone();
         }
-        let short = self.short_path(&format!("job/{}", long.replace('/', "_")));
+        // Made anew after a restart.
+        let short = self.short_path(&format!("job/{}", long.replace('/', "_")), &mut NameChanges::new());
         let guest = Listed { short, path: None, long, size: UNKNOWN_SIZE, modified: 0.0 };
         self.guest.insert(guest).clone()
     }
@@ -261,6 +290,37 @@ mod tests {
         let (fresh, changed) = catalog.update(&[entry("cube 20mm.gcode")]);
         assert!(fresh.is_empty() && changed);
         assert_eq!(shorts(&catalog), ["cube_2~2.gco"], "the name stays when its neighbour has gone");
+    }
+
+    #[test]
+    fn names_of_files_that_are_gone_are_forgotten_when_there_are_too_many() {
+        let stays = entry("a/stays.gcode");
+        let old = |number: usize| (format!("old {number}.gcode"), format!("old~{number}.gco"));
+        let mut told: BTreeMap<String, String> = (10..NAMES).map(old).collect();
+        let mut catalog = Catalog::with_names(told.clone());
+        for day in 0..20 {
+            let today = entry(&format!("a/part {day}.gcode"));
+            let (changes, _) = catalog.update(&[stays.clone(), today.clone()]);
+            for (path, name) in changes {
+                match name {
+                    Some(name) => drop(told.insert(path, name)),
+                    None => drop(told.remove(&path)),
+                }
+            }
+            assert!(told.len() <= NAMES, "{}", told.len());
+            assert_eq!(shorts(&catalog)[0], "a/stays.gco");
+            assert!(
+                told.contains_key("a/")
+                    && told.contains_key("a/stays.gcode")
+                    && told.contains_key(&today.path)
+            );
+        }
+        assert_eq!(Catalog::with_names(told.clone()).names, catalog.names, "the same after a restart");
+        catalog.listing(false);
+        catalog.names.clear();
+        catalog.update(&[entry("a/part 19.gcode.3mf")]);
+        assert_eq!(shorts(&catalog), ["a/part_1~1.gco"], "a host was told the first of it for another file");
+        assert!(told.len() < 100, "forgotten all at once: {}", told.len());
     }
 
     #[test]

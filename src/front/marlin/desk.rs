@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::catalog::NameChanges;
 use crate::gcode::translate::FilamentWord;
 use crate::jobs::{Intended, StartRequest};
 use crate::library::{Entry, Upload};
@@ -36,7 +37,7 @@ pub trait Desk: Send + Sync {
     fn delete(&self, path: String) -> BoxFuture<'_, Result<(), String>>;
     fn begin(&self, name: String) -> BoxFuture<'_, Result<Box<dyn Sink>, String>>;
     fn names(&self) -> BTreeMap<String, String>;
-    fn remember(&self, names: Vec<(String, String)>);
+    fn remember(&self, names: NameChanges);
     /// Resolves when files may have changed; `false` when it never will again.
     fn files_changed(&self) -> Box<dyn Changes>;
 }
@@ -134,9 +135,13 @@ impl Desk for Station {
         stored.into_iter().filter_map(text).collect()
     }
 
-    fn remember(&self, names: Vec<(String, String)>) {
+    fn remember(&self, names: NameChanges) {
         for (path, name) in names {
-            if let Err(error) = self.store.put(&space(self), &path, name.into()) {
+            let stored = match name {
+                Some(name) => self.store.put(&space(self), &path, name.into()),
+                None => self.store.delete(&space(self), &path).map(drop),
+            };
+            if let Err(error) = stored {
                 tracing::warn!(%error, "A short file name could not be stored.");
             }
         }

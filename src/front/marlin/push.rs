@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::catalog::NameChanges;
 use super::dialogue::{Dialogue, Done, Effect, View};
 use super::host::{Stage, Wanted, part_done};
 use super::notice::notifications;
@@ -207,8 +208,8 @@ impl Dialogue {
     }
 
     /// The library's files are known anew; `changed` if they differ.
-    pub fn files(&mut self, entries: &[crate::library::Entry], view: &View) -> Vec<(String, String)> {
-        let (fresh, changed) = self.catalog.update(entries);
+    pub fn files(&mut self, entries: &[crate::library::Entry], view: &View) -> NameChanges {
+        let (names, changed) = self.catalog.update(entries);
         // While it finishes or cancels a print the host ignores it.
         let digests = self.host.quiet_until.is_some_and(|until| view.now < until);
         let idle =
@@ -218,7 +219,7 @@ impl Dialogue {
         }
         self.session.stale_list |= changed && !idle && self.session.listed;
         self.reconcile(view);
-        fresh
+        names
     }
 
     /// What came of an effect.

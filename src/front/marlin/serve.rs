@@ -163,9 +163,9 @@ impl Service {
         match files {
             Ok(entries) => {
                 let view = self.view();
-                let fresh = self.dialogue.files(&entries, &view);
-                if !fresh.is_empty() {
-                    self.desk.remember(fresh);
+                let names = self.dialogue.files(&entries, &view);
+                if !names.is_empty() {
+                    self.desk.remember(names);
                 }
             }
             Err(error) => tracing::debug!(error, "The files could not be listed."),

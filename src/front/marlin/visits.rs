@@ -68,6 +68,7 @@ impl Visits {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let watch = registered(Watch(inotify), Interest::READABLE)?;
         let rooms = Arc::new(Rooms { watch, by_descriptor: Mutex::default() });
+        #[expect(clippy::disallowed_methods, reason = "aborted when the last that watches is gone")]
         let reading = AbortOnDropHandle::new(tokio::spawn(rooms.clone().keep_reading()));
         Ok(Self { rooms, _reading: Arc::new(reading) })
     }

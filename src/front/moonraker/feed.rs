@@ -182,7 +182,7 @@ impl Endpoint {
             self.station.printer.renew();
         }
         let endpoint = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             tokio::time::sleep(RESTART_PAUSE).await;
             endpoint.feed.reopen();
         });

@@ -46,7 +46,9 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use host::Monitor as HostMonitor;
 
@@ -111,6 +113,8 @@ pub struct Endpoint {
     database: Mutex<()>,
     /// Routes of other rooms below this endpoint (cameras), behind the same permission.
     mounted: Mounted,
+    /// What goes on beside the requests.
+    tasks: TaskTracker,
     cancel: CancellationToken,
 }
 
@@ -125,12 +129,14 @@ impl Endpoint {
         self.hub.count()
     }
 
-    /// Starts the background tasks of the endpoint, which end with `cancel`. `mounted` are the routes below `/webcam`.
+    /// Starts the background tasks of the endpoint in `tasks`, which end with `cancel`. `mounted` are the routes below
+    /// `/webcam`.
     pub fn start(
         station: Station,
         config: Arc<MoonrakerConfig>,
         mounted: impl FnOnce() -> Router + Send + 'static,
         access: Arc<Access>,
+        tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Arc<Self> {
         let endpoint = Arc::new(Self {
@@ -148,12 +154,21 @@ impl Endpoint {
             http_session: Arc::default(),
             database: Mutex::default(),
             mounted: LazyLock::new(Box::new(mounted)),
+            tasks: tasks.clone(),
             cancel,
             config,
             station,
         });
-        tokio::spawn(follow(endpoint.clone()));
+        tasks.spawn(follow(endpoint.clone()));
         endpoint
+    }
+
+    /// Goes on with `work` though its client leaves; `None` if the gateway stops before its end.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(work))
     }
 }
 

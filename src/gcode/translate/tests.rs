@@ -208,7 +208,9 @@ fn help_lists_the_words_of_this_printer() {
 #[test]
 fn every_word_of_the_help_is_understood() {
     let (caps, state) = (caps(), state());
-    for word in help::words(&caps, help::Fitted::of(&state)) {
+    let words = help::words(&caps, help::Fitted::of(&state));
+    assert!(words.len() > 10, "{}", words.len());
+    for word in words {
         let line = parse(word.name.as_bytes()).expect("a word");
         let intent = translate(&line, &mut Session::default(), Context { state: &state, caps: &caps });
         assert_ne!(intent, Intent::Unknown, "{}", word.name);

@@ -117,6 +117,27 @@ fn plain_gcode_is_wrapped_for_printers_of_archives_unless_that_is_switched_off()
 }
 
 #[test]
+fn of_the_files_that_stay_at_a_printer_the_newest_are_remembered() {
+    use crate::jobs::transfer::SENT;
+    let mut world = world();
+    (world.caps.files.archives, world.caps.files.remove_after_job) = (false, false);
+    let life = world.boot();
+    life.online();
+    let space = format!("sent/{}", life.printer.name());
+    for number in 0..SENT {
+        let sent = serde_json::json!({"size": 1, "md5": "", "at": 1_000 + number});
+        life.store.put(&space, &format!("old {number}.gcode"), sent).unwrap();
+    }
+    life.put("cube.3mf", archive(RED));
+    life.start("cube.gcode").unwrap();
+    life.until_phase(JobPhase::Preparing);
+    let kept = life.store.list(&space).unwrap();
+    let keeps = |name: &str| kept.iter().any(|(path, _)| path == name);
+    assert_eq!(kept.len(), SENT);
+    assert!(keeps("cube.gcode") && keeps("old 1.gcode") && !keeps("old 0.gcode"));
+}
+
+#[test]
 fn an_archive_is_unpacked_for_printers_of_gcode_and_sent_once_where_files_may_stay() {
     let mut world = world();
     (world.caps.files.archives, world.caps.files.remove_after_job) = (false, false);

@@ -16,6 +16,51 @@ use super::*;
 use crate::net::tls::PrinterTls;
 use crate::net::tls::test_server::{Identity, server_config};
 
+/// A server that waits so long before TLS, and with its greeting; then all goes by itself.
+async fn slow(before_tls: Duration, before_greeting: Duration) -> Result<FtpsSession, FtpsError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(server_config(&Identity::v1_rsa(), &TLS12));
+    // While a blocking task runs, a paused clock moves only where it is told to: it does not look at sockets.
+    let (_held, hold) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || hold.recv());
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.ok()?;
+        tokio::time::advance(before_tls).await;
+        let mut control = BufReader::new(acceptor.accept(socket).await.ok()?);
+        tokio::time::advance(before_greeting).await;
+        control.write_all(b"220 at last\r\n").await.ok()?;
+        let mut line = String::new();
+        while {
+            line.clear();
+            control.read_line(&mut line).await.ok()? > 0
+        } {
+            let reply = match line.split(' ').next() {
+                Some("USER") => "331 code?\r\n",
+                Some("PASS") => "230 in\r\n",
+                _ => "200 fine\r\n",
+            };
+            control.write_all(reply.as_bytes()).await.ok()?;
+        }
+        Some(())
+    });
+    let tls = PrinterTls::new(None, None).unwrap();
+    FtpsSession::open(FtpsOptions::new("127.0.0.1", port, "bblp", "code", tls.ftps_config())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_has_twenty_five_seconds_to_cross_a_slow_network() {
+    let seconds = Duration::from_secs;
+    for (before_tls, before_greeting) in [(0, 24), (24, 0), (12, 12)] {
+        let opened = slow(seconds(before_tls), seconds(before_greeting)).await;
+        assert!(opened.is_ok(), "{before_tls} s, {before_greeting} s: {opened:?}");
+    }
+    for (before_tls, before_greeting) in [(0, 26), (26, 0), (13, 13)] {
+        let opened = slow(seconds(before_tls), seconds(before_greeting)).await;
+        assert!(matches!(opened, Err(FtpsError::Timeout(told)) if told == seconds(25)), "{opened:?}");
+    }
+}
+
 /// How the server ends a `STOR`.
 #[derive(Clone, Copy, PartialEq)]
 enum Ending {

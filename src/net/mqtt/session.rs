@@ -61,6 +61,10 @@ pub(super) async fn open(
     let status = Arc::new(Status::default());
     let patience = options.keep_alive.max(Duration::from_secs(1));
     let driver = Driver { reader, writer, outgoing, status: status.clone(), stop: stop.clone(), patience };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends with its client, after the DISCONNECT that it still sends"
+    )]
     tokio::spawn(driver.run());
     Ok(super::assemble(early, incoming, stop, status))
 }

@@ -358,7 +358,8 @@ fn parameters(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -> Re
 }
 
 fn heat(core: &mut Core, key: &str, wanted: f64) {
-    let limit = if key == "TempTargetNozzle" { 320.0 } else { 110.0 };
+    let model = core.options.model;
+    let limit = if key == "TempTargetNozzle" { model.nozzle_limit } else { model.bed_limit };
     if !(0.0..=limit).contains(&wanted) {
         core.violation(format!("{key} {wanted} is outside 0..{limit}"));
     }

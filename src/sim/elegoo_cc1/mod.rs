@@ -18,6 +18,7 @@ mod commands;
 mod faults;
 mod http;
 mod machine;
+pub mod models;
 mod report;
 mod socket;
 #[cfg(test)]
@@ -37,12 +38,13 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::control;
-use super::elegoo_life::{self, Power, clock, rebind, tcp, udp};
+use super::elegoo_life::{self, Power, answer_searches, clock, rebind, tcp, udp};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 
 pub use faults::{Answers, Fault, Faults, Truth};
 use machine::Core;
+use models::Model;
 
 /// TCP and UDP ports; 0 takes any free one, the defaults are the printer's own.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +75,7 @@ pub enum Pushes {
 /// How the simulated printer is made.
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub model: &'static Model,
     pub bind: IpAddr,
     pub ports: Ports,
     /// Simulated seconds per real second.
@@ -111,13 +114,21 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        Self::new(&models::CENTAURI_CARBON)
+    }
+}
+
+impl Options {
+    /// A printer of this model, with free ports, on this machine.
+    pub fn new(model: &'static Model) -> Self {
         Self {
+            model,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             ports: Ports::ANY,
             speed: 1.0,
             mainboard_id: "5127a6f3c2d04e8b9a1b7c0000000000".to_owned(),
             mac: "02:00:00:cc:01:01".to_owned(),
-            name: "Centauri Carbon".to_owned(),
+            name: model.machine_name.to_owned(),
             firmware: "V1.1.46".to_owned(),
             canvas: false,
             tells_canvas: true,
@@ -133,9 +144,7 @@ impl Default for Options {
             forgets_completion: false,
         }
     }
-}
 
-impl Options {
     /// Firmware later than 1.1: Canvas, and `PrintInfo.Status` parked on 20 (dossier 2.6, 2.14).
     fn is_v14(&self) -> bool {
         let mut numbers = self.firmware.trim_start_matches(['V', 'v']).split('.').map(str::parse::<u32>);
@@ -334,18 +343,7 @@ fn spawn_clock(shared: &Arc<Shared>) {
 /// Answers `M99999` (dossier 2.2), also after the process has died.
 fn spawn_discovery(shared: &Arc<Shared>, socket: UdpSocket, power: CancellationToken) {
     let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let mut buffer = [0_u8; 512];
-        loop {
-            let received = tokio::select! {
-                () = power.cancelled() => return,
-                received = socket.recv_from(&mut buffer) => received,
-            };
-            let Ok((length, from)) = received else { continue };
-            if buffer.get(..length) == Some(b"M99999") {
-                let reply = report::discovery(&shared.core().options).to_string();
-                let _ = socket.send_to(reply.as_bytes(), from).await;
-            }
-        }
-    });
+    let reply =
+        move |request: &[u8]| (request == b"M99999").then(|| report::discovery(&shared.core().options));
+    tokio::spawn(answer_searches(socket, power, reply));
 }

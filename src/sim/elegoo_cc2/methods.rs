@@ -354,15 +354,16 @@ fn heat(core: &mut Core, params: &Map<String, Value>) -> Reply {
     if nozzle.is_none() && bed.is_none() || nozzle == Some(None) || bed == Some(None) {
         return code(1003);
     }
+    let model = core.options.model;
     if let Some(Some(target)) = nozzle {
-        check_range(core, "extruder", target, 300.0);
+        check_range(core, "extruder", target, model.nozzle_limit);
         if let Some(heater) = core.machine.nozzle() {
-            heater.target = target.clamp(0.0, 300.0);
+            heater.target = target.clamp(0.0, model.nozzle_limit);
         }
     }
     if let Some(Some(target)) = bed {
-        check_range(core, "heater_bed", target, 125.0);
-        core.machine.bed.target = target.clamp(0.0, 125.0);
+        check_range(core, "heater_bed", target, model.bed_limit);
+        core.machine.bed.target = target.clamp(0.0, model.bed_limit);
     }
     code(0)
 }

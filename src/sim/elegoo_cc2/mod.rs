@@ -22,6 +22,7 @@ mod files;
 mod http;
 mod machine;
 mod methods;
+pub mod models;
 mod outgoing;
 mod registry;
 mod report;
@@ -41,11 +42,12 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use super::control;
-use super::elegoo_life::{self, Power, clock, rebind, tcp, udp};
+use super::elegoo_life::{self, Power, answer_searches, clock, rebind, tcp, udp};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 use broker::Broker;
 use machine::Core;
+use models::Model;
 
 pub use faults::{Fault, Faults, Truth};
 
@@ -76,6 +78,7 @@ pub enum Unregistered {
 /// How the simulated printer is made. Durations are real time.
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub model: &'static Model,
     pub bind: IpAddr,
     pub ports: Ports,
     /// Simulated seconds per real second.
@@ -124,13 +127,21 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        Self::new(&models::CENTAURI_CARBON_2)
+    }
+}
+
+impl Options {
+    /// A printer of this model, with free ports, on this machine.
+    pub fn new(model: &'static Model) -> Self {
         Self {
+            model,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             ports: Ports::ANY,
             speed: 1.0,
             serial: "F01SIM000000001".to_owned(),
             access_code: "123456".to_owned(),
-            host_name: "Centauri Carbon 2".to_owned(),
+            host_name: model.machine_model.to_owned(),
             lan_only: true,
             cloud_broker: false,
             firmware: "02.01.00.00".to_owned(),
@@ -338,21 +349,10 @@ fn spawn_clock(shared: &Arc<Shared>) {
 /// Answers method 7000 (dossier 3.2).
 fn spawn_discovery(shared: &Arc<Shared>, socket: UdpSocket, power: CancellationToken) {
     let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let mut buffer = [0_u8; 2048];
-        loop {
-            let received = tokio::select! {
-                () = power.cancelled() => return,
-                received = socket.recv_from(&mut buffer) => received,
-            };
-            let Ok((length, from)) = received else { continue };
-            let asked: Option<Value> =
-                buffer.get(..length).and_then(|bytes| serde_json::from_slice(bytes).ok());
-            if let Some(request) = asked.filter(|request| request.get("method") == Some(&json!(7000))) {
-                let id = request.get("id").cloned().unwrap_or(json!(0));
-                let reply = report::discovery(&shared.options, &id).to_string();
-                let _ = socket.send_to(reply.as_bytes(), from).await;
-            }
-        }
-    });
+    let reply = move |request: &[u8]| {
+        let request: Value = serde_json::from_slice(request).ok()?;
+        let id = request.get("id").cloned().unwrap_or(json!(0));
+        (request.get("method") == Some(&json!(7000))).then(|| report::discovery(&shared.options, &id))
+    };
+    tokio::spawn(answer_searches(socket, power, reply));
 }

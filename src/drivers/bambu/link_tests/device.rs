@@ -8,7 +8,9 @@ use super::*;
 async fn every_option_a_model_offers_is_switched_and_shown() {
     for key in ["x1c", "h2d", "a1mini"] {
         let bench = Bench::start(key).await;
-        for option in bench.handle.capabilities().options.clone() {
+        let offered = bench.handle.capabilities().options.clone();
+        assert!(offered.len() > 3, "{key}: {offered:?}");
+        for option in offered {
             let shown = bench.handle.state().device.options.get(&option).copied();
             for on in [!shown.unwrap_or(false), shown.unwrap_or(false)] {
                 bench.done(Command::SetOption { option, on }).await;

@@ -500,6 +500,21 @@ fn models_and_discovery() {
     }
 }
 
+#[test]
+fn every_row_has_a_simulated_printer_that_takes_its_limits() {
+    use crate::sim::elegoo_cc1::models::TABLE;
+    for model in models::MODELS {
+        let found = TABLE.iter().find(|simulated| simulated.machine_name == model.machine_name);
+        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_cc1/models.rs lacks {}", model.title));
+        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.title);
+        assert!(model.bed_max <= simulated.bed_limit, "{}", model.title);
+    }
+    for simulated in TABLE {
+        let found = models::find(simulated.machine_name).map(|model| model.machine_name);
+        assert_eq!(found, Some(simulated.machine_name), "{} is no row of the driver", simulated.key);
+    }
+}
+
 /// Whatever a row of the table promises, the encoder has a request for.
 #[test]
 fn capabilities_agree_with_the_encoder() {

@@ -531,6 +531,21 @@ fn commands_are_planned_or_refused() {
     assert!(matches!(steps(&Command::Gcode(vec![]), &state), Err(CommandError::Unsupported(_))));
 }
 
+#[test]
+fn every_row_has_a_simulated_printer_that_takes_its_limits() {
+    use crate::sim::elegoo_cc2::models::TABLE;
+    for model in models::MODELS {
+        let found = TABLE.iter().find(|simulated| simulated.machine_model == model.machine_model);
+        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_cc2/models.rs lacks {}", model.title));
+        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.title);
+        assert!(model.bed_max <= simulated.bed_limit, "{}", model.title);
+    }
+    for simulated in TABLE {
+        let found = models::find(simulated.machine_model).map(|model| model.machine_model);
+        assert_eq!(found, Some(simulated.machine_model), "{} is no row of the driver", simulated.key);
+    }
+}
+
 /// Whatever a row of the table promises, the encoder has a request for.
 #[test]
 fn capabilities_agree_with_the_encoder() {

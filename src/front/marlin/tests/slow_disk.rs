@@ -104,7 +104,7 @@ impl Desk for Slow {
     fn names(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
-    fn remember(&self, _names: Vec<(String, String)>) {}
+    fn remember(&self, _names: crate::front::marlin::catalog::NameChanges) {}
     fn files_changed(&self) -> Box<dyn Changes> {
         Box::new(NoNews)
     }

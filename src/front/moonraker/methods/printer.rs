@@ -127,16 +127,15 @@ pub async fn to_its_end(
 ) -> Result<(), CommandError> {
     let full = |_full| CommandError::Busy("Too many scripts run at once; wait for the others.".to_owned());
     let place = endpoint.scripts.clone().try_acquire_owned().map_err(full)?;
-    let cancel = endpoint.cancel.clone();
-    let running = tokio::spawn(async move {
+    let running = endpoint.spawn(async move {
         let _place = place;
-        tokio::select! {
-            () = cancel.cancelled() => Err(CommandError::Offline("The gateway is shutting down.".to_owned())),
-            done = work => done,
-        }
+        work.await
     });
-    let broken = |_panic| Err(CommandError::Internal("The script met a bug of the gateway.".to_owned()));
-    running.await.unwrap_or_else(broken)
+    match running.await {
+        Ok(Some(done)) => done,
+        Ok(None) => Err(CommandError::Offline("The gateway is shutting down.".to_owned())),
+        Err(_panic) => Err(CommandError::Internal("The script met a bug of the gateway.".to_owned())),
+    }
 }
 
 async fn run(station: &Station, session: &mut Session, text: &str) -> Result<(), CommandError> {

@@ -108,7 +108,7 @@ pub async fn config(call: Call) -> Result<Value, RpcError> {
 /// Closes all sockets, as clients expect of a restart; the printer's link is not touched.
 pub async fn restart(call: Call) -> Result<Value, RpcError> {
     let endpoint = call.endpoint.clone();
-    tokio::spawn(async move {
+    call.endpoint.spawn(async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         endpoint.hub.close_all();
     });

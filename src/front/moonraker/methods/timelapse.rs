@@ -28,7 +28,7 @@ pub async fn render(call: Call) -> Result<Value, RpcError> {
     let file = format!("{}.mp4", newest.title());
     // A picture taken since the last video is to be in it.
     timelapses.remove_video(&newest.id).await.map_err(|error| RpcError::new(500, error.to_string()))?;
-    tokio::spawn(async move { timelapses.render(&newest.id).await });
+    call.endpoint.spawn(async move { timelapses.render(&newest.id).await });
     Ok(json!({"status": "started", "filename": file, "msg": "Rendering started"}))
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, StreamExt};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
@@ -21,6 +21,9 @@ use tokio::time::Instant;
 use super::super::Endpoint;
 use super::super::rpc::{self, Caller};
 use super::{Connection, Waiting};
+
+#[cfg(test)]
+mod tests;
 
 /// Requests and frames that are taken before what there is is handed to the network.
 const BATCH: usize = 64;
@@ -71,7 +74,7 @@ async fn converse(
     mut frames: mpsc::Receiver<Waiting>,
     caller: &Caller,
     connection: &Arc<Connection>,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<SplitSink<WebSocket, Message>>,
 ) -> Result<(), Gone> {
     let mut pending = FuturesUnordered::new();
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
@@ -130,8 +133,8 @@ async fn converse(
 struct Gone;
 
 /// Frames on their way to the network.
-struct Outgoing {
-    sink: SplitSink<WebSocket, Message>,
+struct Outgoing<S> {
+    sink: S,
     /// Not yet handed over.
     frames: VecDeque<Message>,
     /// What they are made of counts as waiting until all of them have left.
@@ -144,8 +147,8 @@ struct Outgoing {
     since: Instant,
 }
 
-impl Outgoing {
-    fn new(sink: SplitSink<WebSocket, Message>) -> Self {
+impl<S: Sink<Message> + Unpin> Outgoing<S> {
+    fn new(sink: S) -> Self {
         let (frames, held) = (VecDeque::new(), Vec::new());
         Self { sink, frames, held, bytes: 0, taken: 0, since: Instant::now() }
     }

@@ -239,6 +239,7 @@ impl Room {
             Arc::new(config),
             || axum::Router::new().route("/webcam/snapshot", axum::routing::get(|| async { "picture" })),
             Access::open(access, &station.store),
+            &tasks,
             cancel.clone(),
         );
         let options = crate::net::server::ServerOptions::default();
