@@ -38,7 +38,7 @@ use crate::store::Store;
 pub use drivers::{Outside, driver};
 pub use startup::{AppOptions, StartupError};
 
-use drivers::accept_new_key;
+use drivers::accept_another;
 use startup::{listen, make_private, make_public, port_of, tls};
 
 /// How long the parts may take to end.
@@ -55,7 +55,7 @@ pub struct Bound {
     pub pty: Option<PathBuf>,
     station: Station,
     /// For printers whose key is pinned.
-    accept_new_key: Option<admin::AcceptNewKey>,
+    accept_another: admin::AcceptAnother,
 }
 
 impl Bound {
@@ -133,13 +133,15 @@ impl App {
         let (mut endpoints, mut followed, mut visits) = (Vec::new(), Vec::new(), None);
         for (printer, listener) in config.printers.iter().zip(ports.printers) {
             let port = port_of(&listener);
-            let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
-            let trail = Trail::of(printer, &self.store);
+            let (confirmed, trail) = (Arc::<AtomicBool>::default(), Trail::of(printer, &self.store));
+            let forget = trail.forget.clone();
             let outside = Outside {
-                new_key_confirmed: confirmed.clone(),
+                new_key_confirmed: Some(confirmed.clone()),
                 moved_to: Some(trail.moved_to.clone()),
                 announced_model: Some(trail.announced_model.clone()),
                 on_identity: Some(trail.on_identity.clone()),
+                kept: trail.kept.clone(),
+                another_confirmed: trail.another_confirmed.clone(),
             };
             let station = self.station(config, printer, port, outside).await?;
             followed.push(trail.follow(printer, station.printer.clone()));
@@ -160,14 +162,14 @@ impl App {
             let router = move || moonraker::router(served.clone());
             self.tasks.spawn(server::serve(listener, router, options.clone(), self.cancel.clone()));
             endpoints.push(endpoint);
-            let accept_new_key = confirmed.map(|confirmed| accept_new_key(&station, confirmed));
+            let accept_another = accept_another(&station, confirmed, forget);
             self.printers.push(Bound {
                 name: printer.name.clone(),
                 kind: printer.kind,
                 port,
                 pty,
                 station,
-                accept_new_key,
+                accept_another,
             });
         }
         let served = endpoints.into_iter().zip(&self.printers).map(|(endpoint, bound)| {
@@ -177,7 +179,7 @@ impl App {
                 kind: bound.kind.name(),
                 clients: Arc::new(move || counted.clients()),
                 api: Box::new(move || moonraker::router(endpoint)),
-                accept_new_key: bound.accept_new_key.clone(),
+                accept_another: bound.accept_another.clone(),
                 serial_port: bound.pty.clone(),
             }
         });
