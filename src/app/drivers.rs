@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use crate::config::{Kind, PrinterConfig};
-use crate::drivers::{OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
+use crate::drivers::{Identity, OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
 use crate::front::admin;
 use crate::net::tls::KnownKeys;
 use crate::printer::DriverParts;
@@ -28,6 +28,10 @@ pub struct Outside {
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
     /// Hears which printer it is, where the configuration need not say so.
     pub on_identity: Option<OnIdentity>,
+    /// Who it was in an earlier life of the gateway.
+    pub kept: Option<Identity>,
+    /// A person confirms that the printer was replaced by another.
+    pub another_confirmed: Arc<AtomicBool>,
     /// What the network says that it is.
     pub announced_model: Option<watch::Receiver<Option<String>>>,
 }
@@ -35,6 +39,11 @@ pub struct Outside {
 /// The driver of one printer from its configuration.
 pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result<DriverParts, String> {
     let ports = &config.ports;
+    let whereabouts = |outside: Outside| {
+        Whereabouts::fixed(&config.host)
+            .followed(outside.moved_to, outside.on_identity)
+            .keeping(outside.kept, outside.another_confirmed)
+    };
     match config.kind {
         Kind::Bambu => {
             let stored = store.get(PINS, &config.name).ok().flatten();
@@ -72,7 +81,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
         }
         Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
             name: config.name.clone(),
-            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
+            host: whereabouts(outside),
             mainboard_id: config.serial.clone(),
             ports: elegoo_cc1::Ports {
                 websocket: ports.websocket.unwrap_or(3030),
@@ -84,7 +93,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
         })),
         Kind::ElegooCc2 => Ok(elegoo_cc2::parts(elegoo_cc2::Cc2Config {
             name: config.name.clone(),
-            host: Whereabouts::fixed(&config.host).followed(outside.moved_to, outside.on_identity),
+            host: whereabouts(outside),
             serial: config.serial.clone(),
             access_code: config.access_code.clone(),
             client_number: Some(client_number(store, &config.name)),
@@ -112,11 +121,16 @@ fn client_number(store: &Store, printer: &str) -> u16 {
     number
 }
 
-/// The stored keys go at once, those in use at the next connection, which comes at once too: it may be another service
+/// What is kept goes at once, what is in use at the next connection, which comes at once too: it may be another service
 /// than the connected one that shows a new key.
-pub(super) fn accept_new_key(station: &Station, confirmed: Arc<AtomicBool>) -> admin::AcceptNewKey {
+pub(super) fn accept_another(
+    station: &Station,
+    confirmed: Arc<AtomicBool>,
+    forget: Arc<dyn Fn() + Send + Sync>,
+) -> admin::AcceptAnother {
     let station = station.clone();
     Arc::new(move || {
+        forget();
         if let Err(error) = station.store.delete(PINS, station.name()) {
             tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
         }

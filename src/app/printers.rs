@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::drivers::{Outside, accept_new_key, driver};
+use super::drivers::{Outside, accept_another, driver};
 use super::startup::{StartupError, port_of};
 use super::{App, Bound};
 use crate::access::Access;
 use crate::camera::timelapse::{Choices, Limits, Subject, Timelapses};
 use crate::camera::{self, CameraHub};
-use crate::config::{Config, Kind, PrinterConfig};
+use crate::config::{Config, PrinterConfig};
 use crate::discovery::{Followed, Trail};
 use crate::filament::Spoolman;
 use crate::front::{admin, marlin, moonraker, webcam};
@@ -53,13 +53,15 @@ impl App {
         common: &mut Common,
     ) -> Result<Started, StartupError> {
         let port = port_of(&listener);
-        let confirmed = (printer.kind == Kind::Bambu).then(Arc::<AtomicBool>::default);
-        let trail = Trail::of(printer, &self.store);
+        let (confirmed, trail) = (Arc::<AtomicBool>::default(), Trail::of(printer, &self.store));
+        let forget = trail.forget.clone();
         let outside = Outside {
-            new_key_confirmed: confirmed.clone(),
+            new_key_confirmed: Some(confirmed.clone()),
             moved_to: Some(trail.moved_to.clone()),
             announced_model: Some(trail.announced_model.clone()),
             on_identity: Some(trail.on_identity.clone()),
+            kept: trail.kept.clone(),
+            another_confirmed: trail.another_confirmed.clone(),
         };
         let station = self.station(config, printer, port, outside).await?;
         let followed = trail.follow(printer, station.printer.clone());
@@ -77,7 +79,7 @@ impl App {
             kind: printer.kind.name(),
             clients: Arc::new(move || counted.clients()),
             api: Box::new(move || moonraker::router(endpoint)),
-            accept_new_key: confirmed.map(|confirmed| accept_new_key(&station, confirmed)),
+            accept_another: accept_another(&station, confirmed, forget),
             serial_port: pty.clone(),
         };
         let (name, kind) = (printer.name.clone(), printer.kind);

@@ -99,7 +99,7 @@ pub enum Verb {
     Resume(print::SteerArgs),
     /// End the print, or the transfer before it.
     Cancel(print::SteerArgs),
-    /// Take the key that a printer shows next as its own: after a change of its mainboard.
+    /// Take the printer that answers next for this one: after a change of its mainboard.
     Trust(print::SteerArgs),
     /// Log in at a gateway that asks who one is; the other commands use the login.
     Login(login::LoginArgs),

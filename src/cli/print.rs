@@ -251,13 +251,13 @@ pub async fn steer(verb: &str, args: &SteerArgs, client: &Client) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// The person at the keyboard confirms a changed key.
+/// The person at the keyboard confirms that the printer is another now.
 pub async fn trust(args: &SteerArgs, client: &Client) -> Result<ExitCode, ClientError> {
     let outcome: Value = client.post(&Client::of(&args.printer, "/moongate/trust"), &json!({})).await?;
     if args.json {
         println!("{outcome}");
     } else {
-        println!("{}: the key that it shows at the next connection is taken as its own.", args.printer);
+        println!("{}: the printer that answers at the next connection is taken for it.", args.printer);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,21 +4,22 @@
 //! away. Nothing heard is authenticated: it never disturbs a printer that is connected.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::default_discovery_port;
 use crate::config::{Kind, PrinterConfig};
-use crate::drivers::{OnIdentity, bambu, elegoo_cc1, elegoo_cc2};
+use crate::drivers::{Identity, OnIdentity, bambu, elegoo_cc1, elegoo_cc2};
 use crate::model::LinkPhase;
 use crate::printer::PrinterHandle;
 use crate::store::Store;
 
-/// Space of the store with the serial numbers that the configuration need not name, by printer.
+/// Space of the store with who each printer was, by its name: the configuration need not tell.
 const IDENTITIES: &str = "identities";
 /// A network that cannot be listened to now is tried again after this.
 const LISTEN_AGAIN: Duration = Duration::from_secs(60);
@@ -36,7 +37,7 @@ pub struct Followed {
     host: String,
     /// Where it is asked who it is; UDP.
     port: u16,
-    serial: watch::Receiver<Option<String>>,
+    known: watch::Receiver<Option<Identity>>,
     printer: PrinterHandle,
     moved: watch::Sender<Option<IpAddr>>,
     model: watch::Sender<Option<String>>,
@@ -46,34 +47,54 @@ pub struct Followed {
 pub struct Trail {
     pub moved_to: watch::Receiver<Option<IpAddr>>,
     pub on_identity: OnIdentity,
+    /// Who was there in an earlier life of the gateway, with this configuration.
+    pub kept: Option<Identity>,
+    /// Set by [`Self::forget`]: whoever answers next is the printer.
+    pub another_confirmed: Arc<AtomicBool>,
+    /// Forgets who the printer was. Only for a person's explicit wish.
+    pub forget: Arc<dyn Fn() + Send + Sync>,
     /// The model code that it announces.
     pub announced_model: watch::Receiver<Option<String>>,
     moved: watch::Sender<Option<IpAddr>>,
     model: watch::Sender<Option<String>>,
-    serial: watch::Receiver<Option<String>>,
+    known: watch::Receiver<Option<Identity>>,
 }
 
 impl Trail {
-    /// The serial number of the configuration, else the one that was learned at this address.
+    /// The printer that was learned at this address, else that of the configuration.
     pub fn of(config: &PrinterConfig, store: &Store) -> Self {
         let kept = store.get(IDENTITIES, &config.name).ok().flatten();
-        let kept = kept.filter(|kept| kept.get("host").and_then(|host| host.as_str()) == Some(&config.host));
-        let learned = kept.and_then(|kept| kept.get("serial")?.as_str().map(str::to_owned));
-        let (known, serial) = watch::channel(config.serial.clone().or(learned));
+        let kept = kept.and_then(|kept| identity_of(&kept, config));
+        let configured = config.serial.as_deref().map(Identity::of);
+        let (sender, known) = watch::channel(kept.clone().or_else(|| configured.clone()));
         let (moved, moved_to) = watch::channel(None);
         let (model, announced_model) = watch::channel(None);
-        let (store, name, host) = (store.clone(), config.name.clone(), config.host.clone());
-        let on_identity = Arc::new(move |identity: &str| {
-            let new =
-                |now: &Option<String>| !now.as_ref().is_some_and(|now| now.eq_ignore_ascii_case(identity));
-            if !known.send_if_modified(|now| new(now).then(|| *now = Some(identity.to_owned())).is_some()) {
+        let (keeper, name, place) = (store.clone(), config.name.clone(), place_of(config));
+        let (learned, last) = (sender.clone(), Mutex::new(kept.clone()));
+        let on_identity = Arc::new(move |identity: &Identity| {
+            learned.send_if_modified(|now| now.replace(identity.clone()).as_ref() != Some(identity));
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.as_ref() == Some(identity) {
                 return;
             }
-            if let Err(error) = store.put(IDENTITIES, &name, json!({"host": host, "serial": identity})) {
-                tracing::error!(%error, "The printer's serial number could not be kept.");
+            let mut entry = place.clone();
+            entry.insert("serial".to_owned(), json!(identity.serial));
+            entry.insert("mac".to_owned(), json!(identity.mac));
+            match keeper.put(IDENTITIES, &name, entry.into()) {
+                Ok(()) => *last = Some(identity.clone()),
+                Err(error) => tracing::error!(%error, "The printer's serial number could not be kept."),
             }
         });
-        Self { moved_to, on_identity, announced_model, moved, model, serial }
+        let another_confirmed = Arc::<AtomicBool>::default();
+        let (confirmed, store, name) = (another_confirmed.clone(), store.clone(), config.name.clone());
+        let forget = Arc::new(move || {
+            if let Err(error) = store.delete(IDENTITIES, &name) {
+                tracing::error!(%error, "The printer's old serial number could not be forgotten on disk.");
+            }
+            sender.send_replace(configured.clone());
+            confirmed.store(true, Ordering::Relaxed);
+        });
+        Self { moved_to, on_identity, kept, another_confirmed, forget, announced_model, moved, model, known }
     }
 
     /// Follows the printer of this trail.
@@ -82,7 +103,7 @@ impl Trail {
             kind: config.kind,
             host: config.host.clone(),
             port: config.ports.discovery.unwrap_or(default_discovery_port(config.kind)),
-            serial: self.serial,
+            known: self.known,
             printer,
             moved: self.moved,
             model: self.model,
@@ -92,11 +113,11 @@ impl Trail {
 
 impl Followed {
     fn has_serial(&self, serial: &str) -> bool {
-        self.serial.borrow().as_ref().is_some_and(|known| known.trim().eq_ignore_ascii_case(serial))
+        self.known.borrow().as_ref().is_some_and(|known| known.serial.trim().eq_ignore_ascii_case(serial))
     }
 
     fn is_sought(&self) -> bool {
-        !self.printer.state().online() && self.serial.borrow().is_some()
+        !self.printer.state().online() && self.known.borrow().is_some()
     }
 
     /// Somebody with the serial number of this printer is at these addresses. The link decides whether it is the printer.
@@ -123,6 +144,27 @@ impl Followed {
     fn is_local(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+}
+
+/// Where the configuration says that the printer is, and who: what was learned elsewhere is not believed.
+fn place_of(config: &PrinterConfig) -> Map<String, Value> {
+    let port = match config.kind {
+        Kind::Bambu | Kind::ElegooCc2 => config.ports.mqtt,
+        Kind::ElegooCc1 => config.ports.websocket,
+    };
+    let place = [("host", json!(config.host)), ("port", json!(port)), ("configured", json!(config.serial))];
+    place.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn identity_of(kept: &Value, config: &PrinterConfig) -> Option<Identity> {
+    // An earlier version kept no port and nothing of the configuration.
+    let same = |(key, value): (&String, &Value)| match kept.get(key) {
+        Some(kept) => kept == value,
+        None => key == "port" || value.is_null(),
+    };
+    let word = |key| kept.get(key).and_then(Value::as_str).map(str::to_owned);
+    place_of(config).iter().all(same).then_some(())?;
+    Some(Identity { serial: word("serial")?, mac: word("mac") })
 }
 
 /// Follows all of them until `cancel`.

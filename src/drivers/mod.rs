@@ -5,6 +5,6 @@ pub mod bambu;
 pub(crate) use elegoo::mjpeg::JpegScanner;
 
 mod elegoo;
-pub use elegoo::whereabouts::{OnIdentity, Whereabouts};
+pub use elegoo::whereabouts::{Identity, OnIdentity, Whereabouts};
 pub mod elegoo_cc1;
 pub mod elegoo_cc2;

@@ -146,6 +146,8 @@ pub struct FtpsSession {
     unsettled: bool,
     /// A transfer came to its end over TLS.
     private_data: bool,
+    /// The server knows `EPSV` only.
+    extended: bool,
 }
 
 impl fmt::Debug for FtpsSession {
@@ -164,7 +166,15 @@ impl FtpsSession {
     pub async fn open(options: FtpsOptions) -> Result<Self, FtpsError> {
         let (last_reply, prepared) = Default::default();
         let library = Box::pin(Self::log_in(&options, &last_reply, &prepared)).await?;
-        Ok(Self { options, library, last_reply, prepared, unsettled: false, private_data: false })
+        Ok(Self {
+            options,
+            library,
+            last_reply,
+            prepared,
+            unsettled: false,
+            private_data: false,
+            extended: false,
+        })
     }
 
     async fn log_in(
@@ -317,6 +327,23 @@ impl FtpsSession {
         };
         if timeout(HANG_UP, ended).await.is_err() {
             tracing::debug!(host = %self.options.host, "the server keeps the ended session for now");
+        }
+    }
+
+    /// A server that refused `PASV` is asked for `EPSV`, which Studio uses (bambu.md 5.2): true if it is worth a try.
+    fn turns_extended<T>(&mut self, opened: &Result<T, FtpsError>) -> bool {
+        let refused = matches!(opened, Err(FtpsError::Unsupported(_))) && !self.extended;
+        if refused {
+            self.library.set_mode(Mode::ExtendedPassive);
+        }
+        refused
+    }
+
+    /// Keeps to what has worked.
+    fn turned_extended<T>(&mut self, opened: &Result<T, FtpsError>) {
+        self.extended = !matches!(opened, Err(FtpsError::Unsupported(_)));
+        if !self.extended {
+            self.library.set_mode(Mode::Passive);
         }
     }
 

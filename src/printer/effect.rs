@@ -43,6 +43,15 @@ pub fn hindrance(command: &Command, now: &PrinterState) -> Option<&'static str> 
         .then_some("It is handling filament and heats for that by itself: set it again when that is done.")
 }
 
+/// What the user should know of an order that was carried out too late.
+pub fn overtaken(command: &Command, before: &PrinterState, now: &PrinterState) -> Option<&'static str> {
+    let complete = *command == Command::Cancel
+        && before.job.phase.active()
+        && now.job.serial == before.job.serial
+        && now.job.phase == JobPhase::Complete;
+    complete.then_some("The print was complete before it could be cancelled.")
+}
+
 /// Compares the newest snapshot with what the command wanted, and with the faults of before.
 pub fn look(command: &Command, before: &PrinterState, now: &PrinterState) -> Progress {
     if !matches!(now.link.phase, LinkPhase::Online | LinkPhase::Stale) {
@@ -130,6 +139,21 @@ mod tests {
         assert_eq!(look(&command, &before, &now), Progress::Waiting);
         now.device.bed = Heater { actual: Some(24.0), target: Some(60.0) };
         assert_eq!(look(&command, &before, &now), Progress::Seen);
+    }
+
+    #[test]
+    fn a_cancel_that_came_too_late_says_so() {
+        let (mut before, mut now) = (online(), online());
+        before.job.phase = JobPhase::Printing;
+        now.job.phase = JobPhase::Complete;
+        let told = overtaken(&Command::Cancel, &before, &now);
+        assert!(told.is_some_and(|told| told.contains("complete")));
+        assert_eq!(overtaken(&Command::Pause, &before, &now), None);
+        now.job.phase = JobPhase::Cancelled;
+        assert_eq!(overtaken(&Command::Cancel, &before, &now), None);
+        now.job.phase = JobPhase::Complete;
+        now.job.serial += 1;
+        assert_eq!(overtaken(&Command::Cancel, &before, &now), None, "another print");
     }
 
     #[test]

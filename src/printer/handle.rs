@@ -204,12 +204,17 @@ impl PrinterHandle {
         if result.is_ok() {
             asked.phase = None;
         }
-        result.map(|outcome| Outcome { note: outcome.note.or(note), ..outcome })
+        let overtaken = effect::overtaken(&command, &baseline, &self.state()).map(str::to_owned);
+        result.map(|outcome| Outcome { note: overtaken.or(outcome.note).or(note), ..outcome })
     }
 
     /// A printer with speed levels gets the fitting one, and the user is told.
     fn snapped(&self, command: Command) -> (Command, Option<String>) {
         let Command::SetSpeed { factor } = command else { return (command, None) };
+        // Nothing and less than nothing is no speed: refused like any that cannot be.
+        if factor.is_nan() || factor <= 0.0 {
+            return (command, None);
+        }
         let now = self.state().device.speed.factor;
         match self.capabilities().speed_for(factor, now) {
             Some(level) if (level.factor - factor).abs() > SAME_SPEED => {

@@ -57,10 +57,18 @@ impl Bench {
     /// A life of the gateway: the printer, and what follows it.
     fn run(&self) -> (PrinterHandle, Followed) {
         let trail = Trail::of(&self.config, &self.store);
+        let (handle, _forget) = self.run_on(&trail);
+        (handle.clone(), trail.follow(&self.config, handle))
+    }
+
+    /// The printer alone, and how who it was is forgotten.
+    fn run_on(&self, trail: &Trail) -> (PrinterHandle, Arc<dyn Fn() + Send + Sync>) {
         let outside = Outside {
             moved_to: Some(trail.moved_to.clone()),
             announced_model: None,
             on_identity: Some(trail.on_identity.clone()),
+            kept: trail.kept.clone(),
+            another_confirmed: trail.another_confirmed.clone(),
             ..Outside::default()
         };
         let parts = app::driver(&self.config, &self.store, outside).unwrap();
@@ -71,7 +79,7 @@ impl Bench {
             allow_vendor: false,
         };
         let handle = start(settings, parts, &TaskTracker::new(), self.cancel.clone());
-        (handle.clone(), trail.follow(&self.config, handle))
+        (handle, trail.forget.clone())
     }
 
     async fn found(&self, serial: &str) {
@@ -137,9 +145,10 @@ async fn a_centauri_carbon_that_moved_is_found_by_the_id_it_told_before() {
 async fn what_was_learned_at_another_address_is_not_believed() {
     let bench = Bench::new("kind = \"elegoo_cc1\"\nhost = \"192.0.2.1\"\n");
     bench.store.put(IDENTITIES, "mover", json!({"host": "192.0.2.9", "serial": "abc"})).unwrap();
-    assert_eq!(*Trail::of(&bench.config, &bench.store).serial.borrow(), None);
+    let known = || Trail::of(&bench.config, &bench.store).known.borrow().clone().map(|known| known.serial);
+    assert_eq!(known(), None);
     bench.store.put(IDENTITIES, "mover", json!({"host": "192.0.2.1", "serial": "abc"})).unwrap();
-    assert_eq!(Trail::of(&bench.config, &bench.store).serial.borrow().as_deref(), Some("abc"));
+    assert_eq!(known().as_deref(), Some("abc"));
 }
 
 #[tokio::test]
@@ -155,4 +164,57 @@ async fn the_address_in_use_is_kept_while_the_printer_is_heard_there() {
     assert_eq!(*followed.moved.borrow(), Some(ip("127.0.0.7")));
     followed.seen_at(&[ip("127.0.0.1")]);
     assert_eq!(*followed.moved.borrow(), None, "back again");
+}
+
+/// The printer at the address was replaced while the gateway was off: told, and taken when a person says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_printer_that_was_replaced_meanwhile_is_taken_only_when_a_person_says_so() {
+    let printer = sim::elegoo_cc1::start(sim::elegoo_cc1::Options::default()).await.unwrap();
+    let at = printer.addresses();
+    let mut bench = Bench::new(&format!(
+        "kind = \"elegoo_cc1\"\nhost = \"127.0.0.1\"\nwebsocket_port = {}\nhttp_port = {}\ncamera_port = {}\n\
+         discovery_port = {}\n",
+        at.websocket.port(),
+        at.http.port(),
+        at.camera.port(),
+        at.discovery.port()
+    ));
+    let (first, _followed) = bench.run();
+    tokio::time::timeout(DEADLINE, first.watch().wait_for(|state| state.online())).await.unwrap().unwrap();
+    let kept = bench.store.get(IDENTITIES, "mover").unwrap().expect("kept");
+    assert_eq!(kept["mac"], sim::elegoo_cc1::Options::default().mac);
+    bench.cancel.cancel();
+    bench.cancel = CancellationToken::new();
+
+    let (new_id, mac) = ("ab".repeat(16), "02:00:00:cc:99:99".to_owned());
+    let other = sim::elegoo_cc1::Fault::Identity { mainboard_id: new_id.clone(), mac };
+    printer.faults().apply(other).unwrap();
+    let trail = Trail::of(&bench.config, &bench.store);
+    let (second, forget) = bench.run_on(&trail);
+    let told = |state: &Arc<crate::model::PrinterState>| {
+        state.link.fault.as_ref().is_some_and(|fault| fault.code == "MG-CC1-OTHER")
+    };
+    tokio::time::timeout(DEADLINE, second.watch().wait_for(told)).await.unwrap().unwrap();
+    forget();
+    assert_eq!(bench.store.get(IDENTITIES, "mover").unwrap(), None);
+    second.reconnect();
+    tokio::time::timeout(DEADLINE, second.watch().wait_for(|state| state.online())).await.unwrap().unwrap();
+    assert_eq!(bench.store.get(IDENTITIES, "mover").unwrap().expect("kept")["serial"], new_id.as_str());
+}
+
+#[tokio::test]
+async fn who_was_at_another_port_or_under_another_configured_serial_is_not_believed() {
+    let keys = "kind = \"elegoo_cc2\"\nhost = \"192.0.2.1\"\nmqtt_port = 4000\n";
+    let entry = |port: u16, configured: Value| json!({"host": "192.0.2.1", "port": port, "configured": configured, "serial": "F01", "mac": null});
+    let known = |keys: &str, entry: Value| {
+        let bench = Bench::new(keys);
+        bench.store.put(IDENTITIES, "mover", entry).unwrap();
+        Trail::of(&bench.config, &bench.store).kept.map(|kept| kept.serial)
+    };
+    assert_eq!(known(keys, entry(4000, Value::Null)).as_deref(), Some("F01"));
+    assert_eq!(known(keys, entry(4001, Value::Null)), None);
+    assert_eq!(known(keys, entry(4000, json!("F02"))), None);
+    let configured = format!("{keys}serial = \"F02\"\n");
+    assert_eq!(known(&configured, entry(4000, Value::Null)), None);
+    assert_eq!(known(&configured, entry(4000, json!("F02"))).as_deref(), Some("F01"));
 }

@@ -3,11 +3,29 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// Called with the serial number or mainboard id of the printer that a link was made to.
-pub type OnIdentity = Arc<dyn Fn(&str) + Send + Sync>;
+/// What tells one printer from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Serial number or mainboard id.
+    pub serial: String,
+    /// Hardware address where the printer tells it: a firmware update changes the mainboard id, nothing this one
+    /// (elegoo.md 2.2).
+    pub mac: Option<String>,
+}
+
+impl Identity {
+    /// A printer of which only this is known.
+    pub fn of(serial: impl Into<String>) -> Self {
+        Self { serial: serial.into(), mac: None }
+    }
+}
+
+/// Called with the printer that a link was made to.
+pub type OnIdentity = Arc<dyn Fn(&Identity) + Send + Sync>;
 
 /// The address of one printer, asked anew for each connection.
 #[derive(Clone)]
@@ -15,12 +33,20 @@ pub struct Whereabouts {
     configured: String,
     moved_to: Option<watch::Receiver<Option<IpAddr>>>,
     on_identity: Option<OnIdentity>,
+    kept: Option<Identity>,
+    another_confirmed: Arc<AtomicBool>,
 }
 
 impl Whereabouts {
     /// An address or host name that nobody follows.
     pub fn fixed(host: impl Into<String>) -> Self {
-        Self { configured: host.into(), moved_to: None, on_identity: None }
+        Self {
+            configured: host.into(),
+            moved_to: None,
+            on_identity: None,
+            kept: None,
+            another_confirmed: Arc::default(),
+        }
     }
 
     /// One that is followed: `moved_to` holds the address where it was seen last, if it is another.
@@ -33,6 +59,27 @@ impl Whereabouts {
         Self { moved_to, on_identity, ..self }
     }
 
+    /// One where `kept` was before the gateway was started; a person sets `another_confirmed` where the printer was
+    /// replaced.
+    #[must_use]
+    pub fn keeping(self, kept: Option<Identity>, another_confirmed: Arc<AtomicBool>) -> Self {
+        Self { kept, another_confirmed, ..self }
+    }
+
+    /// Who was here in an earlier life of the gateway.
+    pub fn kept(&self) -> Option<&Identity> {
+        self.kept.as_ref()
+    }
+
+    /// True once after a person has confirmed that another printer is here now; then nothing is kept any more.
+    pub fn another_confirmed(&mut self) -> bool {
+        let confirmed = self.another_confirmed.swap(false, Ordering::Relaxed);
+        if confirmed {
+            self.kept = None;
+        }
+        confirmed
+    }
+
     /// Address or host name to connect to now.
     pub fn now(&self) -> String {
         let moved = self.moved_to.as_ref().and_then(|address| *address.borrow());
@@ -40,7 +87,7 @@ impl Whereabouts {
     }
 
     /// The printer there has told who it is.
-    pub fn identified(&self, identity: &str) {
+    pub fn identified(&self, identity: &Identity) {
         if let Some(tell) = &self.on_identity {
             tell(identity);
         }
@@ -65,14 +112,14 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&told);
         let on_identity: OnIdentity =
-            Arc::new(move |identity| kept.lock().unwrap().push(identity.to_owned()));
+            Arc::new(move |identity| kept.lock().unwrap().push(identity.serial.clone()));
         let place = Whereabouts::fixed("printer.lan").followed(Some(moved_to), Some(on_identity));
         assert_eq!(place.now(), "printer.lan");
         moved.send_replace(Some("192.0.2.7".parse().unwrap()));
         assert_eq!(place.clone().now(), "192.0.2.7");
         moved.send_replace(None);
         assert_eq!(place.now(), "printer.lan");
-        place.identified("F01");
+        place.identified(&Identity::of("F01"));
         assert_eq!(*told.lock().unwrap(), ["F01"]);
         assert_eq!(Whereabouts::fixed("192.0.2.1").now(), "192.0.2.1");
     }

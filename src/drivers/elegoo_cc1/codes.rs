@@ -58,6 +58,15 @@ pub fn error_number(code: i64) -> String {
     }
 }
 
+/// `ErrorCode` of `sdcp/error` (elegoo.md 2.3).
+pub fn file_error(code: i64) -> String {
+    match code {
+        1 => error_number(1),
+        2 => error_number(4),
+        other => format!("The printer rejects the file with code {other}. Look at its screen."),
+    }
+}
+
 /// `ErrorStatusReason` of a history entry (elegoo.md 2.7): code, what happened, what to do. The words are our own; the
 /// remedies are not the maker's.
 pub const REASONS: [(i64, &str, &str); 20] = [

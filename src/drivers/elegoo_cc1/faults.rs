@@ -50,13 +50,20 @@ pub fn other_model(place: &str, name: &str) -> LinkFault {
 }
 
 /// Another machine of the same model answers at the address.
-pub fn another(place: &str, mainboard: &str) -> LinkFault {
+pub fn another(name: &str, place: &str, known: &str, found: &str, configured: bool) -> LinkFault {
+    let replaced = if configured {
+        format!("put {found} in serial")
+    } else {
+        format!("confirm it with `moongate trust {name}`")
+    };
     fault(
         "MG-CC1-OTHER",
         format!(
-            "Another Centauri Carbon than before answers at {place} (mainboard id {mainboard}); nothing was sent to it."
+            "Another Centauri Carbon answers at {place}: mainboard id {found}, expected {known}. It is given nothing."
         ),
-        "The printer is looked for at other addresses by itself. If it was replaced by this one, restart the gateway; otherwise give it a fixed address in the router.",
+        &format!(
+            "The printer is looked for at other addresses by itself; give it a fixed address in the router. If it or its mainboard was replaced by this one, {replaced}."
+        ),
         true,
     )
 }

@@ -22,6 +22,7 @@ use crate::drivers::elegoo::FULL_AGAIN;
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::http::authority;
 use crate::drivers::elegoo::names::sane_id;
+use crate::drivers::elegoo::whereabouts::Identity;
 use crate::model::{LinkFault, LinkPhase};
 use crate::printer::{Driver, DriverIo};
 
@@ -43,28 +44,24 @@ pub struct Cc1Driver {
     pub(super) model: &'static Model,
     /// Routing id; empty until known.
     pub(super) mainboard: String,
-    /// Mainboard id and hardware address of the printer that was last online, where it told both.
-    pub(super) known: Option<Known>,
-}
-
-/// What tells one machine from another: a firmware update changes the id, nothing the hardware address (elegoo.md 2.2).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Known {
-    mainboard: String,
-    mac: String,
+    /// The printer that was last online, in this life of the gateway or an earlier one; before that the configured one.
+    pub(super) known: Option<Identity>,
+    /// The id that answered by UDP before this link.
+    heard: Option<String>,
 }
 
 impl Cc1Driver {
     pub(super) fn new(config: Cc1Config, timing: Timing, door: Arc<Door<Sdcp>>) -> Self {
-        let mainboard = config.mainboard_id.clone().unwrap_or_default();
+        let known = expected(&config);
         Self {
             config,
             timing,
             door,
             memory: Memory::default(),
             model: &models::CENTAURI_CARBON,
-            mainboard,
-            known: None,
+            mainboard: known.as_ref().map(|known| known.serial.clone()).unwrap_or_default(),
+            known,
+            heard: None,
         }
     }
 
@@ -75,6 +72,10 @@ impl Cc1Driver {
 
     async fn link(&mut self, io: &mut DriverIo, cancel: &CancellationToken) -> LinkFault {
         io.state.link(LinkPhase::Resolving);
+        if self.config.host.another_confirmed() {
+            tracing::warn!(printer = %self.config.name, "The printer that answers next is taken for this one, as asked for.");
+            self.known = expected(&self.config);
+        }
         if let Err(fault) = self.identify().await {
             return fault;
         }
@@ -91,6 +92,7 @@ impl Cc1Driver {
     /// Asks by UDP who is there; silence is no reason to give up.
     async fn identify(&mut self) -> Result<(), LinkFault> {
         let ports = self.config.ports;
+        self.heard = None;
         let Some(found) =
             discovery::identify(&self.config.host.now(), ports.discovery, self.timing.discovery).await
         else {
@@ -98,32 +100,52 @@ impl Cc1Driver {
         };
         self.learn_model(&found.machine_name)?;
         // Whose new id this is, the attributes tell, which name the hardware too.
-        if self.known.as_ref().is_some_and(|known| !known.mainboard.eq_ignore_ascii_case(&found.mainboard_id))
-        {
-            if sane_id(&found.mainboard_id) {
-                found.mainboard_id.clone_into(&mut self.mainboard);
-            }
-        } else {
-            self.learn_mainboard(&found.mainboard_id);
+        if sane_id(&found.mainboard_id) {
+            found.mainboard_id.clone_into(&mut self.mainboard);
+            self.heard = Some(found.mainboard_id);
         }
         Ok(())
     }
 
-    /// Compares who answers with who answered before, and remembers it.
+    /// Compares who answers with who answered before, and remembers it. An id that changed is believed where the
+    /// hardware address did not.
     ///
     /// # Errors
-    /// It is another machine: the printer has moved, and whoever has its address now must not get its jobs.
+    /// It is another machine: whoever has the printer's address now must not get its jobs.
     pub(super) fn recognise(&mut self, mainboard: Option<&str>, mac: Option<&str>) -> Result<(), LinkFault> {
-        let (Some(mainboard), Some(mac)) = (mainboard.filter(|id| sane_id(id)), mac) else { return Ok(()) };
-        if let Some(known) = &self.known
-            && !known.mainboard.eq_ignore_ascii_case(mainboard)
-            && !known.mac.eq_ignore_ascii_case(mac)
-        {
-            known.mainboard.clone_into(&mut self.mainboard);
-            return Err(faults::another(&self.place(), mainboard));
+        let told = mainboard.filter(|id| sane_id(id)).map(str::to_owned);
+        let Some(serial) = told.or_else(|| self.heard.clone()) else { return Ok(()) };
+        let mut who = Identity { serial, mac: mac.filter(|mac| is_mac(mac)).map(str::to_owned) };
+        if let Some(known) = &self.known {
+            let updated = !known.serial.eq_ignore_ascii_case(&who.serial);
+            let same = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
+            if updated && !same(&known.mac, &who.mac) {
+                return Err(self.stranger(&who.serial));
+            }
+            if updated {
+                tracing::info!(
+                    "The printer has another mainboard id than before; firmware updates do that. The new one is used."
+                );
+            }
+            who.mac = who.mac.or_else(|| known.mac.clone());
         }
-        self.known = Some(Known { mainboard: mainboard.to_owned(), mac: mac.to_owned() });
+        who.serial.clone_into(&mut self.mainboard);
+        self.config.host.identified(&who);
+        self.known = Some(who);
         Ok(())
+    }
+
+    /// It calls itself `id`, and nothing shows that it is our printer.
+    pub(super) fn stranger(&mut self, id: &str) -> LinkFault {
+        let Some(known) = &self.known else { return faults::lost(&self.place(), "the printer is another") };
+        known.serial.clone_into(&mut self.mainboard);
+        faults::another(
+            &self.config.name,
+            &self.place(),
+            &known.serial,
+            id,
+            self.config.mainboard_id.is_some(),
+        )
     }
 
     /// Takes the row of the model table, or refuses a machine that has none.
@@ -134,22 +156,6 @@ impl Cc1Driver {
                 Ok(())
             }
             None => Err(faults::other_model(&self.place(), machine_name)),
-        }
-    }
-
-    /// The id changes with firmware updates (elegoo.md 2.2): the printer's own word counts.
-    pub(super) fn learn_mainboard(&mut self, id: &str) {
-        let sane = sane_id(id);
-        if sane {
-            self.config.host.identified(id);
-        }
-        if sane && id != self.mainboard {
-            if !self.mainboard.is_empty() {
-                tracing::info!(
-                    "The printer has another mainboard id than before; firmware updates do that. The new one is used."
-                );
-            }
-            id.clone_into(&mut self.mainboard);
         }
     }
 
@@ -176,6 +182,16 @@ impl Cc1Driver {
             Err(_late) => Err(faults::unreachable(&place, "no answer in time")),
         }
     }
+}
+
+/// Who must answer: the one of the earlier life, else the configured one.
+fn expected(config: &Cc1Config) -> Option<Identity> {
+    config.host.kept().cloned().or_else(|| config.mainboard_id.as_deref().map(Identity::of))
+}
+
+/// Some hardware is told as nothing but zeros.
+fn is_mac(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_hexdigit() && byte != b'0')
 }
 
 impl Driver for Cc1Driver {

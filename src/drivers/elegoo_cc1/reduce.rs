@@ -41,7 +41,12 @@ pub struct Memory {
     held: bool,
     /// What the history says of an earlier gateway's run.
     past: Option<PastRun>,
+    /// The printer took a start and then rejected its file: the code of the frame, and when it came.
+    pub file_error: Option<(i64, f64)>,
 }
+
+/// How long a rejected file is shown, in seconds: the printer tells of it once, and never that it is over.
+const REJECTED: f64 = 60.0;
 
 /// What the link should do about a status.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,6 +58,11 @@ pub struct Wish {
 }
 
 impl Memory {
+    /// The printer took a start and then said this of its file.
+    pub fn rejects_file(&mut self, code: i64, now: f64) {
+        self.file_error = Some((code, now));
+    }
+
     /// A new link: what was not watched is not known.
     pub fn reconnected(&mut self) {
         self.homing = false;
@@ -119,7 +129,10 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     let info = status.get("PrintInfo").cloned().unwrap_or(Value::Null);
     let wish = job(&codes, &info, device, memory);
     activity(&codes, device);
-    faults(&info, device, now);
+    memory.file_error = memory
+        .file_error
+        .filter(|(_, since)| !device.job.stage.active() && (0.0..REJECTED).contains(&(now - since)));
+    faults(&info, memory.file_error, device, now);
     if let Some(percent) = int(&info, "PrintSpeedPct").filter(|percent| *percent > 0) {
         let name = SPEEDS.iter().find(|(known, _)| i64::from(*known) == percent).map(|(_, name)| *name);
         device.speed.factor = Some(percent as f64 / 100.0);
@@ -362,20 +375,22 @@ fn activity(codes: &[i64], device: &mut Device) {
     };
 }
 
-fn faults(info: &Value, device: &mut Device, now: f64) {
-    let code = int(info, "ErrorNumber").filter(|code| *code != 0);
-    let Some(code) = code else {
+/// `rejected`: what the printer said of the file of a start, and when.
+fn faults(info: &Value, rejected: Option<(i64, f64)>, device: &mut Device, now: f64) {
+    let number = int(info, "ErrorNumber").filter(|code| *code != 0);
+    let number = number.map(|code| (format!("ErrorNumber {code}"), codes::error_number(code), now));
+    let rejected = rejected.map(|(code, at)| (format!("sdcp/error {code}"), codes::file_error(code), at));
+    let Some((id, text, at)) = number.or(rejected) else {
         device.faults.clear();
         return;
     };
-    let id = format!("ErrorNumber {code}");
-    let since = device.faults.iter().find(|fault| fault.code == id).map_or(now, |fault| fault.since);
+    let since = device.faults.iter().find(|fault| fault.code == id).map_or(at, |fault| fault.since);
     device.faults = vec![Fault {
         code: id,
         source: FaultSource::Job,
         severity: Severity::Serious,
         module: None,
-        text: codes::error_number(code),
+        text,
         link: None,
         actions: Vec::new(),
         since,

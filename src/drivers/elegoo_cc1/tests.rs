@@ -6,4 +6,5 @@ mod halves;
 mod linked;
 mod pure;
 mod rules;
+mod swapped;
 mod thin;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::drivers::elegoo::field::{as_int, int};
+use crate::drivers::elegoo::names::sane_id;
 
 /// One text frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +68,14 @@ pub fn parse(text: &str) -> Frame {
         command,
         data: outer.get("Data").cloned().unwrap_or(Value::Null),
     }
+}
+
+/// The mainboard id of whoever sent this frame.
+pub fn sender(frame: &str) -> Option<String> {
+    let body = frame.trim().trim_start_matches(|c: char| c.is_ascii_digit());
+    let frame: Value = serde_json::from_str(body).ok()?;
+    let told = |at: &Value| Some(at.get("MainboardID")?.as_str()?.to_owned()).filter(|id| sane_id(id));
+    told(&frame).or_else(|| told(frame.get("Data")?))
 }
 
 fn object_at(frame: &mut Value, path: &[&str]) -> Option<Value> {

@@ -2,6 +2,8 @@
 
 use crate::model::LinkFault;
 
+/// Code of [`silent`].
+pub const SILENT: &str = "MG-CC2-SILENT";
 /// Code of [`full`].
 pub const FULL: &str = "MG-CC2-FULL";
 
@@ -52,7 +54,7 @@ pub fn full(place: &str) -> LinkFault {
 /// The broker answers, the printer behind it does not.
 pub fn silent(place: &str, what: &str) -> LinkFault {
     fault(
-        "MG-CC2-SILENT",
+        SILENT,
         format!(
             "The broker of the Centauri Carbon 2 at {place} is up, but the printer does not answer {what}."
         ),
@@ -77,6 +79,25 @@ pub fn other_model(place: &str, name: &str) -> LinkFault {
         "MG-CC2-MODEL",
         format!("The machine at {place} calls itself \"{name}\", which this driver cannot run."),
         "Check the address of the printer in the configuration.",
+        true,
+    )
+}
+
+/// Another machine of the same model answers at the address.
+pub fn another(name: &str, place: &str, known: &str, found: &str, configured: bool) -> LinkFault {
+    let replaced = if configured {
+        format!("put {found} in serial")
+    } else {
+        format!("confirm it with `moongate trust {name}`")
+    };
+    fault(
+        "MG-CC2-OTHER",
+        format!(
+            "Another Centauri Carbon 2 answers at {place}: serial number {found}, expected {known}. It is given nothing."
+        ),
+        &format!(
+            "The printer is looked for at other addresses by itself; give it a fixed address in the router. If it was replaced by this one, {replaced}."
+        ),
         true,
     )
 }

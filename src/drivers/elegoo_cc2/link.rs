@@ -19,6 +19,7 @@ use super::{Cc2Config, Timing};
 use crate::drivers::elegoo::FULL_AGAIN;
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::http::authority;
+use crate::drivers::elegoo::whereabouts::Identity;
 use crate::model::{LinkFault, LinkPhase};
 use crate::net::mqtt::{self, MqttClient, MqttError, MqttEvents, MqttOptions, Qos};
 use crate::printer::{Driver, DriverIo};
@@ -68,7 +69,7 @@ impl Topics {
 
 impl Cc2Driver {
     pub(super) fn new(config: Cc2Config, timing: Timing, door: Arc<Door<Call>>) -> Self {
-        let serial = config.serial.clone();
+        let serial = expected(&config);
         let number = config.client_number.unwrap_or_else(random_client_number);
         let client_id = format!("1_PC_{number}");
         Self {
@@ -104,9 +105,9 @@ impl Cc2Driver {
         };
         if let Err(fault) = registered {
             events.close().await;
-            return fault;
+            return if fault.code == faults::SILENT { self.explained(fault, &serial).await } else { fault };
         }
-        self.config.host.identified(&serial);
+        self.config.host.identified(&Identity::of(&serial));
         self.memory.reconnected();
         io.state.link(LinkPhase::Syncing);
         Session::new(self, client, events, topics, io.state.clone()).run(io, cancel).await
@@ -115,11 +116,15 @@ impl Cc2Driver {
     /// The serial number, and an MQTT session that is not registered yet.
     async fn open(&mut self, io: &DriverIo) -> Result<(String, Topics, (MqttClient, MqttEvents)), LinkFault> {
         io.state.link(LinkPhase::Resolving);
+        if self.config.host.another_confirmed() {
+            tracing::warn!(printer = %self.config.name, "The printer that answers next is taken for this one, as asked for.");
+            self.serial = expected(&self.config);
+        }
         let serial = self.find_serial().await?;
         self.door.note(|seen| seen.serial = Some(serial.clone()));
         let topics = Topics::new(&serial, &self.client_id);
         io.state.link(LinkPhase::Connecting);
-        let session = self.connect(&topics).await?;
+        let session = self.connect(&topics, &serial).await?;
         Ok((serial, topics, session))
     }
 
@@ -148,7 +153,7 @@ impl Cc2Driver {
         Ok(serial)
     }
 
-    async fn connect(&self, topics: &Topics) -> Result<(MqttClient, MqttEvents), LinkFault> {
+    async fn connect(&self, topics: &Topics, serial: &str) -> Result<(MqttClient, MqttEvents), LinkFault> {
         let mut options = MqttOptions::new(self.config.host.now(), self.config.ports.mqtt, &self.client_id);
         options.keep_alive = KEEP_ALIVE;
         options.set_credentials(USER, self.config.code().expose());
@@ -156,20 +161,37 @@ impl Cc2Driver {
         let subscriptions = subscriptions.map(|topic| (topic.as_str(), Qos::AtLeastOnce));
         match Box::pin(mqtt::connect(options, &subscriptions)).await {
             Ok(session) => Ok(session),
-            Err(MqttError::BadCredentials) => Err(self.unless_cloud(faults::wrong_code(&self.place())).await),
+            Err(MqttError::BadCredentials) => {
+                Err(self.explained(faults::wrong_code(&self.place()), serial).await)
+            }
             Err(error) => {
-                Err(self.unless_cloud(faults::unreachable(&self.place(), &error.to_string())).await)
+                Err(self.explained(faults::unreachable(&self.place(), &error.to_string()), serial).await)
             }
         }
     }
 
-    /// A printer in cloud mode closes its ports or refuses every code (elegoo.md 3.1), but may still answer by UDP.
-    async fn unless_cloud(&self, fault: LinkFault) -> LinkFault {
-        let found = discovery::identify(&self.config.host.now(), self.config.ports.discovery, WHY).await;
-        match found.and_then(|found| found.lan_only) {
-            Some(false) => faults::lan_mode_off(&self.place()),
-            _ => fault,
+    /// Why the printer with this serial number is not to be had, as far as whoever is at the address tells: a printer in
+    /// cloud mode closes its ports or refuses every code (elegoo.md 3.1), but may still answer by UDP, and another one is
+    /// mute on topics that are not its own.
+    async fn explained(&self, fault: LinkFault, serial: &str) -> LinkFault {
+        let (host, ports) = (self.config.host.now(), self.config.ports);
+        let found = match discovery::identify(&host, ports.discovery, WHY).await {
+            Some(found) if found.serial == serial && found.lan_only == Some(false) => {
+                return faults::lan_mode_off(&self.place());
+            }
+            Some(found) => found.serial,
+            None if fault.code == faults::SILENT => {
+                match discovery::system_info(&host, ports.http, &self.config.code()).await {
+                    SystemInfo::Serial(found) => found,
+                    SystemInfo::WrongCode | SystemInfo::Nothing => return fault,
+                }
+            }
+            None => return fault,
+        };
+        if found == serial {
+            return fault;
         }
+        faults::another(&self.config.name, &self.place(), serial, &found, self.config.serial.is_some())
     }
 
     async fn register(
@@ -206,6 +228,11 @@ impl Cc2Driver {
         }
         Err(faults::silent(&self.place(), "the registration"))
     }
+}
+
+/// Who must answer: the configured one, else the one of an earlier life of the gateway.
+fn expected(config: &Cc2Config) -> Option<String> {
+    config.serial.clone().or_else(|| config.host.kept().map(|kept| kept.serial.clone()))
 }
 
 /// The number in the client id of the vendor's own programs (elegoo.md 3.3).

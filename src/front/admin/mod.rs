@@ -36,8 +36,8 @@ use tower::ServiceExt;
 use crate::access::{Access, Gate, Role, gate};
 use crate::station::{Station, Stations};
 
-/// Lets a printer show a new key once; its name says that a person has asked for it.
-pub type AcceptNewKey = Arc<dyn Fn() + Send + Sync>;
+/// Lets a printer be another once: one with a new key, or with another serial number. A person has asked for it.
+pub type AcceptAnother = Arc<dyn Fn() + Send + Sync>;
 
 /// One printer as the gateway's port serves it.
 pub struct Served {
@@ -48,8 +48,7 @@ pub struct Served {
     pub api: Box<dyn FnOnce() -> Router + Send>,
     /// How many clients are connected.
     pub clients: Arc<dyn Fn() -> usize + Send + Sync>,
-    /// For printers whose key is pinned.
-    pub accept_new_key: Option<AcceptNewKey>,
+    pub accept_another: AcceptAnother,
     /// The virtual serial port, as other programs open it.
     pub serial_port: Option<PathBuf>,
 }
@@ -103,7 +102,7 @@ pub fn router(
         let (operators, admins) = (gate(Role::Operate), gate(Role::Admin));
         let router = move || {
             let own = job::router(served.station).layer(operators);
-            let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_new_key);
+            let trust = Router::new().route("/trust", post(trust)).with_state(served.accept_another);
             let own = own.merge(trust.layer(admins)).fallback(|| async { StatusCode::NOT_FOUND });
             Router::new().nest("/moongate", own).fallback_service((served.api)())
         };
@@ -146,22 +145,13 @@ async fn ready() -> &'static str {
     "ready\n"
 }
 
-/// Takes the key that the printer shows at its next connection as the right one.
+/// Takes the key, or the serial number, that the printer shows at its next connection as the right one.
 async fn trust(
-    State(accept): State<Option<AcceptNewKey>>,
+    State(accept): State<AcceptAnother>,
     axum::Json(job::Nothing {}): axum::Json<job::Nothing>,
-) -> (StatusCode, axum::Json<serde_json::Value>) {
-    match accept {
-        Some(accept) => {
-            accept();
-            (StatusCode::OK, axum::Json(serde_json::json!({"trust": "next_key"})))
-        }
-        None => {
-            let text = "This kind of printer has no key that could be pinned.";
-            let body = serde_json::json!({"error": {"code": "unsupported", "text": text}});
-            (StatusCode::NOT_IMPLEMENTED, axum::Json(body))
-        }
-    }
+) -> axum::Json<serde_json::Value> {
+    accept();
+    axum::Json(serde_json::json!({"trust": "next_key"}))
 }
 
 async fn show_metrics(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {

@@ -135,7 +135,14 @@ fn air_mode(line: &Line, context: Context<'_>) -> Intent {
 }
 
 fn set_nozzle(line: &Line, context: Context<'_>) -> Intent {
-    let tool = line.param_value("TOOL").unwrap_or(0.0) as usize;
+    let tool = match line.param("TOOL").map(|text| text.trim().parse::<usize>()) {
+        None => 0,
+        Some(Ok(tool)) if tool < context.caps.nozzles.len().max(1) => tool,
+        Some(_) => {
+            let last = context.caps.nozzles.len().max(1) - 1;
+            return Intent::Refuse(format!("SET_NOZZLE takes TOOL=0 to {last} on this printer."));
+        }
+    };
     let (Some(diameter), Some(material)) = (line.param_value("DIAMETER"), line.param("MATERIAL")) else {
         return Intent::Refuse(
             "SET_NOZZLE needs DIAMETER= (mm) and MATERIAL=, e.g. hardened_steel.".to_owned(),
@@ -217,7 +224,7 @@ fn dry(line: &Line, context: Context<'_>) -> Intent {
     };
     match drying::request(line.param_value("TEMP"), line.param_value("HOURS")) {
         Some(request) => Intent::Do(vec![Command::StartDrying { unit, request }]),
-        None => Intent::Refuse("Drying takes TEMP=30 to 90 (°C) and HOURS=1 to 48.".to_owned()),
+        None => Intent::Refuse("Drying takes TEMP=30 to 90 (°C) and HOURS=1 to 24.".to_owned()),
     }
 }
 

@@ -105,6 +105,8 @@ fn of_the_device(words: &mut Words, caps: &Capabilities, fitted: Fitted) {
     words.button(filament.recover, "FILAMENT_RETRY", "Try a stuck filament change again", &[]);
     let by_hand = "Say that the filament was pushed in or pulled out by hand";
     words.button(filament.recover, "FILAMENT_DONE", by_hand, &[]);
+    words.word(filament.recover, "FILAMENT_RESET", "Begin a stuck filament change anew");
+    words.word(filament.recover, "FILAMENT_ABORT", "Give up a stuck filament change");
     let edit =
         "Say what a slot holds: SLOT= MATERIAL= [COLOR=RRGGBB NOZZLE_MIN= NOZZLE_MAX= PROFILE=], or CLEAR=1";
     let holds = [
@@ -127,7 +129,7 @@ fn of_the_device(words: &mut Words, caps: &Capabilities, fitted: Fitted) {
     words.button(caps.control.buzzer, "BUZZER", buzzer, &[("MODE", "0")]);
     let dry = [("UNIT", ""), ("TEMP", "45"), ("HOURS", "8")];
     let dryer = fitted.dries(caps);
-    words.button(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=]", &dry);
+    words.button(dryer, "DRY_FILAMENT", "Dry filament: [UNIT=] [TEMP=] [HOURS=1 to 24]", &dry);
     words.button(dryer, "STOP_DRYING", "Stop drying: [UNIT=]", &[("UNIT", "")]);
 }
 
@@ -162,6 +164,8 @@ fn of_the_printer(words: &mut Words, caps: &Capabilities) {
     let switch = format!("Switch an option: ON=0 or 1, OPTION= one of {}", options.join(", "));
     words.button(!options.is_empty(), "PRINT_OPTION", &switch, &[("OPTION", ""), ("ON", "")]);
     words.button(caps.control.clear_fault, "CLEAR_FAULT", "Clear the shown fault", &[("CODE", "")]);
+    let vendor = "Send a message of the maker: MESSAGE='<JSON>' (needs allow_vendor_json = true)";
+    words.word(caps.control.raw_vendor, "VENDOR_JSON", vendor);
     words.word(true, "HELP", "List the words that work here");
     words.word(true, "STATUS", "What the printer does");
     words.word(true, "REFRESH", "Ask the printer for a complete report");

@@ -369,7 +369,7 @@ fn heater(line: &Line, context: Context<'_>) -> Result<Intent, String> {
 
 /// A part of an hour is dried as a whole one.
 fn start_drying(unit: u16, temperature: Option<f64>, hours: Option<f64>) -> Result<Intent, String> {
-    let limits = "Drying takes TEMP=30 to 90 (°C) and TIMER=60 to 2880 (minutes).";
+    let limits = "Drying takes TEMP=30 to 90 (°C) and TIMER=60 to 1440 (minutes).";
     let request = drying::request(temperature, hours.map(f64::ceil)).ok_or(limits)?;
     send(Command::StartDrying { unit, request })
 }

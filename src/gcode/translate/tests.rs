@@ -256,6 +256,10 @@ fn device_words_name_what_the_printer_has() {
     for line in [
         "AIR_MODE MODE=sideways",
         "SET_NOZZLE DIAMETER=0.4",
+        "SET_NOZZLE TOOL=-1 DIAMETER=0.6 MATERIAL=hardened_steel",
+        "SET_NOZZLE TOOL=9 DIAMETER=0.6 MATERIAL=hardened_steel",
+        "SET_NOZZLE TOOL=x DIAMETER=0.6 MATERIAL=hardened_steel",
+        "SET_NOZZLE TOOL=0.5 DIAMETER=0.6 MATERIAL=hardened_steel",
         "FLOW_PROFILE SLOT=0.2 PROFILE=x",
         "VENDOR_JSON MESSAGE='{'",
     ] {

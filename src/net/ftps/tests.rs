@@ -82,6 +82,8 @@ enum Ending {
     BadName,
     /// Takes data in clear text only, and says so to nobody.
     Clear,
+    /// Knows `EPSV` only, and never says that everything is kept.
+    Extended,
 }
 
 #[derive(Default)]
@@ -118,7 +120,7 @@ impl Server {
         let port = self.address.port();
         let mut options = FtpsOptions::new("127.0.0.1", port, "bblp", "code", tls.ftps_config());
         match self.ending {
-            Ending::Silent => options.timeouts.finish = Duration::from_millis(300),
+            Ending::Silent | Ending::Extended => options.timeouts.finish = Duration::from_millis(300),
             Ending::Clear => options.timeouts.handshake = Duration::from_millis(300),
             Ending::Stuck => options.timeouts.idle = Duration::from_millis(300),
             _ => {}
@@ -153,6 +155,8 @@ async fn serve(
             "PASS" => "230 in".to_owned(),
             "PBSZ" => "502 what?".to_owned(),
             // An address nobody can connect to: only the port may be used.
+            "PASV" if ending == Ending::Extended => "502 what?".to_owned(),
+            "EPSV" if ending == Ending::Extended => format!("229 Extended Passive Mode (|||{port}|)"),
             "PASV" => format!("227 Entering Passive Mode (0,0,0,0,{},{})", port / 256, port % 256),
             "SIZE" => match store.lock().unwrap().files.get(path) {
                 Some(file) => format!("213 {}", file.len()),
@@ -232,7 +236,7 @@ async fn store_data(
         Ending::AbortedButComplete | Ending::AbortedShort => Some("426 failure reading network stream"),
         Ending::Complete | Ending::ConfirmedShort => Some("226 done"),
         Ending::Full => Some("552 storage full"),
-        Ending::Silent | Ending::Stuck | Ending::BadName | Ending::Clear => None,
+        Ending::Silent | Ending::Stuck | Ending::BadName | Ending::Clear | Ending::Extended => None,
     };
     Some((bytes, reply))
 }
@@ -332,6 +336,21 @@ async fn cancelling_while_the_final_reply_is_awaited_removes_the_file() {
     assert!(matches!(result, Err(FtpsError::Cancelled)), "{result:?}");
     assert!(!server.has("/job.3mf"));
     assert!(matches!(session.size("/job.3mf").await, Err(FtpsError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_only_epsv_takes_files_also_after_the_session_was_made_anew() {
+    let server = Server::start(Ending::Extended).await;
+    for path in ["/a.3mf", "/b.3mf"] {
+        let mut session = server.session().await;
+        for again in 0..2 {
+            let sent = session.upload(&b"data\n"[..], path, |_| {}, &CancellationToken::new()).await;
+            assert_eq!(sent.unwrap(), 5, "{path} {again}");
+        }
+        assert_eq!(session.list("/at-once", 0).await.unwrap(), []);
+    }
+    let asked = server.store.lock().unwrap().commands.iter().filter(|verb| *verb == "PASV").count();
+    assert_eq!(asked, 2, "once in each session");
 }
 
 /// As bambuddy's virtual printer does it.

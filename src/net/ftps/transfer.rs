@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use suppaftp::Status;
 use suppaftp::tokio::TransferStream;
+use suppaftp::{Mode, Status};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,12 @@ impl FtpsSession {
         cancel: &CancellationToken,
     ) -> Result<u64, FtpsError> {
         self.begin(remote)?;
-        let opened = bounded(self.options.timeouts.reply, self.library.put_with_stream(remote)).await;
+        let reply = self.options.timeouts.reply;
+        let mut opened = bounded(reply, self.library.put_with_stream(remote)).await;
+        if self.turns_extended(&opened) {
+            opened = bounded(reply, self.library.put_with_stream(remote)).await;
+            self.turned_extended(&opened);
+        }
         let data = self.opened(opened)?;
         let result = Box::pin(self.send(data, source, remote, progress, cancel)).await;
         if result.is_err() {
@@ -195,8 +200,12 @@ impl FtpsSession {
     ) -> Result<u64, FtpsError> {
         self.begin(path)?;
         let expected = [Status::AboutToSend, Status::AlreadyOpen];
-        let request = self.library.custom_data_command(command, &expected);
-        let opened = bounded(self.options.timeouts.reply, request).await;
+        let reply = self.options.timeouts.reply;
+        let mut opened = bounded(reply, self.library.custom_data_command(command, &expected)).await;
+        if self.turns_extended(&opened) {
+            opened = bounded(reply, self.library.custom_data_command(command, &expected)).await;
+            self.turned_extended(&opened);
+        }
         let (_, mut data) = self.opened(opened)?;
         let idle = self.options.timeouts.idle;
         let ended = Ended { library: &self.library, last_reply: &self.last_reply };
@@ -249,6 +258,9 @@ impl FtpsSession {
         let last_reply = Arc::default();
         self.library = Box::pin(Self::log_in(&self.options, &last_reply, &self.prepared)).await?;
         self.last_reply = last_reply;
+        if self.extended {
+            self.library.set_mode(Mode::ExtendedPassive);
+        }
         self.unsettled = false;
         Ok(())
     }

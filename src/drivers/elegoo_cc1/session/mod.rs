@@ -91,6 +91,8 @@ pub(super) struct Session<'a> {
     stop: Option<StopWatch>,
     homing: Option<Homing>,
     verdict_again: Option<VerdictAgain>,
+    /// When a start was acknowledged of which no job has been seen yet.
+    started: Option<Instant>,
     /// When the last emergency stop was asked for.
     halted: Option<Instant>,
     heard: Instant,
@@ -102,6 +104,10 @@ pub(super) struct Session<'a> {
     /// When the light may be switched again.
     light_at: Instant,
     online: bool,
+    /// The attributes of this link are those of the known printer.
+    recognised: bool,
+    /// The id that a status told, which is not that of the known printer.
+    stranger: Option<String>,
     /// A USB stick is plugged in, as the attributes of this link told last.
     stick: Option<bool>,
     /// It was told that the values shown are old.
@@ -130,6 +136,7 @@ impl<'a> Session<'a> {
             stop: None,
             homing: None,
             verdict_again: None,
+            started: None,
             halted: None,
             heard: now,
             reported: now,
@@ -139,6 +146,8 @@ impl<'a> Session<'a> {
             next_canvas: now,
             light_at: now,
             online: false,
+            recognised: false,
+            stranger: None,
             stick: None,
             stale: false,
             camera_on: false,
@@ -240,6 +249,14 @@ impl<'a> Session<'a> {
             && let Some(task) = again.task.take()
         {
             self.queue.push_front(Work::History(task));
+        }
+        if let Some(id) = self.stranger.take_if(|_| !self.recognised)
+            && !self.online
+        {
+            if !self.is_waiting(&Sdcp::Attributes) {
+                return Err(self.driver.stranger(&id));
+            }
+            self.stranger = Some(id);
         }
         if now >= self.next_poll {
             self.next_poll = now + timing.poll;

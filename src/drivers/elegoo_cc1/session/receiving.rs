@@ -18,6 +18,8 @@ use crate::model::{CommandError, DeviceStage, Event, Homed, LinkFault, LinkPhase
 use crate::printer::StateWriter;
 use crate::printer::clock::unix_now;
 
+/// The check of the file that a start asked for is over by then.
+const STARTING: Duration = Duration::from_secs(90);
 /// How long a homing is waited for.
 const HOMING: Duration = Duration::from_secs(120);
 
@@ -32,6 +34,7 @@ impl Session<'_> {
         self.heard = Instant::now();
         match wire::parse(&text) {
             Frame::Status(status, request) => {
+                self.look_who(&text);
                 self.take_status(&status);
                 self.framed(&Sdcp::Status, request.as_deref());
             }
@@ -42,11 +45,24 @@ impl Session<'_> {
             Frame::Response { request, command, data } => self.take_response(&request, command, data),
             Frame::FileError(code) => {
                 self.driver.door.note(|seen| seen.file_errors = (seen.file_errors.0 + 1, code));
+                if self.started.take().is_some_and(|at| at.elapsed() < STARTING) {
+                    self.driver.memory.rejects_file(code, unix_now());
+                    self.next_poll = Instant::now();
+                }
             }
             Frame::Garbage => tracing::debug!(length = text.len(), "A frame of the printer is not JSON."),
             Frame::Pong | Frame::Other => {}
         }
         Ok(())
+    }
+
+    /// Some firmware tells its attributes while paused no more (elegoo.md 2.3), but each status says whose it is.
+    fn look_who(&mut self, frame: &str) {
+        if self.recognised || self.online {
+            return;
+        }
+        let Some(known) = &self.driver.known else { return };
+        self.stranger = wire::sender(frame).filter(|id| !known.serial.eq_ignore_ascii_case(id));
     }
 
     fn take_status(&mut self, status: &Value) {
@@ -81,6 +97,9 @@ impl Session<'_> {
             seen.transferring = codes.contains(&2) || codes.contains(&8);
             seen.printing = printing;
         });
+        if job.stage.active() {
+            self.started = None;
+        }
         self.watch_stop(job.stage, job.token.as_deref());
         if !self.driver.memory.is_homing() {
             self.homed();
@@ -101,7 +120,8 @@ impl Session<'_> {
         let trays_known = !writer.state().device.filament.units.is_empty();
         let trays_missing = self.may_ask_canvas() && !self.canvas_asked && !trays_known;
         // A printer that told who it is does so again before it is given anything.
-        let unrecognised = self.driver.known.is_some() && self.is_waiting(&Sdcp::Attributes);
+        let asked = self.is_waiting(&Sdcp::Attributes) || self.stranger.is_some();
+        let unrecognised = self.driver.known.is_some() && !self.recognised && asked;
         if !self.online && (unrecognised || trays_missing || self.driver.memory.runs.is_unseen()) {
             return;
         }
@@ -130,6 +150,7 @@ impl Session<'_> {
         let Some(writer) = self.state.clone() else { return Ok(()) };
         let told = |key| field::text(attributes, key);
         self.driver.recognise(told("MainboardID"), told("MainboardMAC"))?;
+        self.recognised = true;
         let mut who = reduce::Identification::default();
         let mut free = None;
         writer.report(|device| {
@@ -148,9 +169,6 @@ impl Session<'_> {
         if let Some(name) = &who.machine_name {
             self.driver.learn_model(name)?;
             writer.set_capabilities(models::capabilities(self.driver.model, self.has_canvas == Some(true)));
-        }
-        if let Some(id) = &who.mainboard_id {
-            self.driver.learn_mainboard(id);
         }
         self.firmware = who.firmware.unwrap_or_else(|| std::mem::take(&mut self.firmware));
         Ok(())
@@ -264,6 +282,7 @@ impl Session<'_> {
                 let run = self.state.as_ref().and_then(|state| state.state().device.job.token.clone());
                 self.stop = Some(StopWatch { since: Instant::now(), repeated: false, run });
             }
+            (Ok(_), Sdcp::Start(_)) => self.started = Some(Instant::now()),
             (Ok(_), Sdcp::Home(axes)) => self.driver.memory.homes(homed_by(*axes)),
             (Err(AskError::Refused(_)), Sdcp::Start(_)) => self.driver.memory.runs.forget(),
             _ => {}

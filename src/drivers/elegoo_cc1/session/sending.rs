@@ -108,6 +108,7 @@ impl Session<'_> {
             && let Command::StartJob(job) = &batch.request.command
         {
             self.driver.memory.runs.expect(&start.file, job.token);
+            self.driver.memory.file_error = None;
         }
         if let Sdcp::Video(on) = call {
             self.camera_on = on;

@@ -255,7 +255,7 @@ async fn another_machine_at_the_address_is_given_nothing() {
     let another = |mac: &str| Fault::Identity { mainboard_id: "ab".repeat(16), mac: mac.to_owned() };
     bench.sim.faults().apply(another("02:00:00:cc:99:99")).unwrap();
     let fault = bench.link_fault("MG-CC1-OTHER").await;
-    assert!(fault.remedy.contains("restart the gateway"), "{}", fault.remedy);
+    assert!(fault.remedy.contains("moongate trust cc1"), "{}", fault.remedy);
     let refused = bench.printer.send(Command::SetBed { target: 40.0 }).await;
     assert!(matches!(refused, Err(CommandError::Offline(_))), "{refused:?}");
     assert!(bench.sent(403).is_empty());

@@ -16,13 +16,17 @@ use crate::model::*;
 struct Told {
     status: Value,
     named: bool,
+    /// Names itself in each status, and tells no attributes.
+    board: Option<&'static str>,
+    /// A start is taken, and its file rejected with this code.
+    rejects: Option<i64>,
     /// Answers to 321, one after the other; the last one stays.
     history: Vec<Value>,
     /// Commands that came, with the `CurrentStatus` of then.
     came: Vec<(i64, Value)>,
 }
 
-struct Thin(Mutex<Told>);
+pub struct Thin(Mutex<Told>);
 
 impl Thin {
     fn now(&self, status: Value) {
@@ -55,7 +59,12 @@ impl Thin {
         }
         let attributes = json!({"MachineName": "Centauri Carbon", "FirmwareVersion": "V1.1.46"});
         let frame = match number {
+            0 if told.board.is_some() => Some(json!({"Status": told.status, "MainboardID": told.board})),
             0 => Some(json!({"Topic": "sdcp/status/x", "Status": told.status})),
+            1 if told.board.is_some() => None,
+            128 => told
+                .rejects
+                .map(|code| json!({"Topic": "sdcp/error/x", "Data": {"Data": {"ErrorCode": code}}})),
             1 => Some(json!({"Topic": "sdcp/attributes/x", "Attributes": attributes})),
             _ => None,
         };
@@ -75,19 +84,31 @@ impl Thin {
     }
 }
 
-fn status(codes: Value, sub: i64, file: &str) -> Value {
+pub fn status(codes: Value, sub: i64, file: &str) -> Value {
     let print = json!({"Status": sub, "CurrentLayer": 3, "TotalLayer": 9, "CurrentTicks": 30, "TotalTicks": 90,
         "Progress": 30, "Filename": file, "TaskId": if file.is_empty() { "" } else { "run" }});
     json!({"CurrentStatus": codes, "PrintInfo": print})
 }
 
 async fn bench(first: Value) -> Rig<Thin> {
+    let bench = bench_of(first, None, |_| ()).await;
+    bench.online().await;
+    bench
+}
+
+pub async fn bench_of(
+    first: Value,
+    board: Option<&'static str>,
+    change: impl FnOnce(&mut Cc1Config),
+) -> Rig<Thin> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = Cc1Config::new("cc1", "127.0.0.1");
     config.ports.websocket = listener.local_addr().unwrap().port();
     // Nobody answers there.
     config.ports.discovery = 9;
-    let told = Told { status: first, named: true, history: vec![json!({"Ack": 0})], came: Vec::new() };
+    change(&mut config);
+    let history = vec![json!({"Ack": 0})];
+    let told = Told { status: first, named: true, board, rejects: None, history, came: Vec::new() };
     let thin = Arc::new(Thin(Mutex::new(told)));
     let printer = Arc::clone(&thin);
     tokio::spawn(async move {
@@ -95,11 +116,9 @@ async fn bench(first: Value) -> Rig<Thin> {
             printer.serve(stream).await;
         }
     });
-    let bench = Rig::new("cc1", thin, assemble(config, quick()), |thin: &Thin| {
+    Rig::new("cc1", thin, assemble(config, quick()), |thin: &Thin| {
         format!("{:?}", thin.0.lock().unwrap().status)
-    });
-    bench.online().await;
-    bench
+    })
 }
 
 impl Rig<Thin> {
@@ -126,6 +145,24 @@ async fn a_start_waits_until_the_job_before_is_quite_over() {
     });
     assert!(started.is_ok(), "{started:?}");
     assert_eq!(bench.sim.came(128), [json!([0])], "once, and not before");
+}
+
+#[tokio::test]
+async fn a_file_that_is_rejected_after_the_start_was_taken_is_told_with_its_reason() {
+    let bench = bench(status(json!([0]), 0, "")).await;
+    bench.sim.0.lock().unwrap().rejects = Some(1);
+    bench.start_file("b.gcode", 3).await.unwrap();
+    let told = |state: &Arc<PrinterState>| !state.device.faults.is_empty();
+    let fault = bench.until("the reason", told).await.device.faults[0].clone();
+    assert_eq!((fault.code.as_str(), fault.severity), ("sdcp/error 1", Severity::Serious));
+    assert!(fault.text.contains("Send it again"), "{}", fault.text);
+    // The next start begins without it, and a job that runs has none.
+    bench.sim.0.lock().unwrap().rejects = None;
+    bench.start_file("b.gcode", 4).await.unwrap();
+    bench.until("no fault", |state| state.device.faults.is_empty()).await;
+    bench.sim.now(status(json!([1]), 13, "b.gcode"));
+    assert!(bench.phase(JobPhase::Printing).await.device.faults.is_empty());
+    assert_eq!(bench.sim.came(128).len(), 2);
 }
 
 #[tokio::test]

@@ -130,7 +130,8 @@ impl Session<'_> {
         self.publish(text)
     }
 
-    /// Says an order once more that the printer did not hear; a second one of the same kind does no harm.
+    /// Says an order once more that the printer did not hear. A second one of the same kind does no harm: the motion layer
+    /// ends a pause of a paused print, and a resume of a running one, at once (FW2 `pause_resume.cpp`).
     pub(super) fn repeat_lost(&mut self) -> Result<(), LinkFault> {
         let again = self.driver.timing.again;
         let (heard, now) = (self.last_full, Instant::now());

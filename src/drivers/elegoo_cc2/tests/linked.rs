@@ -275,8 +275,11 @@ async fn the_printer_knows_the_gateway_by_its_number() {
 }
 
 #[tokio::test]
-async fn a_wrong_serial_is_silence() {
-    let other = |config: &mut Cc2Config| config.serial = Some("F01OTHER0000001".into());
+async fn a_wrong_serial_is_silence_where_nothing_tells_the_right_one() {
+    let other = |config: &mut Cc2Config| {
+        config.serial = Some("F01OTHER0000001".into());
+        (config.ports.discovery, config.ports.http) = (9, 9);
+    };
     let bench = bench_with(fast(), quick(), other).await;
     let fault = bench.link_fault("MG-CC2-SILENT").await;
     assert!(fault.remedy.contains("serial number"));

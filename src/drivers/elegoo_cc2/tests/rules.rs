@@ -1,13 +1,16 @@
 //! The rules of the dossier that a session only meets when something is out of the ordinary.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::super::Timing;
+use super::super::{Cc2Config, Timing};
 use super::linked::{bench, bench_with, fast, quick};
 use crate::drivers::elegoo::testing::file_of;
+use crate::drivers::elegoo::whereabouts::{Identity, Whereabouts};
 use crate::model::*;
 use crate::printer::{CameraFeed, FileError};
 use crate::sim::elegoo_cc2::{Fault, Options, Unregistered};
@@ -347,4 +350,31 @@ async fn a_full_disk_is_told_before_a_byte_is_sent() {
     let full = bench.upload(file_of("G28\n").path(), "a.gcode").await;
     assert!(matches!(full, Err(FileError::Full(_))), "{full:?}");
     assert_eq!(bench.sim.truth().chunks, 0);
+}
+
+#[tokio::test]
+async fn another_printer_at_the_address_is_told_as_such_and_given_nothing_until_a_person_says_so() {
+    let kept = || Some(Identity::of("F01OTHER0000001"));
+    let confirmed = Arc::<AtomicBool>::default();
+    let place = Whereabouts::fixed("127.0.0.1").keeping(kept(), confirmed.clone());
+    let bench = bench_with(fast(), quick(), |config| config.host = place).await;
+    let fault = bench.link_fault("MG-CC2-OTHER").await;
+    assert!(fault.permanent && fault.text.contains("F01OTHER0000001"), "{}", fault.text);
+    assert!(fault.text.contains(&Options::default().serial), "{}", fault.text);
+    assert!(fault.remedy.contains("moongate trust cc2"), "{}", fault.remedy);
+    assert!(bench.start_file("cube.gcode", 3).await.is_err());
+    confirmed.store(true, Ordering::Relaxed);
+    bench.printer.reconnect();
+    bench.online().await;
+    bench.unharmed();
+
+    let bench = bench_with(fast(), quick(), |config| config.serial = kept().map(|kept| kept.serial)).await;
+    let fault = bench.link_fault("MG-CC2-OTHER").await;
+    assert!(fault.remedy.contains("in serial"), "{}", fault.remedy);
+    // Nothing but the page tells who it is, where UDP is blocked.
+    let change = |config: &mut Cc2Config| {
+        config.host = Whereabouts::fixed("127.0.0.1").keeping(kept(), Arc::default());
+        config.ports.discovery = 9;
+    };
+    bench_with(fast(), quick(), change).await.link_fault("MG-CC2-OTHER").await;
 }

@@ -23,7 +23,7 @@ use crate::model::{Axes, Command, CommandError, JobPhase, Speaker};
 pub use appkeys::{PREFIX as KEYS, answer as keys, tell_question};
 pub use push::answer as push;
 pub use view::file;
-use view::{connection_state, file_facts, files, heater, job, login, printer, profile, settings};
+use view::{connection_state, file_facts, files, heater, job, login, printer, profile, settings, state_text};
 
 /// The file that `select` chose for a later `start`.
 #[derive(Debug, Default)]
@@ -131,6 +131,12 @@ async fn read(
     let ready = endpoint.klippy().ready();
     let asked =
         |name: &str| query_pairs(query).into_iter().find(|(key, _)| key == name).map(|(_, value)| value);
+    // Clients of OctoPrint tell by it that the printer is away; figures of then would be taken for today's.
+    let of_the_printer =
+        matches!(path, "/api/printer" | "/api/printer/tool" | "/api/printer/bed" | "/api/printer/chamber");
+    if of_the_printer && state_text(endpoint, &state) == "Offline" {
+        return Err(RpcError::new(409, "Printer is not operational"));
+    }
     let deep = asked("recursive").is_some_and(|value| matches!(value.as_str(), "true" | "1" | "yes"));
     Ok(Some(match path {
         "/api/version" => json!({

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::room::{DEADLINE, Room};
 use crate::access::{AccessSettings, Role};
-use crate::model::{Axes, Command, DeviceStage};
+use crate::model::{Axes, Command, DeviceStage, LinkFault};
 
 /// Nobody is trusted: only the API key is an admin.
 async fn guarded() -> Room {
@@ -270,4 +270,26 @@ async fn an_emergency_stop_by_a_command_is_one() {
         said.iter().any(|text| text == "M112") && !said.iter().any(|text| text.contains("M118")),
         "{said:?}"
     );
+}
+
+#[tokio::test]
+async fn a_printer_that_is_away_is_not_operational() {
+    let room = Room::open().await;
+    let paths = ["/api/printer", "/api/printer/tool", "/api/printer/bed"];
+    for path in paths {
+        assert_eq!(get(&room, path, None).await.0, 200, "{path}");
+    }
+    let fault =
+        LinkFault { code: "MG-X".into(), text: "No route.".into(), remedy: "Wait.".into(), permanent: false };
+    room.station.printer.writer().link_lost(fault, 0.0);
+    for path in paths {
+        let (status, body) = get(&room, path, None).await;
+        assert_eq!(
+            (status, &body["error"]["message"]),
+            (409, &json!("Printer is not operational")),
+            "{path}"
+        );
+    }
+    assert_eq!(get(&room, "/api/job", None).await.1["state"], "Offline");
+    assert_eq!(get(&room, "/api/version", None).await.0, 200, "a slicer's test of the host");
 }
