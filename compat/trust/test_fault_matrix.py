@@ -289,6 +289,27 @@ def test_certificate_change(farm, believed):
     back(farm, name)
 
 
+def test_another_printer_since_before_the_start(farm):
+    """Somebody else has the address when the gateway is started again: told, given nothing, taken when a person says so."""
+    name, printer = "cc1", farm["cc1"]
+    heal(printer)
+    trust = lambda: http("POST", f"{farm.own_url}/printers/{name}/moongate/trust", json={})
+    truth = printer.control.truth()
+    farm.terminate()
+    printer.control.fault("identity", mainboard_id="ab" * 16, mac="02:00:00:cc:99:99")
+    farm.launch()
+    farm.wait_up()
+    view = away(farm, name, codes=("OTHER",))
+    assert f"moongate trust {name}" in view["remedy"], view
+    holds_for(lambda: not printer.ready(), "it is not believed by itself", 5)
+    assert printer.control.truth()["starts_received"] == truth["starts_received"]
+    assert trust().status_code == 200
+    back(farm, name)
+    # That one is kept: after a start it is the printer.
+    farm.restart()
+    back(farm, name)
+
+
 def test_address_change(farm):
     """The printers are at other addresses: told with the remedy, and after the change of the configuration all is there.
 

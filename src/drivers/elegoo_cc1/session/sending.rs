@@ -42,8 +42,13 @@ impl Session<'_> {
             let behind = self.overtaken.is_some();
             // The job before is over, but its 1 is not gone yet: a start waits for that.
             let lingers = self.codes.contains(&1) && !stage.active();
+            // Nothing is asked of whoever may be another printer (elegoo.md 2.2).
+            let unproved = self.driver.known.is_some() && !self.recognised && !self.online;
             let ready = |work: &Work| {
-                !(work.waits(stage) || early && is_light(work) || lingers && work.is_patient_start())
+                !(work.waits(stage)
+                    || early && is_light(work)
+                    || lingers && work.is_patient_start()
+                    || unproved && matches!(work, Work::Ask(_)))
             };
             let next = self.queue.iter().position(|work| ready(work) && (!behind || is_urgent(work)));
             let Some(mut work) = next.and_then(|at| self.queue.remove(at)) else { break };

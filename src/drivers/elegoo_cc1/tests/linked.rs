@@ -85,6 +85,10 @@ async fn a_whole_session_from_start_to_completion() {
     bench.phase(JobPhase::Paused).await;
     assert_eq!(bench.printer.send(Command::Resume).await.unwrap().seen, Seen::Effect);
     bench.phase(JobPhase::Printing).await;
+    for none in [0.0, -0.5] {
+        let refused = bench.printer.send(Command::SetSpeed { factor: none }).await;
+        assert!(matches!(refused, Err(CommandError::Invalid(_))), "{none}: {refused:?}");
+    }
     let sped = bench.printer.send(Command::SetSpeed { factor: 1.24 }).await.unwrap();
     assert!(sped.note.unwrap().contains("130 %"));
     let done = bench.phase(JobPhase::Complete).await;

@@ -70,8 +70,13 @@ async fn a_paused_printer_that_tells_no_attributes_is_known_by_its_status() {
             bench.phase(JobPhase::Paused).await;
             bench.online().await;
         } else {
+            // Not even what is asked in the moment before it is known to be another.
+            bench.until("the link", |state| state.link.phase == LinkPhase::Syncing).await;
+            let asked = bench.printer.files().list().await;
+            assert!(asked.is_err(), "{asked:?}");
             bench.link_fault("MG-CC1-OTHER").await;
             assert!(!bench.printer.state().online());
+            bench.sim.given_nothing();
         }
     }
 }

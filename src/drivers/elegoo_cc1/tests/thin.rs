@@ -38,6 +38,13 @@ impl Thin {
         told.came.iter().filter(|(came, _)| *came == number).map(|(_, then)| then.clone()).collect()
     }
 
+    /// Nothing but who it is and how it is.
+    pub fn given_nothing(&self) {
+        let told = self.0.lock().unwrap();
+        let asked: Vec<i64> = told.came.iter().map(|(number, _)| *number).collect();
+        assert!(asked.iter().all(|number| matches!(number, 0 | 1)), "{asked:?}");
+    }
+
     fn answers(&self, text: &str) -> Vec<Value> {
         let Ok(asked) = serde_json::from_str::<Value>(text) else { return Vec::new() };
         let mut told = self.0.lock().unwrap();
