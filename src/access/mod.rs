@@ -271,10 +271,15 @@ impl Access {
         if has >= role {
             return Ok(());
         }
+        let (who, remedy) = match identity {
+            Some(Identity::Trusted) => ("this address", "Log in as a user who may, or see trusted_role"),
+            who => {
+                (who.map_or("the caller", Identity::name), "Who may what stands below viewers and operators")
+            }
+        };
         Err(AccessError::Forbidden(format!(
-            "This needs the role \"{}\"; {} has \"{}\".",
+            "This needs the role \"{}\"; {who} has \"{}\". {remedy} in [access] of the gateway's configuration.",
             role.name(),
-            identity.map_or("the caller", Identity::name),
             has.name()
         )))
     }

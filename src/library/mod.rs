@@ -196,7 +196,14 @@ impl Library {
         let _done = ready.wait_for(|ready| *ready).await;
     }
 
+    /// Tells the changes, first of all what makes room for another: clients follow them one by one, and would take the
+    /// file that is in the place for the one that leaves it.
     fn tell(&self, events: impl IntoIterator<Item = LibraryEvent>) {
+        let mut events: Vec<LibraryEvent> = events.into_iter().collect();
+        let taken: Vec<String> = events.iter().map(|event| event.entry.path.clone()).collect();
+        let leaves =
+            |event: &LibraryEvent| event.source.as_ref().is_some_and(|source| taken.contains(source));
+        events.sort_by_key(|event| !leaves(event));
         for event in events {
             let _nobody_listens = self.inner.events.send(Arc::new(event));
         }

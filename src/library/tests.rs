@@ -102,10 +102,12 @@ async fn a_real_file_takes_a_published_name_and_names_stay_over_restarts() {
     assert_eq!(paths(&room.library).await, names);
     let mut events = room.library.events();
     put(&room.library, "", "cube.gcode", gcode()).await.unwrap();
-    assert_eq!(events.recv().await.unwrap().action, LibraryAction::CreateFile);
+    // The plate leaves its name before the file takes it: clients that follow would move the file away.
     let moved = events.recv().await.unwrap();
     assert_eq!((moved.action, moved.source.as_deref()), (LibraryAction::MoveFile, Some("cube.gcode")));
     assert_eq!(moved.entry.path, "cube_plate_1_2.gcode");
+    let taken = events.recv().await.unwrap();
+    assert_eq!((taken.action, taken.entry.path.as_str()), (LibraryAction::CreateFile, "cube.gcode"));
     let before = paths(&room.library).await;
     assert_eq!(room.library.record("cube.gcode").await.unwrap().plate, None);
     let again = Library::start(

@@ -16,6 +16,7 @@ mod download;
 mod error;
 mod events;
 mod feed;
+mod fluidd;
 #[cfg(any(test, fuzzing, feature = "doors"))]
 pub mod fuzz_doors;
 mod host;

@@ -11,7 +11,7 @@ use super::args::Args;
 use super::error::RpcError;
 use super::methods::{self, Method, Scope};
 use super::socket::Connection;
-use crate::access::Identity;
+use crate::access::{AccessError, Identity};
 use crate::model::{Speaker, text};
 
 /// Requests in one batch; Mainsail sends up to 100.
@@ -158,7 +158,14 @@ fn find(name: &str, caller: &Caller) -> Result<&'static Method, &'static str> {
 /// 401 for strangers, 403 for callers whose role is too small, 503 while the printer is away, and whatever the method refuses.
 pub async fn run(method: &Method, call: Call) -> Result<Reply, RpcError> {
     if !method.open {
-        call.endpoint.access.require(call.caller.current_user().as_ref(), method.role)?;
+        let allowed = call.endpoint.access.require(call.caller.current_user().as_ref(), method.role);
+        if let (Err(AccessError::Forbidden(reason)), Some(socket)) =
+            (&allowed, pressing(method, &call.caller))
+        {
+            // To this client alone: to the printer and its other users nothing has happened.
+            socket.tell(&format!("!! {reason}"));
+        }
+        allowed?;
     }
     if method.needs_printer {
         connected(&call)?;
@@ -172,6 +179,13 @@ pub async fn run(method: &Method, call: Call) -> Result<Reply, RpcError> {
     }
     endpoint.console_told().await;
     result
+}
+
+/// The socket of somebody who presses a button: the web interfaces show no reason there, and an emergency stop that did
+/// nothing would look like one. What they keep by themselves at every start is no button.
+fn pressing<'a>(method: &Method, caller: &'a Caller) -> Option<&'a Connection> {
+    let unasked = ["server.database.", "connection."].iter().any(|room| method.name.starts_with(room));
+    caller.socket.as_deref().filter(|_| !unasked && !caller.over_http)
 }
 
 /// That the printer is there.

@@ -172,6 +172,11 @@ impl Connection {
         }
     }
 
+    /// A console line for this client alone.
+    pub fn tell(&self, line: &str) {
+        self.push(notification("notify_gcode_response", Some(json!([line]))));
+    }
+
     fn update(&self, view: &Arc<View>) {
         let mut inner = self.lock();
         let Some(subscription) = inner.subscription.as_mut().filter(|s| s.answered) else { return };

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Endpoint;
 use super::download;
 use super::error::RpcError;
+use super::fluidd;
 use super::http::{base_url, decoded, empty, json_answer, respond_text};
 use crate::access::was_forwarded;
 
@@ -48,9 +49,24 @@ async fn from_folder(
         let shipped = tokio::fs::read(root.join("config.json")).await.unwrap_or_default();
         return Ok(json_answer(StatusCode::OK, &page_config(parts, &shipped)));
     }
-    if below_a_prefix(parts, path) && wants_the_root(root).await {
+    let below = below_a_prefix(parts, path);
+    if let Some(name) = below.filter(|_| path == "/").and_then(without_its_slash) {
+        return redirect(&format!("{name}/"));
+    }
+    if below.is_some() && path == "/" && wants_the_root(root).await {
         return beside_the_prefix(endpoint, parts, path);
     }
+    let endpoint_here = base_url(parts, path);
+    let start = async || {
+        let page = tokio::fs::read_to_string(root.join("index.html")).await;
+        let page = page.map_err(|_error| RpcError::not_found("Not Found"))?;
+        let title = endpoint.station.printer.title();
+        let page = fluidd::at_home(page, &endpoint_here, title, below.is_some());
+        let mut response = respond_text(StatusCode::OK, "text/html; charset=UTF-8", page);
+        // It differs by the address that it was asked by.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        Ok(response)
+    };
     let path = decoded(path.trim_start_matches('/'));
     let plain = path.split('/').all(|part| part != ".." && !part.contains(['\\', '\0']));
     if !plain {
@@ -61,22 +77,26 @@ async fn from_folder(
     let base = tokio::fs::canonicalize(root).await.ok();
     let inside = inside.zip(base).filter(|(file, base)| file.starts_with(base)).map(|(file, _)| file);
     match inside {
+        Some(_) if path.is_empty() || path == "index.html" => start().await,
         Some(file) if tokio::fs::metadata(&file).await.is_ok_and(|facts| facts.is_file()) => {
             let name = file.to_string_lossy().into_owned();
             download::send(parts, &file, &name, false).await
         }
         // Routes of a single-page application have no file; files of it that are missing are missing.
-        _ if !path.rsplit('/').next().unwrap_or_default().contains('.') => {
-            download::send(parts, &root.join("index.html"), "index.html", false).await
-        }
+        _ if !path.rsplit('/').next().unwrap_or_default().contains('.') => start().await,
         _ => Err(RpcError::not_found("Not Found")),
     }
 }
 
-/// The page of a printer at an address of the gateway's own port.
-fn below_a_prefix(parts: &Parts, path: &str) -> bool {
-    let full = parts.extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.path());
-    path == "/" && full.is_some_and(|full| full.len() > path.len())
+/// The full path of a request at an address of the gateway's own port.
+fn below_a_prefix<'a>(parts: &'a Parts, path: &str) -> Option<&'a str> {
+    let full = parts.extensions.get::<axum::extract::OriginalUri>().map(|uri| uri.path())?;
+    (full.len() > path.len()).then_some(full)
+}
+
+/// The last part of a folder's path that lacks its slash: the page would look for its own parts beside the folder.
+fn without_its_slash(full: &str) -> Option<&str> {
+    full.rsplit('/').next().filter(|name| !name.is_empty())
 }
 
 /// A web interface that was built for the root of a host (Mainsail) finds none of its parts below a prefix.

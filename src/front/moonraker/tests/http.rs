@@ -386,5 +386,31 @@ async fn a_web_interface_for_the_root_is_shown_at_the_printers_own_port() {
             assert_eq!(told, page);
         }
         assert_eq!(client.get(room.url("/")).send().await.unwrap().text().await.unwrap(), page);
+        // Without the slash the page would look for its parts beside the folder.
+        let bare = client.get(format!("http://{address}/printers/one")).send().await.unwrap();
+        assert_eq!((bare.status().as_u16(), bare.headers()["location"].to_str().unwrap()), (307, "one/"));
+    }
+}
+
+/// All printers below the gateway's port are one origin to the browser, and Fluidd opens the printer of its last visit.
+#[tokio::test]
+async fn fluidd_opens_the_printer_of_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = "<html><head><title>fluidd</title></head></html>";
+    std::fs::write(folder.path().join("index.html"), page).unwrap();
+    let config = MoonrakerConfig { web_root: Some(folder.path().into()), ..MoonrakerConfig::default() };
+    let room = Room::with(config).await;
+    let mounted = axum::Router::new()
+        .nest_service("/printers/one", crate::front::moonraker::router(room.endpoint.clone()))
+        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, mounted).await });
+    for (base, only_first) in [(format!("http://{address}/printers/one"), false), (room.url(""), true)] {
+        for file in ["/", "/index.html"] {
+            let text = reqwest::get(format!("{base}{file}")).await.unwrap().text().await.unwrap();
+            assert!(text.contains(&format!("\"apiUrl\":\"{base}\"")), "{text}");
+            assert!(text.contains(&format!(", {only_first});</script>")), "{text}");
+        }
     }
 }

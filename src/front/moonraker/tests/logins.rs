@@ -222,6 +222,22 @@ async fn roles_are_kept() {
     let light = json!({"script": "LIGHT ON=0"});
     let refused = vera.ask("printer.gcode.script", light.clone()).await;
     assert_eq!(refused["error"]["code"], 403, "{refused}");
+    for method in ["access.get_api_key", "access.post_user", "server.restart", "printer.gcode.script"] {
+        let told = vera.notice("notify_gcode_response").await;
+        let told = told[0].as_str().unwrap();
+        assert!(
+            told.starts_with("!! ") && told.contains("vera has \"view\""),
+            "{method}, no error is shown: {told}"
+        );
+    }
+    // What a client keeps for itself at every start is no button.
+    let item = json!({"namespace": "mainsail", "key": "a", "value": 1});
+    assert_eq!(vera.ask("server.database.post_item", item).await["error"]["code"], 403);
+    assert_eq!(vera.ask("machine.reboot", json!({})).await["error"]["code"], 403);
+    let told = vera.notice("notify_gcode_response").await;
+    assert!(told[0].as_str().unwrap().contains("\"admin\""), "of the second, not the first: {told}");
+    let kept = otto.call("server.gcode_store", json!({})).await;
+    assert!(!kept.to_string().contains("needs the role"), "nobody else is told: {kept}");
     assert!(room.commands.lock().unwrap().is_empty());
     let client = reqwest::Client::new();
     let viewer = vera.call("access.oneshot_token", json!({})).await;

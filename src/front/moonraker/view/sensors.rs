@@ -4,6 +4,10 @@ use serde_json::json;
 
 use super::{Builder, Input, heaters, reading};
 
+/// The printers do not name the type of their sensors. "temperature_host" and "temperature_mcu" are the gateway's own
+/// computer and its boards: Mainsail would show the reading as theirs, and hide it with them.
+const SENSOR_TYPE: &str = "printer";
+
 pub fn add(builder: &mut Builder, input: &Input<'_>) {
     for (tool, nozzle) in input.state.device.nozzles.iter().enumerate() {
         let Some(detected) = nozzle.filament_detected else { continue };
@@ -26,5 +30,5 @@ pub fn temperature(builder: &mut Builder, input: &Input<'_>, name: &str, actual:
             "measured_max_temp": reading(extremes.map(|(_, high)| high)),
         }),
     );
-    builder.section(name, json!({"sensor_type": "temperature_host", "min_temp": 0.0, "max_temp": 100.0}));
+    builder.section(name, json!({"sensor_type": SENSOR_TYPE, "min_temp": 0.0, "max_temp": 100.0}));
 }

@@ -244,3 +244,13 @@ fn sections_and_objects_go_together() {
     assert!(config.values().flat_map(|section| section.as_object().unwrap().values()).all(Value::is_string));
     assert!(settings.keys().all(|name| *name == name.to_lowercase()));
 }
+
+/// Mainsail shows sensors of these types as the gateway's own computer and its boards, and hides them with those.
+#[test]
+fn no_sensor_of_the_printer_is_taken_for_the_host() {
+    let caps = Capabilities { chamber: Some(HeaterCaps { max: None }), ..caps() };
+    let objects = seen_of(&printing(), Gate::Open, file(), caps);
+    let settings = objects["configfile"]["settings"].as_object().unwrap();
+    let kind = settings["temperature_sensor chamber"]["sensor_type"].as_str().unwrap();
+    assert!(!["temperature_host", "rpi_temperature", "temperature_mcu"].contains(&kind), "{kind}");
+}
