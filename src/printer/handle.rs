@@ -210,6 +210,10 @@ impl PrinterHandle {
     /// A printer with speed levels gets the fitting one, and the user is told.
     fn snapped(&self, command: Command) -> (Command, Option<String>) {
         let Command::SetSpeed { factor } = command else { return (command, None) };
+        // No level fits what is no speed: the guard says so.
+        if !guard::SPEEDS.contains(&factor) {
+            return (command, None);
+        }
         let now = self.state().device.speed.factor;
         match self.capabilities().speed_for(factor, now) {
             Some(level) if (level.factor - factor).abs() > SAME_SPEED => {
