@@ -264,6 +264,7 @@ impl Inner {
             fields.insert("thumbnails".to_owned(), thumbnails);
             fields.insert("uuid".to_owned(), json!(record.uuid));
             fields.insert("modified".to_owned(), json!(record.entry.modified));
+            fields.insert("size".to_owned(), json!(record.entry.size));
         }
         value
     }

@@ -7,6 +7,9 @@ use crate::model::{
     Activity, Capabilities, Command, CommandError, Control, HeaterCaps, JobPhase, LinkPhase, PrinterState,
 };
 
+/// What counts as a speed, as a factor of the sliced one. Klipper as well refuses 0 (`M220`).
+pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=3.0;
+
 /// Checks one command against the newest state.
 ///
 /// # Errors
@@ -210,7 +213,7 @@ fn check_values(command: &Command, state: &PrinterState, caps: &Capabilities) ->
         Command::SetFan { speed, .. } if !(0.0..=1.0).contains(speed) => {
             Err(CommandError::Invalid(format!("A fan runs at 0 to 100 %, not at {:.0} %.", speed * 100.0)))
         }
-        Command::SetSpeed { factor } if !(factor.is_finite() && (0.1..=3.0).contains(factor)) => {
+        Command::SetSpeed { factor } if !SPEEDS.contains(factor) => {
             Err(CommandError::Invalid("The speed must be between 10 and 300 %.".into()))
         }
         Command::Jog { delta, .. } => jog(*delta, state, caps),

@@ -211,8 +211,8 @@ impl PrinterHandle {
     /// A printer with speed levels gets the fitting one, and the user is told.
     fn snapped(&self, command: Command) -> (Command, Option<String>) {
         let Command::SetSpeed { factor } = command else { return (command, None) };
-        // Nothing and less than nothing is no speed: refused like any that cannot be.
-        if factor.is_nan() || factor <= 0.0 {
+        // No level fits what is no speed: the guard says so.
+        if !guard::SPEEDS.contains(&factor) {
             return (command, None);
         }
         let now = self.state().device.speed.factor;

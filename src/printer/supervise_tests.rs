@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::jobs::fake::{Fake, caps};
-use crate::model::{Command, PrinterState};
+use crate::model::{Capabilities, Command, CommandError, PrinterState};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -91,6 +91,22 @@ async fn a_connection_is_made_anew_when_the_user_wants_it() {
     assert_eq!(phases.first(), Some(&LinkPhase::Connecting), "{phases:?}");
     assert!(!phases.contains(&LinkPhase::Backoff), "no fault and no wait: {phases:?}");
     assert!(printer.state().link.fault.is_none());
+    cancel.cancel();
+}
+
+/// The number of Home Assistant's speed begins at 0.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_speed_is_not_taken_for_the_slowest_level() {
+    let (fake, tasks, cancel) = (Fake::new(), TaskTracker::new(), CancellationToken::new());
+    let level = |name: &str, factor| crate::model::SpeedLevel { name: name.into(), factor };
+    let levels = vec![level("Silent", 0.5), level("Standard", 1.0)];
+    let printer = fake.connect(Capabilities { speed_levels: levels, ..caps() }, &tasks, &cancel);
+    until(&mut printer.watch(), |state| state.online()).await;
+    for factor in [0.0, -0.05, 0.05, f64::NAN, 30.0] {
+        let refused = printer.send(Command::SetSpeed { factor }).await.map(drop);
+        let why = CommandError::Invalid("The speed must be between 10 and 300 %.".into());
+        assert_eq!(refused, Err(why), "{factor}");
+    }
     cancel.cancel();
 }
 

@@ -38,6 +38,11 @@ impl RpcError {
         Self::new(401, "Unauthorized")
     }
 
+    /// The printer is away, or not there yet, for this reason.
+    pub fn not_connected(why: &str) -> Self {
+        Self::new(503, format!("Klippy Host not connected: {why}"))
+    }
+
     /// The JSON-RPC code of the status (moonraker.md 2.2: 404 is -32601, 401 is -32602, others stay).
     pub fn code(&self) -> i64 {
         match self.status {

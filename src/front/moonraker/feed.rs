@@ -170,6 +170,12 @@ impl Endpoint {
         Klippy::of(&self.station.printer.state(), &self.feed.gate())
     }
 
+    /// Not for the moment of a restart, which is over before anybody asks again.
+    pub fn printer_is_away(&self) -> bool {
+        let gate = self.feed.gate();
+        gate != Gate::Restarting && !Klippy::of(&self.station.printer.state(), &gate).connected
+    }
+
     /// Takes the printer into service again: clients see a restart and read everything anew. A connection that works is
     /// kept; one that is lost is tried, and one over which nothing is obeyed is made anew, as the user may have changed
     /// that at the printer.
@@ -261,6 +267,9 @@ fn publish(endpoint: &Arc<Endpoint>) {
     endpoint.hub.publish(&view);
     for method in klippy::notifications(&before.klippy, &view.klippy) {
         endpoint.hub.notify(method, None);
+    }
+    if endpoint.printer_is_away() {
+        endpoint.hub.close_unaware();
     }
     follow_objects(endpoint, &view);
 }

@@ -197,9 +197,13 @@ pub(super) async fn admit_socket(
 async fn open_socket(
     endpoint: &Arc<Endpoint>,
     parts: &mut Parts,
-    caller: Caller,
+    mut caller: Caller,
 ) -> Result<Response<Body>, RpcError> {
     let (place, upgrade) = admit_socket(endpoint, parts, &caller).await?;
+    caller.takes_errors_for_results = socket::takes_errors_for_results(&parts.headers);
+    if caller.takes_errors_for_results && caller.user.is_some() && endpoint.printer_is_away() {
+        return Err(RpcError::not_connected(&endpoint.klippy().message));
+    }
     let endpoint = endpoint.clone();
     Ok(upgrade
         .read_buffer_size(socket::READ_BUFFER)

@@ -29,12 +29,14 @@ pub struct Caller {
     pub socket: Option<Arc<Connection>>,
     /// The call came over HTTP: it speaks for `socket` with rights of its own.
     pub over_http: bool,
+    /// See [`socket::takes_errors_for_results`](super::socket::takes_errors_for_results).
+    pub takes_errors_for_results: bool,
 }
 
 impl Caller {
     /// A caller over HTTP.
     pub fn new(user: Option<Identity>, address: Option<IpAddr>, base_url: String) -> Self {
-        Self { user, address, base_url, socket: None, over_http: true }
+        Self { user, address, base_url, socket: None, over_http: true, takes_errors_for_results: false }
     }
 
     pub fn current_user(&self) -> Option<Identity> {
@@ -197,7 +199,7 @@ pub fn connected(call: &Call) -> Result<(), RpcError> {
     if klippy.connected {
         return Ok(());
     }
-    Err(RpcError::new(503, format!("Klippy Host not connected: {}", klippy.message)))
+    Err(RpcError::not_connected(&klippy.message))
 }
 
 /// An object of these members, which are moved: `json!` would copy each of them to its depth.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
+use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,17 @@ pub const READ_BUFFER: usize = 8 << 10;
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
 
+/// What Home Assistant puts before its version in each request.
+const HOME_ASSISTANT: &str = "HomeAssistant/";
+
+/// The client takes the error of a call for its result: Home Assistant's Moonraker integration (1.13.3 with moonraker-api
+/// 2.0.6) goes on showing the last state and temperatures of a printer that is away. Only a lost connection makes its
+/// entities unavailable (docs/decisions/006).
+pub fn takes_errors_for_results(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with(HOME_ASSISTANT))
+}
+
 /// What a client told about itself.
 #[derive(Debug, Clone, Default)]
 pub struct Client {
@@ -47,6 +59,7 @@ pub struct Connection {
     pub id: u64,
     /// Where the client reaches us.
     base_url: String,
+    takes_errors_for_results: bool,
     outbox: mpsc::Sender<Waiting>,
     /// Bytes of the frames that wait.
     waiting: Arc<AtomicUsize>,
@@ -101,6 +114,7 @@ impl Connection {
         let connection = Self {
             id: (u64::from(std::process::id()) << 24) + NEXT.fetch_add(1, Ordering::Relaxed),
             base_url: caller.base_url.clone(),
+            takes_errors_for_results: caller.takes_errors_for_results,
             outbox,
             waiting: Arc::default(),
             closed: endpoint.cancel.child_token(),
@@ -291,6 +305,13 @@ impl Hub {
             if connection.user().is_some() {
                 connection.push(frame.clone());
             }
+        }
+    }
+
+    /// Closes the sockets of those who would not notice that the printer is away; they come back with it.
+    pub fn close_unaware(&self) {
+        for connection in self.all().iter().filter(|connection| connection.takes_errors_for_results) {
+            connection.close(GOING_AWAY);
         }
     }
 

@@ -36,6 +36,12 @@ pub async fn described_job(endpoint: &Endpoint, entry: &HistoryEntry) -> Value {
     let mut metadata = record.as_ref().map(|record| record_fields(record)).unwrap_or_default();
     metadata.extend(metadata_fields(&entry.metadata));
     metadata.remove("filename");
+    // Mobileraker loses its whole list to one job without these, whose file is gone or was begun at the printer and never
+    // here (its gcode_file.dart: `required`).
+    for (name, unknown) in [("size", json!(0)), ("modified", json!(entry.started_at))] {
+        let kept = entry.metadata.get(name).filter(|value| value.is_number());
+        metadata.entry(name).or_insert_with(|| kept.cloned().unwrap_or(unknown));
+    }
     let status = match entry.end {
         None => "in_progress",
         Some(HistoryEnd::Completed) => "completed",

@@ -177,6 +177,8 @@ async fn read(
         }
         "/api/slicing" => json!({}),
         "/api/printer/error" => json!({}),
+        // No SD card is offered: OctoPrint then lists nothing of it.
+        "/api/files/sdcard" => json!({"files": []}),
         "/api/files" | "/api/files/local" => files(endpoint, "", deep, caller).await?.unwrap_or_default(),
         _ if path.starts_with("/api/files/") => {
             let facts = file_facts(endpoint, &file_path(path)?, deep, caller).await?;

@@ -163,9 +163,14 @@ async fn a_printer_that_homes_all_axes_only_homes_them_for_one_too() {
 #[tokio::test]
 async fn what_apps_ask_besides_has_an_answer() {
     let room = Room::open().await;
-    for path in
-        ["/api/system/commands", "/api/timelapse", "/api/slicing", "/api/printer/error", "/api/connection"]
-    {
+    for path in [
+        "/api/system/commands",
+        "/api/timelapse",
+        "/api/slicing",
+        "/api/printer/error",
+        "/api/connection",
+        "/api/files/sdcard",
+    ] {
         assert_eq!(get(&room, path, None).await.0, 200, "{path}");
     }
     let (_, printer) = get(&room, "/api/printer?exclude=temperature,sd", None).await;

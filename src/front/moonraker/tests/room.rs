@@ -274,9 +274,14 @@ impl Room {
 
     /// Opens a socket as a page of this origin does; the status of the refusal otherwise.
     pub async fn socket_from(&self, origin: Option<&str>) -> Result<Socket, u16> {
+        self.socket_with(origin.map(|origin| ("origin", origin))).await
+    }
+
+    /// Opens a socket with this header; the status of the refusal otherwise.
+    pub async fn socket_with(&self, header: Option<(&'static str, &str)>) -> Result<Socket, u16> {
         let mut request = format!("ws://{}/websocket", self.address).into_client_request().unwrap();
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", origin.parse().unwrap());
+        if let Some((name, value)) = header {
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         match tokio_tungstenite::connect_async(request).await {
             Ok((stream, _)) => Ok(Socket { stream, notices: Vec::new(), next: 1 }),

@@ -107,6 +107,30 @@ async fn an_unreachable_printer_shows_and_comes_back() {
     assert_eq!(socket.call("server.info", json!({})).await["warnings"], json!([]));
 }
 
+/// It stores the error of a call as the values of its entities and raises nothing: only a lost connection tells it.
+#[tokio::test]
+async fn home_assistant_has_no_connection_while_the_printer_is_away() {
+    let room = Room::open().await;
+    let agent = Some(("user-agent", "HomeAssistant/2025.4.4 aiohttp/3.11.16 Python/3.13"));
+    let (mut assistant, mut screen) = (room.socket_with(agent).await.unwrap(), room.socket().await);
+    let away =
+        LinkFault { code: "MG-X".into(), text: "No route.".into(), remedy: "Wait.".into(), permanent: false };
+    // A restart passes, and a fault that the user has to mend is told by the state that it polls.
+    assert_eq!(assistant.call("printer.firmware_restart", json!({})).await, "ok");
+    assistant.notice("notify_klippy_ready").await;
+    room.station.printer.writer().link_lost(LinkFault { permanent: true, ..away.clone() }, 0.0);
+    assistant.notice("notify_klippy_disconnected").await;
+    assert_eq!(assistant.call("printer.info", json!({})).await["state"], "error");
+    room.station.printer.writer().link_lost(away, 0.0);
+    assert_eq!(assistant.close_code().await, Some(1001));
+    assert_eq!(room.socket_with(agent).await.err(), Some(503));
+    assert_eq!(screen.ask("printer.info", json!({})).await["error"]["code"], 503, "others stay");
+    room.socket().await;
+    room.station.printer.writer().link(LinkPhase::Online);
+    let mut again = room.socket_with(agent).await.unwrap();
+    assert_eq!(again.call("printer.info", json!({})).await["state"], "ready");
+}
+
 #[tokio::test]
 async fn a_dismissed_notice_wakes_when_its_time_has_come() {
     let room = Room::open().await;

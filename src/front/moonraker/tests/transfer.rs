@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::room::Room;
 use crate::front::moonraker::MoonrakerConfig;
+use crate::model::DeviceStage;
 
 const GCODE: &[u8] = include_bytes!("../../../../fixtures/gcode/prusaslicer-2.5.0/box.gcode");
 
@@ -207,4 +208,29 @@ async fn an_upload_can_start_its_print() {
         (&json!("finished"), &json!("cancelled"))
     );
     assert_eq!(socket.call("printer.print.cancel", json!({})).await, "ok", "also when nothing prints");
+    // What the history tells of the file outlives it.
+    let listed = socket.call("server.history.list", json!({})).await;
+    let told = listed["jobs"][0]["metadata"].clone();
+    assert!(told["size"].as_u64() > Some(0) && told["modified"].as_f64() > Some(0.0), "{told}");
+    socket.call("server.files.delete_file", json!({"path": "gcodes/cube.gcode"})).await;
+    let listed = socket.call("server.history.list", json!({})).await;
+    let job = &listed["jobs"][0];
+    assert_eq!(job["exists"], false, "{job}");
+    assert_eq!((&job["metadata"]["size"], &job["metadata"]["modified"]), (&told["size"], &told["modified"]));
+}
+
+/// Mobileraker refuses the whole list for one job without the size and the time of its file.
+#[tokio::test]
+async fn a_job_that_was_begun_at_the_printer_spoils_no_list() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    room.station.printer.writer().report(|device| {
+        device.job.stage = DeviceStage::Printing;
+        device.job.title = Some("from the screen".into());
+    });
+    socket.notice("notify_history_changed").await;
+    let listed = socket.call("server.history.list", json!({})).await;
+    let job = &listed["jobs"][0];
+    assert_eq!((&job["filename"], &job["exists"]), (&json!("from the screen"), &json!(false)));
+    assert_eq!(job["metadata"], json!({"size": 0, "modified": job["start_time"]}));
 }
