@@ -3,8 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 use std::time::Duration;
 
-use moongate::camera::hub::Settings;
-use moongate::camera::{CameraHub, Health};
+use moongate::camera::{CameraHub, Health, Settings};
 use moongate::drivers::{bambu, elegoo_cc1, elegoo_cc2};
 use moongate::printer::{self, PrinterHandle, PrinterSettings};
 use moongate::secret::Secret;

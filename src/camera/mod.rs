@@ -6,7 +6,9 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`hub`] | what viewers see: pictures, snapshots, health |
+//! | `hub` | what viewers see: pictures, snapshots, health |
+//! | `channels` | what a kind of camera gives: pictures, video |
+//! | `viewer` | one viewer of pictures |
 //! | `upstream` | the one connection: open, stall, back off, close |
 //! | `demand` | who watches, and until when the connection is wanted |
 //! | `video` | H.264 passed on: queue, last group of pictures, formats |
@@ -15,24 +17,29 @@
 //! | [`timelapse`] | a picture at each layer, as zip or MP4 |
 //! | `scale` | smaller pictures on request |
 
+mod channels;
 mod demand;
 mod frame;
 mod h264;
 mod health;
 mod hls;
-pub mod hub;
+mod hub;
 mod mp4;
 mod scale;
+mod settings;
 pub mod timelapse;
 mod timeline;
 mod transcode;
 mod upstream;
 mod video;
+mod viewer;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use frame::Frame;
 pub use health::{Health, Phase};
-pub use hub::{CameraHub, Settings, Viewer};
+pub use hub::CameraHub;
+pub use settings::Settings;
 pub use video::{Sample, VideoViewer};
+pub use viewer::Viewer;

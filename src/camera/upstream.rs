@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::demand::Demand;
 use super::frame::{FRAME_LIMIT, Frame, plausible};
 use super::health::{Health, Meter, Phase, Status};
-use super::hub::Settings;
+use super::settings::Settings;
 use super::video::Video;
 use crate::model::CameraKind;
 use crate::net::backoff::Backoff;
@@ -210,6 +210,31 @@ impl Upstream {
         }
     }
 
+    /// What comes first: the picture, the reason of a failed attempt, or the end of patience.
+    pub async fn first<T>(&self, next: impl Future<Output = Option<T>>) -> Result<T, CameraError> {
+        let limit = self.settings.first_picture;
+        tokio::select! {
+            next = timeout(limit, next) => match next {
+                Ok(next) => next.ok_or_else(stopping),
+                Err(_) => Err(lost(format!("no picture within {}", text(limit)))),
+            },
+            error = self.dark() => Err(error),
+        }
+    }
+
+    /// Returns the reason once an attempt has failed.
+    async fn dark(&self) -> CameraError {
+        let mut status = self.status.subscribe();
+        let failed = status.wait_for(|status| status.phase == Phase::Waiting).await;
+        match failed.as_deref() {
+            Ok(Status { reason, blocked, .. }) => {
+                let reason = reason.clone().unwrap_or_default();
+                if *blocked { CameraError::Blocked(reason) } else { CameraError::Lost(reason) }
+            }
+            Err(_) => stopping(),
+        }
+    }
+
     /// The first good picture of a connection ends whatever was wrong.
     fn lit(&self) {
         self.status.send_modify(|status| {
@@ -236,6 +261,10 @@ impl Upstream {
         }
         good
     }
+}
+
+fn stopping() -> CameraError {
+    lost("the gateway is stopping".to_owned())
 }
 
 fn lost(text: String) -> CameraError {

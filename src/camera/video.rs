@@ -287,7 +287,7 @@ impl VideoViewer {
     /// Why there is none: at once if the camera just refused, else after `Settings::first_picture`.
     pub async fn first(&mut self) -> Result<Arc<Sample>, crate::printer::io::CameraError> {
         let upstream = Arc::clone(&self.upstream);
-        super::hub::first(&upstream, self.next()).await
+        upstream.first(self.next()).await
     }
 
     /// `sample` as a fragment of an endless MP4 file, in two chunks.

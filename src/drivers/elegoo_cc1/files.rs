@@ -1,18 +1,16 @@
 //! The printer's internal storage: list and delete over the link, upload and download over HTTP (elegoo.md 2.10, 2.11).
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
 use percent_encoding::utf8_percent_encode;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::codes;
+use super::comments::{Prepared, prepare};
 use super::reduce;
 use super::sdcp::{Disk, Sdcp};
 use super::{Cc1Config, Timing};
@@ -25,8 +23,7 @@ use crate::drivers::elegoo::files::{
 use crate::drivers::elegoo::http::{self, Reply, authority};
 use crate::drivers::elegoo::names::same_file;
 use crate::drivers::elegoo::place::{Medium, Place, Videos, on_stick};
-use crate::metadata;
-use crate::printer::{FileError, ProgressFn, RemoteFile, SENDING};
+use crate::printer::{FileError, RemoteFile};
 use crate::url;
 
 /// Other requests of the link may come first.
@@ -283,68 +280,6 @@ impl Storage for Cc1Storage {
             Err(_) => Err(FileError::Failed(format!("The printer did not delete \"{name}\"."))),
         }
     }
-}
-
-/// A file ready to be sent; a rewritten one is removed when this is dropped.
-struct Prepared {
-    original: PathBuf,
-    rewritten: Option<tempfile::NamedTempFile>,
-    md5: String,
-    size: u64,
-}
-
-impl Prepared {
-    fn path(&self) -> &Path {
-        self.rewritten.as_ref().map_or(&self.original, |file| file.path())
-    }
-}
-
-fn prepare(local: PathBuf, md5: String, add_comments: bool, progress: &ProgressFn) -> io::Result<Prepared> {
-    let size = std::fs::metadata(&local)?.len();
-    if add_comments && let Some((rewritten, md5)) = with_comments(&local, progress)? {
-        let size = rewritten.as_file().metadata()?.len();
-        return Ok(Prepared { original: local, rewritten: Some(rewritten), md5, size });
-    }
-    Ok(Prepared { original: local, rewritten: None, md5, size })
-}
-
-/// Hashes what it writes, and tells that it lives: a gigabyte on a slow card takes minutes.
-struct Hashing<'a, W> {
-    inner: W,
-    hash: Md5,
-    progress: &'a ProgressFn,
-}
-
-impl<W: io::Write> io::Write for Hashing<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hash.update(bytes.get(..written).unwrap_or(bytes));
-        (self.progress)(0);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// A copy with the missing header comments, and its MD5; `None` if nothing is missing or nothing is known.
-fn with_comments(
-    local: &Path,
-    progress: &ProgressFn,
-) -> io::Result<Option<(tempfile::NamedTempFile, String)>> {
-    let mut file = std::fs::File::open(local)?;
-    let Ok(facts) = metadata::read(&mut file) else { return Ok(None) };
-    let missing = metadata::inject::missing(&mut file, &facts).unwrap_or_default();
-    if missing.is_empty() {
-        return Ok(None);
-    }
-    let folder = local.parent().map_or_else(std::env::temp_dir, Path::to_owned);
-    let mut copy = tempfile::Builder::new().prefix(SENDING).tempfile_in(folder)?;
-    let mut writer = Hashing { inner: copy.as_file_mut(), hash: Md5::new(), progress };
-    metadata::inject::copy(&mut file, &facts, &mut writer).map_err(io::Error::other)?;
-    let md5 = writer.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Some((copy, md5)))
 }
 
 /// `code` is text; an empty or foreign body is a failure (elegoo.md 2.10).

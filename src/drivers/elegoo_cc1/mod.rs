@@ -11,6 +11,7 @@
 
 mod camera;
 mod codes;
+mod comments;
 pub mod discovery;
 mod encode;
 mod faults;
