@@ -153,7 +153,11 @@ impl Spoolman {
         }
         let unreachable = |error: reqwest::Error| {
             self.note(false);
-            SpoolmanError::Unreachable(error.without_url().to_string())
+            SpoolmanError::Unreachable(format!(
+                "{} ({}). Is it running, and is that its address (`spoolman` in the configuration)?",
+                self.address(),
+                cause(&error)
+            ))
         };
         let response = request.send().await.map_err(unreachable)?;
         self.note(true);
@@ -269,12 +273,22 @@ fn titled(name: &str) -> String {
     name.split('-').map(word).collect::<Vec<_>>().join("-")
 }
 
+/// What is at the bottom of it: the client's own words are only that sending failed.
+fn cause(error: &reqwest::Error) -> String {
+    let mut bottom: &dyn std::error::Error = error;
+    while let Some(next) = bottom.source() {
+        bottom = next;
+    }
+    // The address may hold credentials.
+    if std::ptr::addr_eq(bottom, error) { "no answer".to_owned() } else { bottom.to_string() }
+}
+
 /// The body as JSON; a text that is none stays a text.
 async fn read(response: reqwest::Response) -> Result<Value, SpoolmanError> {
     let mut pieces = response.bytes_stream();
     let mut body = Vec::new();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| SpoolmanError::Unreachable(error.without_url().to_string()))?;
+        let piece = piece.map_err(|error| SpoolmanError::Unreachable(cause(&error)))?;
         if body.len() + piece.len() > MAX_ANSWER {
             return Err(SpoolmanError::Unreachable("the answer is too long".to_owned()));
         }

@@ -231,6 +231,18 @@ async fn the_address_that_is_told_has_no_credentials() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_is_told_with_its_address_and_the_cause() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let url = format!("http://ada:secret@{closed}");
+    let spoolman = Spoolman::start(&url, &TaskTracker::new(), cancel);
+    let told = spoolman.request("GET", "/v1/spool", None, None).await.unwrap_err().to_string();
+    assert!(told.contains(&format!("http://{closed} (Connection refused")), "{told}");
+    assert!(told.contains("Is it running") && !told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
 async fn each_gram_reaches_the_inventory_once_though_an_answer_is_lost() {
     let (dir, fake) = (tempfile::tempdir().unwrap(), loaded_printer());
     let inventory = Inventory::default();
