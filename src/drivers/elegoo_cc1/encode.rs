@@ -10,7 +10,8 @@ use crate::model::{Axes, Command, CommandError, DeviceStage, FanId, LightId, Pri
 /// The requests of one command.
 pub type Plan = work::Plan<Sdcp>;
 
-const NO_EMERGENCY_STOP: &str = "This printer has no emergency stop over the network: the print is being stopped and the heaters are off, which takes tens of seconds. In danger, cut the power.";
+/// At most 120 characters: clients cut what is told with it at 255.
+const NO_EMERGENCY_STOP: &str = "No emergency stop by network: the print stops within tens of seconds, the heaters are off. In danger, cut the power.";
 
 /// Plans a command, or says why it is not sent.
 ///

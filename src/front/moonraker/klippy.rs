@@ -78,8 +78,8 @@ impl Klippy {
     /// Taken into service again by the user only: what the printer itself needs comes first.
     fn stopped(told: &str) -> Self {
         Self::shutdown(&format!(
-            "Shutdown due to webhooks request\n{told}\nOnce the underlying issue is corrected, use the\n\
-             \"FIRMWARE_RESTART\" command to take the printer into service again."
+            "Shutdown due to webhooks request\n{told}\nThen use the \"FIRMWARE_RESTART\" command to take the printer into \
+             service again."
         ))
     }
 
@@ -165,6 +165,10 @@ mod tests {
         let klippy = Klippy::of(&halted, &Gate::Open);
         assert_eq!((klippy.state, klippy.connected), ("shutdown", true));
         assert!(klippy.message.starts_with("Halted; switch it off and on.\n"), "{}", klippy.message);
+        // Home Assistant shows no state of more than 255 characters; a driver takes 120 of them.
+        let longest = Gate::Stopped("x".repeat(120).into());
+        let online = Klippy::of(&state(LinkPhase::Online, None), &longest);
+        assert!(online.message.len() <= 255, "{}", online.message.len());
         let stopped = Gate::Stopped("The printer halts.".into());
         let klippy = Klippy::of(&halted, &stopped);
         assert!(klippy.message.contains("\nHalted; switch it off and on.\n"), "{}", klippy.message);

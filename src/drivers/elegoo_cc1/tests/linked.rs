@@ -144,7 +144,11 @@ async fn settings_are_seen_in_the_state() {
     bench.until("homed", homed).await;
     bench.printer.send(jog()).await.unwrap();
     let stopped = bench.printer.send(Command::EmergencyStop).await.unwrap();
-    assert!(stopped.note.unwrap().contains("no emergency stop"));
+    let note = stopped.note.unwrap();
+    assert!(
+        note.contains("No emergency stop") && note.len() <= 120,
+        "clients show 255 characters with their own: {note}"
+    );
     bench
         .until("cold", |s| s.device.bed.target == Some(0.0) && s.device.nozzles[0].heater.target == Some(0.0))
         .await;
