@@ -178,3 +178,21 @@ def test_the_log_of_the_gateway_holds_no_secret(house):
 def test_no_secret_is_an_argument():
     told = subprocess.run([binary(), "login", "--help"], capture_output=True, text=True, check=True).stdout
     assert not re.search(r"--(password|token)", told), told
+
+
+def test_a_key_of_ones_own_choice_is_the_gateways_key(tmp_path):
+    key = "a-key-of-my-own-choice-77"
+    file = tmp_path / "key"
+    file.write_text(key + "\n")
+    farm = Farm(("cc1",), label="own-key", access=f'api_key_file = "{file}"')
+    try:
+        farm.start()
+        assert farm.cli("key") == (DONE, key + "\n")
+        stranger, place = {"X-Forwarded-For": "203.0.113.9"}, farm["cc1"].url + "/server/info"
+        assert http("GET", place, headers=stranger).status_code == 401
+        assert http("GET", place, headers={**stranger, "X-Api-Key": key}).ok
+        code, told = farm.cli("key", "--renew")
+        assert code == FAILED and "configuration" in told, told
+        assert farm.cli("key") == (DONE, key + "\n"), "it stays"
+    finally:
+        farm.remove()

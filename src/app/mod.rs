@@ -226,7 +226,7 @@ fn access_settings(config: &Config) -> AccessSettings {
         |names: &[String], role: Role| names.iter().map(|name| (name.clone(), role)).collect::<Vec<_>>();
     let operators = roles(&access.operators, Role::Operate);
     AccessSettings {
-        api_key: None,
+        api_key: access.api_key.clone(),
         trusted_clients: networks(&access.trusted_clients),
         trusted_proxies: networks(&access.trusted_proxies),
         cors_domains: access.cors_domains.clone(),

@@ -69,7 +69,7 @@ pub enum ClientError {
     )]
     NoPin(String),
     #[error(
-        "the gateway does not let this caller in ({0}): log in with `moongate login`, or set MOONGATE_API_KEY to its key, which `moongate key` shows to those whom it lets in."
+        "the gateway does not let this caller in ({0}): log in with `moongate login`, or set MOONGATE_API_KEY to its key, which `moongate key` shows to those whom it lets in (api_key_file in its configuration sets one)."
     )]
     NotPermitted(String),
     #[error(

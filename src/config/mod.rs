@@ -10,12 +10,12 @@ mod source;
 mod tests;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use source::Environment;
 
-use crate::access::Role;
+use crate::access::{Cidr, Role};
 use crate::secret::Secret;
 
 /// Exit code of every command whose configuration is wrong (`EX_USAGE` of sysexits).
@@ -77,6 +77,8 @@ pub enum Tls {
 /// Who may use the endpoints, in Moonraker's own terms.
 #[derive(Debug, Clone)]
 pub struct AccessConfig {
+    /// The key of the user's own choice; the gateway makes one where there is none.
+    pub api_key: Option<Secret>,
     /// Addresses and networks (CIDR) that need no credentials.
     pub trusted_clients: Vec<String>,
     /// Origins (with `*`) whose pages may use the API.
@@ -90,6 +92,15 @@ pub struct AccessConfig {
     /// Users who may only look, and users who may print and steer but not change users and keys.
     pub viewers: Vec<String>,
     pub operators: Vec<String>,
+}
+
+impl AccessConfig {
+    /// A program of this machine needs no credentials.
+    pub fn trusts_this_machine(&self) -> bool {
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let networks = self.trusted_clients.iter().filter_map(|text| text.parse::<Cidr>().ok());
+        networks.into_iter().any(|network| loopback.into_iter().any(|address| network.contains(address)))
+    }
 }
 
 /// The printer's protocol.

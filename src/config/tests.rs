@@ -315,3 +315,40 @@ fn two_tables_for_one_printer_are_a_warning() {
     warned(&twice("8884", "01P00A000000001"), "have the same serial number");
     assert_eq!(twice("8884", "01P00A000000002").len(), 0, "two printers behind one address");
 }
+
+#[test]
+fn an_api_key_of_the_users_choice_comes_from_a_file_or_the_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("key");
+    let with = |key: &str, lines: &str| {
+        std::fs::write(&file, format!("{key}\n")).expect("written");
+        let text = format!("[access]\n{}\n{GOOD}", lines.replace("FILE", &file.display().to_string()));
+        Config::parse(&text, &Environment::of(&[("KEY", "0123456789abcdef")]))
+    };
+    let key = |lines| with("a-key_of_mine-0123", lines).expect("good").access.api_key.expect("a key");
+    assert_eq!(key("api_key_file = \"FILE\"").expose(), "a-key_of_mine-0123");
+    assert_eq!(key("api_key_env = \"KEY\"").expose(), "0123456789abcdef");
+    assert_eq!(parse(GOOD).expect("good").access.api_key, None);
+    for (held, lines, told) in [
+        ("short", "api_key_file = \"FILE\"", "api_key_file: a key is 16 to 128 letters"),
+        ("sixteen letters and blanks", "api_key_file = \"FILE\"", "`openssl rand -hex 16` makes one"),
+        ("", "api_key_file = \"FILE\"", "is empty"),
+        ("", "api_key_env = \"NOT_THERE\"", "the environment has no NOT_THERE"),
+        ("a-key_of_mine-0123", "api_key_file = \"FILE\"\napi_key_env = \"KEY\"", "give only one of"),
+    ] {
+        let error = with(held, lines).expect_err(told).to_string();
+        assert!(error.contains(told) && !error.contains("letters and blanks"), "{error}");
+    }
+}
+
+#[test]
+fn a_machine_that_trusts_not_even_itself_is_told_how_its_key_is_had() {
+    let warned = |lines: &str| {
+        let text = format!("[access]\n{lines}\n{GOOD}");
+        let config = Config::parse(&text, &Environment::of(&[("KEY", "0123456789abcdef")])).expect("good");
+        config.warnings.iter().any(|text| text.contains("leaves out this machine"))
+    };
+    assert!(warned("trusted_clients = []") && warned("trusted_clients = [\"192.168.1.5\"]"));
+    assert!(!warned("") && !warned("trusted_clients = [\"127.0.0.1\"]"));
+    assert!(!warned("trusted_clients = []\napi_key_env = \"KEY\""));
+}

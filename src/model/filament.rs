@@ -155,6 +155,8 @@ pub struct Dryer {
     /// Minutes left.
     pub remaining_min: Option<u32>,
     pub target: Option<Celsius>,
+    /// The highest temperature that it takes.
+    pub max: Celsius,
     /// Why drying cannot start now, in plain words.
     pub refused: Option<String>,
 }

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use toml::de::DeTable;
 
-use super::section;
+use super::{secret, section};
 use crate::access::Role;
-use crate::config::AccessConfig;
 use crate::config::reader::{Mistakes, Section};
+use crate::config::{AccessConfig, Environment};
+use crate::secret::Secret;
 
 /// Networks that real installations trust (moonraker.md 2.3).
 const TRUSTED: [&str; 8] = [
@@ -34,7 +35,11 @@ const ORIGINS: [&str; 8] = [
     "*://app.fluidd.xyz",
 ];
 
-pub fn access(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> AccessConfig {
+/// Shortest API key, in characters: shorter ones can be guessed.
+const SHORTEST_KEY: usize = 16;
+const LONGEST_KEY: usize = 128;
+
+pub fn access(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mistakes<'_>) -> AccessConfig {
     let mut table = section(root, "[access]", mistakes);
     let defaults = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let networks = |table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>, key| {
@@ -49,6 +54,7 @@ pub fn access(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> AccessConfig {
         Some(list)
     };
     let config = AccessConfig {
+        api_key: api_key(&mut table, environment, mistakes),
         trusted_clients: networks(&mut table, mistakes, "trusted_clients")
             .unwrap_or_else(|| defaults(&TRUSTED)),
         trusted_proxies: networks(&mut table, mistakes, "trusted_proxies")
@@ -61,6 +67,31 @@ pub fn access(root: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> AccessConfig {
     };
     table.finish(mistakes);
     config
+}
+
+/// One that the user chose, so that programs can be given it before the gateway runs.
+fn api_key(
+    table: &mut Section<'_, '_>,
+    environment: &Environment,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Secret> {
+    let keys = ["api_key_file", "api_key_env"];
+    if keys.into_iter().all(|key| table.has(key)) {
+        let span = table.span();
+        mistakes.at(span, "give only one of api_key_file and api_key_env.");
+    }
+    let key = secret(table, keys, environment, mistakes)?;
+    let fits = (SHORTEST_KEY..=LONGEST_KEY).contains(&key.len());
+    if !fits || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        let named = keys.into_iter().find(|key| table.has(key)).unwrap_or_default();
+        mistakes.at(
+            table.place(named),
+            format!(
+                "{named}: a key is {SHORTEST_KEY} to {LONGEST_KEY} letters, digits, \"-\" and \"_\": `openssl rand -hex 16` makes one."
+            ),
+        );
+    }
+    Some(Secret::new(key))
 }
 
 fn role(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Role {

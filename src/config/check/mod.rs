@@ -30,7 +30,7 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     let root = document.get_ref();
     let mut warnings = Vec::new();
     let gateway = gateway(root, environment, &mut mistakes);
-    let access = access(root, &mut mistakes);
+    let access = access(root, environment, &mut mistakes);
     let rtsp = rtsp(root, &mut mistakes);
     let printers = printers(root, &gateway, environment, &mut mistakes);
     unknown_tables(root, &mut mistakes);
@@ -41,6 +41,12 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     }
     if !gateway.listen.is_loopback() && access.trusted_clients.iter().any(|net| net.ends_with("/0")) {
         warnings.push("trusted_clients lets everybody in without credentials.".to_owned());
+    }
+    if access.api_key.is_none() && !access.trusts_this_machine() {
+        warnings.push(
+            "trusted_clients leaves out this machine: no command here can show the API key. Set api_key_file, or add \"127.0.0.0/8\"."
+                .to_owned(),
+        );
     }
     warnings.extend(same_printer(&printers));
     let list = mistakes.into_list();
@@ -105,6 +111,32 @@ fn rtsp_port(
 
 fn table_span(root: &DeTable<'_>, name: &str) -> Option<Range<usize>> {
     root.iter().find(|(key, _)| key.get_ref().as_ref() == name).map(|(_, value)| value.span())
+}
+
+/// A secret that lies in a file or in an environment variable; the keys that name them, in this order.
+fn secret(
+    table: &mut Section<'_, '_>,
+    [file, variable]: [&'static str; 2],
+    environment: &Environment,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<String> {
+    let (named_file, named_variable) =
+        (table.text(mistakes, file, false), table.text(mistakes, variable, false));
+    let (key, found) = match (named_file, named_variable) {
+        (Some(named), _) => (
+            file,
+            match environment.secret_file(&named) {
+                Ok(text) if text.is_empty() => Err(format!("{named} is empty")),
+                found => found,
+            },
+        ),
+        (None, Some(named)) => {
+            let value = environment.get(&named).map(ToOwned::to_owned);
+            (variable, value.ok_or_else(|| format!("the environment has no {named}")))
+        }
+        (None, None) => return None,
+    };
+    found.map_err(|reason| mistakes.at(table.place(key), format!("{key}: {reason}."))).ok()
 }
 
 /// A `[table]` of the document, absent or of the wrong kind as it may be.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::secret;
 use crate::config::reader::{Mistakes, Section};
 use crate::config::{
     Environment, GatewayConfig, Kind, MOONRAKER_PORT, PortConfig, PrinterConfig, PtyConfig, SerialStop,
@@ -207,37 +208,13 @@ fn access_code(
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Secret> {
     let inline = table.text(mistakes, "access_code", true);
-    let file = table.text(mistakes, "access_code_file", false);
-    let variable = table.text(mistakes, "access_code_env", false);
-    if [inline.is_some(), file.is_some(), variable.is_some()].iter().filter(|given| **given).count() > 1 {
+    let given = [inline.is_some(), table.has("access_code_file"), table.has("access_code_env")];
+    if given.into_iter().filter(|given| *given).count() > 1 {
         let span = table.span();
         mistakes.at(span, "give only one of access_code, access_code_file and access_code_env.");
     }
-    let text = if let Some(named) = file {
-        match environment.secret_file(&named) {
-            Ok(text) if text.is_empty() => {
-                let place = table.place("access_code_file");
-                mistakes.at(place, format!("access_code_file: {named} is empty."));
-                None
-            }
-            Ok(text) => Some(text),
-            Err(reason) => {
-                let place = table.place("access_code_file");
-                mistakes.at(place, format!("access_code_file: {reason}."));
-                None
-            }
-        }
-    } else if let Some(named) = variable {
-        let value = environment.get(&named).map(ToOwned::to_owned);
-        if value.is_none() {
-            let place = table.place("access_code_env");
-            mistakes.at(place, format!("access_code_env: the environment has no {named}."));
-        }
-        value
-    } else {
-        inline
-    };
-    text.filter(|text| !text.is_empty()).map(Secret::new)
+    let kept_apart = secret(table, ["access_code_file", "access_code_env"], environment, mistakes);
+    kept_apart.or(inline).filter(|text| !text.is_empty()).map(Secret::new)
 }
 
 fn streamed_prints(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> StreamedPrints {

@@ -23,7 +23,13 @@ fn state() -> PrinterState {
         humidity_percent: None,
         dryness_level: None,
         temperature: None,
-        dryer: Some(Dryer { phase: DryerPhase::Off, remaining_min: None, target: None, refused: None }),
+        dryer: Some(Dryer {
+            phase: DryerPhase::Off,
+            remaining_min: None,
+            target: None,
+            max: 65.0,
+            refused: None,
+        }),
         tool: None,
     });
     state.device.filament.external.push(Slot::empty(SlotId::External(0)));

@@ -287,7 +287,7 @@ fn every_button_is_documented() {
     };
     let mut state = state();
     state.device.filament.units[0].dryer =
-        Some(Dryer { phase: DryerPhase::Off, remaining_min: None, target: None, refused: None });
+        Some(Dryer { phase: DryerPhase::Off, remaining_min: None, target: None, max: 65.0, refused: None });
     let page = include_str!("../../../docs/ref/macros.md");
     let buttons = help::words(&caps, help::Fitted::of(&state)).into_iter().filter(|word| word.button);
     let names: Vec<&str> = buttons.map(|word| word.name).collect();

@@ -6,7 +6,9 @@ use super::Source;
 use super::identity::AmsKind;
 use super::spool;
 use crate::drivers::bambu::field::{at, bit, bits32, hex, int, list, num, small, text};
-use crate::model::{Dryer, DryerPhase, FilamentOperation, FilamentSystem, FilamentUnit, Slot, SlotId};
+use crate::model::{
+    Celsius, Dryer, DryerPhase, FilamentOperation, FilamentSystem, FilamentUnit, Slot, SlotId,
+};
 
 /// Number of the first single-slot unit (AMS HT).
 const FIRST_HT: u16 = 128;
@@ -122,7 +124,7 @@ fn unit(source: Source<'_>, unit: &Value) -> Option<FilamentUnit> {
         humidity_percent: positive("/humidity_raw").filter(|percent| *percent <= 100.0),
         dryness_level: small::<u8>(at(unit, "/humidity")).filter(|level| measures && (1..=5).contains(level)),
         temperature: positive("/temp"),
-        dryer: kind.and_then(AmsKind::drying).map(|_| dryer(unit, info)),
+        dryer: kind.and_then(AmsKind::drying).map(|range| dryer(unit, info, *range.end())),
         tool: info.filter(|_| source.row.dual()).and_then(|info| match (info >> 8) & 0xF {
             0 => Some(0),
             1 => Some(1),
@@ -171,7 +173,7 @@ fn slot(source: Source<'_>, unit: &Value, id: u16, slot: u8) -> Slot {
     }
 }
 
-fn dryer(unit: &Value, info: Option<u128>) -> Dryer {
+fn dryer(unit: &Value, info: Option<u128>, max: Celsius) -> Dryer {
     let info = info.unwrap_or(0);
     let minutes = small::<u32>(at(unit, "/dry_time"));
     let phase = match (info >> 4) & 0xF {
@@ -191,6 +193,7 @@ fn dryer(unit: &Value, info: Option<u128>) -> Dryer {
         phase,
         remaining_min: minutes.filter(|minutes| *minutes > 0),
         target: num(at(unit, "/dry_setting/dry_temperature")).filter(|target| *target > 0.0),
+        max,
         refused: (!reasons.is_empty()).then(|| {
             format!(
                 "The unit cannot dry now (reason {}); its power adapter may be missing.",

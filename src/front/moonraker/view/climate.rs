@@ -7,8 +7,6 @@ use crate::model::{DryerPhase, FilamentUnit};
 
 /// The front ends take the humidity from an object named after the sensor's type.
 const SENSOR_TYPE: &str = "HTU21D";
-/// The hottest that any known dryer gets; the printer knows its own limit.
-const DRYER_MAX_C: f64 = 90.0;
 
 fn measures(unit: &FilamentUnit) -> bool {
     unit.temperature.is_some() || unit.humidity_percent.is_some()
@@ -40,7 +38,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
         name.as_str(),
         json!({"temperature": reading(Some(unit.temperature.unwrap_or(0.0))), "target": target, "power": power}),
     );
-    builder.section(&name, json!({"min_temp": 0.0, "max_temp": DRYER_MAX_C, "max_power": 1.0}));
+    builder.section(&name, json!({"min_temp": 0.0, "max_temp": dryer.max, "max_power": 1.0}));
 }
 
 /// How the unit says which sensors are its own.

@@ -179,7 +179,7 @@ prop_compose! {
                 humidity_percent: humidity,
                 dryness_level: None,
                 temperature,
-                dryer: dries.then_some(Dryer { phase: DryerPhase::Drying, remaining_min: None, target: None, refused: None }),
+                dryer: dries.then_some(Dryer { phase: DryerPhase::Drying, remaining_min: None, target: None, max: 65.0, refused: None }),
                 tool: None,
             });
         }
@@ -251,6 +251,16 @@ fn small_system() -> FilamentSystem {
     };
     let external = vec![Slot::empty(SlotId::External(0))];
     FilamentSystem { units: vec![unit], external, ..FilamentSystem::default() }
+}
+
+/// What a web interface lets the user type.
+#[test]
+fn a_dryer_takes_what_its_product_does() {
+    let objects = of(Printer::load("h2d-01.01.02.00-idle-mixed-ams").device());
+    let settings = &objects["configfile"]["settings"];
+    for (dryer, max) in [("ams_2_dryer", 65.0), ("ams_ht_1_dryer", 85.0)] {
+        assert_eq!(settings[&format!("heater_generic {dryer}")]["max_temp"], max, "{dryer}");
+    }
 }
 
 #[test]
