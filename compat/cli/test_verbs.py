@@ -55,8 +55,8 @@ def test_version():
     (["stats"], "status"),
     (["status", "--jsn"], "--json"),
     (["print"], "required arguments"),
-    (["simulate", "prusa"], "known are cc1, cc2"),
-    (["demo", "--printers", "p1s,prusa"], "known are cc1, cc2"),
+    (["simulate", "prusa"], "known are cc1, centauri, cc2"),
+    (["demo", "--printers", "p1s,prusa"], "known are cc1, centauri, cc2"),
     (["demo", "--speed", "0"], "between 0.1 and 1000"),
     (["simulate", "cc1", "--speed", "inf"], "between 0.1 and 1000"),
     (["demo", "--printers", "cc1,cc1"], "names cc1 twice"),
@@ -335,7 +335,7 @@ def test_ctrl_c_leaves_a_followed_print_alone(ask, at_rest, url, tmp_path):
     (["print", "cube.gcode", "--printer", "p1s", "--library", "--plate", "9", "--dry-run"], "plate"),
     (["print", "cube.gcode", "--printer", "nobody", "--library"], "no such printer"),
     (["pause", "nobody"], "no such printer"),
-    (["trust", "cc1"], "no key"),
+    (["trust", "nobody"], "no such printer"),
     (["timelapse", "p1s", "none.mp4"], "no timelapse \"none.mp4\""),
 ])
 def test_what_cannot_be_done_is_told(ask, arguments, told):

@@ -19,8 +19,6 @@ use crate::model::Command;
 const IN_FLIGHT: usize = 32;
 /// After an error of the pty itself; it does not happen while the slave is open.
 const PTY_PAUSE: Duration = Duration::from_secs(1);
-/// Longest wait for the next round.
-const IDLE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Service {
     desk: SharedDesk,
@@ -56,11 +54,18 @@ impl Service {
         // Hosts send lines, one or a few at a time; each printer holds this for as long as it lives.
         let mut buffer = vec![0; 1024];
         self.list();
+        // Kept from round to round: to begin and to leave them takes a lock each.
+        let cancelled = cancel.cancelled();
+        let alarm = tokio::time::sleep_until(self.started);
+        tokio::pin!(cancelled, alarm);
         loop {
-            let wake = self.started + self.dialogue.deadline().unwrap_or(self.started.elapsed() + IDLE);
+            let due = self.dialogue.deadline().map(|due| self.started + due);
+            if let Some(due) = due.filter(|due| *due != alarm.deadline()) {
+                alarm.as_mut().reset(due);
+            }
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => return,
+                () = &mut cancelled => return,
                 visits = pty.visits() => self.visited(&visits, pty),
                 written = pty.write(self.dialogue.output()), if !self.dialogue.output().is_empty() => match written {
                     Ok(count) => self.dialogue.written(count),
@@ -90,7 +95,7 @@ impl Service {
                     changes_come = more;
                     self.list();
                 }
-                () = tokio::time::sleep_until(wake) => {
+                () = &mut alarm, if due.is_some() => {
                     let view = self.view();
                     self.dialogue.tick(&view);
                 }
