@@ -54,6 +54,17 @@ impl Bench {
         }
     }
 
+    /// A simulated Centauri Carbon that is asked at this port who it is.
+    fn of_cc1(at: &sim::elegoo_cc1::Addresses, discovery_port: u16) -> Self {
+        Self::new(&format!(
+            "kind = \"elegoo_cc1\"\nhost = \"127.0.0.1\"\nwebsocket_port = {}\nhttp_port = {}\ncamera_port = {}\n\
+             discovery_port = {discovery_port}\n",
+            at.websocket.port(),
+            at.http.port(),
+            at.camera.port()
+        ))
+    }
+
     /// A life of the gateway: the printer, and what follows it.
     fn run(&self) -> (PrinterHandle, Followed) {
         let trail = Trail::of(&self.config, &self.store);
@@ -119,14 +130,7 @@ async fn a_centauri_carbon_2_that_moved_is_found_by_its_serial() {
 async fn a_centauri_carbon_that_moved_is_found_by_the_id_it_told_before() {
     let printer = sim::elegoo_cc1::start(sim::elegoo_cc1::Options::default()).await.unwrap();
     let at = printer.addresses();
-    let mut bench = Bench::new(&format!(
-        "kind = \"elegoo_cc1\"\nhost = \"127.0.0.1\"\nwebsocket_port = {}\nhttp_port = {}\ncamera_port = {}\n\
-         discovery_port = {}\n",
-        at.websocket.port(),
-        at.http.port(),
-        at.camera.port(),
-        relay(at.discovery).await
-    ));
+    let mut bench = Bench::of_cc1(&at, relay(at.discovery).await);
     // In an earlier life it was where the configuration says.
     let (first, _followed) = bench.run();
     let mut watch = first.watch();
@@ -171,14 +175,7 @@ async fn the_address_in_use_is_kept_while_the_printer_is_heard_there() {
 async fn a_printer_that_was_replaced_meanwhile_is_taken_only_when_a_person_says_so() {
     let printer = sim::elegoo_cc1::start(sim::elegoo_cc1::Options::default()).await.unwrap();
     let at = printer.addresses();
-    let mut bench = Bench::new(&format!(
-        "kind = \"elegoo_cc1\"\nhost = \"127.0.0.1\"\nwebsocket_port = {}\nhttp_port = {}\ncamera_port = {}\n\
-         discovery_port = {}\n",
-        at.websocket.port(),
-        at.http.port(),
-        at.camera.port(),
-        at.discovery.port()
-    ));
+    let mut bench = Bench::of_cc1(&at, at.discovery.port());
     let (first, _followed) = bench.run();
     tokio::time::timeout(DEADLINE, first.watch().wait_for(|state| state.online())).await.unwrap().unwrap();
     let kept = bench.store.get(IDENTITIES, "mover").unwrap().expect("kept");

@@ -268,7 +268,7 @@ fn publish(endpoint: &Arc<Endpoint>) {
     for method in klippy::notifications(&before.klippy, &view.klippy) {
         endpoint.hub.notify(method, None);
     }
-    if endpoint.printer_is_away() {
+    if !view.klippy.connected && endpoint.printer_is_away() {
         endpoint.hub.close_unaware();
     }
     follow_objects(endpoint, &view);

@@ -336,6 +336,17 @@ async fn the_api_is_found_below_a_prefix() {
     assert_eq!(sent.headers()["location"], format!("http://{base}/server/files/gcodes/a%20b.gcode"));
 }
 
+/// Serves the endpoint at `/printers/one`, as the gateway's own port does.
+async fn below_a_prefix(room: &Room) -> std::net::SocketAddr {
+    let mounted = axum::Router::new()
+        .nest_service("/printers/one", crate::front::moonraker::router(room.endpoint.clone()))
+        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, mounted).await });
+    address
+}
+
 /// Mainsail is built for the root of a host; Fluidd finds its parts anywhere.
 #[tokio::test]
 async fn a_web_interface_for_the_root_is_shown_at_the_printers_own_port() {
@@ -344,12 +355,7 @@ async fn a_web_interface_for_the_root_is_shown_at_the_printers_own_port() {
         std::fs::write(folder.path().join("index.html"), page).unwrap();
         let config = MoonrakerConfig { web_root: Some(folder.path().into()), ..MoonrakerConfig::default() };
         let room = Room::with(config).await;
-        let mounted = axum::Router::new()
-            .nest_service("/printers/one", crate::front::moonraker::router(room.endpoint.clone()))
-            .into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, mounted).await });
+        let address = below_a_prefix(&room).await;
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let answer = client.get(format!("http://{address}/printers/one/")).send().await.unwrap();
         if own_port {
@@ -400,12 +406,7 @@ async fn fluidd_opens_the_printer_of_its_address() {
     std::fs::write(folder.path().join("index.html"), page).unwrap();
     let config = MoonrakerConfig { web_root: Some(folder.path().into()), ..MoonrakerConfig::default() };
     let room = Room::with(config).await;
-    let mounted = axum::Router::new()
-        .nest_service("/printers/one", crate::front::moonraker::router(room.endpoint.clone()))
-        .into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, mounted).await });
+    let address = below_a_prefix(&room).await;
     for (base, only_first) in [(format!("http://{address}/printers/one"), false), (room.url(""), true)] {
         for file in ["/", "/index.html"] {
             let text = reqwest::get(format!("{base}{file}")).await.unwrap().text().await.unwrap();
