@@ -73,7 +73,7 @@ async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result
         let caller = Caller::new(user, address, base_url);
         let args = arguments(endpoint, &caller, &parts, &path, &query, body).await?;
         let (args, caller) = args;
-        let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
+        let result = rpc::run(method, Call::new(endpoint.clone(), args, caller)).await?;
         return Ok(result_answer(result));
     }
     if path == "/webcam" || path.starts_with("/webcam/") {
@@ -163,7 +163,7 @@ async fn raw_routes(
             args.0.insert("path".to_owned(), Value::from(file));
             let method =
                 methods::find("server.files.delete_file").ok_or_else(|| RpcError::not_found("Not Found"))?;
-            let result = rpc::run(method, Call { endpoint: endpoint.clone(), args, caller }).await?;
+            let result = rpc::run(method, Call::new(endpoint.clone(), args, caller)).await?;
             Ok(result_answer(result))
         }
         (_, path) if path.starts_with("/api/") => {

@@ -27,6 +27,7 @@ mod logs;
 mod methods;
 mod object_list;
 mod octoprint;
+mod request;
 mod rpc;
 mod socket;
 mod stores;

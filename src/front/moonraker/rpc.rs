@@ -10,6 +10,7 @@ use super::Endpoint;
 use super::args::Args;
 use super::error::RpcError;
 use super::methods::{self, Method, Scope};
+use super::request::{Frame, Params, Request};
 use super::socket::Connection;
 use crate::access::{AccessError, Identity};
 use crate::model::{Speaker, text};
@@ -49,7 +50,15 @@ impl Caller {
 pub struct Call {
     pub endpoint: Arc<Endpoint>,
     pub args: Args,
+    /// JSON text of the argument that the method stores, where it was read so; otherwise it is among the others.
+    pub record: Option<String>,
     pub caller: Caller,
+}
+
+impl Call {
+    pub fn new(endpoint: Arc<Endpoint>, args: Args, caller: Caller) -> Self {
+        Self { endpoint, args, record: None, caller }
+    }
 }
 
 /// What a method answers.
@@ -77,12 +86,12 @@ pub async fn respond(
     caller: Caller,
     frame: impl std::ops::Deref<Target = str>,
 ) -> Option<String> {
-    match serde_json::from_str::<Value>(&frame) {
+    match serde_json::from_str::<Frame>(&frame) {
         Err(_) => Some(failure(Value::Null, -32700, "Parse error")),
-        Ok(Value::Array(batch)) if batch.len() > LARGEST_BATCH => {
+        Ok(Frame::Batch(batch)) if batch.len() > LARGEST_BATCH => {
             Some(failure(Value::Null, -32600, "Invalid Request"))
         }
-        Ok(Value::Array(batch)) => {
+        Ok(Frame::Batch(batch)) => {
             let answers = batch.into_iter().map(|request| one(endpoint.clone(), caller.clone(), request));
             let answers: Vec<String> =
                 futures_util::future::join_all(answers).await.into_iter().flatten().collect();
@@ -114,26 +123,23 @@ struct Reason<'a> {
 }
 
 /// A notification is not answered, unless it fails.
-async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Value) -> Option<String> {
-    let Value::Object(mut request) = request else {
+async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Frame) -> Option<String> {
+    let Frame::Request(Request { version, method, id, params }) = request else {
         return Some(failure(Value::Null, -32600, "Invalid Request"));
     };
-    let id = request.remove("id").unwrap_or(Value::Null);
-    let version = request.get("jsonrpc").and_then(Value::as_str);
-    let (Some(VERSION), Some(Value::String(name))) = (version, request.get("method")) else {
+    let (Some(VERSION), Some(name)) = (version.as_str(), method.as_str()) else {
         return Some(failure(id, -32600, "Invalid Request"));
     };
-    let method = find(name, &caller);
-    let params = match request.remove("params") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(params)) => params,
-        Some(_) => return Some(failure(id, -32602, "Invalid params:")),
+    let (named, record) = match params {
+        Params::None => (Map::new(), None),
+        Params::Named(named, record) => (named, record),
+        Params::Other => return Some(failure(id, -32602, "Invalid params:")),
     };
-    let method = match method {
+    let method = match find(name, &caller) {
         Ok(method) => method,
         Err(reason) => return Some(failure(id, -32601, reason)),
     };
-    match run(method, Call { endpoint, args: Args(params), caller }).await {
+    match run(method, Call { record, ..Call::new(endpoint, Args(named), caller) }).await {
         Ok(_) if id.is_null() => None,
         Ok(Reply::Tree(result)) => Some(text::json(&Answer { jsonrpc: VERSION, result, id })),
         Ok(Reply::Text(result)) => {

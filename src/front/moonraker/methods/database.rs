@@ -141,20 +141,23 @@ fn item(namespace: &str, key: &Value, value: &str) -> Reply {
 
 /// On disk when it is answered: a setting is not lost, and a disk that takes nothing is told.
 pub async fn post_item(mut call: Call) -> Result<Reply, RpcError> {
-    let value = call.args.0.remove("value");
-    let answer = write_item(&call, value)?;
+    let of_value = |value: Value| text::json(&value);
+    let written = call.record.take().or_else(|| call.args.0.remove("value").map(of_value));
+    let answer = write_item(&call, written)?;
     call.endpoint.station.store.flush().await?;
     Ok(answer)
 }
 
-fn write_item(call: &Call, value: Option<Value>) -> Result<Reply, RpcError> {
+/// `written` is the value's JSON text.
+fn write_item(call: &Call, written: Option<String>) -> Result<Reply, RpcError> {
     let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
-    let value = value.ok_or_else(|| missing("value"))?;
+    let written: Arc<str> = written.ok_or_else(|| missing("value"))?.into();
+    let read = || serde_json::from_str(&written).map_err(|error| StoreError::Read(error.to_string()));
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
     let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
-    if name == MAINTENANCE && is_maintenance_init(&value) {
+    if name == MAINTENANCE && is_maintenance_init(&read()?) {
         let others = store.list(&space)?;
         for (other, _) in
             others.iter().filter(|(other, value)| other != key.first() && is_maintenance_init(value))
@@ -162,11 +165,11 @@ fn write_item(call: &Call, value: Option<Value>) -> Result<Reply, RpcError> {
             let _told_by_the_flush = store.delete(&space, other);
         }
     }
-    let written: Arc<str> = text::json(&value).into();
     let record = match key.rest() {
         [] => written.clone(),
         rest => {
             let mut record = store.get(&space, key.first())?.unwrap_or_else(|| json!({}));
+            let value = read()?;
             if rest.len() + depth(&value) > DEEPEST_VALUE {
                 return Err(RpcError::bad_request(format!(
                     "The value is nested too deep: {DEEPEST_VALUE} levels fit below its record"

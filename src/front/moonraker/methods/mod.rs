@@ -78,6 +78,8 @@ pub struct Method {
     /// A refusal is told on the console too. Mainsail shows nobody the error of its buttons that call these: a file that
     /// was not renamed, a queue that did not start.
     pub told: bool,
+    /// Its argument `value` is stored as it is: over JSON-RPC it comes as [`Call::record`].
+    pub record: bool,
     pub run: Handler,
 }
 
@@ -90,6 +92,8 @@ const OPERATE: u8 = 8;
 const ADMIN: u8 = 16;
 /// Refusals are told on the console too.
 const TOLD: u8 = 32;
+/// Stores its argument `value`.
+const RECORD: u8 = 64;
 const PLAIN: u8 = 0;
 
 macro_rules! table {
@@ -109,6 +113,7 @@ macro_rules! table {
             },
             needs_printer: ($flags) & PRINTER != 0,
             told: ($flags) & TOLD != 0,
+            record: ($flags) & RECORD != 0,
             run: |call| Box::pin(async { $($function)::+(call).await.map(Reply::from) }),
         }),*]
     };
@@ -157,7 +162,7 @@ static TABLE: &[Method] = table! {
 
     "server.database.list" Get "/server/database/list" PLAIN => database::list;
     "server.database.get_item" Get "/server/database/item" PLAIN => database::get_item;
-    "server.database.post_item" Post "/server/database/item" OPERATE => database::post_item;
+    "server.database.post_item" Post "/server/database/item" (OPERATE | RECORD) => database::post_item;
     "server.database.delete_item" Delete "/server/database/item" OPERATE => database::delete_item;
     "server.database.compact" Post "/server/database/compact" OPERATE => backups::compact;
     "server.database.post_backup" Post "/server/database/backup" OPERATE => backups::post_backup;

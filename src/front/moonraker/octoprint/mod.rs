@@ -81,7 +81,7 @@ pub async fn answer(
     }
     let bytes = read_body(body).await?;
     let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    let call = Call { endpoint: endpoint.clone(), args: Args::default(), caller: caller.clone() };
+    let call = Call::new(endpoint.clone(), Args::default(), caller.clone());
     match path {
         "/api/login" => Ok(json_answer(StatusCode::OK, &login(endpoint, caller, true))),
         // A login here is the caller's key or address: there is nothing to end.

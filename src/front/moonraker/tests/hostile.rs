@@ -197,14 +197,13 @@ async fn oversized_requests_end_early() {
     assert!(sent.is_err() || sent.is_ok_and(|answer| answer.status() == 413));
     let claimed = b"POST /server/files/upload HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: 99999999999\r\n\r\n";
     assert_eq!(raw(&room, claimed).await.0, 413, "refused by its length alone");
-    let deep = format!(
-        "{{\"jsonrpc\":\"2.0\",\"method\":\"server.info\",\"params\":{}1{}}}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     let mut socket = room.socket().await;
-    socket.send(deep).await;
-    assert_eq!(socket.answer().await["error"]["code"], -32700);
+    for (params, code) in [(format!("{{\"a\":{deep}}}"), -32700), (deep, -32602)] {
+        let request = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"server.info\",\"params\":{params}}}");
+        socket.send(request).await;
+        assert_eq!(socket.answer().await["error"]["code"], code);
+    }
     socket.call("server.info", serde_json::json!({})).await;
 }
 
