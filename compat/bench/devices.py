@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 from bench import load as loads
+from bench.awake import awake
 from bench.ours import Gateway
 from bench.peers import virtual_printer
 from bench.table import median
@@ -13,7 +14,7 @@ SHIPPED, QUICK = 0.01, 0.0
 
 def serial_port(bench, table):
     """M105 and its answer."""
-    found = {"ours": [], "echo": [], "ours p99": [], "echo p99": []}
+    found = {f"{name}{what}": [] for name in ("ours", "echo") for what in ("", " p99", " awake")}
     with bench.load() as load, Gateway(1, bench.farm(load)) as gateway:
         gateway.wait_online(load)
         for _ in range(bench.rounds + 2):
@@ -21,9 +22,13 @@ def serial_port(bench, table):
                 round_ = load.ask("serial", rounds=bench.trips, **where)
                 found[name].append(round_["p50"])
                 found[f"{name} p99"].append(round_["p99"])
+                with awake():
+                    found[f"{name} awake"].append(load.ask("serial", rounds=bench.trips, **where)["p50"])
     virtual = {throttle: virtual_printer(max(bench.trips // 20, 20), throttle) for throttle in (SHIPPED, QUICK)}
     ours = median(found["ours"])
     table.add("serial", "M105 and its answer (p50), of a bare pty's echo", ours / median(found["echo"]), at_most=1.5)
+    table.add("serial", "the same, no processor asleep", median(found["ours awake"]) / median(found["echo awake"]),
+              at_most=1.5)
     table.add("serial", "M105 and its answer (p99), of a bare pty's echo",
               median(found["ours p99"]) / median(found["echo p99"]))
     table.add("serial", "M105 and its answer, of OctoPrint's virtual printer", ours / median(virtual[SHIPPED]))

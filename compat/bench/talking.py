@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 import requests
 
+from bench.awake import awake
 from bench.ours import Gateway, serial
 from bench.peers import Moonraker
 from bench.table import median
@@ -28,6 +29,7 @@ CALLS = [
 ]
 # The others take Moonraker too long for a round.
 ASKED_TOGETHER = ("server.info", "printer.objects.query", "server.database.get_item")
+AWAKE = "no processor asleep"
 # Aims of the issue.
 RATE, LATENCY = 20, 1 / 20
 # The gateway tells clients differences at most this often (design D13), in seconds.
@@ -44,13 +46,14 @@ def calls(bench, table):
         load.ask("pace", hertz=1.0, quiet=[])
         sides = {"ours": (gateway, gateway.printer_port()), "peer": (moonraker, moonraker.port)}
         seed(gateway, moonraker)
-        found, bare = {}, {"rate": [], "p50": []}
+        found, bare = {}, {"rate": [], "p50": [], "awake p50": []}
         echo = other.ask("echo", bytes=ECHO)["port"]
         for _ in range(bench.rounds):
             many = load.ask("calls", port=echo, connections=CONNECTIONS, seconds=bench.seconds, path="/")
-            one = load.ask("calls", port=echo, connections=1, seconds=bench.seconds / 2, path="/")
             bare["rate"].append(many["rate"])
-            bare["p50"].append(one["latency"]["p50"])
+            bare["p50"].append(alone(bench, load, echo, path="/")["latency"]["p50"])
+            with awake():
+                bare["awake p50"].append(alone(bench, load, echo, path="/")["latency"]["p50"])
             for method, path, params in CALLS:
                 rpc = {"method": method, "params": params}
                 ways = {"WebSocket": rpc}
@@ -60,33 +63,42 @@ def calls(bench, table):
                     ways["HTTP"] = {"path": path}
                 for how, order in ways.items():
                     for who, (program, port) in sides.items():
-                        empty = {"rate": [], "p50": [], "p99": [], "processor": []}
+                        empty = {"rate": [], "p50": [], "p99": [], "awake p50": [], "processor": []}
                         kept = found.setdefault((method, how), {}).setdefault(who, empty)
                         before = program.processor()
                         many = load.ask("calls", port=port, connections=CONNECTIONS, seconds=bench.seconds, **order)
                         kept["processor"].append((program.processor() - before) / max(many["answers"], 1))
                         kept["rate"].append(many["rate"])
-                        one = load.ask("calls", port=port, connections=1, seconds=bench.seconds / 2, **order)
+                        one = alone(bench, load, port, **order)
                         kept["p50"].append(one["latency"]["p50"])
                         kept["p99"].append(one["latency"]["p99"])
                         kept["bytes"] = one["answer_bytes"]
+                        with awake():
+                            kept["awake p50"].append(alone(bench, load, port, **order)["latency"]["p50"])
     for how in ("WebSocket", "HTTP"):
         peer = found["server.info", how]["peer"]
         # Nothing that answers over TCP on this machine is faster: where this misses an aim, any program does.
-        for key, what in (("rate", "rate"), ("p50", "time of one (p50)")):
+        for key, what in (("rate", "rate"), ("p50", "time of one (p50)"), ("awake p50", f"time of one (p50), {AWAKE}")):
             table.add("calls", f"bare bytes of a thread: {what}, of Moonraker's server.info, {how}",
                       median(bare[key]) / median(peer[key]))
     table.keep("calls bare", bare)
     for (method, how), who in found.items():
-        keys = ("rate", "p50", "p99", "processor")
+        keys = ("rate", "p50", "p99", "awake p50", "processor")
         ratio = {key: median(who["ours"][key]) / median(who["peer"][key]) for key in keys}
         which = "all" if "at once" in how else "one"
         table.add("calls", f"{method}, {how}: rate, of Moonraker's", ratio["rate"], at_least=RATE)
         table.add("calls", f"{method}, {how}: time of {which} (p50), of Moonraker's", ratio["p50"], at_most=LATENCY)
         table.add("calls", f"{method}, {how}: time of {which} (p99), of Moonraker's", ratio["p99"], at_most=LATENCY)
+        table.add("calls", f"{method}, {how}: time of {which} (p50), {AWAKE}, of Moonraker's", ratio["awake p50"],
+                  at_most=LATENCY)
         # Of all rows of a call the one that other programs on the machine change the least.
         table.add("calls", f"{method}, {how}: processor time of one, of Moonraker's", ratio["processor"])
         table.keep(f"calls {method} {how}", who)
+
+
+def alone(bench, load, port, **order):
+    """The time of a call with nothing else under way."""
+    return load.ask("calls", port=port, connections=1, seconds=bench.seconds / 2, **order)
 
 
 def seed(gateway, moonraker):

@@ -201,14 +201,15 @@ impl Store {
     /// The commit failed.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let (told, result) = oneshot::channel();
-        {
+        let served = {
             let mut values = self.values();
             values.waiting.push(told);
-            if !std::mem::replace(&mut values.serving, true) {
-                let shared = self.owner.shared.clone();
-                // Not by the thread: a test's clock stands still while this is under way.
-                tokio::task::spawn_blocking(move || shared.serve(&Handle::current()));
-            }
+            std::mem::replace(&mut values.serving, true)
+        };
+        if !served {
+            let shared = self.owner.shared.clone();
+            // Not by the thread: a test's clock stands still while this is under way.
+            tokio::task::spawn_blocking(move || shared.serve(&Handle::current()));
         }
         result.await.unwrap_or_else(|_ended| Err(StoreError::Write("the gateway is ending".to_owned())))
     }
