@@ -84,10 +84,13 @@ fn a_pause_of_a_job_that_completes_meanwhile_is_not_called_kept() {
     life.until_phase(JobPhase::Preparing);
     world.fake.stage(DeviceStage::Printing);
     life.until_phase(JobPhase::Printing);
+    world.fake.machine().slow_moves = true;
     let jobs = life.jobs.clone();
     let pausing = life.runtime.spawn(async move { jobs.pause().await });
     pauses(&life, &world, 1);
     world.fake.stage(DeviceStage::Finished);
+    life.pass(40);
+    world.fake.machine().slow_moves = false;
     let told = life.run(pausing).unwrap();
     assert!(told.is_err(), "{told:?}");
 }
