@@ -23,7 +23,7 @@ const CLIENTS: &str = "clients";
 #[derive(Default)]
 pub struct Outside {
     /// A person confirms that the printer has a new key.
-    pub new_key_confirmed: Option<Arc<AtomicBool>>,
+    pub new_key_confirmed: Arc<AtomicBool>,
     /// Where the network says that the printer is.
     pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
     /// Hears which printer it is, where the configuration need not say so.
@@ -73,7 +73,7 @@ pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result
                 },
                 known_keys,
                 on_keys,
-                new_key_confirmed: outside.new_key_confirmed.unwrap_or_default(),
+                new_key_confirmed: outside.new_key_confirmed,
                 moved_to: outside.moved_to,
                 announced_model: outside.announced_model,
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
@@ -122,14 +122,23 @@ fn client_number(store: &Store, printer: &str) -> u16 {
 }
 
 /// What is kept goes at once, what is in use at the next connection, which comes at once too: it may be another service
-/// than the connected one that shows a new key.
+/// than the connected one that shows a new key. Fails where the configuration says which one it is, and not by a key.
 pub(super) fn accept_another(
+    config: &PrinterConfig,
     station: &Station,
     confirmed: Arc<AtomicBool>,
     forget: Arc<dyn Fn() + Send + Sync>,
 ) -> admin::AcceptAnother {
     let station = station.clone();
+    let named = config.kind != Kind::Bambu && config.serial.is_some();
     Arc::new(move || {
+        if named {
+            return Err(format!(
+                "The configuration says which printer \"{}\" is, and that decides: put the serial number or mainboard id \
+                 of the new one in serial there, and restart the gateway.",
+                station.name()
+            ));
+        }
         forget();
         if let Err(error) = station.store.delete(PINS, station.name()) {
             tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
@@ -137,6 +146,7 @@ pub(super) fn accept_another(
         confirmed.store(true, Ordering::Relaxed);
         station.printer.renew();
         station.printer.reconnect();
+        Ok(())
     })
 }
 

@@ -56,7 +56,7 @@ impl App {
         let (confirmed, trail) = (Arc::<AtomicBool>::default(), Trail::of(printer, &self.store));
         let forget = trail.forget.clone();
         let outside = Outside {
-            new_key_confirmed: Some(confirmed.clone()),
+            new_key_confirmed: confirmed.clone(),
             moved_to: Some(trail.moved_to.clone()),
             announced_model: Some(trail.announced_model.clone()),
             on_identity: Some(trail.on_identity.clone()),
@@ -79,7 +79,7 @@ impl App {
             kind: printer.kind.name(),
             clients: Arc::new(move || counted.clients()),
             api: Box::new(move || moonraker::router(endpoint)),
-            accept_another: accept_another(&station, confirmed, forget),
+            accept_another: accept_another(printer, &station, confirmed, forget),
             serial_port: pty.clone(),
         };
         let (name, kind) = (printer.name.clone(), printer.kind);

@@ -59,7 +59,7 @@ pub struct Machine {
     /// What is being deleted.
     pub deleting: Vec<String>,
     pub refuse_cancels: bool,
-    /// Moves are not acknowledged until this is false again.
+    /// Moves and pauses are not acknowledged until this is false again.
     pub slow_moves: bool,
     /// Names of all commands that came.
     pub taken: Vec<&'static str>,
@@ -231,7 +231,7 @@ impl Driver for Fake {
                         let result = self.take(&request.command);
                         let lost = self.machine().on_start == OnStart::LoseLink
                             && matches!(request.command, Command::StartJob(_));
-                        if matches!(request.command, Command::Home(_)) && self.machine().slow_moves {
+                        if matches!(request.command, Command::Home(_) | Command::Pause) && self.machine().slow_moves {
                             held.push(request);
                         } else if !lost {
                             request.answer(result);

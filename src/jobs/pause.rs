@@ -38,7 +38,7 @@ impl Jobs {
         match tokio::time::timeout(PATIENCE, &mut pausing).await {
             Ok(outcome) => outcome,
             // The printer was told: whether it paused shows within the time that a pause may take.
-            Err(_late) if prints(&self.inner.printer.state()) => pausing.await,
+            Err(_late) if !self.pause_waits() || prints(&self.inner.printer.state()) => pausing.await,
             Err(_late) => Ok(Outcome::noted(Seen::Sent, KEPT)),
         }
     }

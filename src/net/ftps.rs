@@ -40,6 +40,9 @@ use super::tls::server_name;
 /// Deadline for a polite goodbye.
 const QUIT: Duration = Duration::from_secs(3);
 
+/// Names of a folder that are asked for their length one by one.
+const MAX_MEASURED: usize = 1000;
+
 /// How long a server may take to hang up after the goodbye.
 const HANG_UP: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,9 @@ pub struct FtpsTimeouts {
     pub idle: Duration,
     /// From the last byte to the final reply: up to 30 s on H2D, 300 s for big files at worst.
     pub finish: Duration,
+    /// The replies to a transfer that was broken off, and to the deletion of what it left; a new session is made then.
+    /// Somebody waits for the end of a cancelled print.
+    pub abandon: Duration,
 }
 
 impl Default for FtpsTimeouts {
@@ -82,6 +88,7 @@ impl Default for FtpsTimeouts {
             handshake: seconds(20),
             idle: seconds(30),
             finish: seconds(300),
+            abandon: seconds(5),
         }
     }
 }
@@ -148,6 +155,8 @@ pub struct FtpsSession {
     private_data: bool,
     /// The server knows `EPSV` only.
     extended: bool,
+    /// The server lists names only.
+    names_only: bool,
 }
 
 impl fmt::Debug for FtpsSession {
@@ -174,6 +183,7 @@ impl FtpsSession {
             unsettled: false,
             private_data: false,
             extended: false,
+            names_only: false,
         })
     }
 
@@ -218,13 +228,30 @@ impl FtpsSession {
 
     /// The entries of the folder `dir`, for instance `/cache`.
     ///
-    /// `now` (Unix seconds) dates entries that show no year.
+    /// `now` (Unix seconds) dates entries that show no year. A server without `LIST` is asked for the names, and for the
+    /// length of each; what has none is taken for a folder (bambu.md 5.2).
     ///
     /// # Errors
     /// [`FtpsError::NotFound`] if the server says so; some answer an empty list instead.
     pub async fn list(&mut self, dir: &str, now: i64) -> Result<Vec<RemoteEntry>, FtpsError> {
-        let bytes = Box::pin(self.fetch_listing(dir)).await?;
-        Ok(listing::parse(&bytes, now))
+        if !self.names_only {
+            match Box::pin(self.fetch_listing("LIST", dir)).await {
+                Err(FtpsError::Unsupported(_)) => self.names_only = true,
+                listed => return listed.map(|bytes| listing::parse(&bytes, now)),
+            }
+        }
+        let names = listing::names(&Box::pin(self.fetch_listing("NLST", dir)).await?);
+        let mut entries = Vec::with_capacity(names.len().min(MAX_MEASURED));
+        for name in names.into_iter().take(MAX_MEASURED) {
+            let (size, dir) = match self.size(&format!("{}/{name}", dir.trim_end_matches('/'))).await {
+                Ok(size) => (size, false),
+                Err(FtpsError::NotFound(_)) => (0, true),
+                Err(FtpsError::Unsupported(_) | FtpsError::BadName(_)) => (0, false),
+                Err(error) => return Err(error),
+            };
+            entries.push(RemoteEntry { name, size, dir, modified: None });
+        }
+        Ok(entries)
     }
 
     /// Length of a file in bytes.
@@ -359,6 +386,7 @@ impl FtpsSession {
     }
 
     fn settle<T>(&mut self, result: Result<T, FtpsError>) -> Result<T, FtpsError> {
+        let result = result.map_err(FtpsError::midway);
         self.unsettled = result.as_ref().is_err_and(FtpsError::is_fatal);
         if result.is_err() {
             self.prepared.forget();

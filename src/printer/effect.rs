@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::model::{
-    Command, CommandError, DryerPhase, FilamentOperation, JobPhase, LinkPhase, PrinterState, Severity,
+    Command, CommandError, DryerPhase, FaultSource, FilamentOperation, JobPhase, LinkPhase, PrinterState,
+    Severity,
 };
 
 /// What the newest snapshot says about a command under way.
@@ -37,10 +38,20 @@ pub fn wait_for(command: &Command) -> Option<Duration> {
 }
 
 /// Why the reports may not show yet what was wanted, and what helps.
-pub fn hindrance(command: &Command, now: &PrinterState) -> Option<&'static str> {
+pub fn hindrance(command: &Command, now: &PrinterState) -> Option<String> {
+    // A printer that waits for the user takes a resume and goes on waiting.
+    if *command == Command::Resume {
+        let fault = now
+            .device
+            .faults
+            .iter()
+            .max_by_key(|fault| (fault.severity, fault.source == FaultSource::Job))?;
+        return Some(format!("It still tells: {} ({})", fault.text, fault.code));
+    }
     let busy = !matches!(now.device.filament.operation, FilamentOperation::Idle | FilamentOperation::Stuck);
-    (matches!(command, Command::SetNozzle { .. }) && busy)
-        .then_some("It is handling filament and heats for that by itself: set it again when that is done.")
+    (matches!(command, Command::SetNozzle { .. }) && busy).then(|| {
+        "It is handling filament and heats for that by itself: set it again when that is done.".to_owned()
+    })
 }
 
 /// What the user should know of an order that was carried out too late.
@@ -125,10 +136,23 @@ fn same(reported: Option<f64>, wanted: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fault, FaultSource, Heater, Link};
+    use crate::model::{Fault, Heater, Link};
 
     fn online() -> PrinterState {
         PrinterState { link: Link { phase: LinkPhase::Online, ..Link::default() }, ..PrinterState::default() }
+    }
+
+    fn a_fault() -> Fault {
+        Fault {
+            code: "0300_8013".into(),
+            source: FaultSource::Job,
+            severity: Severity::Serious,
+            module: None,
+            text: "stuck".into(),
+            link: None,
+            actions: vec![],
+            since: 0.0,
+        }
     }
 
     #[test]
@@ -157,6 +181,27 @@ mod tests {
     }
 
     #[test]
+    fn a_resume_that_shows_nothing_names_what_the_printer_waits_for() {
+        let mut now = online();
+        assert_eq!(hindrance(&Command::Resume, &now), None);
+        let fault = |code: &str, severity: Severity, text: &str| Fault {
+            severity,
+            code: code.to_owned(),
+            text: text.to_owned(),
+            ..a_fault()
+        };
+        now.device.faults.push(fault("0700_8011", Severity::Serious, "The filament has run out."));
+        let health = fault("HMS_1", Severity::Serious, "Put a new spool in.");
+        now.device.faults.push(Fault { source: FaultSource::Device, ..health });
+        now.device.faults.push(fault("1", Severity::Info, "A tip."));
+        assert_eq!(
+            hindrance(&Command::Resume, &now).as_deref(),
+            Some("It still tells: The filament has run out. (0700_8011)")
+        );
+        assert_eq!(hindrance(&Command::Pause, &now), None);
+    }
+
+    #[test]
     fn a_printer_that_loads_filament_heats_by_itself() {
         let mut now = online();
         let off = Command::SetNozzle { tool: 0, target: 0.0 };
@@ -170,16 +215,7 @@ mod tests {
 
     #[test]
     fn only_a_new_fault_refuses() {
-        let fault = Fault {
-            code: "0300_8013".into(),
-            source: FaultSource::Job,
-            severity: Severity::Serious,
-            module: None,
-            text: "stuck".into(),
-            link: None,
-            actions: vec![],
-            since: 0.0,
-        };
+        let fault = a_fault();
         let mut before = online();
         before.job.phase = JobPhase::Printing;
         let mut now = before.clone();

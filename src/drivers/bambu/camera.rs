@@ -96,7 +96,7 @@ impl JpegCamera {
                 Ok(stream)
             }
             Err(TlsConnectError::Fault(fault)) => {
-                Err(CameraError::Blocked(format!("{host}:{port}: {fault}.")))
+                Err(CameraError::Blocked(format!("{host}:{port}: {}.", self.shared.objection(&fault))))
             }
             Err(error) => Err(lost(&error.to_string())),
         }

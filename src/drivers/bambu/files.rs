@@ -74,7 +74,7 @@ impl BambuFiles {
         let opened = FtpsSession::open(options).await;
         match (opened, tls.fault()) {
             (Err(FtpsError::Tls(_)), Some(fault @ TlsFault::ChangedPin { .. })) => {
-                Err(FtpsError::Tls(format!("{fault}; `moongate trust {}` accepts it", config.name)))
+                Err(FtpsError::Tls(self.shared.objection(&fault)))
             }
             // No certificate was objected to: the handshake itself broke off, as at a service that is switched off.
             (Err(FtpsError::Tls(cause)), None) => Err(FtpsError::Unreachable(io::Error::other(cause))),
@@ -104,7 +104,9 @@ impl BambuFiles {
         F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
         T: Send,
     {
-        let refused = |result: &Result<T, FtpsError>| matches!(result, Err(FtpsError::DataRefused(_)));
+        let refused = |result: &Result<T, FtpsError>| {
+            matches!(result, Err(FtpsError::DataRefused(_) | FtpsError::DataCut(_)))
+        };
         let was_clear = self.clear.load(Ordering::Relaxed);
         if !was_clear {
             let result = self.in_private(operation).await;
@@ -119,7 +121,8 @@ impl BambuFiles {
         if was_clear && refused { self.in_private(operation).await } else { result }
     }
 
-    /// Asks a busy printer again after a while.
+    /// Asks a busy printer again after a while, and one that takes encrypted data but cut its handshake off this time:
+    /// nothing has been sent to it yet.
     async fn in_private<T, F>(&self, operation: &F) -> Result<T, FtpsError>
     where
         F: for<'a> Fn(&'a mut FtpsSession) -> BoxFuture<'a, Result<T, FtpsError>> + Send + Sync,
@@ -127,7 +130,12 @@ impl BambuFiles {
     {
         let mut result = self.attempt(Protection::Private, operation).await;
         for wait in BUSY_AGAIN {
-            if !matches!(result, Err(FtpsError::NoData(_))) {
+            let again = match &result {
+                Err(FtpsError::NoData(_) | FtpsError::Busy(_)) => true,
+                Err(FtpsError::DataCut(_)) => self.private.load(Ordering::Relaxed),
+                _ => false,
+            };
+            if !again {
                 break;
             }
             tokio::time::sleep(wait).await;
@@ -209,7 +217,14 @@ impl BambuFiles {
                 FileError::Unsupported("The printer's file service cannot do this.".into())
             }
             FtpsError::Cancelled => FileError::Cancelled,
-            FtpsError::NoData(_) => FileError::Busy(
+            FtpsError::Broken(cause) => FileError::Failed(format!(
+                "The connection with the printer's file service at {at} broke off ({cause}). Try again."
+            )),
+            FtpsError::DataCut(_) => FileError::Failed(format!(
+                "The printer's file service at {at} breaks off before the file begins. Try again; if it stays so, restart \
+                 the printer."
+            )),
+            FtpsError::NoData(_) | FtpsError::Busy(_) => FileError::Busy(
                 "The printer's file service is busy, perhaps with a transfer of another program; try again when that is \
                  done."
                     .to_owned(),
@@ -332,7 +347,7 @@ impl PrinterFiles for BambuFiles {
             self.resent.store(false, Ordering::Relaxed);
             let result = match self.in_session(&operation).await {
                 // It stalled or both connections broke: once more, from the start.
-                Err(FtpsError::Timeout(_) | FtpsError::Unreachable(_))
+                Err(FtpsError::Timeout(_) | FtpsError::Broken(_))
                     if began.load(Ordering::Relaxed) && !stop.is_cancelled() =>
                 {
                     self.resent.store(true, Ordering::Relaxed);
@@ -341,7 +356,14 @@ impl PrinterFiles for BambuFiles {
                 }
                 result => result,
             };
-            result.map_err(|error| self.told(&error))
+            result.map_err(|error| match error {
+                // 550 is the answer to everything that cannot be stored.
+                FtpsError::NotFound(reply) => FileError::NotFound(format!(
+                    "The printer does not store the file ({reply}): is a card or USB stick in it, and is it not \
+                     write-protected?"
+                )),
+                error => self.told(&error),
+            })
         })
     }
 

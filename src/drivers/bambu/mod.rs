@@ -45,7 +45,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::net::tls::{KnownKeys, PrinterTls};
+use crate::net::tls::{KnownKeys, PrinterTls, TlsFault};
 use crate::printer::{CameraSource, DriverParts};
 use crate::secret::Secret;
 
@@ -206,6 +206,16 @@ impl Shared {
     /// The identity of a service beside MQTT.
     fn tls_of(&self, service: &'static str) -> Result<PrinterTls, String> {
         self.tls.as_ref().map(|tls| tls.of_service(service)).map_err(Clone::clone)
+    }
+
+    /// Why who answers is not this printer, with what accepts a new key.
+    fn objection(&self, fault: &TlsFault) -> String {
+        match fault {
+            TlsFault::ChangedPin { .. } => {
+                format!("{fault}; `moongate trust {}` accepts it", self.config.name)
+            }
+            other => other.to_string(),
+        }
     }
 
     /// Hands new keys out, each once.

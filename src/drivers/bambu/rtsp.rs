@@ -34,7 +34,12 @@ impl RtspsCamera {
         let camera = RtspCamera::new(self.shared.host(), config.ports.rtsp, PATH)
             .login(USER, config.access_code.clone())
             .tls(tls);
-        let pictures = camera.open().await.map_err(not_opened)?;
+        let pictures = camera.open().await.map_err(|error| match error {
+            RtspError::Tls(TlsConnectError::Fault(fault)) => {
+                CameraError::Blocked(format!("{}.", self.shared.objection(&fault)))
+            }
+            error => not_opened(error),
+        })?;
         self.shared.keep_keys();
         let units = pictures.map(|picture| {
             picture.map(|unit| AccessUnit { data: unit.data, pts: unit.pts, key: unit.key }).map_err(told)
@@ -68,7 +73,6 @@ fn told(error: RtspError) -> CameraError {
             "The camera refused the access code: read it again on the printer's screen and put it into the configuration."
                 .to_owned(),
         ),
-        RtspError::Tls(TlsConnectError::Fault(fault)) => CameraError::Blocked(fault.to_string()),
         other => CameraError::Lost(other.to_string()),
     }
 }

@@ -57,9 +57,20 @@ impl From<AskError> for FileError {
     }
 }
 
-/// What file room and camera must know of the newest report.
+/// Who answers at the printer's address, as far as its link has found out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Answering {
+    #[default]
+    Unknown,
+    Printer,
+    /// Another one; how this is told.
+    Another(String),
+}
+
+/// What file room and camera must know of the printer and of its newest report.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
+    pub answering: Answering,
     /// Counts the reports; a larger number is a newer report.
     pub reports: u64,
     /// A file is being transferred or checked.

@@ -94,6 +94,19 @@ impl Whereabouts {
     }
 }
 
+/// What to do where another printer answers at the address of `name`: `found` is its serial number, `configured` is true
+/// where the configuration names the right one, `right` says when this one is the right one after all.
+pub fn remedy(right: &str, name: &str, found: &str, configured: bool) -> String {
+    let confirm = if configured {
+        format!("put {found} in serial, and restart the gateway")
+    } else {
+        format!("confirm it with `moongate trust {name}`")
+    };
+    format!(
+        "The printer is looked for at other addresses by itself; give it a fixed address in the router. If {right} {confirm}."
+    )
+}
+
 impl fmt::Debug for Whereabouts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.now())

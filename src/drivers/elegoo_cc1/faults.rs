@@ -1,5 +1,6 @@
 //! Why there is no link, with what the user can do (headings of `docs/ref/faults.md`).
 
+use crate::drivers::elegoo::whereabouts;
 use crate::model::LinkFault;
 
 /// Code of [`full`].
@@ -51,18 +52,17 @@ pub fn other_model(place: &str, name: &str) -> LinkFault {
 
 /// Another machine of the same model answers at the address.
 pub fn another(name: &str, place: &str, known: &str, found: &str, configured: bool) -> LinkFault {
-    let replaced = if configured {
-        format!("put {found} in serial")
-    } else {
-        format!("confirm it with `moongate trust {name}`")
-    };
     fault(
         "MG-CC1-OTHER",
         format!(
             "Another Centauri Carbon answers at {place}: mainboard id {found}, expected {known}. It is given nothing."
         ),
-        &format!(
-            "The printer is looked for at other addresses by itself; give it a fixed address in the router. If it or its mainboard was replaced by this one, {replaced}."
+        // A firmware update changes the id too (elegoo.md 2.2); the hardware address tells only where it is known.
+        &whereabouts::remedy(
+            "it or its mainboard was replaced by this one, or its firmware updated,",
+            name,
+            found,
+            configured,
         ),
         true,
     )

@@ -1,4 +1,5 @@
-//! Pictures from port 8080 (elegoo.md 3.14): any path, no login, one viewer.
+//! Pictures from port 8080 (elegoo.md 3.14): any path, no login, one viewer. Nothing of them tells whose they are, so none
+//! are fetched before the link has found its printer at the address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use super::encode::Call;
 use super::{Cc2Config, Timing};
+use crate::drivers::elegoo::door::{Answering, Door};
 use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::drivers::elegoo::{http, pictures};
 use crate::printer::{CameraError, CameraFeed, CameraSource};
@@ -22,15 +25,17 @@ pub struct Cc2Camera {
     host: Whereabouts,
     port: u16,
     idle: Duration,
+    door: Arc<Door<Call>>,
     only: Arc<Semaphore>,
 }
 
 impl Cc2Camera {
-    pub(super) fn new(config: &Cc2Config, timing: Timing) -> Self {
+    pub(super) fn new(config: &Cc2Config, timing: Timing, door: Arc<Door<Call>>) -> Self {
         Self {
             host: config.host.clone(),
             port: config.ports.camera,
             idle: timing.camera_idle,
+            door,
             only: Arc::new(Semaphore::new(1)),
         }
     }
@@ -39,6 +44,13 @@ impl Cc2Camera {
         let permit = Arc::clone(&self.only)
             .try_acquire_owned()
             .map_err(|_taken| CameraError::Lost("The camera is already open.".to_owned()))?;
+        match self.door.seen().answering {
+            Answering::Printer => {}
+            Answering::Unknown => {
+                return Err(CameraError::Lost("The printer has not answered yet.".to_owned()));
+            }
+            Answering::Another(who) => return Err(CameraError::Blocked(who)),
+        }
         let until = Instant::now() + START;
         let reply = loop {
             match http::get(&self.host.now(), self.port, "/?action=stream", self.idle).await {

@@ -1,11 +1,14 @@
 //! Why there is no link, with what the user can do (headings of `docs/ref/faults.md`).
 
+use crate::drivers::elegoo::whereabouts;
 use crate::model::LinkFault;
 
 /// Code of [`silent`].
 pub const SILENT: &str = "MG-CC2-SILENT";
 /// Code of [`full`].
 pub const FULL: &str = "MG-CC2-FULL";
+/// Code of [`another`].
+pub const OTHER: &str = "MG-CC2-OTHER";
 
 fn fault(code: &str, text: String, remedy: &str, permanent: bool) -> LinkFault {
     LinkFault { code: code.to_owned(), text, remedy: remedy.to_owned(), permanent }
@@ -85,19 +88,12 @@ pub fn other_model(place: &str, name: &str) -> LinkFault {
 
 /// Another machine of the same model answers at the address.
 pub fn another(name: &str, place: &str, known: &str, found: &str, configured: bool) -> LinkFault {
-    let replaced = if configured {
-        format!("put {found} in serial")
-    } else {
-        format!("confirm it with `moongate trust {name}`")
-    };
     fault(
-        "MG-CC2-OTHER",
+        OTHER,
         format!(
             "Another Centauri Carbon 2 answers at {place}: serial number {found}, expected {known}. It is given nothing."
         ),
-        &format!(
-            "The printer is looked for at other addresses by itself; give it a fixed address in the router. If it was replaced by this one, {replaced}."
-        ),
+        &whereabouts::remedy("it was replaced by this one,", name, found, configured),
         true,
     )
 }

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::wire::{Registration, registration};
 use super::{Cc2Config, Timing};
 use crate::drivers::elegoo::FULL_AGAIN;
-use crate::drivers::elegoo::door::Door;
+use crate::drivers::elegoo::door::{Answering, Door};
 use crate::drivers::elegoo::http::authority;
 use crate::drivers::elegoo::whereabouts::Identity;
 use crate::model::{LinkFault, LinkPhase};
@@ -107,6 +107,7 @@ impl Cc2Driver {
             events.close().await;
             return if fault.code == faults::SILENT { self.explained(fault, &serial).await } else { fault };
         }
+        self.door.note(|seen| seen.answering = Answering::Printer);
         self.config.host.identified(&Identity::of(&serial));
         self.memory.reconnected();
         io.state.link(LinkPhase::Syncing);
@@ -194,6 +195,16 @@ impl Cc2Driver {
         faults::another(&self.config.name, &self.place(), serial, &found, self.config.serial.is_some())
     }
 
+    /// What the end of a link tells about who is at the address: a full printer refuses on its own topics.
+    fn note_who(&self, fault: &LinkFault) {
+        let answering = match fault.code.as_str() {
+            faults::OTHER => Answering::Another(fault.text.clone()),
+            faults::FULL => Answering::Printer,
+            _ => return,
+        };
+        self.door.note(|seen| seen.answering = answering);
+    }
+
     async fn register(
         &self,
         client: &MqttClient,
@@ -250,7 +261,10 @@ impl Driver for Cc2Driver {
             let place = self.place();
             tokio::select! {
                 // It ends with DISCONNECT, which frees the printer's place for a client.
-                fault = self.link(io, &cancel) => fault,
+                fault = self.link(io, &cancel) => {
+                    self.note_who(&fault);
+                    fault
+                }
                 () = async { cancel.cancelled().await; tokio::time::sleep(PARTING).await } => {
                     faults::lost(&place, "the gateway stops")
                 }

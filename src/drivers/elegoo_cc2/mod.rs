@@ -141,7 +141,7 @@ fn assemble(config: Cc2Config, timing: Timing) -> DriverParts {
     DriverParts {
         capabilities: models::capabilities(&models::CENTAURI_CARBON_2, false),
         files: Arc::new(Files::new(files::Cc2Storage::new(config.clone(), timing, Arc::clone(&door)))),
-        camera: Some(Arc::new(camera::Cc2Camera::new(&config, timing))),
+        camera: Some(Arc::new(camera::Cc2Camera::new(&config, timing, Arc::clone(&door)))),
         driver: Box::new(link::Cc2Driver::new(config, timing, door)),
     }
 }

@@ -28,10 +28,17 @@ pub fn router(station: Station) -> Router {
 }
 
 /// An error as these routes tell it: `{"error": {"code": ..., "text": ...}}`.
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     code: String,
     text: String,
+}
+
+impl Refusal {
+    /// Only a change of the configuration helps.
+    pub(super) fn configured(text: String) -> Self {
+        Self { status: StatusCode::CONFLICT, code: "configured".to_owned(), text }
+    }
 }
 
 impl IntoResponse for Refusal {

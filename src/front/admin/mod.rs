@@ -37,7 +37,7 @@ use crate::access::{Access, Gate, Role, gate};
 use crate::station::{Station, Stations};
 
 /// Lets a printer be another once: one with a new key, or with another serial number. A person has asked for it.
-pub type AcceptAnother = Arc<dyn Fn() + Send + Sync>;
+pub type AcceptAnother = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// One printer as the gateway's port serves it.
 pub struct Served {
@@ -149,9 +149,9 @@ async fn ready() -> &'static str {
 async fn trust(
     State(accept): State<AcceptAnother>,
     axum::Json(job::Nothing {}): axum::Json<job::Nothing>,
-) -> axum::Json<serde_json::Value> {
-    accept();
-    axum::Json(serde_json::json!({"trust": "next_key"}))
+) -> Result<axum::Json<serde_json::Value>, job::Refusal> {
+    accept().map_err(job::Refusal::configured)?;
+    Ok(axum::Json(serde_json::json!({"trust": "next_key"})))
 }
 
 async fn show_metrics(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {

@@ -78,6 +78,24 @@ fn a_pause_that_a_printing_printer_ignores_is_an_error_and_not_kept() {
 }
 
 #[test]
+fn a_pause_of_a_job_that_completes_meanwhile_is_not_called_kept() {
+    let world = world();
+    let life = Life::begin(&world);
+    life.until_phase(JobPhase::Preparing);
+    world.fake.stage(DeviceStage::Printing);
+    life.until_phase(JobPhase::Printing);
+    world.fake.machine().slow_moves = true;
+    let jobs = life.jobs.clone();
+    let pausing = life.runtime.spawn(async move { jobs.pause().await });
+    pauses(&life, &world, 1);
+    world.fake.stage(DeviceStage::Finished);
+    life.pass(40);
+    world.fake.machine().slow_moves = false;
+    let told = life.run(pausing).unwrap();
+    assert!(told.is_err(), "{told:?}");
+}
+
+#[test]
 fn a_resume_withdraws_a_pause_that_waits() {
     let world = world();
     let (life, pausing) = begun_silently(&world);

@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::error::NO_SOCKET;
+use super::error::{CUT, NO_SOCKET};
 use super::handshake::Prepared;
 use crate::net::tls::server_name;
 
@@ -167,7 +167,13 @@ impl AsyncTlsConnector for Connector {
             }
             let failed = |error: io::Error| FtpError::SecureError(error.to_string());
             if let Some(data) = self.prepared.finish().await {
-                return Ok(Channel::Tls(Box::new(data.map_err(failed)?)));
+                return Ok(Channel::Tls(Box::new(data.map_err(|error| {
+                    if was_cut(&error) {
+                        failed(io::Error::other(format!("{CUT}{error}")))
+                    } else {
+                        failed(error)
+                    }
+                })?)));
             }
             let name = server_name(host).map_err(|error| FtpError::SecureError(error.to_string()))?;
             let control = self.tls.connect(name, stream).await.map_err(failed)?;
@@ -187,6 +193,12 @@ pub(super) struct DataWay {
     pub deadline: Duration,
     /// For the handshake.
     pub handshake: Duration,
+}
+
+/// Whether the other end hung up, as opposed to having another idea of encryption.
+fn was_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
 /// Connects a data socket; failures are reported as [`FtpError::SecureError`], the kind that tells

@@ -7,6 +7,8 @@ use suppaftp::types::Response;
 
 /// How the reason begins where a data socket could not be connected; the library passes on texts only.
 pub(super) const NO_SOCKET: &str = "data connection to ";
+/// How it begins where the handshake of a data connection was cut off.
+pub(super) const CUT: &str = "data connection cut: ";
 
 /// Why an FTPS operation failed. Texts in the variants are the server's own.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +16,15 @@ pub enum FtpsError {
     /// 530: ask the user to re-read the access code.
     #[error("the printer refused the access code: {0}")]
     Auth(String),
-    /// No connection, or it broke: open a new session with backoff.
+    /// No connection, or it broke before the login was through: open a new session with backoff.
     #[error("cannot reach the printer's file service: {0}")]
     Unreachable(io::Error),
+    /// The connection broke after the login: open a new session.
+    #[error("the connection to the printer's file service broke off: {0}")]
+    Broken(io::Error),
+    /// 421 instead of a greeting, a login or a data connection: no place for one more session. Try again later.
+    #[error("the printer's file service takes no more sessions at the moment: {0}")]
+    Busy(String),
     /// TLS on the control connection failed: read the printer's `TlsFault`.
     #[error("TLS with the printer's file service failed: {0}")]
     Tls(String),
@@ -32,6 +40,10 @@ pub enum FtpsError {
     /// 553, 501, or a name with control characters: choose another name.
     #[error("the printer does not accept this file name: {0}")]
     BadName(String),
+    /// The data connection was cut in its handshake. Of a printer that has taken encrypted data it says nothing; of another
+    /// one it may be a refusal, as [`Self::DataRefused`].
+    #[error("the printer broke off: {0}")]
+    DataCut(String),
     /// 522 or a failed handshake: the protection does not suit. Try the other [`super::Protection`] and remember it.
     #[error("the printer refused the data connection: {0}")]
     DataRefused(String),
@@ -75,6 +87,7 @@ impl From<FtpError> for FtpsError {
         match error {
             FtpError::ConnectionError(error) => Self::Unreachable(error),
             FtpError::SecureError(reason) if reason.starts_with(NO_SOCKET) => Self::NoData(reason),
+            FtpError::SecureError(reason) if reason.contains(CUT) => Self::DataCut(reason),
             FtpError::SecureError(reason) => Self::DataRefused(reason),
             FtpError::UnexpectedResponse(response) => Self::from_reply(&response),
             FtpError::BadResponse => Self::Protocol("not an FTP reply".into()),
@@ -89,7 +102,7 @@ impl FtpsError {
         let text = String::from_utf8_lossy(&response.body).trim().to_owned();
         match reply_code(response) {
             430 | 530 | 532 => Self::Auth(text),
-            421 => Self::Unreachable(io::Error::new(io::ErrorKind::ConnectionAborted, text)),
+            421 => Self::Busy(text),
             450 | 550 => Self::NotFound(text),
             452 | 552 => Self::StorageFull(text),
             501 | 553 => Self::BadName(text),
@@ -105,8 +118,30 @@ impl FtpsError {
     pub(super) fn is_fatal(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable(_) | Self::Tls(_) | Self::Timeout(_) | Self::Closed | Self::Protocol(_)
+            Self::Unreachable(_)
+                | Self::Broken(_)
+                | Self::Busy(_)
+                | Self::Tls(_)
+                | Self::Timeout(_)
+                | Self::Closed
+                | Self::Protocol(_)
         )
+    }
+
+    /// The same of a session that was logged in.
+    pub(super) fn of_session(self) -> Self {
+        match self {
+            Self::Unreachable(cause) => Self::Broken(cause),
+            other => other,
+        }
+    }
+
+    /// The same of a command or transfer that was under way: 421 then says that the server ends it.
+    pub(super) fn midway(self) -> Self {
+        match self {
+            Self::Busy(text) => Self::Broken(io::Error::new(io::ErrorKind::ConnectionAborted, text)),
+            other => other.of_session(),
+        }
     }
 }
 

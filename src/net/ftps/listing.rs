@@ -39,51 +39,114 @@ fn decode(bytes: &[u8]) -> String {
     }
 }
 
+/// The names of an `NLST` answer: some printers give whole paths (bambu.md 5.3).
+pub fn names(listing: &[u8]) -> Vec<String> {
+    let lines = listing.split(|byte| *byte == b'\n').map(decode);
+    let names = lines.filter_map(|line| line.trim_end_matches('\r').rsplit('/').next().map(str::to_owned));
+    names.filter(|name| usable(name)).collect()
+}
+
+fn usable(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
+}
+
 fn parse_line(line: &str, now: i64) -> Option<RemoteEntry> {
-    let mut rest = line.trim_end_matches('\r');
-    let mut field = || {
-        let (word, after) = rest.trim_start().split_once(char::is_whitespace)?;
-        rest = after;
-        Some(word)
+    let line = line.trim_end_matches('\r');
+    let entry = if line.starts_with(|first: char| first.is_ascii_digit()) {
+        dos_line(line)
+    } else {
+        unix_line(line, now)
     };
-    let mode = field()?;
-    let (_links, _owner, _group) = (field()?, field()?, field()?);
-    let size = field()?.parse().ok()?;
-    let (month, day, clock) = (field()?, field()?, field()?);
-    // Exactly one separator is gone by now: a name may begin with a space.
+    entry.filter(|entry| usable(&entry.name))
+}
+
+/// The next word; exactly one separator behind it is gone too, as a name may begin with a space.
+fn word<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let (word, after) = rest.trim_start().split_once(char::is_whitespace)?;
+    *rest = after;
+    Some(word)
+}
+
+fn unix_line(line: &str, now: i64) -> Option<RemoteEntry> {
+    let mut rest = line;
+    let mode = word(&mut rest)?;
+    let (_links, _owner, group) = (word(&mut rest)?, word(&mut rest)?, word(&mut rest)?);
+    let fifth = word(&mut rest)?;
+    // Some servers leave out the group: then the month comes in its turn.
+    let (size, date) = match fifth.parse() {
+        Ok(size) => (size, word(&mut rest)?),
+        Err(_) => (group.parse().ok().filter(|_| month(fifth).is_some())?, fifth),
+    };
+    let modified = match date.parse::<Date>() {
+        // `ls --time-style=long-iso`
+        Ok(date) => clock_of(word(&mut rest)?).and_then(|time| unix(date, time)),
+        Err(_) => {
+            let (day, clock) = (word(&mut rest)?, word(&mut rest)?);
+            modified(date, day, clock, now)
+        }
+    };
     let kind = mode.chars().next()?;
     let name = if kind == 'l' { rest.split(" -> ").next()? } else { rest };
-    let usable = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
     let known_kind = matches!(kind, '-' | 'd' | 'l');
-    (usable && known_kind).then(|| RemoteEntry {
-        name: name.to_owned(),
-        size,
-        dir: kind == 'd',
-        modified: modified(month, day, clock, now),
+    known_kind.then(|| RemoteEntry { name: name.to_owned(), size, dir: kind == 'd', modified })
+}
+
+/// `10-21-25  12:34PM       <DIR>          cache`, as servers write it that take after Windows.
+fn dos_line(line: &str) -> Option<RemoteEntry> {
+    let mut rest = line;
+    let (date, clock, size) = (word(&mut rest)?, word(&mut rest)?, word(&mut rest)?);
+    let mut numbers = date.split('-').map(|number| number.parse::<i16>().ok());
+    let (month, day, year) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    let year = if year < 100 { 2000 + year } else { year };
+    let date = Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
+    let dir = size == "<DIR>";
+    Some(RemoteEntry {
+        name: if dir { rest.trim_start() } else { rest }.to_owned(),
+        size: if dir { 0 } else { size.parse().ok()? },
+        dir,
+        modified: clock_of(clock).and_then(|time| unix(date, time)),
     })
 }
 
-fn modified(month: &str, day: &str, clock: &str, now: i64) -> Option<i64> {
-    let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))?;
-    let month = i8::try_from(month + 1).ok()?;
+/// `12:34`, `12:34PM`.
+fn clock_of(text: &str) -> Option<Time> {
+    let clock = text.trim_end_matches(['A', 'P', 'M']);
+    let (hour, minute) = clock.split_once(':')?;
+    let hour: i8 = hour.parse().ok()?;
+    let hour = match text.get(clock.len()..)? {
+        "AM" => hour % 12,
+        "PM" => hour % 12 + 12,
+        _ => hour,
+    };
+    Time::new(hour, minute.parse().ok()?, 0, 0).ok()
+}
+
+fn month(name: &str) -> Option<i8> {
+    let month = MONTHS.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+    i8::try_from(month + 1).ok()
+}
+
+fn unix(date: Date, time: Time) -> Option<i64> {
+    Some(date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+}
+
+fn modified(name: &str, day: &str, clock: &str, now: i64) -> Option<i64> {
+    let month = month(name)?;
     let day = day.parse().ok()?;
-    match clock.split_once(':') {
-        None => seconds(clock.parse().ok()?, month, day, Time::midnight()),
-        Some((hour, minute)) => {
-            let time = Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()?;
-            let this_year = Timestamp::from_second(now).ok()?.to_zoned(TimeZone::UTC).year();
-            // The latest year that does not lie in the future; 29 February may need four steps,
-            // and a clock ahead across New Year begins one year later.
-            (0..=5)
-                .filter_map(|back| seconds(this_year.checked_add(1)?.checked_sub(back)?, month, day, time))
-                .find(|seconds| *seconds <= now.saturating_add(FUTURE_SLACK))
-        }
+    if !clock.contains(':') {
+        return seconds(clock.parse().ok()?, month, day, Time::midnight());
     }
+    let time = clock_of(clock)?;
+    let this_year = Timestamp::from_second(now).ok()?.to_zoned(TimeZone::UTC).year();
+    // The latest year that does not lie in the future; 29 February may need four steps, and a clock ahead across New Year
+    // begins one year later.
+    (0..=5)
+        .filter_map(|back| seconds(this_year.checked_add(1)?.checked_sub(back)?, month, day, time))
+        .find(|seconds| *seconds <= now.saturating_add(FUTURE_SLACK))
 }
 
 fn seconds(year: i16, month: i8, day: i8, time: Time) -> Option<i64> {
-    let date = Date::new(year, month, day).ok()?;
-    Some(date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+    unix(Date::new(year, month, day).ok()?, time)
 }
 
 #[cfg(test)]
@@ -122,6 +185,32 @@ mod tests {
         assert_eq!(modified("Jan  2 09:00", "2026-01-02T00:00:00Z"), at("2026-01-02T09:00:00Z"));
         assert_eq!(modified("Jan  1 03:00", "2025-12-31T23:00:00Z"), at("2026-01-01T03:00:00Z"));
         assert_eq!(modified("Feb 29 10:00", "2027-01-01T00:00:00Z"), at("2024-02-29T10:00:00Z"));
+    }
+
+    #[test]
+    fn reads_what_other_servers_write() {
+        let read = |line: &str| {
+            let entry = only(line, "2026-11-20T00:00:00Z");
+            (entry.name, entry.size, entry.dir, entry.modified)
+        };
+        let afternoon = Some(at("2025-10-21T12:34:00Z"));
+        let file = |name: &str| (name.to_owned(), 123, false, afternoon);
+        assert_eq!(read("10-21-25  12:34PM                  123 a b.3mf\r"), file("a b.3mf"));
+        assert_eq!(read("10-21-2025  12:34 123  b.3mf"), file(" b.3mf"));
+        let night = Some(at("2025-10-21T00:34:00Z"));
+        assert_eq!(read("10-21-25  12:34AM       <DIR>          cache"), ("cache".into(), 0, true, night));
+        assert_eq!(read("-rw-r--r-- 1 0 0 123 2025-10-21 12:34 a b.3mf"), file("a b.3mf"));
+        assert_eq!(read("-rw-r--r-- 1 root 123 Oct 21  2025 c.3mf").0, "c.3mf");
+        // A month in another language: no date, but a file.
+        assert_eq!(read("-rw-r--r-- 1 0 0 123 Okt 21 12:34 d.3mf"), ("d.3mf".into(), 123, false, None));
+        assert_eq!(read("drwxr-xr-x 2 0 0 4096 10月 21 12:34 文件").0, "文件");
+        assert!(parse(b"10-21-25 nonsense\n13-45-99 12:34PM 1 x\n10-21-25  12:34PM <DIR> ..", 0).is_empty());
+    }
+
+    #[test]
+    fn names_alone_are_bare_or_whole_paths() {
+        let listing = "/cache/a b.3mf\r\nplain.3mf\r\n.\r\n/cache/..\r\n\r\n/\n测.3mf";
+        assert_eq!(names(listing.as_bytes()), ["a b.3mf", "plain.3mf", "测.3mf"]);
     }
 
     #[test]

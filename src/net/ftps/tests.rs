@@ -84,6 +84,14 @@ enum Ending {
     Clear,
     /// Knows `EPSV` only, and never says that everything is kept.
     Extended,
+    /// Lists names only.
+    Names,
+    /// 421 instead of a greeting.
+    Crowded,
+    /// Hangs up at the command.
+    HangsUp,
+    /// Says 421 when everything is kept.
+    TooLong,
 }
 
 #[derive(Default)]
@@ -140,7 +148,8 @@ async fn serve(
     store: Arc<Mutex<Store>>,
 ) -> Option<()> {
     let mut control = BufReader::new(acceptor.accept(socket).await.ok()?);
-    control.write_all(b"220 scripted\r\n").await.ok()?;
+    let greeting = if ending == Ending::Crowded { "421 too many sessions" } else { "220 scripted" };
+    control.write_all(format!("{greeting}\r\n").as_bytes()).await.ok()?;
     let data = TcpListener::bind("127.0.0.1:0").await.ok()?;
     let port = data.local_addr().ok()?.port();
     let mut line = String::new();
@@ -168,7 +177,7 @@ async fn serve(
             },
             "AVBL" => "213 123456789".to_owned(),
             // Confirmed at once or later, while the data connection stays open and empty.
-            "LIST" => {
+            "LIST" if ending != Ending::Names => {
                 let first: &[u8] = if path == "/late" { b"150 go\r\n" } else { b"150 go\r\n226 done\r\n" };
                 control.write_all(first).await.ok()?;
                 let held = acceptor.accept(data.accept().await.ok()?.0).await.ok()?;
@@ -180,6 +189,20 @@ async fn serve(
                 drop(held);
                 "200 fine".to_owned()
             }
+            "EPSV" => "502 what?".to_owned(),
+            "LIST" if ending == Ending::Names => {
+                // Connected already, for nothing.
+                drop(data.accept().await.ok()?);
+                "502 what?".to_owned()
+            }
+            "NLST" => {
+                control.write_all(b"150 go\r\n").await.ok()?;
+                let mut stream = acceptor.accept(data.accept().await.ok()?.0).await.ok()?;
+                stream.write_all(b"/a b.3mf\r\nfolder\r\n").await.ok()?;
+                stream.shutdown().await.ok()?;
+                "226 done".to_owned()
+            }
+            "STOR" if ending == Ending::HangsUp => return None,
             "STOR" if ending == Ending::BadName => "553 bad name".to_owned(),
             "STOR" if ending == Ending::Clear => {
                 control.write_all(b"150 go\r\n").await.ok()?;
@@ -234,9 +257,10 @@ async fn store_data(
     }
     let reply = match ending {
         Ending::AbortedButComplete | Ending::AbortedShort => Some("426 failure reading network stream"),
-        Ending::Complete | Ending::ConfirmedShort => Some("226 done"),
+        Ending::Complete | Ending::ConfirmedShort | Ending::Names => Some("226 done"),
         Ending::Full => Some("552 storage full"),
-        Ending::Silent | Ending::Stuck | Ending::BadName | Ending::Clear | Ending::Extended => None,
+        Ending::TooLong => Some("421 session too long"),
+        _ => None,
     };
     Some((bytes, reply))
 }
@@ -321,8 +345,10 @@ async fn a_missing_final_reply_is_settled_by_size_in_a_new_session() {
 async fn cancelling_while_the_final_reply_is_awaited_removes_the_file() {
     let server = Server::start(Ending::Silent).await;
     let mut session = server.session().await;
-    session.options.timeouts.finish = Duration::from_secs(600);
-    session.options.timeouts.reply = Duration::from_millis(500);
+    // Without a deadline of its own the deletion would wait for a reply that never comes.
+    session.options.timeouts.finish = Duration::from_secs(3600);
+    session.options.timeouts.reply = Duration::from_secs(3600);
+    session.options.timeouts.abandon = Duration::from_millis(300);
     let bytes = vec![0; LENGTH];
     let cancel = CancellationToken::new();
     let stored = async {
@@ -332,7 +358,8 @@ async fn cancelling_while_the_final_reply_is_awaited_removes_the_file() {
         cancel.cancel();
     };
     let upload = session.upload(&bytes[..], "/job.3mf", |_| {}, &cancel);
-    let (result, ()) = tokio::join!(upload, stored);
+    let both = timeout(Duration::from_secs(120), async { tokio::join!(upload, stored) });
+    let (result, ()) = both.await.expect("it ends");
     assert!(matches!(result, Err(FtpsError::Cancelled)), "{result:?}");
     assert!(!server.has("/job.3mf"));
     assert!(matches!(session.size("/job.3mf").await, Err(FtpsError::NotFound(_))));
@@ -351,6 +378,38 @@ async fn a_server_that_knows_only_epsv_takes_files_also_after_the_session_was_ma
     }
     let asked = server.store.lock().unwrap().commands.iter().filter(|verb| *verb == "PASV").count();
     assert_eq!(asked, 2, "once in each session");
+}
+
+#[tokio::test]
+async fn a_server_that_lists_names_only_is_asked_for_each_length() {
+    let server = Server::start(Ending::Names).await;
+    let mut session = server.session().await;
+    session.upload(&b"data\n"[..], "/a b.3mf", |_| {}, &CancellationToken::new()).await.unwrap();
+    for _ in 0..2 {
+        let listed = session.list("/", 0).await.unwrap();
+        let listed: Vec<_> =
+            listed.iter().map(|entry| (entry.name.as_str(), entry.size, entry.dir)).collect();
+        assert_eq!(listed, [("a b.3mf", 5, false), ("folder", 0, true)]);
+    }
+    let asked = server.store.lock().unwrap().commands.iter().filter(|verb| *verb == "LIST").count();
+    assert_eq!(asked, 1, "not for the second listing");
+}
+
+#[tokio::test]
+async fn a_server_without_place_is_busy_and_one_that_hangs_up_later_is_there() {
+    let server = Server::start(Ending::Crowded).await;
+    let tls = PrinterTls::new(None, None).unwrap();
+    let options = FtpsOptions::new("127.0.0.1", server.address.port(), "bblp", "code", tls.ftps_config());
+    let opened = FtpsSession::open(options).await;
+    assert!(matches!(opened, Err(FtpsError::Busy(_))), "{opened:?}");
+
+    let (result, _session) = upload(&Server::start(Ending::HangsUp).await).await;
+    assert!(matches!(result, Err(FtpsError::Broken(_))), "{result:?}");
+
+    let server = Server::start(Ending::TooLong).await;
+    let (result, _session) = upload(&server).await;
+    assert_eq!(result.unwrap(), LENGTH as u64, "everything is kept, as a new session tells");
+    assert_eq!(server.store.lock().unwrap().sessions, 2);
 }
 
 /// As bambuddy's virtual printer does it.

@@ -30,9 +30,10 @@ enum Interruption {
 }
 
 impl FtpsSession {
-    pub(super) async fn fetch_listing(&mut self, dir: &str) -> Result<Vec<u8>, FtpsError> {
+    /// `verb` is `LIST` or `NLST`.
+    pub(super) async fn fetch_listing(&mut self, verb: &str, dir: &str) -> Result<Vec<u8>, FtpsError> {
         let mut bytes = Vec::new();
-        let command = format!("LIST {dir}");
+        let command = format!("{verb} {dir}");
         self.receive(dir, &command, &mut bytes, MAX_LISTING, |_| {}, &CancellationToken::new()).await?;
         Ok(bytes)
     }
@@ -133,7 +134,7 @@ impl FtpsSession {
     ) -> Result<u64, FtpsError> {
         let doubt = match finished {
             Ok(()) => None,
-            Err(error @ (FtpsError::Aborted(_) | FtpsError::Timeout(_) | FtpsError::Unreachable(_))) => {
+            Err(error @ (FtpsError::Aborted(_) | FtpsError::Timeout(_) | FtpsError::Broken(_))) => {
                 Some(error)
             }
             Err(error) => return Err(error),
@@ -223,8 +224,9 @@ impl FtpsSession {
     /// Ends the opening of a transfer: on success it is under way, and a data connection that
     /// failed after the server accepted the command leaves a reply nobody will read.
     fn opened<T>(&mut self, result: Result<T, FtpsError>) -> Result<T, FtpsError> {
+        let result = result.map_err(FtpsError::of_session);
         self.unsettled = match &result {
-            Ok(_) | Err(FtpsError::DataRefused(_) | FtpsError::NoData(_)) => true,
+            Ok(_) | Err(FtpsError::DataRefused(_) | FtpsError::DataCut(_) | FtpsError::NoData(_)) => true,
             Err(error) => error.is_fatal(),
         };
         if result.is_err() {
@@ -235,7 +237,9 @@ impl FtpsSession {
 
     /// Deletes what a failed upload left behind, in a new session if this one is unusable.
     async fn discard(&mut self, remote: &str) {
-        let mut result = self.delete(remote).await;
+        let deadline = self.options.timeouts.abandon;
+        let mut result =
+            timeout(deadline, self.delete(remote)).await.unwrap_or(Err(FtpsError::Timeout(deadline)));
         if self.unsettled {
             result = match self.reopen().await {
                 Ok(()) => self.delete(remote).await,

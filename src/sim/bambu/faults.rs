@@ -89,6 +89,10 @@ pub enum Fault {
     BusyData {
         times: u32,
     },
+    /// So many transfers lose both their connections before the data is encrypted.
+    CutHandshakes {
+        times: u32,
+    },
     /// So many uploads lose both their connections midway.
     CutUploads {
         times: u32,
@@ -210,8 +214,9 @@ pub(super) struct Switches {
     pub encrypt_data: bool,
     pub quiet_when_idle: bool,
     pub mute_xcam: bool,
-    /// Data connections still to be refused, and uploads still to be cut.
+    /// Data connections still to be refused or cut off, and uploads still to be cut.
     pub busy_data: u32,
+    pub cut_handshakes: u32,
     pub cut_uploads: u32,
     /// 0 = full speed.
     pub bytes_per_second: u64,
@@ -263,6 +268,7 @@ impl Faults {
             Fault::QuietWhenIdle { on } => lock(&core.switches).quiet_when_idle = on,
             Fault::MuteXcam { on } => lock(&core.switches).mute_xcam = on,
             Fault::BusyData { times } => lock(&core.switches).busy_data = times,
+            Fault::CutHandshakes { times } => lock(&core.switches).cut_handshakes = times,
             Fault::CutUploads { times } => lock(&core.switches).cut_uploads = times,
             Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
             Fault::Spool { unit, slot, spool } => {

@@ -23,6 +23,10 @@ const NOT_MQTT: &[u8] = &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
 pub enum Fault {
     /// Every MQTT session ends without a farewell.
     Drop,
+    /// From the next session on another printer answers here: its serial number.
+    Identity {
+        serial: String,
+    },
     /// The broker lives, the printer behind it neither answers nor pushes.
     Silence {
         seconds: f64,
@@ -191,6 +195,10 @@ impl Faults {
         let shared = &self.shared;
         match fault {
             Fault::Drop => shared.broker.drop_all(),
+            Fault::Identity { serial } => {
+                shared.core().options.serial = serial;
+                shared.broker.drop_all();
+            }
             Fault::Garbage => {
                 shared.broker.publish(&status_topic(shared), b"\xff{\"id\":1,\"method\":60");
             }
@@ -242,7 +250,7 @@ fn once() -> u32 {
 }
 
 fn status_topic(shared: &Shared) -> String {
-    format!("elegoo/{}/api_status", shared.options.serial)
+    format!("elegoo/{}/api_status", shared.core().options.serial)
 }
 
 fn printing(done: bool) -> Result<(), String> {

@@ -141,7 +141,7 @@ fn answer(shared: &Shared, request: &Request) -> (&'static str, Value) {
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/system/info") if !token_in_query(shared, request) => ("401 Unauthorized", Value::Null),
         ("GET", "/system/info") => {
-            ("200 OK", json!({"error_code": 0, "system_info": {"sn": shared.options.serial}}))
+            ("200 OK", json!({"error_code": 0, "system_info": {"sn": shared.core().options.serial}}))
         }
         ("PUT", path) if path == "/upload" || path.starts_with("/upload/") => upload(shared, request),
         _ => ("404 Not Found", Value::Null),

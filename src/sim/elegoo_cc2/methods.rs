@@ -27,7 +27,7 @@ pub fn code(error: i64) -> Reply {
 
 /// Takes a publish of MQTT session `session`.
 pub fn receive(shared: &Shared, session: u64, topic: &str, payload: &[u8]) {
-    let Some(rest) = topic.strip_prefix(&format!("elegoo/{}/", shared.options.serial)) else { return };
+    let Some(rest) = topic.strip_prefix(&format!("elegoo/{}/", shared.core().options.serial)) else { return };
     let Ok(message) = serde_json::from_slice::<Value>(payload) else { return };
     let mut core = shared.core();
     if core.faults.silent() {

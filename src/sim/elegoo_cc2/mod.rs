@@ -352,7 +352,7 @@ fn spawn_discovery(shared: &Arc<Shared>, socket: UdpSocket, power: CancellationT
     let reply = move |request: &[u8]| {
         let request: Value = serde_json::from_slice(request).ok()?;
         let id = request.get("id").cloned().unwrap_or(json!(0));
-        (request.get("method") == Some(&json!(7000))).then(|| report::discovery(&shared.options, &id))
+        (request.get("method") == Some(&json!(7000))).then(|| report::discovery(&shared.core().options, &id))
     };
     tokio::spawn(answer_searches(socket, power, reply));
 }

@@ -59,6 +59,18 @@ async fn nobody_there_and_another_key() {
     assert!(fault.permanent, "{fault:?}");
 }
 
+/// Whichever of its services shows it first.
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_another_key_are_refused_with_what_accepts_it() {
+    for key in ["p1s", "x1c"] {
+        let bench = Bench::start(key).await;
+        bench.sim.faults().apply(Fault::CertificateChange).expect("fault");
+        let refused = bench.handle.camera().expect("camera").open().await.err().expect("another key");
+        let told = matches!(&refused, CameraError::Blocked(text) if text.contains("`moongate trust test` accepts it"));
+        assert!(told, "{key}: {refused}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_taken_once_a_person_confirms_it() {
     let confirmed = Arc::new(std::sync::atomic::AtomicBool::new(false));

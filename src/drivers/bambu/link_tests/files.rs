@@ -170,6 +170,25 @@ async fn an_upload_that_loses_its_connections_is_sent_once_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_printer_that_cuts_a_handshake_off_is_asked_again_and_gets_nothing_in_clear_text() {
+    let bench = Bench::start("p1s").await;
+    let files = bench.handle.files().clone();
+    assert!(files.list().await.is_ok(), "it takes encrypted data");
+    let faults = bench.sim.faults();
+    faults.apply(Fault::CutHandshakes { times: 2 }).expect("fault");
+    let folder = tempfile::tempdir().expect("folder");
+    let local = folder.path().join("job.3mf");
+    std::fs::write(&local, vec![7_u8; 300_000]).expect("write");
+    let progress: ProgressFn = Arc::new(|_| {});
+    let upload = files.upload(local, "job.3mf".into(), String::new(), progress, CancellationToken::new());
+    assert_eq!(upload.await, Ok(()));
+    assert_eq!(std::fs::metadata(bench.sim.storage().join("job.3mf")).expect("stored").len(), 300_000);
+    faults.apply(Fault::CutHandshakes { times: 9 }).expect("fault");
+    let listed = files.list().await;
+    assert!(matches!(&listed, Err(FileError::Failed(text)) if text.contains("breaks off")), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_and_folders_are_arranged_in_one_session_at_a_time() {
     for key in ["p1s", "a1", "h2d"] {
         let bench = Bench::start(key).await;
@@ -209,7 +228,7 @@ async fn a_missing_card_and_a_cancelled_upload_are_told() {
         let upload = files.upload(local, "job.3mf".into(), String::new(), progress, CancellationToken::new());
         let refused = upload.await;
         assert!(
-            matches!(&refused, Err(FileError::NotFound(text)) if text.contains("USB stick")),
+            matches!(&refused, Err(FileError::NotFound(text)) if text.contains("USB stick") && text.contains("550")),
             "{refused:?}"
         );
     }

@@ -54,7 +54,7 @@ async fn a_configured_id_decides() {
     let bench = bench_with(fast(), quick(), |config| config.mainboard_id = Some("ab".repeat(16))).await;
     let fault = bench.link_fault("MG-CC1-OTHER").await;
     let told = format!("put {} in serial", Options::default().mainboard_id);
-    assert!(fault.remedy.contains(&told), "{}", fault.remedy);
+    assert!(fault.remedy.contains(&told) && fault.remedy.contains("firmware updated"), "{}", fault.remedy);
 }
 
 #[tokio::test]

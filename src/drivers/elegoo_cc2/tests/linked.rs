@@ -376,6 +376,9 @@ async fn firmware_that_lists_nothing_says_so() {
 #[tokio::test]
 async fn pictures_come() {
     let bench = bench(fast()).await;
+    let early = bench.printer.camera().unwrap().open().await;
+    assert!(early.is_err(), "whose pictures they are is not known yet");
+    bench.online().await;
     let camera = bench.printer.camera().unwrap().clone();
     let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
     for _ in 0..2 {

@@ -12,7 +12,7 @@ use super::linked::{bench, bench_with, fast, quick};
 use crate::drivers::elegoo::testing::file_of;
 use crate::drivers::elegoo::whereabouts::{Identity, Whereabouts};
 use crate::model::*;
-use crate::printer::{CameraFeed, FileError};
+use crate::printer::{CameraError, CameraFeed, FileError};
 use crate::sim::elegoo_cc2::{Fault, Options, Unregistered};
 
 fn tray(slot: u8) -> SlotId {
@@ -313,6 +313,7 @@ async fn a_pause_that_was_asked_for_has_no_further_reason() {
 #[tokio::test]
 async fn a_stalled_camera_ends_and_opens_again() {
     let bench = bench(fast()).await;
+    bench.online().await;
     let camera = bench.printer.camera().unwrap().clone();
     let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
     pictures.next().await.unwrap().unwrap();
@@ -363,9 +364,19 @@ async fn another_printer_at_the_address_is_told_as_such_and_given_nothing_until_
     assert!(fault.text.contains(&Options::default().serial), "{}", fault.text);
     assert!(fault.remedy.contains("moongate trust cc2"), "{}", fault.remedy);
     assert!(bench.start_file("cube.gcode", 3).await.is_err());
+    let camera = bench.printer.camera().unwrap().clone();
+    let refused = camera.open().await.err().expect("another printer's pictures");
+    assert!(matches!(&refused, CameraError::Blocked(text) if text.contains("F01OTHER0000001")), "{refused}");
+    assert_eq!(bench.sim.truth().connections["camera"].total, 0, "not even asked");
     confirmed.store(true, Ordering::Relaxed);
     bench.printer.reconnect();
     bench.online().await;
+    assert!(camera.open().await.is_ok());
+    // While the gateway runs.
+    bench.sim.faults().apply(Fault::Identity { serial: "F01THIRD0000001".into() }).unwrap();
+    let fault = bench.link_fault("MG-CC2-OTHER").await;
+    assert!(fault.text.contains("F01THIRD0000001"), "{}", fault.text);
+    assert!(matches!(camera.open().await, Err(CameraError::Blocked(_))));
     bench.unharmed();
 
     let bench = bench_with(fast(), quick(), |config| config.serial = kept().map(|kept| kept.serial)).await;

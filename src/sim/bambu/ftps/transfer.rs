@@ -74,6 +74,15 @@ impl Session {
         if !encrypt_first {
             self.reply("150 Ok to send data.").await?;
         }
+        let cut = {
+            let mut switches = lock(&self.core.switches);
+            let left = switches.cut_handshakes;
+            switches.cut_handshakes = left.saturating_sub(1);
+            left > 0
+        };
+        if cut {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let (data, allowed) = match self.secure(stream, clear).await {
             Ok(secured) => secured,
             Err(_) => return self.reply("522 SSL connection failed.").await,
