@@ -254,6 +254,13 @@ async fn begins_nothing_by_any_door(room: &Room, socket: &mut Socket) {
     assert_eq!(socket.ask("server.job_queue.start", json!({})).await["error"]["code"], 409);
     let commands = room.commands.lock().unwrap().clone();
     assert!(!commands.iter().any(|command| matches!(command, Command::StartJob(_))), "{commands:?}");
+    // Those that know nothing of Klipper's states: the status page, the command line, the serial port.
+    let request = crate::jobs::StartRequest { file: "a.gcode".into(), ..Default::default() };
+    let refused = room.station.jobs.start(request).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("emergency stop is in force") && refused.contains("Firmware Restart"),
+        "{refused}"
+    );
 }
 
 const GCODE: &[u8] = include_bytes!("../../../../fixtures/gcode/prusaslicer-2.5.0/box.gcode");
