@@ -96,6 +96,7 @@ fn overview(printers: &[Value]) -> String {
             ("/link_fault/text", "!"),
             ("/link_fault/remedy", " "),
             ("/read_only", "i"),
+            ("/held", "!"),
             ("/camera_blocked", "i"),
         ] {
             let told = text(printer, place);

@@ -97,6 +97,8 @@ struct Inner {
     unseen: withdraw::Unseen,
     /// The pause that waits for the job to begin.
     waiting: Mutex<Option<pause::Waiting>>,
+    /// Why no job starts, with what helps: an emergency stop that nobody took back.
+    held: watch::Sender<Option<Arc<str>>>,
     /// One decision to start, or to delete at the printer, at a time; not held while the printer deletes.
     gate: tokio::sync::Mutex<()>,
     /// A start came to its end.
@@ -163,6 +165,7 @@ impl Jobs {
             active: Mutex::default(),
             unseen: withdraw::Unseen::default(),
             waiting: Mutex::default(),
+            held: watch::Sender::new(None),
             gate: tokio::sync::Mutex::new(()),
             settled: Notify::new(),
             cleanup_due: Notify::new(),
@@ -313,6 +316,21 @@ impl Jobs {
         self.withdraw();
         self.inner.abort_start();
         self.inner.printer.send(Command::EmergencyStop).await
+    }
+
+    /// From now on no job starts, whoever asks for it, until [`Self::release`]. `why` says what helps.
+    pub fn hold(&self, why: &str) {
+        self.inner.held.send_replace(Some(why.into()));
+    }
+
+    /// Jobs may start again.
+    pub fn release(&self) {
+        self.inner.held.send_replace(None);
+    }
+
+    /// Why no job starts now, if it was said by [`Self::hold`].
+    pub fn held(&self) -> Option<Arc<str>> {
+        self.inner.held.borrow().clone()
     }
 
     /// Forgets the end of the last job, so that the printer shows as idle again.

@@ -61,8 +61,11 @@ impl Inner {
         intended: Intended,
     ) -> Result<u64, StartError> {
         let request = self.by_its_plate(request).await;
-        let wanted =
-            || if intended.withdrawn() { Err(StartError::Failed(CANCELLED.to_owned())) } else { Ok(()) };
+        let wanted = || match self.held.borrow().as_deref() {
+            _ if intended.withdrawn() => Err(StartError::Failed(CANCELLED.to_owned())),
+            Some(why) => Err(StartError::Objection { code: "stopped".to_owned(), text: why.to_owned() }),
+            None => Ok(()),
+        };
         let (_gate, plan) = loop {
             let gate = match self.turn(&request.file).await? {
                 Turn::Ours(gate) => gate,

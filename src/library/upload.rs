@@ -218,6 +218,15 @@ impl Upload {
         self.sink.take().ok_or_else(broken)?.rest().await
     }
 
+    /// What was received, as a file without a name: it belongs to no library.
+    ///
+    /// # Errors
+    /// [`LibraryError::Failed`] where the disk did not take it all.
+    pub async fn into_file(mut self) -> Result<File, LibraryError> {
+        self.pour().await?;
+        Ok(self.rest().await?.0)
+    }
+
     /// Checks the content and moves it into place at once; on any error nothing is left behind.
     /// `sha256` is hex; `plate` is remembered for the start of the archive.
     ///

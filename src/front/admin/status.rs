@@ -39,6 +39,8 @@ struct PrinterStatus {
     report_age_s: Option<f64>,
     /// Why the printer takes no commands.
     read_only: Option<String>,
+    /// Why no print starts: an emergency stop that was not taken back.
+    held: Option<String>,
     nozzles: Vec<Heater>,
     active_tool: usize,
     bed: Heater,
@@ -150,6 +152,7 @@ async fn printer(station: &Station, serial_port: Option<String>) -> PrinterStatu
             Control::ReadOnly(reason) => Some(reason.clone()),
             _ => None,
         },
+        held: station.jobs.held().as_deref().map(str::to_owned),
         nozzles: device.nozzles.iter().map(|nozzle| nozzle.heater).collect(),
         active_tool: device.active_tool,
         bed: device.bed,

@@ -181,6 +181,7 @@ impl Endpoint {
     /// that at the printer.
     pub fn restart(self: &Arc<Self>) {
         self.feed.set_gate(Gate::Restarting);
+        self.station.jobs.release();
         let state = self.station.printer.state();
         if state.link.phase != LinkPhase::Online {
             self.station.printer.reconnect();

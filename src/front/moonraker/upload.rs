@@ -22,6 +22,7 @@ use super::methods::roots;
 use super::rpc::{Caller, add_member};
 use crate::jobs::{Intended, StartRequest};
 use crate::library::{Upload, Uploaded, names};
+use crate::model::Speaker;
 use crate::model::text::base_name;
 use crate::url::PATH;
 
@@ -52,11 +53,19 @@ enum Received {
     Direct {
         upload: Box<Upload>,
         directory: Option<String>,
+        name: String,
     },
     Staged {
         file: tokio::fs::File,
         name: String,
     },
+}
+
+impl Received {
+    fn is_archive(&self) -> bool {
+        let (Self::Direct { name, .. } | Self::Staged { name, .. }) = self;
+        names::content(name) == names::Content::Archive
+    }
 }
 
 /// Takes an upload and starts it if that was asked for.
@@ -98,6 +107,7 @@ pub async fn receive(
     let file = form.file.take().ok_or_else(|| RpcError::bad_request("Multipart filename omitted"))?;
     match form.root.as_deref().unwrap_or("gcodes") {
         "gcodes" => into_library(endpoint, form, file, caller, octoprint).await,
+        "config" if file.is_archive() => misled_into_library(endpoint, form, file, caller).await,
         "config" => into_config(endpoint, form, file, caller).await,
         "logs" => Err(RpcError::bad_request("Invalid root request: logs")),
         other => Err(RpcError::bad_request(format!("Root {other} not available"))),
@@ -169,16 +179,22 @@ async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) ->
     }
     // The root may come behind the file; what can be printed belongs into the library.
     let printable = || names::content(&name) != names::Content::Other || names::packed_gcode(&name).is_some();
-    if form.root.as_deref().map_or_else(printable, |root| root == "gcodes") {
+    let archive = || names::content(&name) == names::Content::Archive;
+    let for_library = match form.root.as_deref() {
+        None => printable(),
+        Some(root) => root == "gcodes" || (root == "config" && archive()),
+    };
+    if for_library {
         let library = &endpoint.station.library;
-        let mut upload = match &form.path {
+        let below = form.path.as_ref().filter(|_| form.root.as_deref() != Some("config"));
+        let mut upload = match below {
             Some(directory) => library.begin_upload(directory, &name).await?,
             None => library.begin_upload_somewhere(&name).await?,
         };
         while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
             upload.write(piece).await?;
         }
-        return Ok(Received::Direct { upload: Box::new(upload), directory: form.path.clone() });
+        return Ok(Received::Direct { upload: Box::new(upload), directory: below.cloned(), name });
     }
     let folder = endpoint.station.library.root().to_owned();
     let staged = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await;
@@ -206,8 +222,8 @@ async fn into_library(
 ) -> Result<Response<Body>, RpcError> {
     let directory = form.path.unwrap_or_default();
     let upload = match file {
-        Received::Direct { upload, directory: Some(begun) } if begun == directory => *upload,
-        Received::Direct { mut upload, directory: None } => {
+        Received::Direct { upload, directory: Some(begun), .. } if begun == directory => *upload,
+        Received::Direct { mut upload, directory: None, .. } => {
             upload.place_in(&directory).await?;
             *upload
         }
@@ -243,6 +259,27 @@ async fn into_library(
         octoprint_members(endpoint, &mut answer, &uploaded, form.select, started, caller);
     }
     Ok(created(answer, &location))
+}
+
+/// Mainsail drops what it does not know as G-code into `config`, sliced archives among it: nothing could be done with
+/// one there. The folder that the client names is one of that root, and nothing is printed that was not meant as a print.
+async fn misled_into_library(
+    endpoint: &Endpoint,
+    form: Form,
+    file: Received,
+    caller: &Caller,
+) -> Result<Response<Body>, RpcError> {
+    let (Received::Direct { name, .. } | Received::Staged { name, .. }) = &file;
+    let told =
+        format!("\"{name}\" is a sliced archive: it is with the G-code files, not with the configuration.");
+    let file = match file {
+        Received::Direct { upload, name, .. } => Received::Direct { upload, directory: None, name },
+        staged @ Received::Staged { .. } => staged,
+    };
+    let form = Form { path: None, print: false, ..form };
+    let answer = into_library(endpoint, form, file, caller, false).await?;
+    endpoint.station.say(Speaker::Answer, told);
+    Ok(answer)
 }
 
 /// What OctoPrint's own answer has beside Moonraker's (octoprint.md section 10).
@@ -312,9 +349,17 @@ async fn into_config(
     file: Received,
     caller: &Caller,
 ) -> Result<Response<Body>, RpcError> {
-    let Received::Staged { file, name } = file else {
-        return Err(RpcError::bad_request("The upload names two different roots."));
+    let (file, name) = match file {
+        Received::Staged { file, name } => (file, name),
+        // Mainsail names the root behind the file.
+        Received::Direct { upload, name, .. } => {
+            (tokio::fs::File::from_std((*upload).into_file().await?), name)
+        }
     };
+    let size = file.metadata().await.map_err(|error| unkept(&error))?.len();
+    if size > LARGEST_OTHER {
+        return Err(too_large(LARGEST_OTHER));
+    }
     let directory = form.path.unwrap_or_default();
     let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
     let item = keep_in_config(endpoint, file, &path).await?;
@@ -323,6 +368,10 @@ async fn into_config(
         answer,
         &format!("{}/server/files/config/{}", caller.base_url, utf8_percent_encode(&path, PATH)),
     ))
+}
+
+fn unkept(error: &std::io::Error) -> RpcError {
+    RpcError::bad_request(format!("The file cannot be stored: {error}"))
 }
 
 /// Puts a file below `config`, tells all clients, and describes it.
@@ -335,7 +384,7 @@ pub async fn keep_in_config(
     path: &str,
 ) -> Result<Value, RpcError> {
     let on_disk: PathBuf = roots::config_path(endpoint, path)?;
-    let disk = |error: std::io::Error| RpcError::bad_request(format!("The file cannot be stored: {error}"));
+    let disk = |error: std::io::Error| unkept(&error);
     roots::check_free(endpoint, file.metadata().await.map_err(disk)?.len()).await?;
     if let Some(folder) = on_disk.parent() {
         tokio::fs::create_dir_all(folder).await.map_err(disk)?;

@@ -23,6 +23,9 @@ const LONGEST_SLEEP: f64 = 600.0;
 #[derive(Default)]
 pub struct Notices {
     entries: BTreeMap<String, Notice>,
+    /// Dismissals of notices that are not there now, while it is not known whether their causes are: the printer is away,
+    /// or did not report since the gateway began.
+    kept: BTreeMap<String, Notice>,
     /// Something was dismissed.
     dismissed: Arc<Notify>,
 }
@@ -36,6 +39,14 @@ struct Notice {
     date: f64,
     dismissed: Option<f64>,
     wake: Option<f64>,
+}
+
+impl Notice {
+    /// Tells the same as the other one, whatever their times.
+    fn says(&self, other: &Self) -> bool {
+        (&self.title, &self.description, &self.url, self.high)
+            == (&other.title, &other.description, &other.url, other.high)
+    }
 }
 
 fn space(station: &Station) -> String {
@@ -63,7 +74,7 @@ impl Notices {
             };
             (id, notice)
         };
-        Self { entries: kept.into_iter().map(entry).collect(), dismissed: Arc::default() }
+        Self { kept: kept.into_iter().map(entry).collect(), ..Self::default() }
     }
 
     /// When the next dismissal ends.
@@ -75,25 +86,30 @@ impl Notices {
 
 /// Compares the notices with the state; tells clients of changes.
 pub fn refresh(endpoint: &Endpoint) {
-    let current = causes(endpoint);
+    let (current, online) = causes(endpoint);
     let mut notices = endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = notices.entries.clone();
-    let space = space(&endpoint.station);
-    for id in before.keys().filter(|id| !current.contains_key(*id)) {
-        if let Err(error) = endpoint.station.store.delete(&space, id) {
-            tracing::warn!(%error, "A dismissal cannot be forgotten.");
+    let mut before = std::mem::take(&mut notices.entries);
+    let mut changed = false;
+    for (id, cause) in current {
+        let known = before.remove(&id);
+        changed |= known.as_ref().is_none_or(|known| !known.says(&cause));
+        let known = known.or_else(|| notices.kept.remove(&id));
+        let notice = match known {
+            Some(known) => Notice { date: known.date, dismissed: known.dismissed, wake: known.wake, ..cause },
+            None => cause,
+        };
+        notices.entries.insert(id, notice);
+    }
+    changed |= !before.is_empty();
+    notices.kept.extend(before.into_iter().filter(|(_, notice)| notice.dismissed.is_some()));
+    if online {
+        let space = space(&endpoint.station);
+        for id in std::mem::take(&mut notices.kept).into_keys() {
+            if let Err(error) = endpoint.station.store.delete(&space, &id) {
+                tracing::warn!(%error, "A dismissal cannot be forgotten.");
+            }
         }
     }
-    notices.entries = current
-        .into_iter()
-        .map(|(id, mut notice)| {
-            if let Some(known) = before.get(&id) {
-                notice = Notice { date: known.date, dismissed: known.dismissed, wake: known.wake, ..notice };
-            }
-            (id, notice)
-        })
-        .collect();
-    let changed = !before.keys().eq(notices.entries.keys());
     if changed {
         let entries = described(&notices, true);
         drop(notices);
@@ -145,7 +161,8 @@ pub fn wake(endpoint: &Endpoint) {
     }
 }
 
-fn causes(endpoint: &Endpoint) -> BTreeMap<String, Notice> {
+/// The notices that the state calls for, and whether it is the whole state: that of a printer that is connected.
+fn causes(endpoint: &Endpoint) -> (BTreeMap<String, Notice>, bool) {
     let station = &endpoint.station;
     let state: &PrinterState = &station.printer.state();
     let id = |code: &str| format!("{FEED}/{}/{code}", station.name());
@@ -172,7 +189,7 @@ fn causes(endpoint: &Endpoint) -> BTreeMap<String, Notice> {
         let high = fault.severity >= Severity::Serious;
         causes.insert(id(&fault.code), notice(title, fault.line(), fault.link.as_ref(), high));
     }
-    causes
+    (causes, state.online())
 }
 
 fn described(notices: &Notices, dismissed_too: bool) -> Vec<Value> {

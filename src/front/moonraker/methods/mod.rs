@@ -185,7 +185,7 @@ static TABLE: &[Method] = table! {
     "server.spoolman.status" Get "/server/spoolman/status" PLAIN => spoolman::status;
     "server.spoolman.get_spool_id" Get "/server/spoolman/spool_id" PLAIN => spoolman::get_spool_id;
     "server.spoolman.post_spool_id" Post "/server/spoolman/spool_id" OPERATE => spoolman::post_spool_id;
-    "server.spoolman.proxy" Post "/server/spoolman/proxy" OPERATE => spoolman::proxy;
+    "server.spoolman.proxy" Post "/server/spoolman/proxy" PLAIN => spoolman::proxy;
 
     "server.webcams.list" Get "/server/webcams/list" PLAIN => webcams::list;
     "server.webcams.get_item" Get "/server/webcams/item" PLAIN => webcams::get_item;

@@ -52,6 +52,10 @@ fn ready(call: &Call) -> Result<(), RpcError> {
     Err(RpcError::bad_request(klippy.message.lines().next().unwrap_or("Printer is not ready")))
 }
 
+/// What the doors say that know nothing of Klipper's states.
+const HELD: &str = "An emergency stop is in force: no print starts until the printer is taken into service again, by \
+                    \"Firmware Restart\" in Mainsail or Fluidd, or FIRMWARE_RESTART in their console.";
+
 /// After an emergency stop nothing is begun until `firmware_restart`, by whatever door.
 pub fn not_stopped(endpoint: &Endpoint) -> Result<(), RpcError> {
     if !matches!(endpoint.feed.gate(), Gate::Stopped(_)) {
@@ -274,6 +278,8 @@ pub async fn emergency_stop(call: Call) -> Result<Value, RpcError> {
 /// printer counts as shut down until `firmware_restart`.
 pub async fn stop(endpoint: &Endpoint) -> Result<Value, RpcError> {
     let station = &endpoint.station;
+    let held = station.jobs.held().is_some();
+    station.jobs.hold(HELD);
     match station.jobs.emergency_stop().await {
         Ok(outcome) => {
             let note =
@@ -283,6 +289,9 @@ pub async fn stop(endpoint: &Endpoint) -> Result<Value, RpcError> {
             Ok(json!("ok"))
         }
         Err(error) => {
+            if !held {
+                station.jobs.release();
+            }
             station.say(Speaker::Error, format!("The emergency stop did not reach the printer: {error}"));
             Err(error.into())
         }

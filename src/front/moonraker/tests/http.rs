@@ -415,3 +415,23 @@ async fn fluidd_opens_the_printer_of_its_address() {
         }
     }
 }
+
+/// Without the inventory Fluidd says that Spoolman is not there.
+#[tokio::test]
+async fn who_may_look_may_read_the_spools() {
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    let room = Room::guarded(AccessSettings { trusted_role: Role::View, ..AccessSettings::default() }).await;
+    let nobody =
+        crate::filament::Spoolman::start("http://127.0.0.1:9", &TaskTracker::new(), CancellationToken::new());
+    room.station.jobs.filament().use_inventory(nobody);
+    let mut socket = room.socket().await;
+    for (method, code) in
+        [("GET", 502), ("POST", 403), ("PATCH", 403), ("PUT", 403), ("DELETE", 403), ("get", 403)]
+    {
+        let asked = json!({"request_method": method, "path": "/v1/spool"});
+        let answer = socket.ask("server.spoolman.proxy", asked).await;
+        assert_eq!(answer["error"]["code"], code, "{method}: {answer}");
+    }
+}

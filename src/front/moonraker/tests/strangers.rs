@@ -275,6 +275,8 @@ fn reading_rows_are_those_that_read() {
             .any(|word| name.ends_with(word))
             || OPEN.contains(&name)
             || ["access.logout", "access.user.password"].contains(&name)
+            // It asks for the role itself where it does not read.
+            || name == "server.spoolman.proxy"
     };
     for method in methods::all().iter().filter(|method| method.role == Role::View) {
         assert!(reading(method.name), "{} changes something and needs a role", method.name);

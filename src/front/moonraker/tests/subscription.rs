@@ -154,6 +154,58 @@ async fn a_dismissed_notice_wakes_when_its_time_has_come() {
     }
 }
 
+/// A dismissal holds while its cause lasts: over a printer that is away, and over a gateway that began anew and has not
+/// heard of the printer yet.
+#[tokio::test]
+async fn a_dismissal_outlives_the_link_and_the_gateway() {
+    use crate::front::moonraker::methods::announcements::{Notices, refresh};
+    use crate::model::{Fault, FaultSource, Severity};
+
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let writer = room.station.printer.writer();
+    let fault = |text: &str| Fault {
+        code: "HMS_1".into(),
+        source: FaultSource::Device,
+        severity: Severity::Serious,
+        module: None,
+        text: text.into(),
+        link: None,
+        actions: Vec::new(),
+        since: 0.0,
+    };
+    let dismissed = async |socket: &mut super::room::Socket| {
+        let listed = socket.call("server.announcements.list", json!({})).await;
+        let entries = listed["entries"].as_array().unwrap().clone();
+        entries.iter().find(|entry| entry["title"] == "One: HMS_1").map(|entry| entry["dismissed"] == true)
+    };
+    writer.report(|device| device.faults = vec![fault("Hot.")]);
+    socket.notice("notify_announcement_update").await;
+    socket.call("server.announcements.dismiss", json!({"entry_id": "moongate/one/HMS_1"})).await;
+    writer.report(|device| device.faults = vec![fault("Hotter.")]);
+    let told = socket.notice("notify_announcement_update").await;
+    assert!(told[0]["entries"][0]["description"].as_str().unwrap().contains("Hotter."), "{told}");
+    assert_eq!(dismissed(&mut socket).await, Some(true));
+
+    // The gateway begins anew: it has no state of the printer yet.
+    writer.link(LinkPhase::Connecting);
+    writer.report(|device| device.faults.clear());
+    *room.endpoint.announcements.lock().unwrap() = Notices::load(&room.station);
+    refresh(&room.endpoint);
+    assert_eq!(dismissed(&mut socket).await, None);
+    writer.report(|device| device.faults = vec![fault("Hotter.")]);
+    writer.link(LinkPhase::Online);
+    assert_eq!(dismissed(&mut socket).await, Some(true));
+
+    // The cause is gone, and comes again.
+    writer.report(|device| device.faults.clear());
+    assert_eq!(dismissed(&mut socket).await, None);
+    writer.report(|device| device.faults = vec![fault("Hot again.")]);
+    assert_eq!(dismissed(&mut socket).await, Some(false));
+    *room.endpoint.announcements.lock().unwrap() = Notices::load(&room.station);
+    assert_eq!(dismissed(&mut socket).await, Some(false));
+}
+
 #[tokio::test]
 async fn the_services_of_a_klipper_host_have_their_likes() {
     let room = Room::open().await;
@@ -202,6 +254,13 @@ async fn begins_nothing_by_any_door(room: &Room, socket: &mut Socket) {
     assert_eq!(socket.ask("server.job_queue.start", json!({})).await["error"]["code"], 409);
     let commands = room.commands.lock().unwrap().clone();
     assert!(!commands.iter().any(|command| matches!(command, Command::StartJob(_))), "{commands:?}");
+    // Those that know nothing of Klipper's states: the status page, the command line, the serial port.
+    let request = crate::jobs::StartRequest { file: "a.gcode".into(), ..Default::default() };
+    let refused = room.station.jobs.start(request).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("emergency stop is in force") && refused.contains("Firmware Restart"),
+        "{refused}"
+    );
 }
 
 const GCODE: &[u8] = include_bytes!("../../../../fixtures/gcode/prusaslicer-2.5.0/box.gcode");

@@ -146,6 +146,46 @@ async fn themes_live_in_the_config_root() {
     assert_eq!(socket.call("server.files.list", json!({"root": "config"})).await, json!([]));
 }
 
+/// Mainsail names the root behind the file, and drops a sliced archive into `config`, as it does not know it as G-code.
+#[tokio::test]
+async fn what_is_sent_to_the_config_root_arrives_in_either_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let room =
+        Room::with(MoonrakerConfig { config_root: Some(folder.path().into()), ..MoonrakerConfig::default() })
+            .await;
+    let mut socket = room.socket().await;
+    socket.call("server.info", json!({})).await;
+    let archive = crate::jobs::fake::archive(&[(1, "C11", "PLA")]);
+    let parts = |name: &str, first: bool| {
+        let content = if name.ends_with("3mf") { archive.clone() } else { GCODE.to_vec() };
+        let file = Part::bytes(content).file_name(name.to_owned());
+        let form = Form::new();
+        let form =
+            if first { form.part("file", file) } else { form.text("root", "config").part("file", file) };
+        let form = if first { form.text("root", "config") } else { form };
+        form.text("path", "below").text("print", "true")
+    };
+    for first in [true, false] {
+        for (name, root, path) in [
+            ("macro.gcode", "config", "below/macro.gcode"),
+            ("macro.cfg", "config", "below/macro.cfg"),
+            ("cube.gcode.3mf", "gcodes", "cube.gcode.3mf"),
+        ] {
+            let (status, _, answer) = post(&room, "/server/files/upload", parts(name, first)).await;
+            let item = &answer["item"];
+            assert_eq!((status, &item["root"], &item["path"]), (201, &json!(root), &json!(path)), "{answer}");
+            assert_ne!(answer["print_started"], json!(true), "{answer}");
+            if root == "gcodes" {
+                let told = socket.notice("notify_gcode_response").await[0].to_string();
+                assert!(told.contains("it is with the G-code files"), "{told}");
+            }
+        }
+    }
+    assert_eq!(std::fs::read(folder.path().join("one/below/macro.gcode")).unwrap(), GCODE);
+    let files = room.station.library.list().await.unwrap();
+    assert!(files.iter().all(|file| !file.path.contains('/') && !file.path.contains("macro")), "{files:?}");
+}
+
 /// Who reads a file of the web UIs has the old one or the new one, never half of one: a full disk or a power cut in the
 /// middle of an upload costs nothing.
 #[tokio::test]
