@@ -1,4 +1,4 @@
-"""The agents of Obico and OctoEverywhere that run beside a Moonraker, as they speak to it.
+"""The agents of Obico, OctoEverywhere and others that run beside a Moonraker, as they speak to it.
 
 CONSTRUCTED from their sources (TheSpaghettiDetective/moonraker-obico 2.1.4, moonraker_conn.py and passthru_targets.py;
 QuinnDamerell/OctoPrint-OctoEverywhere, moonraker_octoeverywhere). Obico asks by HTTP and posts forms, never JSON.
@@ -97,6 +97,36 @@ def test_octoeverywhere_connects(printer):
         agent.call("server.database.post_item", {"namespace": "octoeverywhere", "key": "public.printerId", "value": "x"})
         agent.call("connection.send_event", {"event": "oe-notification", "data": {"title": "t", "text": "x"}})
         assert agent.call("server.files.metadata", {"filename": "cube.gcode"})["size"]
+
+
+def test_octoeverywhere_takes_no_start_for_a_resume(idle_printer, printer, moonraker):
+    """It takes `printing` for a resumed print where the same message tells no progress (moonrakerclient.py,
+    `_OnWsNonResponseMessage`; seen in the companion itself: the phone was told *resumed* before *started*)."""
+    moonraker.call("printer.gcode.script", {"script": "SDCARD_RESET_FILE"})
+    with Moonraker(printer.url) as agent:
+        agent.call("server.connection.identify", EVERYWHERE)
+        agent.subscribe({"print_stats": STATS, "webhooks": None, "display_status": ["message"], "virtual_sdcard": None,
+                         "history": None})
+        agent.call("printer.print.start", {"filename": "cube.gcode"})
+        told = wait_for(lambda: next((frame["params"][0] for frame in agent.frames
+                                      if isinstance(frame, dict) and frame.get("method") == "notify_status_update"
+                                      and frame["params"][0].get("print_stats", {}).get("state") == "printing"), None),
+                        "printing", 60)
+        assert told["virtual_sdcard"]["progress"] <= 0.01, told
+
+
+def test_octoapp_means_fields_by_a_text(idle_printer, printer, moonraker):
+    """OctoApp's companion (crysxd/OctoApp-Plugin, 46acd3e, moonrakerclient.py) sends a set of Python's as its text. Without
+    the state it would tell the phone of no pause and no end."""
+    with Moonraker(printer.url) as agent:
+        told = agent.subscribe({"print_stats": "{'message', 'state', 'filename'}", "webhooks": None,
+                                "virtual_sdcard": None, "history": None})
+        if printer.kind != "moonraker":
+            assert set(told["status"]["print_stats"]) == {"message", "state", "filename"}
+        agent.call("printer.print.start", {"filename": "cube.gcode"})
+        wait_for(lambda: agent.status["print_stats"].get("state") == "printing", "told of the start", 60)
+        agent.call("printer.print.pause", seconds=60)
+        wait_for(lambda: agent.status["print_stats"].get("state") == "paused", "told of the pause", 60)
 
 
 def test_telegram_bot_sends_its_requests_as_bytes(printer):

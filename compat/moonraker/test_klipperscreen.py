@@ -45,3 +45,21 @@ def test_its_pages_have_their_answers(printer):
         for script in ("SET_HEATER_TEMPERATURE heater=heater_bed target=0", "SET_FAN_SPEED FAN=aux_fan SPEED=0", "LOAD_FILAMENT"):
             answer = screen.request("printer.gcode.script", {"script": script})
             assert "result" in answer or answer["error"]["code"] == 400, answer
+
+
+def test_happy_hares_edition_shows_the_filament_system(printer):
+    """moggieuk/KlipperScreen-Happy-Hare-Edition at 32489fb, seen running: printer.py and panels/mmu_main.py."""
+    with Moonraker(printer.url) as screen:
+        if "mmu" not in screen.call("printer.objects.list")["objects"]:
+            pytest.skip("no filament system")
+        status = screen.query("configfile", "mmu", "mmu_machine")
+        section = status["configfile"]["config"]["mmu"]
+        assert section["gate_homing_endstop"] and section["spoolman_support"] in ("off", "push")
+        mmu, machine = status["mmu"], status["mmu_machine"]
+        unit = machine[f"unit_{mmu['unit']}"]
+        assert unit["name"] and unit["selector_type"] and unit["num_gates"] > 0
+        for word in ("print_state", "action", "filament", "filament_position", "filament_direction", "tool", "next_tool",
+                     "last_tool", "sync_drive", "enabled", "sensors", "endless_spool", "gate_spool_id"):
+            assert word in mmu, word
+        # The button "MMU Pause": words of information while nothing prints, never an error.
+        assert screen.call("printer.gcode.script", {"script": "MMU_PAUSE FORCE_IN_PRINT=1"}) == "ok"

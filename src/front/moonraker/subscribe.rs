@@ -81,9 +81,10 @@ impl Wanted {
         Ok(Self(wanted))
     }
 
-    /// As [`Self::parse`], where a text beside other entries is taken for a list of that one field: moonraker-obico means
-    /// `["speed"]` by `"speed"` and would lose its whole subscription (moonraker.md 2.7). Alone it is refused as the
-    /// real server refuses it.
+    /// As [`Self::parse`], where a text beside other entries is taken for a list of the fields named in it, as the real
+    /// server does once it has subscribed to the object for itself: moonraker-obico means `["speed"]` by `"speed"`, and
+    /// OctoApp's companion sends a list of Python's as `"{'message', 'state', 'filename'}"` (moonraker.md 2.7). Alone it is
+    /// refused as the real server refuses it.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -91,8 +92,11 @@ impl Wanted {
         let members =
             objects.as_object().filter(|members| members.values().any(|fields| !fields.is_string()));
         let Some(members) = members else { return Self::parse(objects) };
+        let between = |letter: char| !letter.is_ascii_alphanumeric() && letter != '_';
         let listed = |(name, fields): (&String, &Value)| match fields {
-            Value::String(field) => (name.clone(), Value::from(vec![field.clone()])),
+            Value::String(text) => {
+                (name.clone(), text.split(between).filter(|field| !field.is_empty()).collect())
+            }
             other => (name.clone(), other.clone()),
         };
         Self::parse(&Value::Object(members.iter().map(listed).collect()))
@@ -120,12 +124,16 @@ impl Wanted {
     }
 
     /// What changed of it: fields with their whole new value, objects without change left out.
+    /// A print that begins tells its progress with its state, changed or not: with Klipper's first report of a print some
+    /// of the file is read, and OctoEverywhere's companion takes `printing` without progress for a print that goes on.
     pub fn diff(&self, before: &View, after: &View) -> Map<String, Value> {
         let mut changes = Map::new();
+        let begins = begins(before, after);
         for (name, fields) in &self.0 {
             let Some(new) = after.objects.get(name) else { continue };
             let old = before.objects.get(name);
-            if old.is_some_and(|old| Arc::ptr_eq(old, new)) {
+            let first = |field: &str| begins && name == "virtual_sdcard" && field == "progress";
+            if old.is_some_and(|old| Arc::ptr_eq(old, new)) && !first("progress") {
                 continue;
             }
             let wanted = |field: &str| fields.as_ref().is_none_or(|fields| fields.iter().any(|f| f == field));
@@ -134,7 +142,8 @@ impl Wanted {
             let changed: Object = new
                 .iter()
                 .filter(|(field, value)| {
-                    wanted(field) && (whole || old.and_then(|old| old.get(*field)) != Some(*value))
+                    let told = old.and_then(|old| old.get(*field)) == Some(*value);
+                    wanted(field) && (whole || first(field) || !told)
                 })
                 .map(|(field, value)| (field.clone(), value.clone()))
                 .collect();
@@ -144,6 +153,14 @@ impl Wanted {
         }
         changes
     }
+}
+
+/// Whether a print has begun between two views; one that was paused goes on.
+fn begins(before: &View, after: &View) -> bool {
+    fn state(view: &View) -> Option<&str> {
+        view.objects.get("print_stats")?.get("state")?.as_str()
+    }
+    state(after) == Some("printing") && !matches!(state(before), Some("printing" | "paused"))
 }
 
 #[cfg(test)]
@@ -181,7 +198,47 @@ mod tests {
         assert_eq!((captured.status, captured.message.as_str()), (400, "Invalid argument"));
         let obico = Wanted::parse_leniently(&json!({"history": null, "fan": "speed", "webhooks": ["state"]}));
         assert_eq!(obico, Wanted::parse(&json!({"history": null, "fan": ["speed"], "webhooks": ["state"]})));
+        let octoapp = json!({"print_stats": "{'state', 'file_name'}", "webhooks": null});
+        let octoapp = Wanted::parse_leniently(&octoapp);
+        assert_eq!(octoapp, Wanted::parse(&json!({"print_stats": ["state", "file_name"], "webhooks": null})));
         assert!(Wanted::parse_leniently(&json!({"fan": 5, "history": null})).is_err());
+    }
+
+    #[test]
+    fn a_print_that_begins_tells_its_progress() {
+        let job = |before, state: &str, progress: f64| {
+            let card = json!({"progress": progress, "is_active": state == "printing"});
+            view(before, json!({"print_stats": {"state": state}, "virtual_sdcard": card}))
+        };
+        let wanted =
+            Wanted::parse(&json!({"print_stats": ["state"], "virtual_sdcard": null})).expect("valid");
+        let told = |before, after| Value::Object(wanted.diff(before, after));
+        let idle = job(None, "standby", 0.0);
+        let begun = job(Some(&idle), "printing", 0.0);
+        assert_eq!(
+            told(&idle, &begun),
+            json!({"print_stats": {"state": "printing"}, "virtual_sdcard": {"is_active": true, "progress": 0.0}})
+        );
+        let paused = job(Some(&begun), "paused", 0.0);
+        let resumed = job(Some(&paused), "printing", 0.0);
+        assert_eq!(
+            told(&paused, &resumed),
+            json!({"print_stats": {"state": "printing"}, "virtual_sdcard": {"is_active": true}}),
+            "a print that goes on tells what changed"
+        );
+        let state_only =
+            Wanted::parse(&json!({"print_stats": null, "virtual_sdcard": ["is_active"]})).expect("valid");
+        assert_eq!(
+            state_only.diff(&idle, &begun)["virtual_sdcard"],
+            json!({"is_active": true}),
+            "if it is wanted"
+        );
+        let progress_only = Wanted::parse(&json!({"virtual_sdcard": ["progress"]})).expect("valid");
+        assert_eq!(
+            Value::Object(progress_only.diff(&idle, &begun)),
+            json!({"virtual_sdcard": {"progress": 0.0}})
+        );
+        assert!(progress_only.diff(&begun, &begun).is_empty());
     }
 
     #[test]

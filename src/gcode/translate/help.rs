@@ -152,6 +152,7 @@ fn of_the_panels(words: &mut Words, caps: &Capabilities, fitted: Fitted) {
     words.word(filament.recover, "MMU_UNLOCK", "Go on after a stuck filament");
     let automap = "Match tools to gates at the start (SKIP_AUTOMAP=0), or print with the map as it is (1)";
     words.word(filament.map, "MMU_SLICER_TOOL_MAP", automap);
+    words.word(true, "MMU_PAUSE", "Pause the print");
     words.word(true, "MMU_STATS", "What each gate has fed so far");
     words.word(true, "MMU_SPOOLMAN", "Find spools by their tags: REFRESH=1, or make one: CREATE=<gate>");
 }

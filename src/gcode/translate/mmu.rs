@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Context, FilamentWord, Intent, drying};
+use super::{Context, FilamentWord, Intent, JobWord, drying};
 use crate::gcode::line::Line;
 use crate::model::{
     Color, Command, FaultAction, Filament, FilamentAction, FilamentOperation, FilamentUnit, JobPhase, Slot,
@@ -31,6 +31,8 @@ pub fn named(name: &str, line: &Line, context: Context<'_>) -> Option<Intent> {
         "HEATER" => heater(line, context),
         "CHECK_GATE" | "CHECK_GATES" => check(word, line, context),
         "RECOVER" | "UNLOCK" => recover(word, context),
+        "PAUSE" if context.state.job.phase.active() => Ok(Intent::Job(JobWord::Pause)),
+        "PAUSE" => Ok(note("Nothing prints.")),
         "SPOOLMAN" => spoolman(line, context),
         "STATS" => one(FilamentWord::Stats),
         "SLICER_TOOL_MAP" => slicer_map(line),

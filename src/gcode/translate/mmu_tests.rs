@@ -1,7 +1,7 @@
 //! The words of the filament panels as tables: what Mainsail and Fluidd send, and what it means.
 
 use super::super::tests::every_filament_ability;
-use super::super::{Context, FilamentWord, Intent, Session, help, translate};
+use super::super::{Context, FilamentWord, Intent, JobWord, Session, help, translate};
 use crate::gcode::parse;
 use crate::model::*;
 
@@ -218,6 +218,10 @@ fn what_cannot_be_done_is_said() {
     let mut running = state.clone();
     running.job.phase = JobPhase::Printing;
     assert!(matches!(said("MMU_REMAP_TTG TOOL=0 GATE=1", &running, &able()), Intent::Refuse(_)));
+    // Happy Hare's KlipperScreen, button "MMU Pause".
+    let pause = "MMU_PAUSE FORCE_IN_PRINT=1";
+    assert_eq!(said(pause, &running, &able()), Intent::Job(JobWord::Pause));
+    assert_eq!(said(pause, &state, &able()), Intent::Note("Nothing prints.".into()));
     let bare = PrinterState::default();
     assert_eq!(said("MMU_SELECT GATE=0", &bare, &able()), Intent::Unknown);
     assert!(help::words(&able(), help::Fitted::of(&bare)).iter().all(|word| !word.name.starts_with("MMU_")));

@@ -87,9 +87,10 @@ pub async fn answer(
         // A login here is the caller's key or address: there is nothing to end.
         "/api/logout" => Ok(empty(StatusCode::NO_CONTENT)),
         appkeys::LIST => appkeys::change(endpoint, parts, &body, caller.user.as_ref()).await,
+        // Without content, as OctoPrint answers: OctoPod takes Moonraker's 200 for a failure.
         "/api/printer/command" => {
             commands(endpoint, &body).await;
-            Ok(json_answer(StatusCode::OK, &json!({})))
+            Ok(empty(StatusCode::NO_CONTENT))
         }
         "/api/job" => done(job_command(&call, &body).await),
         "/api/connection" => done(connection(endpoint, &body)),
@@ -118,6 +119,7 @@ fn is_read(path: &str) -> bool {
             | "/api/timelapse"
             | "/api/slicing"
             | "/api/printer/error"
+            | "/api/printer/command/custom"
     )
 }
 
@@ -177,6 +179,7 @@ async fn read(
         }
         "/api/slicing" => json!({}),
         "/api/printer/error" => json!({}),
+        "/api/printer/command/custom" => json!({"controls": []}),
         // No SD card is offered: OctoPrint then lists nothing of it.
         "/api/files/sdcard" => json!({"files": []}),
         "/api/files" | "/api/files/local" => files(endpoint, "", deep, caller).await?.unwrap_or_default(),
@@ -356,7 +359,15 @@ async fn device_command(endpoint: &Endpoint, path: &str, body: &Value) -> Result
         ("/api/printer/tool", "select") => {
             let tool = body.get("tool").and_then(Value::as_str).and_then(|tool| tool.strip_prefix("tool"));
             let tool = tool.and_then(|tool| tool.parse().ok());
-            Command::SelectTool(tool.ok_or_else(|| RpcError::bad_request("tool is invalid"))?)
+            let tool = tool.ok_or_else(|| RpcError::bad_request("tool is invalid"))?;
+            // Apps select before each extrusion, also the only tool there is (OctoPod).
+            if tool == printer.state().device.active_tool {
+                return Ok(());
+            }
+            Command::SelectTool(tool)
+        }
+        ("/api/printer/tool", "flowrate") => {
+            return Err(RpcError::new(409, "This printer takes no flow rate by command."));
         }
         ("/api/printer/tool", "extrude") => {
             let length = number("amount").ok_or_else(|| RpcError::bad_request("amount is invalid"))?;

@@ -66,7 +66,8 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/api/currentuser", 200),
     ("GET", "/api/printerprofiles", 200),
     ("POST", "/api/files/local", 400),
-    ("POST", "/api/printer/command", 200),
+    ("GET", "/api/printer/command/custom", 200),
+    ("POST", "/api/printer/command", 204),
 ];
 
 #[tokio::test]

@@ -160,6 +160,24 @@ async fn a_printer_that_homes_all_axes_only_homes_them_for_one_too() {
     assert!(commands.contains(&Command::Home(Axes::ALL)), "{commands:?}");
 }
 
+/// OctoPod extrudes, and sets the flow, only after the tool was selected: 204 is success to it, nothing else is.
+#[tokio::test]
+async fn the_only_tool_can_be_selected() {
+    let room = Room::open().await;
+    let tool = |command| post(&room, "/api/printer/tool", command, None);
+    assert_eq!(tool(json!({"command": "select", "tool": "tool0"})).await.0, 204);
+    assert!(room.commands.lock().unwrap().is_empty(), "it is the one that is used");
+    room.station.printer.writer().report(|device| device.nozzles[0].heater.actual = Some(210.0));
+    assert_eq!(tool(json!({"command": "extrude", "amount": 5})).await.0, 204);
+    let commands = room.commands.lock().unwrap().clone();
+    assert_eq!(commands, [Command::Extrude { length: 5.0, feed: None }]);
+    let (status, refused) = tool(json!({"command": "flowrate", "factor": 90})).await;
+    assert_eq!(
+        (status, &refused["error"]["message"]),
+        (409, &json!("This printer takes no flow rate by command."))
+    );
+}
+
 #[tokio::test]
 async fn what_apps_ask_besides_has_an_answer() {
     let room = Room::open().await;
@@ -168,6 +186,7 @@ async fn what_apps_ask_besides_has_an_answer() {
         "/api/timelapse",
         "/api/slicing",
         "/api/printer/error",
+        "/api/printer/command/custom",
         "/api/connection",
         "/api/files/sdcard",
     ] {
@@ -266,7 +285,7 @@ async fn the_push_channel_tells_strangers_nothing_until_they_log_in() {
 async fn an_emergency_stop_by_a_command_is_one() {
     let room = Room::open().await;
     let lines = json!({"commands": ["M118 before", "M112", "M118 after"]});
-    assert_eq!(post(&room, "/api/printer/command", lines, None).await.0, 200);
+    assert_eq!(post(&room, "/api/printer/command", lines, None).await.0, 204);
     assert_eq!(*room.commands.lock().unwrap(), [Command::EmergencyStop]);
     let (_, info) = get(&room, "/printer/info", None).await;
     assert_eq!(info["result"]["state"], "shutdown");

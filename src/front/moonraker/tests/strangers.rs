@@ -94,6 +94,7 @@ async fn every_other_route_is_closed_to_strangers() {
         "/api/job",
         "/api/printer",
         "/api/printer/command",
+        "/api/printer/command/custom",
         "/api/printer/tool",
         "/api/printer/bed",
         "/api/printer/chamber",

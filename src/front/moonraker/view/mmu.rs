@@ -23,6 +23,8 @@ const AUTOMAP: &str = "closest_color";
 /// The panels show nothing of a unit's vendor but a logo, and Fluidd asks its server for a picture of that name: of those
 /// that both have, the one that they draw for makers they do not know (moonraker.md 3.5).
 const LOGO: &str = "HappyHare";
+/// Where filament waits, in Happy Hare's words: behind the unit's common way out.
+const HOMING_ENDSTOP: &str = "mmu_gate";
 /// Name of the unit of spools outside any unit.
 const EXTERNAL_UNIT: &str = "External";
 
@@ -33,6 +35,9 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     }
     builder.object("mmu", mmu(input, system));
     builder.object("mmu_machine", machine(input, system));
+    // Happy Hare's KlipperScreen finds the filament system by this section, and draws nothing without the option.
+    let section = json!({"gate_homing_endstop": HOMING_ENDSTOP, "spoolman_support": spoolman_support(input)});
+    builder.section("mmu", section);
     // Without it Mainsail throws at every drawing of the panel (moonraker.md 3.5).
     let variables = if input.caps.filament.map { json!({"automap_strategy": AUTOMAP}) } else { json!({}) };
     builder.object("gcode_macro _MMU_SOFTWARE_VARS", variables);
@@ -70,7 +75,8 @@ fn status(input: &Input<'_>, system: &FilamentSystem) -> Value {
         "is_paused": job.phase == JobPhase::Paused,
         "is_in_print": job.phase.active(),
         "print_state": print_state(input, stuck),
-        "unit": number(unit),
+        // As Happy Hare counts while no gate is selected: Happy Hare's KlipperScreen draws nothing of unit -1.
+        "unit": unit.unwrap_or(0),
         "gate": number(selected.and_then(|slot| system.number(slot))),
         "tool": tool_of(input, system, selected),
         "last_tool": UNKNOWN,
@@ -88,7 +94,7 @@ fn status(input: &Input<'_>, system: &FilamentSystem) -> Value {
         "has_bypass": false,
         "sync_drive": false,
         "sensors": sensors,
-        "spoolman_support": if input.spoolman { "push" } else { "off" },
+        "spoolman_support": spoolman_support(input),
         "pending_spool_id": UNKNOWN,
         "endless_spool": i64::from(system.auto_refill == Some(true)),
         "endless_spool_enabled": i64::from(system.auto_refill == Some(true)),
@@ -96,6 +102,10 @@ fn status(input: &Input<'_>, system: &FilamentSystem) -> Value {
         "clog_detection_enabled": 0,
         "espooler_active": "",
     })
+}
+
+fn spoolman_support(input: &Input<'_>) -> &'static str {
+    if input.spoolman { "push" } else { "off" }
 }
 
 /// One entry per gate.

@@ -101,10 +101,15 @@ fn check(objects: &BTreeMap<String, Object>) {
     }
     let machine = &objects["mmu_machine"];
     let units = machine["num_units"].as_u64().unwrap();
-    for (field, count) in [("gate", gates as u64), ("tool", gates as u64), ("unit", units)] {
+    for field in ["gate", "tool"] {
         let value = mmu[field].as_i64().unwrap();
-        assert!((-1..count as i64).contains(&value), "{field} {value}");
+        assert!((-1..gates as i64).contains(&value), "{field} {value}");
     }
+    // Happy Hare's KlipperScreen: a unit that there is, and an option without which it draws nothing.
+    assert!(mmu["unit"].as_u64().unwrap() < units, "unit {}", mmu["unit"]);
+    let section = &objects["configfile"]["config"]["mmu"];
+    assert_eq!(section["gate_homing_endstop"], "mmu_gate");
+    assert_eq!(section["spoolman_support"], mmu["spoolman_support"]);
     let mut first = 0;
     for number in 0..units {
         let unit = &machine[&format!("unit_{number}")];
