@@ -127,7 +127,7 @@ pub async fn get_item(call: Call) -> Result<Reply, RpcError> {
     if key.rest().is_empty() {
         return Ok(item(&name, &key.written, &record));
     }
-    let record: Value = serde_json::from_str(&record).map_err(|error| StoreError::Read(error.to_string()))?;
+    let record = read(&record)?;
     let found = key.rest().iter().try_fold(&record, |value, part| value.get(part.as_str()));
     let value = found.ok_or_else(|| key.not_found(&name, true))?;
     Ok(item(&name, &key.written, &text::json(value)))
@@ -153,7 +153,7 @@ fn write_item(call: &Call, value: Option<Value>) -> Result<Reply, RpcError> {
     let value = value.ok_or_else(|| missing("value"))?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
-    let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut records = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
     if name == MAINTENANCE && is_maintenance_init(&value) {
         let others = store.list(&space)?;
         for (other, _) in
@@ -161,6 +161,7 @@ fn write_item(call: &Call, value: Option<Value>) -> Result<Reply, RpcError> {
         {
             let _told_by_the_flush = store.delete(&space, other);
         }
+        records.forget();
     }
     let written: Arc<str> = text::json(&value).into();
     let record = match key.rest() {
@@ -176,6 +177,8 @@ fn write_item(call: &Call, value: Option<Value>) -> Result<Reply, RpcError> {
             text::json(&record).into()
         }
     };
+    let old = store.text(&space, key.first())?.map(|text| text.len());
+    records.account(&call.endpoint, key.first(), old, Some(record.len()))?;
     let _told_by_the_flush = store.put_text(&space, key.first(), record);
     Ok(item(&name, &key.written, &written))
 }
@@ -191,17 +194,28 @@ fn remove_item(call: &Call) -> Result<Value, RpcError> {
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
-    let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
-    let old = match key.rest() {
-        [] => store.delete(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?,
+    let mut records = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = store.text(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
+    let mut record = read(&text)?;
+    let (old, left) = match key.rest() {
+        [] => (record, None),
         rest => {
-            let mut record = store.get(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
             let old = remove(&mut record, rest).ok_or_else(|| key.not_found(&name, true))?;
-            let _told_by_the_flush = store.put(&space, key.first(), record);
-            old
+            (old, Some(Arc::from(text::json(&record))))
         }
     };
+    let remaining = left.as_ref().map(|left: &Arc<str>| left.len());
+    records.account(&call.endpoint, key.first(), Some(text.len()), remaining)?;
+    match left {
+        Some(left) => drop(store.put_text(&space, key.first(), left)),
+        // Told by the flush.
+        None => drop(store.delete(&space, key.first())),
+    }
     Ok(object([("namespace", name.into()), ("key", key.written), ("value", old)]))
+}
+
+fn read(text: &str) -> Result<Value, RpcError> {
+    Ok(serde_json::from_str(text).map_err(|error| StoreError::Read(error.to_string()))?)
 }
 
 /// Levels of arrays and objects.
