@@ -23,7 +23,8 @@ const CACHED_FILES: usize = 16;
 
 /// Makes the directories, and removes what an earlier run left half received.
 pub fn prepare(root: &Path) -> Result<(), LibraryError> {
-    fs::create_dir_all(root).map_err(|error| failed("create the library", &error))?;
+    let library = format!("create the library {}", root.display());
+    fs::create_dir_all(root).map_err(|error| failed(&library, &error))?;
     let incoming = root.join(names::INCOMING);
     if incoming.exists() {
         fs::remove_dir_all(&incoming).map_err(|error| failed("clear the library", &error))?;
