@@ -1,6 +1,7 @@
 """Stop, start, supervision: everything is told, in time; a print at a printer is never touched."""
 
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -91,6 +92,24 @@ def ended_once(printer, known):
     wait_for(lambda: ends() == ["completed"], f"{printer.name}: the end is in the history, once", 150)
     wait_for(lambda: printer.print_state() in ("complete", "standby"), f"{printer.name} is at rest", 30)
     assert ends() == ["completed"], (printer.name, ends())
+
+
+def test_a_closed_terminal():
+    """SIGHUP ends it in order; below nohup it goes on."""
+    farm = Farm(("cc1",), label="hangup")
+    try:
+        farm.start()
+        assert os.path.lexists(farm["cc1"].link)
+        code, took = farm.terminate(first=signal.SIGHUP)
+        assert (code, took < GRACE + 2) == (0, True), (code, took)
+        assert not os.path.lexists(farm["cc1"].link), "the link of the serial port is gone"
+        farm.wrapper = ["nohup"]
+        farm.start()
+        os.kill(farm.pid, signal.SIGHUP)
+        assert farm.terminate()[0] == 0, "it went on until it was asked"
+        assert "Stopping" in farm.log.read_text()
+    finally:
+        farm.remove()
 
 
 class Supervisor:

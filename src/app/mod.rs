@@ -8,6 +8,7 @@ mod drivers;
 pub mod footprint;
 mod printers;
 mod startup;
+mod state_dir;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +36,10 @@ pub use startup::{AppOptions, StartupError};
 
 use printers::Common;
 use startup::{listen, make_private, make_public, port_of, tls};
+use state_dir::StateDir;
 
+/// In `state_dir`.
+const DATABASE: &str = "moongate.redb";
 /// How long the parts may take to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -94,7 +99,7 @@ impl App {
             let address = SocketAddr::new(config.gateway.listen, printer.moonraker_port);
             listeners.push(listen(address, &key, options).await?);
         }
-        let store = Store::open(&config.gateway.state_dir.join("moongate.redb"))?;
+        let store = Store::open(&config.gateway.state_dir.join(DATABASE))?;
         let mut app = Self {
             gateway_port: port_of(&gateway_listener),
             rtsp_port: rtsp.as_ref().map(port_of),
@@ -132,7 +137,13 @@ impl App {
             followed.push(started.followed);
             self.printers.push(started.bound);
         }
-        let router = admin::router(served, &access, &self.tasks, &self.cancel);
+        let (told, state) = watch::channel(None);
+        let database = config.gateway.state_dir.join(DATABASE);
+        match StateDir::new(&database, &self.store).await {
+            Ok(kept) => drop(self.tasks.spawn(kept.watch(told, self.cancel.clone()))),
+            Err(error) => tracing::warn!(%error, "Nobody watches over the state database."),
+        }
+        let router = admin::router(served, state, &access, &self.tasks, &self.cancel);
         if let Some(listener) = ports.rtsp {
             let cameras = self.printers.iter().map(|bound| rtsp::Camera {
                 name: bound.name.clone(),

@@ -365,20 +365,28 @@ async fn unless<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>
     }
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
+/// Resolves at Ctrl-C, at SIGTERM, and when the terminal is closed.
 async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _no_signals = tokio::signal::ctrl_c().await;
-        }
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let heard = async |signal: Option<Signal>| match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    };
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Listening would undo `nohup`.
+    let hangup = hears_hangups(&status).then(|| signal(SignalKind::hangup()).ok()).flatten();
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = heard(signal(SignalKind::terminate()).ok()) => {}
+        () = heard(hangup) => {}
     }
+}
+
+/// Whether the process was not told to ignore SIGHUP (proc_pid_status(5)); false where the system does not say.
+fn hears_hangups(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is signal 1.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 0)
 }
 
 #[cfg(test)]
@@ -395,5 +403,13 @@ mod tests {
         };
         assert_eq!(unless(asked.notified(), work).await, None);
         assert_eq!(unless(std::future::pending(), async { 7 }).await, Some(7));
+    }
+
+    #[test]
+    fn a_closed_terminal_counts_unless_it_is_to_be_ignored() {
+        let status = |mask: &str| format!("Name:\tmoongate\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
+        assert!(hears_hangups(&status("0000000000001000")));
+        assert!(!hears_hangups(&status("0000000000001001")), "nohup");
+        assert!(!hears_hangups(""), "a system that does not say");
     }
 }

@@ -37,7 +37,8 @@ async fn look(args: &StatusArgs, client: &Client) -> Result<ExitCode, ClientErro
     loop {
         let mut answer: Value = patience.ask(|_away| client.get("/status")).await?.told;
         let printers = chosen(&mut answer, args.printer.as_deref())?;
-        let shown = if args.json { format!("{}\n", pretty(args, &answer)) } else { overview(&printers) };
+        let shown =
+            if args.json { format!("{}\n", pretty(args, &answer)) } else { overview(&answer, &printers) };
         if args.watch && !args.json && std::io::stdout().is_terminal() {
             // Home, and clear what the last look left below.
             print!("\x1b[H\x1b[J{shown}");
@@ -87,10 +88,19 @@ pub fn meant(name: &str, known: &[String]) -> String {
     )
 }
 
-fn overview(printers: &[Value]) -> String {
+fn overview(answer: &Value, printers: &[Value]) -> String {
     let head = ["printer", "state", "job", "done", "left", "nozzle", "bed"].map(str::to_owned).to_vec();
     let rows = printers.iter().map(row);
     let mut shown = table(std::iter::once(head).chain(rows).collect());
+    if answer.get("state_fault").is_some_and(Value::is_object) {
+        let told = |place| text(answer, place);
+        shown.push_str(&format!(
+            "! {} ({})\n  {}\n",
+            told("/state_fault/text"),
+            told("/state_fault/code"),
+            told("/state_fault/remedy")
+        ));
+    }
     for printer in printers {
         for (place, sign) in [
             ("/link_fault/text", "!"),
@@ -163,7 +173,10 @@ mod tests {
              "faults": []},
         ]});
         let printers = chosen(&mut answer, None).expect("all");
-        let shown = overview(&printers);
+        let state_fault = json!({"code": "MG-STATE-GONE", "text": "It was deleted.", "remedy": "Restart."});
+        let shown = overview(&json!({"state_fault": state_fault}), &printers);
+        assert!(shown.contains("\n! It was deleted. (MG-STATE-GONE)\n  Restart.\n"), "{shown}");
+        assert!(!overview(&json!({"state_fault": null}), &printers).contains("MG-STATE"));
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>().join(" "),

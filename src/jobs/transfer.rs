@@ -168,14 +168,7 @@ impl Inner {
                     alone = true;
                 }
                 () = tokio::time::sleep_until(last_moved + STALLED_ALONE), if alone => break Err(link_lost()),
-                () = tokio::time::sleep_until(last_moved + limit) => {
-                    let text = if all_sent {
-                        "The printer did not confirm the file: no answer came for five minutes."
-                    } else {
-                        "The transfer to the printer stalled: no byte went through for three minutes."
-                    };
-                    break Err(failed(text));
-                }
+                () = tokio::time::sleep_until(last_moved + limit) => break Err(silent(all_sent)),
                 () = moved.notified() => {
                     last_moved = Instant::now();
                     if told.elapsed() >= TELL {
@@ -190,10 +183,7 @@ impl Inner {
                 self.tell_transfer(serial, total, total);
                 // A driver may add comments that its printer reads: what it holds is what went through.
                 let held = sent.load(Ordering::Relaxed).max(total);
-                let sent = json!({"size": total, "held": held, "md5": md5, "at": unix_now()});
-                drop(self.store.put(&self.spaces.sent, &plan.remote_path, sent));
-                self.forget_oldest_sent();
-                self.keep_whole(&plan.remote_path);
+                self.note_sent(&plan.remote_path, total, held, md5);
                 Ok(())
             }
             Err(end) => {
@@ -206,6 +196,14 @@ impl Inner {
                 Err(end)
             }
         }
+    }
+
+    /// What the printer holds from now on, so that it is not sent again.
+    fn note_sent(&self, remote_path: &str, size: u64, held: u64, md5: &str) {
+        let sent = json!({"size": size, "held": held, "md5": md5, "at": unix_now()});
+        drop(self.store.put(&self.spaces.sent, remote_path, sent));
+        self.forget_oldest_sent();
+        self.keep_whole(remote_path);
     }
 
     fn forget_oldest_sent(&self) {
@@ -225,4 +223,13 @@ impl Inner {
             }
         });
     }
+}
+
+/// Nothing went through for as long as is waited; [`STALLED`] and [`UNCONFIRMED`] in words.
+fn silent(all_sent: bool) -> End {
+    failed(if all_sent {
+        "The printer did not confirm the file: no answer came for five minutes."
+    } else {
+        "The transfer to the printer stalled: no byte went through for three minutes."
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -22,13 +23,22 @@ const CACHED_FILES: usize = 16;
 
 /// Makes the directories, and removes what an earlier run left half received.
 pub fn prepare(root: &Path) -> Result<(), LibraryError> {
-    fs::create_dir_all(root).map_err(|error| failed("create the library", &error))?;
+    let library = format!("create the library {}", root.display());
+    fs::create_dir_all(root).map_err(|error| failed(&library, &error))?;
+    let incoming = root.join(names::INCOMING);
+    if incoming.exists() {
+        fs::remove_dir_all(&incoming).map_err(|error| failed("clear the library", &error))?;
+    }
+    own_directories(root)
+}
+
+/// Makes the directories of the library's own; somebody who cleans up by hand takes them along. What is made above them
+/// is private, as the state folder is.
+pub fn own_directories(root: &Path) -> Result<(), LibraryError> {
     for name in [names::INCOMING, names::CACHE] {
-        let directory = root.join(name);
-        if name == names::INCOMING && directory.exists() {
-            fs::remove_dir_all(&directory).map_err(|error| failed("clear the library", &error))?;
-        }
-        fs::create_dir_all(directory).map_err(|error| failed("create the library", &error))?;
+        let mut builder = fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(root.join(name));
+        made.map_err(|error| failed("create the library", &error))?;
     }
     Ok(())
 }

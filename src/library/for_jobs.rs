@@ -58,6 +58,8 @@ impl Library {
         if names::remote_path(&path).is_some() {
             return self.remote_job_file(&path).await;
         }
+        // What is checked before a start must be what the printer gets.
+        self.notice(&path).await?;
         let (found, row) = self.read_row(&path).await?;
         let plate = match &found {
             Found::Plate { plate, .. } => Some(*plate),

@@ -61,6 +61,37 @@ impl Library {
         self.record(path).await
     }
 
+    /// Takes notice of what somebody did to a file by hand: other content is read anew, a file that is gone is no longer
+    /// listed.
+    pub(super) async fn notice(&self, path: &str) -> Result<(), LibraryError> {
+        self.ready().await;
+        let file = match self.index().find(path) {
+            None | Some(Found::Directory) => return Ok(()),
+            Some(found) => stored(&found).to_owned(),
+        };
+        let absolute = self.absolute(&file);
+        let looked = self.run(move || std::fs::symlink_metadata(absolute)).await?;
+        match looked {
+            Ok(data) => {
+                let known = |row: &FileRow| row.is_content(data.len(), disk::modified(&data));
+                if self.index().row(&file).is_some_and(|row| !known(row)) {
+                    self.rescanned(&file).await?;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let _change = self.inner.changing.lock().await;
+                // Not while it is being replaced.
+                if !self.absolute(&file).exists() {
+                    let (_row, events) = self.index().remove(&file);
+                    self.tell(events);
+                }
+            }
+            // Whoever reads the file tells why that fails.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
     /// Forgets what is known of a file's content, or takes in one that was put there by hand.
     async fn rescanned(&self, path: &str) -> Result<String, LibraryError> {
         let _change = self.inner.changing.lock().await;

@@ -306,6 +306,33 @@ async fn a_folder_is_copied_with_all_that_it_holds() {
 }
 
 #[tokio::test]
+async fn a_folder_that_was_cleaned_up_by_hand_takes_uploads_again() {
+    let room = room().await;
+    std::fs::remove_dir_all(room.library.root()).unwrap();
+    put(&room.library, "", "new.gcode", b"G28\n".to_vec()).await.unwrap();
+    assert_eq!(std::fs::read(room.library.root().join("new.gcode")).unwrap(), b"G28\n");
+}
+
+/// Over a network share, for one: what is checked before a start must be what is sent.
+#[tokio::test]
+async fn a_file_changed_or_removed_by_hand_is_seen_before_it_is_printed() {
+    let room = room().await;
+    put(&room.library, "", "part.gcode", b"; layer_height = 0.2\nG28\n".to_vec()).await.unwrap();
+    let before = room.library.job_file("part.gcode").await.unwrap();
+    let digest = room.library.md5(before.local.clone().unwrap()).await.unwrap();
+    let file = room.library.root().join("part.gcode");
+    std::fs::write(&file, b"; layer_height = 0.3\nG28 X\n").unwrap();
+    let after = room.library.job_file("part.gcode").await.unwrap();
+    assert_eq!((after.size, after.metadata.layer_height), (27, Some(0.3)));
+    assert_ne!(after.uuid, before.uuid);
+    assert_ne!(room.library.md5(after.local.unwrap()).await.unwrap(), digest);
+    std::fs::remove_file(&file).unwrap();
+    let gone = room.library.job_file("part.gcode").await.unwrap_err();
+    assert!(matches!(gone, LibraryError::NotFound(_)), "{gone}");
+    assert_eq!(paths(&room.library).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn one_of_several_plates_is_only_taken_off_the_list() {
     let room = room().await;
     put(&room.library, "", "cube.3mf", archive(TWO)).await.unwrap();

@@ -122,6 +122,7 @@ impl Library {
         let root = self.inner.root.clone();
         let temporary = self
             .run(move || {
+                disk::own_directories(&root)?;
                 tempfile::Builder::new()
                     .prefix("upload-")
                     .tempfile_in(root.join(names::INCOMING))

@@ -335,8 +335,9 @@ impl Shared {
         let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         let (changes, written) = {
             let mut values = self.values();
-            if let Some(pretended) = &values.pretended {
-                return pretended.clone();
+            if let Some(pretended) = values.pretended.clone() {
+                values.trouble = pretended.clone().err();
+                return pretended;
             }
             if values.committed >= values.written {
                 return Ok(());

@@ -197,10 +197,14 @@ impl Timelapses {
         fs::remove_dir_all(self.of(id)?).await
     }
 
-    /// Removes the oldest recordings until the limits hold, and adds them to `removed`; `current` stays.
+    /// Removes the oldest recordings until the limits hold, and adds them to `removed`; `current` stays. The history
+    /// counts its jobs up, so that their ids tell the age where the times of the files do not: a computer without a
+    /// battery begins with a clock of yesterday.
     async fn prune(&self, current: &str, removed: &mut Vec<Recording>) -> io::Result<()> {
         let (mut jobs, mut bytes) = (0, 0);
-        for recording in self.list().await? {
+        let mut recordings = self.list().await?;
+        recordings.sort_by(|a, b| (b.id.len(), &b.id).cmp(&(a.id.len(), &a.id)));
+        for recording in recordings {
             jobs += 1;
             bytes += recording.bytes;
             if recording.id != current && (jobs > self.inner.limits.jobs || bytes > self.inner.limits.bytes) {

@@ -102,6 +102,23 @@ async fn a_job_is_recorded_and_comes_back_as_a_zip() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_does_not_make_the_newest_recording_the_oldest() {
+    let home = tempfile::tempdir().unwrap();
+    let limits = Limits { jobs: 2, ..Limits::default() };
+    let timelapses = Timelapses::new(home.path(), limits, Choices::default());
+    for (id, year) in [("FFFFFE", 3), ("FFFFFF", 2), ("1000000", 1)] {
+        timelapses.keep(id, 1, &jpeg(1)).await.unwrap();
+        let picture =
+            std::fs::File::options().append(true).open(home.path().join(id).join("layer-00001.jpg"));
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(year * 365 * 24 * 3600);
+        picture.unwrap().set_modified(time).unwrap();
+    }
+    let mut removed = Vec::new();
+    timelapses.prune("1000000", &mut removed).await.unwrap();
+    assert_eq!(removed.iter().map(|recording| recording.id.as_str()).collect::<Vec<_>>(), ["FFFFFE"]);
+}
+
+#[tokio::test]
 async fn limits_hold_and_ids_cannot_leave_the_folder() {
     let home = tempfile::tempdir().unwrap();
     let timelapses =

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use toml::de::DeTable;
 
 use super::{secret, section};
-use crate::access::Role;
+use crate::access::{DEFAULT_DOMAINS, Role};
 use crate::config::reader::{Mistakes, Section};
 use crate::config::{AccessConfig, Environment};
 use crate::secret::Secret;
@@ -23,18 +23,6 @@ const TRUSTED: [&str; 8] = [
 ];
 /// Where reverse proxies usually run: on this machine.
 const PROXIES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
-/// Origins that may use the API: names of the LAN, and the hosted front ends (moonraker.md 2.4).
-const ORIGINS: [&str; 8] = [
-    "http://localhost",
-    "http://localhost:*",
-    "http://*.local",
-    "http://*.local:*",
-    "http://*.lan",
-    "http://*.lan:*",
-    "*://my.mainsail.xyz",
-    "*://app.fluidd.xyz",
-];
-
 /// Shortest API key, in characters: shorter ones can be guessed.
 const SHORTEST_KEY: usize = 16;
 const LONGEST_KEY: usize = 128;
@@ -62,7 +50,7 @@ pub fn access(root: &DeTable<'_>, environment: &Environment, mistakes: &mut Mist
         trusted_role: role(&mut table, mistakes),
         viewers: table.texts(mistakes, "viewers").unwrap_or_default(),
         operators: table.texts(mistakes, "operators").unwrap_or_default(),
-        cors_domains: table.texts(mistakes, "cors_domains").unwrap_or_else(|| defaults(&ORIGINS)),
+        cors_domains: table.texts(mistakes, "cors_domains").unwrap_or_else(|| defaults(DEFAULT_DOMAINS)),
         force_logins: table.flag(mistakes, "force_logins", false),
     };
     table.finish(mistakes);

@@ -94,33 +94,14 @@ fn printer(
         check_name(name, &mut table, taken, mistakes);
     }
     let kind = kind(&mut table, mistakes);
-    let host = table.required(mistakes, "host", "the printer's address or host name.");
-    if let Some(host) = host.as_deref().filter(|host| is_mistyped_address(host)) {
-        let place = table.place("host");
-        mistakes.at(
-            place,
-            format!("host \"{host}\" is no address: four numbers from 0 to 255, such as 192.168.1.50."),
-        );
-    } else if let Some(host) = host.as_deref().filter(|host| !is_host(host)) {
-        let place = table.place("host");
-        mistakes.at(
-            place,
-            format!("host \"{host}\" must be a bare address or name, without http://, port and path."),
-        );
-    }
+    let host = host(&mut table, mistakes);
     // Bambu's serial numbers have capitals only; those of the others stand in topics as they are.
     let capitals =
         |serial: &str| if kind == Some(Kind::Bambu) { serial.to_uppercase() } else { serial.into() };
     let serial = table.text(mistakes, "serial", true).map(|serial| capitals(serial.trim()));
     let access_code = access_code(&mut table, environment, mistakes);
     if kind == Some(Kind::Bambu) {
-        let span = table.span();
-        if serial.as_deref().unwrap_or("").is_empty() {
-            mistakes.at(span.clone(), "[[printer]] lacks serial: a Bambu printer shows it under Settings > Device; `moongate discover` lists it.");
-        }
-        if access_code.is_none() && !table.has("access_code_file") && !table.has("access_code_env") {
-            mistakes.at(span, "[[printer]] lacks access_code: the printer shows it under Settings > Network (LAN). access_code_file or access_code_env keep it out of this file.");
-        }
+        what_bambu_needs(serial.as_deref(), access_code.as_ref(), &mut table, mistakes);
     }
     let port_place = table.place("moonraker_port");
     let wanted_port = table.port(mistakes, "moonraker_port");
@@ -147,6 +128,37 @@ fn printer(
     };
     table.finish(mistakes);
     Some(config)
+}
+
+fn host(table: &mut Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    let host = table.required(mistakes, "host", "the printer's address or host name.")?;
+    let wrong = if is_mistyped_address(&host) {
+        Some("is no address: four numbers from 0 to 255, such as 192.168.1.50.")
+    } else if is_host(&host) {
+        None
+    } else {
+        Some("must be a bare address or name, without http://, port and path.")
+    };
+    if let Some(wrong) = wrong {
+        mistakes.at(table.place("host"), format!("host \"{host}\" {wrong}"));
+    }
+    Some(host)
+}
+
+/// A Bambu printer is asked by its serial number and lets nobody in without the code.
+fn what_bambu_needs(
+    serial: Option<&str>,
+    access_code: Option<&Secret>,
+    table: &mut Section<'_, '_>,
+    mistakes: &mut Mistakes<'_>,
+) {
+    let span = table.span();
+    if serial.unwrap_or("").is_empty() {
+        mistakes.at(span.clone(), "[[printer]] lacks serial: a Bambu printer shows it under Settings > Device; `moongate discover` lists it.");
+    }
+    if access_code.is_none() && !table.has("access_code_file") && !table.has("access_code_env") {
+        mistakes.at(span, "[[printer]] lacks access_code: the printer shows it under Settings > Network (LAN). access_code_file or access_code_env keep it out of this file.");
+    }
 }
 
 /// A name, or an address without brackets; colons are those of IPv6, with or without `%interface`.

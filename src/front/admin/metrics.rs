@@ -59,6 +59,8 @@ struct Inner {
     reconnects: Family<PrinterLabels, Counter>,
     commands: Family<ResultLabels, Counter>,
     jobs: Family<ResultLabels, Counter>,
+    /// Of the database in the state folder.
+    kept: Gauge,
     memory: Gauge,
     /// One scrape at a time reads the gauges it has just set.
     scrape: Mutex<()>,
@@ -77,6 +79,7 @@ impl Metrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("moongate", "The running program", Info::new(version));
         let mut gateway = Gauges { registry: registry.sub_registry_with_prefix("moongate") };
+        let kept = gateway.add("state_kept", "1 while what the gateway keeps reaches its disk");
         let link_up = gateway.add("link_up", "1 while the printer is connected and its values are current");
         let faults = gateway.add("faults", "Active faults of the printer");
         let clients = gateway.add("clients", "Clients connected to the printer's endpoint");
@@ -113,19 +116,21 @@ impl Metrics {
                 reconnects,
                 commands,
                 jobs,
+                kept,
                 memory,
                 scrape: Mutex::new(()),
             }),
         }
     }
 
-    /// Everything in the text form of OpenMetrics.
+    /// Everything in the text form of OpenMetrics; `kept` is false while the state does not reach its disk.
     ///
     /// # Errors
     /// Only if the encoder fails.
-    pub fn text(&self) -> Result<String, std::fmt::Error> {
+    pub fn text(&self, kept: bool) -> Result<String, std::fmt::Error> {
         let inner = &self.inner;
         let _one = inner.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.kept.set(i64::from(kept));
         inner.readings.forget();
         for source in inner.printers.values() {
             let state = source.station.printer.state();

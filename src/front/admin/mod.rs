@@ -29,6 +29,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Serialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -53,12 +55,21 @@ pub struct Served {
     pub serial_port: Option<PathBuf>,
 }
 
+/// What is wrong with the place where the gateway keeps what it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StateFault {
+    pub code: &'static str,
+    pub text: String,
+    pub remedy: &'static str,
+}
+
 /// What the gateway's own routes share.
 #[derive(Clone)]
 struct Gateway {
     stations: Stations,
     activity: activity::Activity,
     metrics: metrics::Metrics,
+    state: watch::Receiver<Option<StateFault>>,
     /// By printer name.
     serial_ports: Arc<HashMap<String, String>>,
 }
@@ -66,6 +77,7 @@ struct Gateway {
 /// The routes of the gateway's port, and the tasks that follow the printers until `cancel`.
 pub fn router(
     printers: Vec<Served>,
+    state: watch::Receiver<Option<StateFault>>,
     access: &Arc<Access>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
@@ -75,6 +87,7 @@ pub fn router(
         stations: Stations::new(printers.iter().map(|served| served.station.clone()).collect()),
         activity: activity::Activity::default(),
         metrics: metrics::Metrics::new(&printers),
+        state,
         serial_ports: Arc::new(printers.iter().filter_map(serial_port).collect()),
     };
     for served in &printers {
@@ -155,7 +168,7 @@ async fn trust(
 }
 
 async fn show_metrics(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {
-    match gateway.metrics.text() {
+    match gateway.metrics.text(gateway.state.borrow().is_none()) {
         Ok(text) if exposition::wants_openmetrics(&headers) => {
             ([(CONTENT_TYPE, metrics::CONTENT)], text).into_response()
         }

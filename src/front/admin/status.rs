@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
 
-use super::Gateway;
+use super::{Gateway, StateFault};
 use crate::camera::Health;
 use crate::model::{
     CameraKind, Control, Fault, FilamentSystem, Heater, Job, JobPhase, LinkPhase, PrinterState, Severity,
@@ -21,6 +21,8 @@ pub struct Status {
     time: UnixSeconds,
     /// The question came through a reverse proxy: the printers' own ports may not be reached where it came from.
     behind_proxy: bool,
+    /// What is kept does not reach the disk.
+    state_fault: Option<StateFault>,
     printers: Vec<PrinterStatus>,
 }
 
@@ -130,7 +132,8 @@ pub async fn status(State(gateway): State<Gateway>, headers: HeaderMap) -> Json<
         printers.push(printer(station, serial_port).await);
     }
     let behind_proxy = crate::access::was_forwarded(&headers);
-    Json(Status { version: env!("CARGO_PKG_VERSION"), time: unix_now(), behind_proxy, printers })
+    let state_fault = gateway.state.borrow().clone();
+    Json(Status { version: env!("CARGO_PKG_VERSION"), time: unix_now(), behind_proxy, state_fault, printers })
 }
 
 async fn printer(station: &Station, serial_port: Option<String>) -> PrinterStatus {

@@ -79,17 +79,12 @@ impl Host {
 
     /// A job begins to be shown.
     pub fn begin(&mut self, stage: Stage, file: &Listed, serial: Option<u64>, byte: u64) {
+        self.end();
         self.stage = stage;
         self.serial = serial;
         self.path.clone_from(&file.path);
         self.size = file.size.max(1);
         self.byte = byte;
-        self.pause_decided = None;
-        self.wanted = None;
-        self.pause_early = false;
-        self.settles = None;
-        (self.begins_again, self.pause_known) = (false, false);
-        self.pause_due = None;
     }
 
     pub fn end(&mut self) {

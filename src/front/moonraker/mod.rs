@@ -111,8 +111,7 @@ pub struct Endpoint {
     config_root: Option<PathBuf>,
     /// Taken by scripts that come over HTTP, which has no sessions.
     http_session: Arc<tokio::sync::Mutex<crate::gcode::translate::Session>>,
-    /// Keeps write orders of one namespace together (read, change, write).
-    database: Mutex<()>,
+    database: Mutex<methods::records::Records>,
     /// Routes of other rooms below this endpoint (cameras), behind the same permission.
     mounted: Mounted,
     /// What goes on beside the requests.

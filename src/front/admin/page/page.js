@@ -270,7 +270,8 @@ async function look() {
     if (mine !== looks) return;
     welcome(true);
     ahead = status.time - Date.now() / 1000;
-    tell(byId("trouble"), "");
+    const state = status.state_fault;
+    tell(byId("trouble"), state ? state.text + " " + state.remedy + " (" + state.code + ")" : "");
     proxied = status.behind_proxy;
     const away = status.printers.filter(p => p.link !== "online").length;
     const faulty = status.printers.filter(p => p.faults.length || p.job.phase === "failed").length;

@@ -10,13 +10,15 @@ use super::super::error::RpcError;
 use super::super::rpc::Call;
 use super::database::space_prefix;
 use super::server;
+use crate::model::text;
 use crate::printer::clock::unix_now;
 
 /// Backups of one printer, and the longest name of one.
 const MOST: usize = 20;
 const LONGEST_NAME: usize = 100;
 
-fn space(endpoint: &Endpoint) -> String {
+/// Where the store has the backups of a printer.
+pub fn space(endpoint: &Endpoint) -> String {
     format!("moonraker_backups/{}", endpoint.station.name())
 }
 
@@ -65,26 +67,37 @@ pub async fn post_backup(call: Call) -> Result<Value, RpcError> {
         )));
     }
     let store = &endpoint.station.store;
-    let content = {
-        let _order = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    {
+        let mut records = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
         let prefix = space_prefix(endpoint);
         let mut content = Map::new();
         for full in store.spaces()? {
             if let Some(namespace) = full.strip_prefix(&prefix) {
-                let records: Map<String, Value> = store.list(&full)?.into_iter().collect();
-                content.insert(namespace.to_owned(), records.into());
+                let kept: Map<String, Value> = store.list(&full)?.into_iter().collect();
+                content.insert(namespace.to_owned(), kept.into());
             }
         }
-        content
-    };
-    store.put_durably(&space(endpoint), &name, content.into()).await?;
+        let (content, space) = (text::json(&content), space(endpoint));
+        let old = store.text(&space, &name)?.map(|text| text.len());
+        records.account(endpoint, &name, old, Some(content.len()))?;
+        let _told_by_the_flush = store.put_text(&space, &name, content.into());
+    }
+    store.flush().await?;
     Ok(path_of(&name))
 }
 
 pub async fn delete_backup(call: Call) -> Result<Value, RpcError> {
     let name = wanted(&call)?;
-    let deleted = call.endpoint.station.store.delete(&space(&call.endpoint), &name)?;
-    deleted.map(|_| path_of(&name)).ok_or_else(|| unknown(&name))
+    let (endpoint, space) = (&call.endpoint, space(&call.endpoint));
+    let store = &endpoint.station.store;
+    {
+        let mut records = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = store.text(&space, &name)?.ok_or_else(|| unknown(&name))?;
+        records.account(endpoint, &name, Some(old.len()), None)?;
+        let _told_by_the_flush = store.delete(&space, &name);
+    }
+    store.flush().await?;
+    Ok(path_of(&name))
 }
 
 /// Puts all namespaces back as they were; all sockets are closed so that every client reads them anew, as after the
@@ -96,17 +109,19 @@ pub async fn restore(call: Call) -> Result<Value, RpcError> {
     let kept = store.get(&space(endpoint), &name)?.ok_or_else(|| unknown(&name))?;
     let kept = kept.as_object().cloned().unwrap_or_default();
     {
-        let _order = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+        records.forget();
         let prefix = space_prefix(endpoint);
+        // A disk that takes nothing stops none of it: half of it would be worse than none, and the flush tells.
         let present = store.spaces()?.into_iter().filter(|full| full.starts_with(&prefix));
         for full in present.collect::<Vec<_>>() {
             for (key, _) in store.list(&full)? {
-                store.delete(&full, &key)?;
+                drop(store.delete(&full, &key));
             }
         }
         for (namespace, records) in &kept {
             for (key, value) in records.as_object().into_iter().flatten() {
-                store.put(&format!("{prefix}{namespace}"), key, value.clone())?;
+                drop(store.put(&format!("{prefix}{namespace}"), key, value.clone()));
             }
         }
     }

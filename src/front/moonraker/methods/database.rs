@@ -127,7 +127,7 @@ pub async fn get_item(call: Call) -> Result<Reply, RpcError> {
     if key.rest().is_empty() {
         return Ok(item(&name, &key.written, &record));
     }
-    let record: Value = serde_json::from_str(&record).map_err(|error| StoreError::Read(error.to_string()))?;
+    let record = read(&record)?;
     let found = key.rest().iter().try_fold(&record, |value, part| value.get(part.as_str()));
     let value = found.ok_or_else(|| key.not_found(&name, true))?;
     Ok(item(&name, &key.written, &text::json(value)))
@@ -153,23 +153,23 @@ fn write_item(call: &Call, written: Option<String>) -> Result<Reply, RpcError> {
     let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let written: Arc<str> = written.ok_or_else(|| missing("value"))?.into();
-    let read = || serde_json::from_str(&written).map_err(|error| StoreError::Read(error.to_string()));
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
-    let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
-    if name == MAINTENANCE && is_maintenance_init(&read()?) {
+    let mut records = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    if name == MAINTENANCE && is_maintenance_init(&read(&written)?) {
         let others = store.list(&space)?;
         for (other, _) in
             others.iter().filter(|(other, value)| other != key.first() && is_maintenance_init(value))
         {
             let _told_by_the_flush = store.delete(&space, other);
         }
+        records.forget();
     }
     let record = match key.rest() {
         [] => written.clone(),
         rest => {
             let mut record = store.get(&space, key.first())?.unwrap_or_else(|| json!({}));
-            let value = read()?;
+            let value = read(&written)?;
             if rest.len() + depth(&value) > DEEPEST_VALUE {
                 return Err(RpcError::bad_request(format!(
                     "The value is nested too deep: {DEEPEST_VALUE} levels fit below its record"
@@ -179,6 +179,8 @@ fn write_item(call: &Call, written: Option<String>) -> Result<Reply, RpcError> {
             text::json(&record).into()
         }
     };
+    let old = store.text(&space, key.first())?.map(|text| text.len());
+    records.account(&call.endpoint, key.first(), old, Some(record.len()))?;
     let _told_by_the_flush = store.put_text(&space, key.first(), record);
     Ok(item(&name, &key.written, &written))
 }
@@ -194,17 +196,28 @@ fn remove_item(call: &Call) -> Result<Value, RpcError> {
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
-    let _order = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
-    let old = match key.rest() {
-        [] => store.delete(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?,
+    let mut records = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = store.text(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
+    let mut record = read(&text)?;
+    let (old, left) = match key.rest() {
+        [] => (record, None),
         rest => {
-            let mut record = store.get(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
             let old = remove(&mut record, rest).ok_or_else(|| key.not_found(&name, true))?;
-            let _told_by_the_flush = store.put(&space, key.first(), record);
-            old
+            (old, Some(Arc::from(text::json(&record))))
         }
     };
+    let remaining = left.as_ref().map(|left: &Arc<str>| left.len());
+    records.account(&call.endpoint, key.first(), Some(text.len()), remaining)?;
+    match left {
+        Some(left) => drop(store.put_text(&space, key.first(), left)),
+        // Told by the flush.
+        None => drop(store.delete(&space, key.first())),
+    }
     Ok(object([("namespace", name.into()), ("key", key.written), ("value", old)]))
+}
+
+fn read(text: &str) -> Result<Value, RpcError> {
+    Ok(serde_json::from_str(text).map_err(|error| StoreError::Read(error.to_string()))?)
 }
 
 /// Levels of arrays and objects.

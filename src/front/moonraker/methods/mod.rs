@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod objects;
 pub mod peripherals;
 pub mod printer;
+pub mod records;
 pub mod roots;
 pub mod server;
 pub mod spoolman;

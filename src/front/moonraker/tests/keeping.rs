@@ -259,6 +259,63 @@ async fn a_backup_brings_the_records_of_the_uis_back() {
     assert!(sizes["previous_size"].is_number() && sizes["new_size"].is_number(), "{sizes}");
 }
 
+/// The store holds everything in memory: what clients write there has an end, backups included.
+#[tokio::test]
+async fn records_have_a_bound_and_what_is_deleted_makes_room() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let piece = "x".repeat(3 << 20);
+    let item = |key: usize| json!({"namespace": "n", "key": format!("k{key}"), "value": piece});
+    for key in 0..5 {
+        socket.call("server.database.post_item", item(key)).await;
+    }
+    socket.call("server.database.post_backup", json!({"filename": "all"})).await;
+    let full = async |socket: &mut Socket, method: &str, params: Value| {
+        let refused = socket.ask(method, params).await["error"].clone();
+        assert_eq!(refused["code"], 507, "{method}");
+        assert!(refused["message"].as_str().unwrap().contains("server.database.delete_backup"), "{refused}");
+    };
+    full(&mut socket, "server.database.post_item", item(5)).await;
+    full(&mut socket, "server.database.post_backup", json!({"filename": "second"})).await;
+    let listed = socket.call("server.database.list", json!({})).await;
+    assert_eq!(listed, json!({"namespaces": ["n"], "backups": ["all"]}));
+    // What takes no more than before is written, and a part of a record counts as well.
+    socket.call("server.database.post_item", item(0)).await;
+    full(
+        &mut socket,
+        "server.database.post_item",
+        json!({"namespace": "n", "key": "deep.part", "value": piece}),
+    )
+    .await;
+    socket.call("server.database.delete_item", json!({"namespace": "n", "key": "k4"})).await;
+    socket.call("server.database.post_item", item(5)).await;
+    full(&mut socket, "server.database.post_item", item(6)).await;
+    socket.call("server.database.delete_backup", json!({"filename": "all"})).await;
+    for key in 6..11 {
+        socket.call("server.database.post_item", item(key)).await;
+    }
+    full(&mut socket, "server.database.post_item", item(11)).await;
+}
+
+/// Memory has all of it then, and the disk gets it when it takes something again: half a backup would be worse than none.
+#[tokio::test]
+async fn a_backup_is_restored_whole_or_not_at_all_on_a_full_disk() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let item = |key: &str, value: i64| json!({"namespace": "fluidd", "key": key, "value": value});
+    for key in ["a", "b", "c"] {
+        socket.call("server.database.post_item", item(key, 1)).await;
+    }
+    socket.call("server.database.post_backup", json!({"filename": "before"})).await;
+    socket.call("server.database.post_item", item("b", 2)).await;
+    room.station.store.fill();
+    assert_eq!(socket.ask("server.database.post_item", item("c", 3)).await["error"]["code"], 500);
+    let told = socket.ask("server.database.restore", json!({"filename": "before"})).await;
+    assert!(told["error"]["message"].as_str().unwrap().contains("No space left"), "{told}");
+    let kept = socket.call("server.database.get_item", json!({"namespace": "fluidd"})).await;
+    assert_eq!(kept["value"], json!({"a": 1, "b": 1, "c": 1}));
+}
+
 #[tokio::test]
 async fn a_record_is_read_whole_and_in_parts_and_never_grows_too_deep_to_be_read() {
     let room = Room::open().await;
