@@ -15,7 +15,7 @@ use super::args::{Args, query_pairs};
 use super::error::RpcError;
 use super::methods::{self, PathMatch};
 use super::rpc::{self, Call, Caller, Reply};
-use super::{Endpoint, cors, download, octoprint, socket, upload, web};
+use super::{Endpoint, cors, download, habits, octoprint, socket, upload, web};
 use crate::access::{Identity, Role};
 use crate::net::server::OverTls;
 
@@ -200,7 +200,7 @@ async fn open_socket(
     mut caller: Caller,
 ) -> Result<Response<Body>, RpcError> {
     let (place, upgrade) = admit_socket(endpoint, parts, &caller).await?;
-    caller.takes_errors_for_results = socket::takes_errors_for_results(&parts.headers);
+    caller.takes_errors_for_results = habits::takes_errors_for_results(&parts.headers);
     if caller.takes_errors_for_results && caller.user.is_some() && endpoint.printer_is_away() {
         return Err(RpcError::not_connected(&endpoint.klippy().message));
     }

@@ -19,6 +19,7 @@ mod feed;
 mod fluidd;
 #[cfg(any(test, fuzzing, feature = "doors"))]
 pub mod fuzz_doors;
+mod habits;
 mod host;
 mod http;
 mod identity;

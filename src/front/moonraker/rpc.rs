@@ -30,7 +30,7 @@ pub struct Caller {
     pub socket: Option<Arc<Connection>>,
     /// The call came over HTTP: it speaks for `socket` with rights of its own.
     pub over_http: bool,
-    /// See [`socket::takes_errors_for_results`](super::socket::takes_errors_for_results).
+    /// See [`habits::takes_errors_for_results`](super::habits::takes_errors_for_results).
     pub takes_errors_for_results: bool,
 }
 

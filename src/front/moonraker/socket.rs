@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
-use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -33,17 +32,6 @@ pub const LARGEST_FRAME: usize = 4 << 20;
 pub const READ_BUFFER: usize = 8 << 10;
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
-
-/// What Home Assistant puts before its version in each request.
-const HOME_ASSISTANT: &str = "HomeAssistant/";
-
-/// The client takes the error of a call for its result: Home Assistant's Moonraker integration (1.13.3 with moonraker-api
-/// 2.0.6) goes on showing the last state and temperatures of a printer that is away. Only a lost connection makes its
-/// entities unavailable (docs/decisions/006).
-pub fn takes_errors_for_results(headers: &HeaderMap) -> bool {
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    agent.is_some_and(|agent| agent.starts_with(HOME_ASSISTANT))
-}
 
 /// What a client told about itself.
 #[derive(Debug, Clone, Default)]

@@ -17,7 +17,7 @@ use super::http::{decoded, empty, json_answer, read_body};
 use super::methods::printer as control;
 use super::methods::printer::{library_path, start_job};
 use super::rpc::{Call, Caller};
-use super::{Endpoint, identity};
+use super::{Endpoint, habits, identity};
 use crate::jobs::StartRequest;
 use crate::model::{Axes, Command, CommandError, JobPhase, Speaker};
 pub use appkeys::{PREFIX as KEYS, answer as keys, tell_question};
@@ -87,10 +87,12 @@ pub async fn answer(
         // A login here is the caller's key or address: there is nothing to end.
         "/api/logout" => Ok(empty(StatusCode::NO_CONTENT)),
         appkeys::LIST => appkeys::change(endpoint, parts, &body, caller.user.as_ref()).await,
-        // Without content, as OctoPrint answers: OctoPod takes Moonraker's 200 for a failure.
         "/api/printer/command" => {
             commands(endpoint, &body).await;
-            Ok(empty(StatusCode::NO_CONTENT))
+            if habits::takes_content_for_failure(&parts.headers) {
+                return Ok(empty(StatusCode::NO_CONTENT));
+            }
+            Ok(json_answer(StatusCode::OK, &json!({})))
         }
         "/api/job" => done(job_command(&call, &body).await),
         "/api/connection" => done(connection(endpoint, &body)),

@@ -67,7 +67,7 @@ const ROUTES: &[(&str, &str, u16)] = &[
     ("GET", "/api/printerprofiles", 200),
     ("POST", "/api/files/local", 400),
     ("GET", "/api/printer/command/custom", 200),
-    ("POST", "/api/printer/command", 204),
+    ("POST", "/api/printer/command", 200),
 ];
 
 #[tokio::test]

@@ -285,7 +285,7 @@ async fn the_push_channel_tells_strangers_nothing_until_they_log_in() {
 async fn an_emergency_stop_by_a_command_is_one() {
     let room = Room::open().await;
     let lines = json!({"commands": ["M118 before", "M112", "M118 after"]});
-    assert_eq!(post(&room, "/api/printer/command", lines, None).await.0, 204);
+    assert_eq!(post(&room, "/api/printer/command", lines, None).await.0, 200);
     assert_eq!(*room.commands.lock().unwrap(), [Command::EmergencyStop]);
     let (_, info) = get(&room, "/printer/info", None).await;
     assert_eq!(info["result"]["state"], "shutdown");
