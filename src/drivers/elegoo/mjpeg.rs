@@ -7,12 +7,15 @@ const MAX_FRAME: usize = 4 << 20;
 const START: [u8; 2] = [0xFF, 0xD8];
 /// The end of a part's head with a picture behind it.
 const NEW_PART: [u8; 6] = *b"\r\n\r\n\xFF\xD8";
+/// The end of a picture with a boundary behind it.
+const LAST_OF_PART: [u8; 6] = *b"\xFF\xD9\r\n--";
 const END: u8 = 0xD9;
 
 /// Finds whole pictures by their own marks, whatever lies around them: lengths and boundaries are not looked at.
 ///
 /// Segments are stepped over by their length, so the marks of an embedded preview end nothing; a picture that breaks
-/// off is dropped where the next one begins (ITU-T T.81 section B.1).
+/// off is dropped where the next one begins (ITU-T T.81 section B.1). Where a segment's length leads into the next part,
+/// an end mark right before the boundary is believed instead.
 #[derive(Debug, Default)]
 pub struct JpegScanner {
     buffer: BytesMut,
@@ -108,14 +111,22 @@ fn step(data: &[u8], at: usize) -> Found {
     }
 }
 
-/// Skips the segment from `marker` to `end`, unless the picture broke off in its head: then the next one begins in it.
+/// Skips the segment from `marker` to `end`, unless the next picture begins in it: then this one broke off in its head,
+/// or it ends where it says so in spite of the length.
 fn segment(data: &[u8], marker: usize, end: usize) -> Found {
     let inside = data.get(marker..end.min(data.len())).unwrap_or_default();
-    match inside.windows(NEW_PART.len()).position(|bytes| bytes == NEW_PART) {
-        Some(place) => Found::Broken(marker + place + NEW_PART.len() - START.len()),
+    match place_of(inside, NEW_PART) {
+        Some(place) => match place_of(inside.get(..place).unwrap_or_default(), LAST_OF_PART) {
+            Some(last) => Found::End(marker + last + 2),
+            None => Found::Broken(marker + place + NEW_PART.len() - START.len()),
+        },
         None if data.len() < end => Found::More(marker),
         None => Found::Next(end),
     }
+}
+
+fn place_of(data: &[u8], what: [u8; 6]) -> Option<usize> {
+    data.windows(what.len()).position(|bytes| bytes == what)
 }
 
 #[cfg(test)]
@@ -166,6 +177,24 @@ mod tests {
                     "{kept} {piece}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_segment_length_that_leads_out_of_the_picture_is_not_believed() {
+        let picture = b"\xFF\xD8\xFF\xE0JFIF and no more than that\xFF\xD9";
+        let mut stream = Vec::new();
+        for _ in 0..3 {
+            stream.extend_from_slice(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n");
+            stream.extend_from_slice(picture);
+            stream.extend_from_slice(b"\r\n");
+        }
+        for piece in [1, 7, stream.len()] {
+            assert_eq!(
+                frames(&stream, piece),
+                [&picture[..], &picture[..]],
+                "the third waits for its boundary"
+            );
         }
     }
 

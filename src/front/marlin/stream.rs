@@ -161,14 +161,16 @@ impl Dialogue {
     }
 
     fn is_stream(&mut self, line: &Line) -> bool {
+        // A host that numbers everything numbers this as well, behind the same number reset as a print's first line.
+        let upload = line.code() == Some(('M', 28));
         if self.session.armed {
-            return !is_poll(line);
+            return !is_poll(line) && !upload;
         }
         // What follows the handshake at once shows whether this host numbers everything.
         if !self.session.seen_plain {
             self.session.numbers_all = true;
         }
-        !self.session.numbers_all && !is_poll(line)
+        !self.session.numbers_all && !is_poll(line) && !upload
     }
 
     fn begin_stream(&mut self, line: &Line, bytes: &[u8], view: &View) -> Reply {

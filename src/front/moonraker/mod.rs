@@ -12,6 +12,7 @@ mod advertise;
 mod args;
 mod cameras;
 mod cors;
+mod disposition;
 mod download;
 mod error;
 mod events;

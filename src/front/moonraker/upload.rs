@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::Endpoint;
+use super::disposition::{self, Disposition};
 use super::error::RpcError;
 use super::http::json_answer;
 use super::methods::printer::{not_stopped, start_intended};
@@ -141,9 +142,9 @@ fn broken(error: &axum::extract::multipart::MultipartError) -> RpcError {
 }
 
 async fn take_field(endpoint: &Endpoint, form: &mut Form, field: Field<'_>) -> Result<(), RpcError> {
-    let name = field.name().unwrap_or_default().to_owned();
-    if name == "file" || (field.file_name().is_some() && form.file.is_none()) {
-        form.file = Some(receive_file(endpoint, form, field).await?);
+    let Disposition { field: name, file } = disposition::of(field.headers());
+    if name == "file" || (file.is_some() && form.file.is_none()) {
+        form.file = Some(receive_file(endpoint, form, field, &file.unwrap_or_default()).await?);
         return Ok(());
     }
     let text = read_text(field).await?;
@@ -172,8 +173,13 @@ async fn read_text(mut field: Field<'_>) -> Result<String, RpcError> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-async fn receive_file(endpoint: &Endpoint, form: &Form, mut field: Field<'_>) -> Result<Received, RpcError> {
-    let name = base_name(field.file_name().unwrap_or_default()).trim().to_owned();
+async fn receive_file(
+    endpoint: &Endpoint,
+    form: &Form,
+    mut field: Field<'_>,
+    name: &str,
+) -> Result<Received, RpcError> {
+    let name = base_name(name).trim().to_owned();
     if name.is_empty() {
         return Err(RpcError::bad_request("Multipart filename omitted"));
     }

@@ -73,6 +73,18 @@ fn an_upload_over_the_port_becomes_a_file() {
 }
 
 #[test]
+fn an_upload_of_a_host_that_numbers_everything_becomes_a_file_and_no_print() {
+    let mut rig = Rig::connected();
+    rig.send("N0 M110 N0*125");
+    assert_eq!(rig.numbered(1, "M28 /hello_~1.gco"), ["Writing to file: hello_~1.gco", "ok"]);
+    assert_eq!(rig.effects(), [Effect::BeginWrite("hello_~1.gcode".into())]);
+    assert_eq!(rig.numbered(2, "G28"), ["ok"]);
+    assert!(rig.numbered(3, "M29").is_empty(), "until the library has it");
+    assert_eq!(rig.effects(), [Effect::Write("G28\n".into()), Effect::EndWrite]);
+    assert_eq!(rig.done(Done::Written(Ok(()))), ["Done saving file.", "ok"]);
+}
+
+#[test]
 fn a_binary_upload_is_refused_without_hanging_the_host() {
     let mut rig = Rig::connected();
     let answer = rig.send("M28 B1 x.gco");

@@ -104,6 +104,17 @@ async fn an_admins_own_application_is_admitted_at_once_and_a_foreign_page_is_not
 }
 
 #[tokio::test]
+async fn an_upload_keeps_the_name_that_octoprints_clients_encode() {
+    let room = Room::open().await;
+    let body = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename*=UTF-8''k%C3%A4se.gcode\r\n\r\nG28\n\r\n--B--\r\n";
+    let sent = Client::new().post(room.url("/api/files/local")).body(body);
+    let sent = sent.header("content-type", "multipart/form-data; boundary=B").send().await.unwrap();
+    assert_eq!(sent.status(), 201);
+    let sent: Value = sent.json().await.unwrap();
+    assert_eq!(sent["files"]["local"]["path"], "k\u{e4}se.gcode");
+}
+
+#[tokio::test]
 async fn files_are_a_tree_that_can_be_changed() {
     let room = Room::open().await;
     room.put("cube.gcode", b"G28\n").await;
