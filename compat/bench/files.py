@@ -107,8 +107,10 @@ def ftps(bench, table):
                 assert answer.status_code == 201, answer.text
                 local = storage.folder / "local.bin"
                 local.write_bytes(content)
-                for number in range(bench.rounds):
+                for _ in range(bench.rounds):
+                    touch(load, size)
                     found["curl"].append(by_curl(storage, local))
+                    touch(load, size)
                     found["ours"].append(by_print(gateway, storage, size))
     finally:
         tempfile.tempdir = old
