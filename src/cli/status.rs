@@ -129,8 +129,13 @@ fn overview(answer: &Value, printers: &[Value]) -> String {
 fn row(printer: &Value) -> Vec<String> {
     let link = text(printer, "/link");
     let phase = text(printer, "/job/phase");
-    let state = if link == "online" { phase } else { link };
     let active = !matches!(phase, "idle" | "complete" | "cancelled" | "failed");
+    let halted = printer.pointer("/halted") == Some(&Value::Bool(true)) && !active;
+    let state = match link {
+        "online" if halted => "halted",
+        "online" => phase,
+        link => link,
+    };
     let number = |place: &str| printer.pointer(place).and_then(Value::as_f64);
     let done =
         number("/job/progress").filter(|_| phase != "idle").map(|part| format!("{:.0} %", part * 100.0));
@@ -171,6 +176,7 @@ mod tests {
              "link_fault": {"text": "No connection.", "remedy": "Switch it on."}, "faults": []},
             {"name": "cc2", "link": "online", "job": {"phase": "failed", "title": "cube.gcode", "reason": "It was away."},
              "faults": []},
+            {"name": "cc3", "link": "online", "halted": true, "job": {"phase": "idle"}, "faults": []},
         ]});
         let printers = chosen(&mut answer, None).expect("all");
         let state_fault = json!({"code": "MG-STATE-GONE", "text": "It was deleted.", "remedy": "Restart."});
@@ -183,6 +189,7 @@ mod tests {
             "p1s printing cube.gcode 42 % 1 h 01 min 220/220 55"
         );
         assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>().join(" "), "cc1 backoff - - - - -");
+        assert!(lines[4].starts_with("cc3") && lines[4].contains("halted"), "{shown}");
         assert!(shown.contains("! p1s: Out of filament. (0300_8004)"), "{shown}");
         assert!(shown.contains("! cc1: No connection.\n  cc1: Switch it on.\n"), "{shown}");
         assert!(shown.contains("! cc2: the print failed: It was away.\n"), "{shown}");

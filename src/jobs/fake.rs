@@ -31,6 +31,18 @@ pub enum OnStart {
     LoseLink,
 }
 
+/// What the printer does with a cancel.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum OnCancel {
+    #[default]
+    Cancel,
+    /// Calls the print failed, as a Bambu printer does.
+    Fail,
+    /// Acknowledges it, and goes on until the test says so.
+    Later,
+    Refuse,
+}
+
 #[derive(Default)]
 pub struct Machine {
     pub device: Device,
@@ -58,7 +70,7 @@ pub struct Machine {
     pub slow_deletes: bool,
     /// What is being deleted.
     pub deleting: Vec<String>,
-    pub refuse_cancels: bool,
+    pub on_cancel: OnCancel,
     /// Moves and pauses are not acknowledged until this is false again.
     pub slow_moves: bool,
     /// Names of all commands that came.
@@ -190,13 +202,17 @@ impl Fake {
                 self.machine().pauses += 1;
                 ok
             }
-            Command::Cancel if self.machine().refuse_cancels => {
-                self.machine().cancels += 1;
-                Err(CommandError::Refused { code: "E9".into(), text: "Not now.".into() })
-            }
             Command::Cancel => {
                 self.machine().cancels += 1;
-                self.stage(DeviceStage::Cancelled);
+                let on_cancel = self.machine().on_cancel;
+                match on_cancel {
+                    OnCancel::Cancel => self.stage(DeviceStage::Cancelled),
+                    OnCancel::Fail => self.stage(DeviceStage::Failed),
+                    OnCancel::Later => {}
+                    OnCancel::Refuse => {
+                        return Err(CommandError::Refused { code: "E9".into(), text: "Not now.".into() });
+                    }
+                }
                 ok
             }
             _ => ok,

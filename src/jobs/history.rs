@@ -24,6 +24,8 @@ pub struct Row {
     pub remote_path: Option<String>,
     /// Last time the job was seen running.
     pub seen_at: UnixSeconds,
+    /// A cancel was sent, and the printer has not shown its end yet.
+    pub cancelling: bool,
 }
 
 impl Row {
@@ -140,6 +142,27 @@ impl Inner {
         if let Ok(value) = serde_json::to_value(&row) {
             drop(self.store.put(&self.spaces.history, &row.entry.id, value));
         }
+    }
+
+    /// A cancel of the entry in progress was sent, or came to nothing.
+    pub async fn keep_cancelling(&self, cancelling: bool) {
+        let row = {
+            let mut history = self.history();
+            let Some(current) = history.current else { return };
+            let Some(row) = history.rows.get_mut(&current).filter(|row| row.cancelling != cancelling) else {
+                return;
+            };
+            row.cancelling = cancelling;
+            row.clone()
+        };
+        self.keep_row(&row).await;
+    }
+
+    /// The newest run of this token, if it is over.
+    pub fn last_run(&self, token: &str) -> Option<Row> {
+        let history = self.history();
+        let last = history.rows.values().rev().find(|row| row.token.as_deref() == Some(token))?;
+        last.entry.end.is_some().then(|| last.clone())
     }
 
     /// The file of the entry in progress has become known.

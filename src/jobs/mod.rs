@@ -126,6 +126,8 @@ struct Spaces {
 
 /// Events wait for a slow reader up to this many.
 const EVENT_CAPACITY: usize = 32;
+/// Where it is noted that an emergency stop is in force.
+const HELD: &str = "held";
 /// How long a cancel waits for the end of a start that is under way (landing, beginning, stopping).
 const CANCEL_START: Duration = Duration::from_secs(120);
 
@@ -152,6 +154,7 @@ impl Jobs {
         let filament =
             FilamentBook::open(printer.clone(), library.clone(), store.clone(), tasks, cancel.clone())?;
         let events = printer.events();
+        let held = store.get(&spaces.jobs, HELD)?.and_then(|why| why.as_str().map(Arc::from));
         let inner = Inner {
             printer,
             library,
@@ -165,7 +168,7 @@ impl Jobs {
             active: Mutex::default(),
             unseen: withdraw::Unseen::default(),
             waiting: Mutex::default(),
-            held: watch::Sender::new(None),
+            held: watch::Sender::new(held),
             gate: tokio::sync::Mutex::new(()),
             settled: Notify::new(),
             cleanup_due: Notify::new(),
@@ -318,19 +321,41 @@ impl Jobs {
         self.inner.printer.send(Command::EmergencyStop).await
     }
 
-    /// From now on no job starts, whoever asks for it, until [`Self::release`]. `why` says what helps.
+    /// From now on no job starts, whoever asks for it, until [`Self::release`], also after a restart of the gateway.
+    /// `why` says what helps.
     pub fn hold(&self, why: &str) {
         self.inner.held.send_replace(Some(why.into()));
+        drop(self.inner.store.put(&self.inner.spaces.jobs, HELD, why.into()));
+        self.flush_held();
     }
 
-    /// Jobs may start again.
-    pub fn release(&self) {
-        self.inner.held.send_replace(None);
+    /// Jobs may start again; true where they might not.
+    pub fn release(&self) -> bool {
+        let held = self.inner.held.send_replace(None).is_some();
+        if held {
+            drop(self.inner.store.delete(&self.inner.spaces.jobs, HELD));
+            self.flush_held();
+        }
+        held
     }
 
     /// Why no job starts now, if it was said by [`Self::hold`].
     pub fn held(&self) -> Option<Arc<str>> {
         self.inner.held.borrow().clone()
+    }
+
+    pub fn watch_held(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.inner.held.subscribe()
+    }
+
+    /// Not waited for: a slow disk must not stand between the user and an emergency stop.
+    fn flush_held(&self) {
+        let inner = self.inner.clone();
+        self.inner.tasks.spawn(async move {
+            if let Err(error) = inner.store.flush().await {
+                tracing::error!(%error, "Whether an emergency stop is in force is kept in memory only.");
+            }
+        });
     }
 
     /// Forgets the end of the last job, so that the printer shows as idle again.

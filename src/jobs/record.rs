@@ -81,7 +81,7 @@ impl Inner {
                 };
             }
         });
-        let text = format!("Print of \"{}\" failed: {RESTARTED_IN_TRANSFER}. Start it again.", intent.file);
+        let text = format!("Print failed: {} ({RESTARTED_IN_TRANSFER}; start it again)", intent.file);
         self.printer.writer().console(Speaker::Error, text);
         if self.current_row().is_some_and(|row| row.token.as_deref() == Some(token.as_str())) {
             let reason = Some(RESTARTED_IN_TRANSFER.to_owned());
@@ -129,6 +129,8 @@ impl Inner {
                     if changed.is_err() { return; }
                     let state = traces.borrow_and_update().clone();
                     self.recognise(&state, &mut sought).await;
+                    self.note_cancel(&state.job).await;
+                    self.recall_end(&state);
                 }
                 _ = refresh.tick() => self.refresh_current(),
             }
@@ -168,6 +170,37 @@ impl Inner {
         if let Some(entry) = self.describe_entry(&file, metadata) {
             self.library.mark_started(&file, plate, entry.started_at, &entry.id);
         }
+    }
+
+    /// On disk, so that a gateway that is killed meanwhile knows why the print is gone: many printers call it failed.
+    async fn note_cancel(&self, job: &Job) {
+        let cancelling = job.phase == JobPhase::Cancelling;
+        if cancelling || job.phase.active() {
+            self.keep_cancelling(cancelling).await;
+        }
+    }
+
+    /// The printer still shows a run whose end the history has: it knows better. A Bambu printer calls a cancelled print
+    /// failed, and no printer tells when it ended.
+    fn recall_end(&self, state: &PrinterState) {
+        let job = &state.job;
+        if !job.found_ended || !job.phase.ended() || job.ended_at.is_some() || self.current_row().is_some() {
+            return;
+        }
+        let Some(row) = state.device.job.token.as_deref().and_then(|token| self.last_run(token)) else {
+            return;
+        };
+        self.printer.writer().job(|job| {
+            if !job.found_ended {
+                return;
+            }
+            restore_figures(job, &row);
+            job.ended_at = row.entry.ended_at;
+            if row.entry.end == Some(HistoryEnd::Cancelled) {
+                job.phase = JobPhase::Cancelled;
+            }
+            job.reason = job.reason.take().or_else(|| row.entry.reason.clone());
+        });
     }
 
     fn refresh_current(&self) {
@@ -224,6 +257,7 @@ impl Inner {
             token: job.token.clone(),
             title: job.title.clone(),
             seen_at: now,
+            cancelling: false,
         }
     }
 
@@ -324,12 +358,16 @@ impl Inner {
             self.printer.writer().job(|job| {
                 if job.found_ended {
                     restore_figures(job, &row);
+                    if row.cancelling && job.phase == JobPhase::Failed {
+                        job.phase = JobPhase::Cancelled;
+                    }
                 }
             });
             self.job_ended(&Job { ended_at: None, ..self.printer.state().job.clone() }).await;
         } else {
             let reason = "The gateway was not running when it ended.".to_owned();
-            self.close_entry(HistoryEnd::Interrupted, None, Some(reason), unix_now()).await;
+            let end = if row.cancelling { HistoryEnd::Cancelled } else { HistoryEnd::Interrupted };
+            self.close_entry(end, None, Some(reason), unix_now()).await;
         }
         self.cleanup_due.notify_one();
     }

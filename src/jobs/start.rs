@@ -173,11 +173,12 @@ impl Inner {
 
     pub(super) async fn settle(&self, intent: &Intent, serial: u64, end: Option<End>) {
         if let Some(end) = end {
-            if end.phase == JobPhase::Failed {
-                let text = format!("Print of \"{}\" failed: {}", intent.file, end.reason);
+            let told = self.end_job(serial, end.phase, &end.reason);
+            if end.phase == JobPhase::Failed && !told {
+                // Another job is shown by now: the end of this one is no event.
+                let text = format!("Print failed: {} ({})", intent.file, end.reason);
                 self.printer.writer().console(Speaker::Error, text);
             }
-            self.end_job(serial, end.phase, &end.reason);
         }
         self.forget_intent(intent.token).await;
         let settled = self.active().take();
@@ -196,9 +197,12 @@ impl Inner {
         self.cleanup_due.notify_one();
     }
 
-    fn end_job(&self, serial: u64, phase: JobPhase, reason: &str) {
+    /// True where the job was still shown as beginning: its end is an event then, which the console tells.
+    fn end_job(&self, serial: u64, phase: JobPhase, reason: &str) -> bool {
+        let mut ended = false;
         self.printer.writer().job(|job| {
-            if job.serial == serial && matches!(job.phase, JobPhase::Transferring | JobPhase::Starting) {
+            ended = job.serial == serial && matches!(job.phase, JobPhase::Transferring | JobPhase::Starting);
+            if ended {
                 job.phase = phase;
                 job.reason = Some(reason.to_owned());
                 job.ended_at = Some(unix_now());
@@ -207,6 +211,7 @@ impl Inner {
                 job.detail = None;
             }
         });
+        ended
     }
 
     async fn bring_to_print(

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::fake::{self, Fake, OnStart, archive, gcode};
+use super::fake::{self, Fake, OnCancel, OnStart, archive, gcode};
 use super::*;
 use crate::library::LibraryLimits;
 use crate::model::{Capabilities, DeviceStage, Fault, FaultSource, PrinterState, Severity, SlotId};

@@ -359,5 +359,6 @@ pub fn of_plate(whole: &FileMetadata, plate: u32) -> FileMetadata {
     let weight =
         |id: u32| info.filaments.iter().filter(|used| used.id == id).filter_map(|used| used.used_g).sum();
     metadata.filament_weights = (1..=count.min(256)).map(weight).collect();
+    metadata.name_filaments(&info.filaments);
     metadata
 }

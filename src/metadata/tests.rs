@@ -220,6 +220,36 @@ fn sliced_archive() {
     assert_eq!(missing.to_string(), "this file has no sliced plate 9, only 1, 2");
 }
 
+/// The G-code of one filament in an archive whose plate uses the third.
+#[test]
+fn colours_have_the_place_of_their_filament_as_weights_have() {
+    for (header, types, colors) in [
+        (
+            "; filament_colour = #FFFFFF\n; filament_type = PETG\n",
+            ["PETG", "", "PLA"],
+            ["#FFFFFF", "", "#FF0000"],
+        ),
+        ("", ["", "", "PLA"], ["", "", "#FF0000"]),
+        (
+            "; filament_colour = #FFFFFF;#000000;#00FF00\n; filament_type = PLA;PLA;ABS\n",
+            ["PLA", "PLA", "ABS"],
+            ["#FFFFFF", "#000000", "#00FF00"],
+        ),
+    ] {
+        let gcode =
+            format!("; BambuStudio 02.00.03.54\n; CONFIG_BLOCK_START\n{header}; CONFIG_BLOCK_END\nG28\n");
+        let found = of(&zipped(&[
+            ("Metadata/plate_1.gcode", gcode.as_bytes()),
+            ("Metadata/slice_info.config", SLICE_INFO.as_bytes()),
+        ]));
+        assert_eq!(
+            (found.filament_types.as_slice(), found.filament_colors.as_slice()),
+            (&types.map(str::to_owned)[..], &colors.map(str::to_owned)[..])
+        );
+        assert_eq!(found.filament_weights, [0.0, 0.0, 4.5]);
+    }
+}
+
 fn text_length() -> u64 {
     fixture("constructed/bambustudio.gcode").len() as u64
 }

@@ -177,7 +177,7 @@ fn list(value: Option<&Value>) -> Box<dyn Iterator<Item = String> + '_> {
 /// Lets the plate's own figures win over those of the whole project.
 ///
 /// Names, types and colours stay those of the project, one per filament in id order, so that a filament's
-/// `id - 1` is the index; a file without them takes those of the filaments the plate uses.
+/// `id - 1` is the index; those that the project does not tell are taken of the filaments the plate uses.
 fn add_plate(metadata: &mut FileMetadata, plate: &PlateInfo) {
     metadata.estimated_time_s = plate.estimated_time_s;
     metadata.label_object_enabled = plate.label_object_enabled.or(metadata.label_object_enabled);
@@ -198,12 +198,7 @@ fn add_plate(metadata: &mut FileMetadata, plate: &PlateInfo) {
     }
     metadata.filament_weight_total = sum(weights).or(plate.weight_g).or(metadata.filament_weight_total);
     metadata.referenced_tools = used.iter().filter_map(|filament| filament.id.checked_sub(1)).collect();
-    if metadata.filament_types.is_empty() {
-        metadata.filament_types = used.iter().filter_map(|filament| filament.kind.clone()).collect();
-    }
-    if metadata.filament_colors.is_empty() {
-        metadata.filament_colors = used.iter().filter_map(|filament| filament.color.clone()).collect();
-    }
+    metadata.name_filaments(used);
 }
 
 /// One weight per filament of the project, zero for those that this plate does not use.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gcode::MAX_LIST;
+
 /// What a sliced file says about itself; whatever it does not say is absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -151,6 +153,28 @@ pub struct Thumbnail {
 }
 
 impl FileMetadata {
+    /// Fills in material and colour of the filaments that a plate uses where the project does not tell them, each at its
+    /// own place; those that nobody tells are empty.
+    pub fn name_filaments(&mut self, used: &[FilamentUse]) {
+        for filament in used {
+            let Some(at) = filament.id.checked_sub(1).map(|at| at as usize).filter(|at| *at < MAX_LIST)
+            else {
+                continue;
+            };
+            let lists =
+                [(&mut self.filament_types, &filament.kind), (&mut self.filament_colors, &filament.color)];
+            for (list, told) in lists {
+                let Some(told) = told else { continue };
+                if list.len() <= at {
+                    list.resize(at + 1, String::new());
+                }
+                if let Some(known) = list.get_mut(at).filter(|known| known.is_empty()) {
+                    known.clone_from(told);
+                }
+            }
+        }
+    }
+
     /// The plate of this number.
     pub fn plate(&self, index: u32) -> Option<&PlateInfo> {
         self.plates.iter().find(|plate| plate.index == index)

@@ -124,6 +124,11 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
             command.name()
         ));
     }
+    if let Some(why) = &state.device.halted
+        && !(command.urgent() || matches!(command, Command::Refresh))
+    {
+        return busy(&format!("{why} \"{}\" was not sent.", command.name()));
+    }
     match command {
         Command::StartJob(_) => {
             if state.device.job.stage.active() || (phase.active() && phase != JobPhase::Starting) {
@@ -410,6 +415,23 @@ mod tests {
             let refused = judged(command);
             assert!(
                 matches!(&refused, Err(CommandError::Busy(text)) if text.contains("updating its firmware")),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(judged(Command::EmergencyStop), Ok(()));
+        assert_eq!(judged(Command::Refresh), Ok(()));
+    }
+
+    #[test]
+    fn a_halted_printer_gets_no_order_but_a_stop() {
+        let mut halted = state(JobPhase::Idle);
+        halted.device.halted = Some("Halted; switch it off and on.".into());
+        let judged = |command: Command| check(&command, &halted, &caps(), &settings());
+        let start = StartJob { remote_path: "a.gcode".into(), ..StartJob::default() };
+        for command in [Command::Home(Axes::ALL), Command::StartJob(Box::new(start))] {
+            let refused = judged(command);
+            assert!(
+                matches!(&refused, Err(CommandError::Busy(text)) if text.starts_with("Halted; switch it off and on.")),
                 "{refused:?}"
             );
         }

@@ -150,6 +150,20 @@ pub async fn send(station: &Station, command: Command) -> Result<Outcome, Comman
     }
 }
 
+/// Takes an emergency stop back and looks at the printer anew; nothing at the printer is restarted.
+///
+/// # Errors
+/// The printer cannot be asked, and there was nothing to take back.
+pub async fn restart(station: &Station) -> Result<Outcome, CommandError> {
+    const TAKEN_BACK: &str = "The emergency stop is taken back: prints may start again.";
+    let released = station.jobs.release();
+    match send(station, Command::Refresh).await {
+        Ok(outcome) if released => Ok(Outcome::noted(outcome.seen, TAKEN_BACK)),
+        Err(error) if released => Ok(Outcome::noted(Seen::Sent, format!("{TAKEN_BACK} {error}"))),
+        answer => answer,
+    }
+}
+
 pub(super) fn note(outcome: Outcome, reply: &mut (dyn FnMut(Reply) + Send)) {
     if let Some(text) = outcome.note {
         reply(Reply::Info(text));
@@ -170,6 +184,7 @@ async fn job(
             send(station, Command::Resume).await?
         }
         JobWord::Cancel => send(station, Command::Cancel).await?,
+        JobWord::Restart => restart(station).await?,
         JobWord::Forget => {
             station.jobs.forget_ended();
             return Ok(());

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::control;
 use super::encode::HeatFallback;
-use super::field::{at, text};
+use super::field::{at, int, text};
 use super::link_faults::Place;
 use super::merge::Reports;
 use super::models::{self, ModelRow};
@@ -166,6 +166,8 @@ pub(super) struct Session<'a> {
     rejected: bool,
     unanswered: u32,
     damaged: u64,
+    /// The report just taken tells of the job just started what stood there of the one before.
+    fails_anew: bool,
 }
 
 impl<'a> Session<'a> {
@@ -204,6 +206,7 @@ impl<'a> Session<'a> {
             rejected: false,
             unanswered: 0,
             damaged: 0,
+            fails_anew: false,
         }
     }
 
@@ -260,12 +263,14 @@ impl<'a> Session<'a> {
         self.stage_told |= fields.fields.contains_key("gcode_state");
         let shown_before = control::rejection_shown(self.memory.reports.tree());
         let doubtful_before = self.memory.reports.doubtful() || self.memory.reports.storage_in_doubt();
+        let error_before = int(at(self.memory.reports.tree(), "/print_error"));
         self.memory.reports.merge(fields);
         let in_doubt = self.memory.reports.doubtful() || self.memory.reports.storage_in_doubt();
         if in_doubt && !doubtful_before {
             self.full_report_due = Some(Instant::now().max(self.pushall_at + PUSHALL_GAP));
         }
         let stage_before = self.state.state().device.job.stage;
+        self.fails_anew = self.fails_anew(fields, error_before);
         if self.memory.reports.synced() {
             if fields.extent != Extent::Delta {
                 self.refine();
@@ -307,8 +312,11 @@ impl<'a> Session<'a> {
     fn device(&self) -> Device {
         let memory = &*self.memory;
         let source = Source { reports: &memory.reports, versions: &memory.versions, row: memory.row };
-        let before = self.state.state();
-        let mut device = reduce::device(source, &before.device.faults, unix_now());
+        let mut known = self.state.state().device.faults.clone();
+        if self.fails_anew {
+            known.retain(|fault| fault.source != FaultSource::Job);
+        }
+        let mut device = reduce::device(source, &known, unix_now());
         device.identity.name.clone_from(&memory.name);
         device.storage.free_bytes = device.storage.free_bytes.or(self.shared.free_bytes());
         device
@@ -335,6 +343,20 @@ impl<'a> Session<'a> {
 
     fn refine(&mut self) {
         self.state.set_capabilities(self.memory.row.capabilities(self.memory.reports.tree()));
+    }
+
+    /// The job that was just started failed of what the one before failed of, whose error still stands: a part of a
+    /// report tells what happened since the last one, so the same words are news.
+    fn fails_anew(&self, fields: &StateFields, error_before: Option<i64>) -> bool {
+        let Some(digestion) = &self.memory.digestion else { return false };
+        let told = fields.fields.get("print_error").and_then(int);
+        let failed = fields.fields.get("gcode_state").and_then(text);
+        let shown = text(at(self.memory.reports.tree(), "/subtask_id"));
+        fields.extent == Extent::Delta
+            && failed.is_some_and(|state| state.eq_ignore_ascii_case("FAILED"))
+            && told.is_some_and(|code| code != 0)
+            && told == error_before
+            && (digestion.landed || shown.is_some_and(|id| id == digestion.token))
     }
 
     fn follow_start(&mut self) {

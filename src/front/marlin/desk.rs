@@ -22,6 +22,8 @@ pub trait Desk: Send + Sync {
     fn printer(&self) -> &PrinterHandle;
     /// Sends a command; `Cancel` also ends transfers and starts. The note is what the user should know although it worked.
     fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>>;
+    /// Takes an emergency stop back and looks at the printer anew. As [`Self::send`].
+    fn restart(&self) -> BoxFuture<'_, Result<Option<String>, String>>;
     /// Resolves when the job is paused, however late it begins, or when the pause was withdrawn.
     fn pause(&self) -> BoxFuture<'_, Result<(), String>>;
     fn list(&self) -> BoxFuture<'_, Result<Vec<Entry>, String>>;
@@ -62,6 +64,13 @@ impl Desk for Station {
     fn send(&self, command: Command) -> BoxFuture<'_, Result<Option<String>, String>> {
         Box::pin(async move {
             let outcome = crate::station::script::send(self, command).await;
+            outcome.map(|outcome| outcome.note).map_err(|error| error.to_string())
+        })
+    }
+
+    fn restart(&self) -> BoxFuture<'_, Result<Option<String>, String>> {
+        Box::pin(async move {
+            let outcome = crate::station::script::restart(self).await;
             outcome.map(|outcome| outcome.note).map_err(|error| error.to_string())
         })
     }

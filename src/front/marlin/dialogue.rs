@@ -49,6 +49,8 @@ pub enum Effect {
     Cancel,
     /// Gives up starts that are asked for and not under way yet.
     Withdraw,
+    /// Takes an emergency stop of another door back and looks at the printer anew.
+    Restart,
     /// Words about filament that need what the gateway keeps of it.
     Filament(Vec<FilamentWord>),
     /// Starts the library's file.

@@ -245,6 +245,7 @@ impl Service {
             Effect::Cancel => {
                 Box::pin(async move { Done::Cancelled(desk.send(Command::Cancel).await.map(drop)) })
             }
+            Effect::Restart => Box::pin(async move { Done::Sent(desk.restart().await) }),
             Effect::Filament(words) => Box::pin(async move { Done::Sent(desk.filament(words).await) }),
             Effect::Start(request) => {
                 let intended = desk.intend();

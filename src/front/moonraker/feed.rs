@@ -73,13 +73,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What is said of an emergency stop of before the gateway's restart; at most 120 characters, as a driver's note.
+const STOPPED_EARLIER: &str = "The emergency stop of before the gateway was restarted is still in force.";
+
 impl Feed {
     pub fn new(station: &Station) -> Self {
-        let klippy = Klippy::of(&station.printer.state(), &Gate::Open);
+        // An emergency stop outlives the gateway: who comes back finds the printer as it was left.
+        let gate = station.jobs.held().map_or(Gate::Open, |_held| Gate::Stopped(STOPPED_EARLIER.into()));
+        let klippy = Klippy::of(&station.printer.state(), &gate);
         Self {
             sent: Mutex::new(Arc::new(View::without_objects(eventtime(), klippy))),
             made: Mutex::default(),
-            gate: watch::Sender::new(Gate::Open),
+            gate: watch::Sender::new(gate),
             file: watch::Sender::new(None),
             extremes: Mutex::default(),
             list: Mutex::default(),
@@ -176,6 +181,13 @@ impl Endpoint {
         gate != Gate::Restarting && !Klippy::of(&self.station.printer.state(), &gate).connected
     }
 
+    /// An emergency stop that was taken back by another door is taken back here too.
+    fn follow_release(self: &Arc<Self>) {
+        if matches!(self.feed.gate(), Gate::Stopped(_)) && self.station.jobs.held().is_none() {
+            self.restart();
+        }
+    }
+
     /// Takes the printer into service again: clients see a restart and read everything anew. A connection that works is
     /// kept; one that is lost is tried, and one over which nothing is obeyed is made anew, as the user may have changed
     /// that at the printer.
@@ -204,6 +216,7 @@ pub async fn run(endpoint: Arc<Endpoint>) {
     let mut caps = endpoint.station.printer.watch_capabilities();
     let mut gate = endpoint.feed.gate.subscribe();
     let mut choices = endpoint.station.jobs.filament().watch();
+    let mut held = endpoint.station.jobs.watch_held();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut urgency = Urgency::of(&endpoint);
@@ -215,6 +228,11 @@ pub async fn run(endpoint: Arc<Endpoint>) {
             changed = state.changed() => { if changed.is_err() { return }; false }
             changed = caps.changed() => { if changed.is_err() { return }; false }
             _ = gate.changed() => false,
+            changed = held.changed() => {
+                if changed.is_err() { return }
+                endpoint.follow_release();
+                false
+            }
             changed = choices.changed() => { if changed.is_err() { return }; false }
             changed = file.changed() => { if changed.is_err() { return }; false }
             _ = tick.tick() => true,

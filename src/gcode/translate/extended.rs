@@ -65,7 +65,7 @@ fn control(name: &str, line: &Line, session: &mut Session, context: Context<'_>)
         "SET_FILAMENT_SENSOR" => {
             Intent::Note("The filament sensor cannot be switched by command.".to_owned())
         }
-        "RESTART" | "FIRMWARE_RESTART" => Intent::Do(vec![Command::Refresh]),
+        "RESTART" | "FIRMWARE_RESTART" => Intent::Job(JobWord::Restart),
         _ => return None,
     })
 }

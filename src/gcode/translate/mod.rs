@@ -113,6 +113,8 @@ pub enum JobWord {
     Forget,
     /// EXCLUDE_OBJECT: skip the object of this name.
     Exclude(String),
+    /// RESTART, FIRMWARE_RESTART: take an emergency stop back and look at the printer anew.
+    Restart,
 }
 
 /// A step of a word about filament.

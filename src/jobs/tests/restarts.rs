@@ -123,6 +123,68 @@ fn an_end_that_nobody_saw_is_told_by_the_printer_or_not_at_all() {
     }
 }
 
+/// To a Bambu printer a cancelled print is a failed one, and it goes on showing it (bambu.md 3.5).
+#[test]
+fn a_cancelled_print_stays_cancelled_after_a_restart() {
+    let world = world();
+    let life = Life::printing(&world);
+    world.fake.machine().on_cancel = OnCancel::Fail;
+    drop(life.run(life.jobs.cancel()).unwrap());
+    let ended_at = life.ended(HistoryEnd::Cancelled).ended_at;
+    life.run(life.store.flush()).unwrap();
+    life.kill();
+    let life = world.boot();
+    let job = life.until("recalled", |state| state.job.ended_at.is_some()).job.clone();
+    assert_eq!((job.phase, job.file.as_deref()), (JobPhase::Cancelled, Some("cube.gcode")));
+    assert!(job.found_ended && (job.ended_at.unwrap() - ended_at.unwrap()).abs() < 1e-3);
+    assert_eq!(life.history().len(), 1);
+    life.jobs.forget_ended();
+    world.fake.show(|device| device.bed.actual = Some(31.0));
+    assert_eq!(life.printer.state().job.phase, JobPhase::Idle, "a forgotten end stays forgotten");
+}
+
+#[test]
+fn killed_while_it_cancels_the_print_was_cancelled_whatever_the_printer_calls_it() {
+    for end in [DeviceStage::Failed, DeviceStage::Cancelled, DeviceStage::Idle] {
+        let world = world();
+        let life = Life::printing(&world);
+        world.fake.machine().on_cancel = OnCancel::Later;
+        let jobs = life.jobs.clone();
+        life.runtime.spawn(async move { jobs.cancel().await });
+        life.until_phase(JobPhase::Cancelling);
+        life.pass(1);
+        life.kill();
+        world.fake.run(end);
+        let life = world.boot();
+        life.ended(HistoryEnd::Cancelled);
+        assert_eq!((life.history().len(), world.starts()), (1, 1), "{end:?}");
+        let shown = if end == DeviceStage::Idle { JobPhase::Idle } else { JobPhase::Cancelled };
+        assert_eq!(life.printer.state().job.phase, shown, "{end:?}");
+    }
+}
+
+#[test]
+fn an_emergency_stop_stays_in_force_after_a_restart() {
+    let world = world();
+    let life = world.boot();
+    life.online();
+    life.put("cube.gcode.3mf", archive(RED));
+    life.run(async { life.jobs.hold("Stopped.") });
+    life.run(life.store.flush()).unwrap();
+    life.kill();
+    let life = world.boot();
+    life.online();
+    let refused = life.start("cube.gcode");
+    assert!(matches!(&refused, Err(StartError::Objection { text, .. }) if text == "Stopped."), "{refused:?}");
+    assert!(life.run(async { life.jobs.release() && !life.jobs.release() }));
+    life.stop();
+    let life = world.boot();
+    life.online();
+    life.start("cube.gcode").unwrap();
+    life.until_phase(JobPhase::Preparing);
+    assert_eq!(world.starts(), 1);
+}
+
 #[test]
 fn another_job_after_the_restart_is_another_entry() {
     let world = world();

@@ -120,7 +120,7 @@ fn a_move_that_waits_for_its_turn_is_not_made_after_an_emergency_stop() {
 fn a_cancel_that_the_printer_refuses_at_the_landing_is_told_to_who_asked() {
     let world = world();
     world.fake.machine().on_start = OnStart::Silent;
-    world.fake.machine().refuse_cancels = true;
+    world.fake.machine().on_cancel = OnCancel::Refuse;
     let life = Life::begin(&world);
     life.eventually("start received", || world.starts() == 1);
     let jobs = life.jobs.clone();

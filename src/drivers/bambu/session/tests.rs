@@ -548,6 +548,28 @@ async fn a_start_that_is_turned_down_does_not_block_the_next() {
     assert_eq!(talk.sent_of("project_file"), 1);
 }
 
+/// The error of the start before still stands, and this one fails of the same: nothing of it is another word.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_of_what_the_one_before_failed_of_has_failed() {
+    let (mut memory, state) = (memory(), writer());
+    let failed = json!({"gcode_state": "FAILED", "gcode_file": "cube.gcode.3mf", "subtask_name": "cube",
+                        "subtask_id": "4711", "print_error": 0x0500_4003});
+    let mut talk = started(&mut memory, &state, failed);
+    let known = state.state().device.faults.clone();
+    let stands = || state.state().device.faults.iter().all(|fault| fault.is_among(&known));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    talk.delta(json!({"subtask_id": "77001"}));
+    talk.delta(json!({"gcode_state": "FAILED", "mc_percent": 0}));
+    assert!(stands(), "what was not told again is the old one");
+    let mut busy = talk.send(start());
+    assert!(matches!(busy.try_recv(), Ok(Err(CommandError::Busy(_)))), "it is being digested");
+    talk.delta(json!({"gcode_state": "FAILED", "print_error": 0x0500_4003}));
+    assert!(!stands(), "told again");
+    talk.sent();
+    talk.send(start());
+    assert_eq!(talk.sent_of("project_file"), 1, "the next one may be tried");
+}
+
 fn heat(celsius: f64) -> Command {
     Command::SetNozzle { tool: 0, target: celsius }
 }

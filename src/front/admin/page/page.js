@@ -38,6 +38,7 @@ function badge(p) {
     return make("span", "badge " + tone, p.link === "backoff" ? "no connection" : plain(p.link));
   }
   const phase = p.job.phase;
+  if (p.halted && !ACTIVE.includes(phase)) return make("span", "badge bad", "halted");
   const tone = phase === "failed" ? "bad" : phase.startsWith("paus") ? "warn" : ACTIVE.includes(phase) ? "busy" : "good";
   return make("span", "badge " + tone, plain(phase));
 }

@@ -71,6 +71,7 @@ impl Dialogue {
             // Asked for by name, not by the host's own button: its belief follows the printer.
             JobWord::Pause => self.effects.push(Effect::Pause),
             JobWord::Resume => self.effects.push(Effect::Resume),
+            JobWord::Restart => self.effects.push(Effect::Restart),
             JobWord::Exclude(_) => {
                 let head = plain(&crate::station::script::head(line));
                 self.push(format!("echo:{head} is not available over the serial port."));

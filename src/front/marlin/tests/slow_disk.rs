@@ -71,6 +71,9 @@ impl Desk for Slow {
         self.sent.send(command).expect("somebody looks");
         Box::pin(std::future::ready(Ok(None)))
     }
+    fn restart(&self) -> BoxFuture<'_, Result<Option<String>, String>> {
+        unreachable!()
+    }
     fn pause(&self) -> BoxFuture<'_, Result<(), String>> {
         unreachable!()
     }

@@ -54,7 +54,7 @@ fn ready(call: &Call) -> Result<(), RpcError> {
 
 /// What the doors say that know nothing of Klipper's states.
 const HELD: &str = "An emergency stop is in force: no print starts until the printer is taken into service again, by \
-                    \"Firmware Restart\" in Mainsail or Fluidd, or FIRMWARE_RESTART in their console.";
+                    \"Firmware Restart\" in Mainsail or Fluidd, or FIRMWARE_RESTART in their console or over the serial port.";
 
 /// After an emergency stop nothing is begun until `firmware_restart`, by whatever door.
 pub fn not_stopped(endpoint: &Endpoint) -> Result<(), RpcError> {

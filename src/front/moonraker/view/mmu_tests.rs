@@ -268,6 +268,24 @@ fn a_dryer_takes_what_its_product_does() {
     }
 }
 
+/// Not every printer tells what a dryer heats to: full power towards 0 °C would look like a fault.
+#[test]
+fn a_dryer_without_a_target_shows_as_drying_only() {
+    let mut device = Printer::load("h2d-01.01.02.00-idle-mixed-ams").device();
+    for (told, shown, power) in [(None, 0.0, 0.0), (Some(55.0), 55.0, 1.0)] {
+        for unit in &mut device.filament.units {
+            if let Some(dryer) = &mut unit.dryer {
+                (dryer.phase, dryer.target) = (DryerPhase::Drying, told);
+            }
+        }
+        let objects = of(device.clone());
+        let heater = &objects["heater_generic ams_2_dryer"];
+        assert_eq!((heater["target"].as_f64(), heater["power"].as_f64()), (Some(shown), Some(power)));
+        let state = objects["mmu"]["drying_state"].to_string();
+        assert!(state.contains("active"), "{state}");
+    }
+}
+
 #[test]
 fn a_stuck_change_waits_for_the_user() {
     let system = FilamentSystem { operation: FilamentOperation::Stuck, ..small_system() };
