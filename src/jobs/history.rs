@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{HistoryEnd, HistoryEntry, HistoryQuery, Inner, JobsEvent, Totals};
 use crate::model::{Job, JobPhase, UnixSeconds};
+use crate::store::StoreError;
 
 /// Entries kept; the oldest go first.
 const MAX_ENTRIES: usize = 10_000;
@@ -49,13 +50,37 @@ impl Row {
     }
 }
 
+/// What must be known of every entry without reading it. The rows stay in the store, as JSON text: taken apart, with the
+/// metadata of their files, they take ten times the memory.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Brief {
+    entry: Times,
+    token: Option<Box<str>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Times {
+    started_at: UnixSeconds,
+    /// `None` while it runs.
+    ended_at: Option<UnixSeconds>,
+}
+
+impl From<&Row> for Brief {
+    fn from(row: &Row) -> Self {
+        let HistoryEntry { started_at, ended_at, .. } = row.entry;
+        Self { entry: Times { started_at, ended_at }, token: row.token.as_deref().map(Into::into) }
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct History {
-    rows: BTreeMap<u64, Row>,
+    entries: BTreeMap<u64, Brief>,
     next: u64,
     totals: Totals,
     /// The entry that is in progress.
-    pub current: Option<u64>,
+    current: Option<(u64, Row)>,
 }
 
 fn key(number: u64) -> String {
@@ -67,120 +92,128 @@ fn number(id: &str) -> Option<u64> {
 }
 
 impl Inner {
-    pub fn load_history(&self) -> Result<History, crate::store::StoreError> {
-        let rows: BTreeMap<u64, Row> = self
+    pub fn load_history(&self) -> Result<History, StoreError> {
+        let entries: BTreeMap<u64, Brief> = self
             .store
-            .list(&self.spaces.history)?
+            .texts(&self.spaces.history)?
             .into_iter()
-            .filter_map(|(id, row)| Some((number(&id)?, serde_json::from_value(row).ok()?)))
+            .filter_map(|(id, row)| Some((number(&id)?, serde_json::from_str(&row).ok()?)))
             .collect();
         let stored = |key| self.store.get(&self.spaces.jobs, key);
-        let after_last = rows.keys().next_back().map_or(1, |last| last + 1);
+        let after_last = entries.keys().next_back().map_or(1, |last| last + 1);
         let next = stored(NEXT)?.and_then(|next| next.as_u64()).unwrap_or(1).max(after_last);
         let totals =
             stored(TOTALS)?.and_then(|totals| serde_json::from_value(totals).ok()).unwrap_or_default();
-        let current = rows.iter().rev().find(|(_, row)| row.entry.end.is_none()).map(|(number, _)| *number);
-        Ok(History { rows, next, totals, current })
+        let running = entries.iter().rev().find(|(_, brief)| brief.entry.ended_at.is_none());
+        let current = running.and_then(|(number, _)| Some((*number, self.stored_row(*number)?)));
+        Ok(History { entries, next, totals, current })
+    }
+
+    fn stored_row(&self, number: u64) -> Option<Row> {
+        let text = self.store.text(&self.spaces.history, &key(number)).ok()??;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// In memory at once; on disk within a second, or with the next [`Self::keep_history`].
+    fn store_row(&self, row: &Row) {
+        if let Ok(text) = serde_json::to_string(row) {
+            drop(self.store.put_text(&self.spaces.history, &row.entry.id, text.into()));
+        }
+    }
+
+    async fn keep_history(&self) {
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "The history is kept in memory only.");
+        }
+    }
+
+    /// Changes the entry in progress; the row as it is then. `None` where no entry is, or `change` finds nothing to do.
+    fn change_current(&self, change: impl FnOnce(&mut Row) -> Option<()>) -> Option<Row> {
+        let mut history = self.history();
+        let (number, row) = history.current.as_mut()?;
+        change(row)?;
+        let (number, row) = (*number, row.clone());
+        history.entries.insert(number, Brief::from(&row));
+        self.store_row(&row);
+        Some(row)
     }
 
     /// The entry in progress.
     pub fn current_row(&self) -> Option<Row> {
-        let history = self.history();
-        history.current.and_then(|number| history.rows.get(&number).cloned())
+        self.history().current.as_ref().map(|(_, row)| row.clone())
     }
 
     /// The run of this token is over, as far as the history knows.
     pub fn has_ended(&self, token: &str) -> bool {
         let history = self.history();
-        history.rows.values().any(|row| row.token.as_deref() == Some(token) && row.entry.end.is_some())
+        history.entries.values().any(|it| it.token.as_deref() == Some(token) && it.entry.ended_at.is_some())
+    }
+
+    /// The newest run of this token, if it is over.
+    pub fn last_run(&self, token: &str) -> Option<Row> {
+        let number = {
+            let history = self.history();
+            let (number, last) =
+                history.entries.iter().rev().find(|(_, brief)| brief.token.as_deref() == Some(token))?;
+            last.entry.ended_at?;
+            *number
+        };
+        self.stored_row(number)
     }
 
     /// Adds an entry in progress; on disk when it returns, if the disk can be written.
     pub async fn open_entry(&self, mut row: Row) {
-        let (number, row, dropped) = {
+        {
             let mut history = self.history();
             let number = history.next;
             history.next += 1;
             row.entry.id = key(number);
-            history.rows.insert(number, row.clone());
-            history.current = Some(number);
-            let over = history.rows.len().saturating_sub(MAX_ENTRIES);
-            let dropped: Vec<u64> = history.rows.keys().take(over).copied().collect();
-            for number in &dropped {
-                history.rows.remove(number);
+            history.entries.insert(number, Brief::from(&row));
+            history.current = Some((number, row.clone()));
+            while history.entries.len() > MAX_ENTRIES
+                && let Some((oldest, _)) = history.entries.pop_first()
+            {
+                drop(self.store.delete(&self.spaces.history, &key(oldest)));
             }
-            (number, row, dropped)
-        };
-        for number in dropped {
-            drop(self.store.delete(&self.spaces.history, &key(number)));
+            drop(self.store.put(&self.spaces.jobs, NEXT, json!(history.next)));
+            self.store_row(&row);
         }
-        drop(self.store.put(&self.spaces.jobs, NEXT, json!(number + 1)));
-        self.keep_row(&row).await;
+        self.keep_history().await;
         self.tell(JobsEvent::HistoryAdded(Box::new(row.entry)));
-    }
-
-    async fn keep_row(&self, row: &Row) {
-        let Ok(value) = serde_json::to_value(row) else { return };
-        if let Err(error) = self.store.put_durably(&self.spaces.history, &row.entry.id, value).await {
-            tracing::error!(%error, "The history is kept in memory only.");
-        }
     }
 
     /// Brings the figures of the entry in progress up to date, so that a restart goes on from there.
     pub fn refresh_entry(&self, job: &Job, now: UnixSeconds) {
-        let row = {
-            let mut history = self.history();
-            let Some(current) = history.current else { return };
-            let Some(row) = history.rows.get_mut(&current) else { return };
+        self.change_current(|row| {
             row.entry.total_s = job.total_seconds(now);
             row.entry.print_s = job.print_seconds(now).min(row.entry.total_s);
             row.entry.filament_used_mm = used(job, &row.entry);
             row.token = row.token.take().or_else(|| job.token.clone());
             row.seen_at = now;
-            row.clone()
-        };
-        if let Ok(value) = serde_json::to_value(&row) {
-            drop(self.store.put(&self.spaces.history, &row.entry.id, value));
-        }
+            Some(())
+        });
     }
 
     /// A cancel of the entry in progress was sent, or came to nothing.
     pub async fn keep_cancelling(&self, cancelling: bool) {
-        let row = {
-            let mut history = self.history();
-            let Some(current) = history.current else { return };
-            let Some(row) = history.rows.get_mut(&current).filter(|row| row.cancelling != cancelling) else {
-                return;
-            };
-            row.cancelling = cancelling;
-            row.clone()
-        };
-        self.keep_row(&row).await;
-    }
-
-    /// The newest run of this token, if it is over.
-    pub fn last_run(&self, token: &str) -> Option<Row> {
-        let history = self.history();
-        let last = history.rows.values().rev().find(|row| row.token.as_deref() == Some(token))?;
-        last.entry.end.is_some().then(|| last.clone())
+        let changed = self.change_current(|row| {
+            (std::mem::replace(&mut row.cancelling, cancelling) != cancelling).then_some(())
+        });
+        if changed.is_some() {
+            self.keep_history().await;
+        }
     }
 
     /// The file of the entry in progress has become known.
     pub fn describe_entry(&self, file: &str, metadata: serde_json::Value) -> Option<HistoryEntry> {
-        let row = {
-            let mut history = self.history();
-            let current = history.current?;
-            let row = history.rows.get_mut(&current)?;
+        let row = self.change_current(|row| {
             // Other names of the run stay known: by them it is found again after a restart.
             let told = std::mem::replace(&mut row.entry.file, file.to_owned());
             row.title = row.title.take().filter(|title| !title.is_empty()).or(Some(told));
             row.entry.metadata = metadata;
-            row.clone()
-        };
-        if let Ok(value) = serde_json::to_value(&row) {
-            drop(self.store.put(&self.spaces.history, &row.entry.id, value));
-        }
-        Some(row.entry)
+            Some(())
+        });
+        row.map(|row| row.entry)
     }
 
     /// Closes the entry in progress with the figures of the job, or as it stands when nobody saw the end.
@@ -193,8 +226,7 @@ impl Inner {
     ) {
         let row = {
             let mut history = self.history();
-            let Some(current) = history.current.take() else { return };
-            let Some(row) = history.rows.get_mut(&current) else { return };
+            let Some((number, mut row)) = history.current.take() else { return };
             let entry = &mut row.entry;
             entry.end = Some(end);
             entry.reason = reason;
@@ -210,53 +242,57 @@ impl Inner {
                 }
                 None => entry.ended_at = Some(row.seen_at.max(entry.started_at)),
             }
-            let row = row.clone();
+            history.entries.insert(number, Brief::from(&row));
+            self.store_row(&row);
             history.totals.add(&row.entry);
             if let Ok(totals) = serde_json::to_value(history.totals) {
                 drop(self.store.put(&self.spaces.jobs, TOTALS, totals));
             }
             row
         };
-        self.keep_row(&row).await;
+        self.keep_history().await;
         self.tell(JobsEvent::HistoryFinished(Box::new(row.entry)));
     }
 
     pub fn query_history(&self, query: &HistoryQuery) -> Vec<HistoryEntry> {
-        let history = self.history();
-        let within = |entry: &&HistoryEntry| {
-            query.since.is_none_or(|since| entry.started_at > since)
-                && query.before.is_none_or(|before| entry.ended_at.is_some_and(|ended| ended < before))
+        let within = |brief: &Brief| {
+            let Times { started_at, ended_at } = brief.entry;
+            query.since.is_none_or(|since| started_at > since)
+                && query.before.is_none_or(|before| ended_at.is_some_and(|ended| ended < before))
         };
-        let entries = history.rows.values().map(|row| &row.entry).filter(within);
         let limit = if query.limit == 0 { usize::MAX } else { query.limit };
-        if query.oldest_first {
-            entries.skip(query.start).take(limit).cloned().collect()
-        } else {
-            entries.rev().skip(query.start).take(limit).cloned().collect()
-        }
+        let wanted: Vec<u64> = {
+            let history = self.history();
+            let numbers = history.entries.iter().filter(|(_, brief)| within(brief)).map(|(number, _)| *number);
+            if query.oldest_first {
+                numbers.skip(query.start).take(limit).collect()
+            } else {
+                numbers.rev().skip(query.start).take(limit).collect()
+            }
+        };
+        wanted.into_iter().filter_map(|number| Some(self.stored_row(number)?.entry)).collect()
     }
 
     pub fn find_history(&self, id: &str) -> Option<HistoryEntry> {
-        let history = self.history();
-        history.rows.get(&number(id)?).map(|row| row.entry.clone())
+        let number = number(id)?;
+        let known = self.history().entries.contains_key(&number);
+        known.then(|| self.stored_row(number))?.map(|row| row.entry)
     }
 
     /// The entry in progress stays.
     pub fn delete_entries(&self, id: Option<&str>) -> Vec<String> {
-        let gone: Vec<String> = {
-            let mut history = self.history();
-            let current = history.current;
-            let wanted: Vec<u64> = match id {
-                Some(id) => {
-                    number(id).into_iter().filter(|number| history.rows.contains_key(number)).collect()
-                }
-                None => history.rows.keys().copied().collect(),
-            };
-            let wanted: Vec<u64> = wanted.into_iter().filter(|number| Some(*number) != current).collect();
-            wanted.iter().filter_map(|number| history.rows.remove(number)).map(|row| row.entry.id).collect()
+        let mut history = self.history();
+        let current = history.current.as_ref().map(|(number, _)| *number);
+        let wanted: Vec<u64> = match id {
+            Some(id) => number(id).into_iter().collect(),
+            None => history.entries.keys().copied().collect(),
         };
-        for id in &gone {
-            drop(self.store.delete(&self.spaces.history, id));
+        let mut gone = Vec::new();
+        for number in wanted.into_iter().filter(|number| Some(*number) != current) {
+            if history.entries.remove(&number).is_some() {
+                drop(self.store.delete(&self.spaces.history, &key(number)));
+                gone.push(key(number));
+            }
         }
         gone
     }

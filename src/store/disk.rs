@@ -24,6 +24,10 @@ const FORM_KEY: &str = "form";
 /// The newest form that this program reads, and the one that it writes.
 const FORM: u64 = 1;
 
+/// Bytes of pages that redb may keep. All values are in memory already; without a bound the whole file would be too, a
+/// second time (redb's own is 1 GiB).
+const CACHE: usize = 2 << 20;
+
 /// One key to write, or to remove where there is no value.
 pub struct Change {
     pub space: String,
@@ -120,7 +124,7 @@ impl Disk {
 }
 
 fn open_file(path: &Path) -> Result<Database, String> {
-    open_with(path, |path| Database::create(path))
+    open_with(path, |path| Database::builder().set_cache_size(CACHE).create(path))
 }
 
 fn open_with(
