@@ -35,7 +35,7 @@ use crate::store::Store;
 #[cfg(any(test, fuzzing, feature = "doors"))]
 pub(crate) use tokens::Parsed as ParsedToken;
 
-pub use apps::{AppAnswer, AppKey, AppQuestion};
+pub use apps::AppAnswer;
 pub use gate::{Gate, gate};
 pub use network::{Cidr, private_networks};
 pub use origin::DEFAULT_DOMAINS;

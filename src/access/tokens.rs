@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Seconds that a token is good for.
-pub const ACCESS_LIFE: u64 = 3600;
-pub const REFRESH_LIFE: u64 = 90 * 24 * 3600;
+const ACCESS_LIFE: u64 = 3600;
+const REFRESH_LIFE: u64 = 90 * 24 * 3600;
 pub const PAGE_LIFE: u64 = 30 * 24 * 3600;
 /// Bytes; ours are about 400.
 const LONGEST: usize = 4096;

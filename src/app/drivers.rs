@@ -1,16 +1,14 @@
 //! From the configuration of a printer to its driver, and what reaches the driver while it runs.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::sync::watch;
 
 use crate::config::{Kind, PrinterConfig};
-use crate::drivers::{Identity, OnIdentity, Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
+use crate::discovery::Trail;
+use crate::drivers::{Whereabouts, bambu, elegoo_cc1, elegoo_cc2};
 use crate::front::admin;
 use crate::net::tls::KnownKeys;
 use crate::printer::DriverParts;
+use crate::secret::Secret;
 use crate::station::Station;
 use crate::store::Store;
 
@@ -19,93 +17,91 @@ const PINS: &str = "pins";
 /// Space of the store with the number that each printer knows the gateway by.
 const CLIENTS: &str = "clients";
 
-/// What reaches a driver from outside while it runs.
-#[derive(Default)]
-pub struct Outside {
-    /// A person confirms that the printer has a new key.
-    pub new_key_confirmed: Arc<AtomicBool>,
-    /// Where the network says that the printer is.
-    pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
-    /// Hears which printer it is, where the configuration need not say so.
-    pub on_identity: Option<OnIdentity>,
-    /// Who it was in an earlier life of the gateway.
-    pub kept: Option<Identity>,
-    /// A person confirms that the printer was replaced by another.
-    pub another_confirmed: Arc<AtomicBool>,
-    /// What the network says that it is.
-    pub announced_model: Option<watch::Receiver<Option<String>>>,
-}
-
-/// The driver of one printer from its configuration.
-pub fn driver(config: &PrinterConfig, store: &Store, outside: Outside) -> Result<DriverParts, String> {
+/// The driver of one printer from its configuration; what is learned of it while it runs comes by its trail.
+pub fn driver(config: &PrinterConfig, store: &Store, trail: &Trail) -> DriverParts {
     let ports = &config.ports;
-    let whereabouts = |outside: Outside| {
-        Whereabouts::fixed(&config.host)
-            .followed(outside.moved_to, outside.on_identity)
-            .keeping(outside.kept, outside.another_confirmed)
+    let host = Whereabouts {
+        configured: config.host.clone(),
+        moved_to: trail.moved_to.clone(),
+        on_identity: trail.on_identity.clone(),
+        kept: trail.kept.clone(),
+        another_confirmed: trail.another_confirmed.clone(),
     };
     match config.kind {
         Kind::Bambu => {
-            let stored = store.get(PINS, &config.name).ok().flatten();
-            let known_keys = stored.map(serde_json::from_value).transpose().unwrap_or_else(|error| {
-                tracing::error!(printer = config.name, %error, "The key that was kept of the printer cannot be read; the one that it shows next is taken for its own.");
-                None
-            });
-            let known_keys = known_keys.unwrap_or_default();
-            let (store, name) = (store.clone(), config.name.clone());
-            let on_keys = Arc::new(move |keys: &KnownKeys| {
-                let kept = serde_json::to_value(keys).map_err(|error| error.to_string());
-                let kept = kept.and_then(|keys| store.put(PINS, &name, keys).map_err(|e| e.to_string()));
-                if let Err(error) = kept {
-                    tracing::error!(%error, "The printer's keys could not be kept.");
-                }
-            });
-            let code = config.access_code.clone().unwrap_or_else(|| crate::secret::Secret::new(""));
+            let code = config.access_code.clone().unwrap_or_else(|| Secret::new(""));
             let serial = config.serial.clone().unwrap_or_default();
-            Ok(bambu::parts(bambu::BambuConfig {
+            let usual = bambu::BambuPorts::default();
+            bambu::parts(bambu::BambuConfig {
                 model: config.model.clone(),
                 ports: bambu::BambuPorts {
-                    mqtt: ports.mqtt.unwrap_or(8883),
-                    ftps: ports.ftps.unwrap_or(990),
-                    detect: ports.detect.unwrap_or(3000),
-                    camera: ports.camera.unwrap_or(6000),
-                    rtsp: ports.rtsp.unwrap_or(322),
+                    mqtt: ports.mqtt.unwrap_or(usual.mqtt),
+                    ftps: ports.ftps.unwrap_or(usual.ftps),
+                    detect: ports.detect.unwrap_or(usual.detect),
+                    camera: ports.camera.unwrap_or(usual.camera),
+                    rtsp: ports.rtsp.unwrap_or(usual.rtsp),
                 },
-                known_keys,
-                on_keys,
-                new_key_confirmed: outside.new_key_confirmed,
-                moved_to: outside.moved_to,
-                announced_model: outside.announced_model,
+                known_keys: known_keys(store, &config.name),
+                on_keys: keeper_of_keys(store, &config.name),
+                new_key_confirmed: trail.another_confirmed.clone(),
+                moved_to: trail.moved_to.clone(),
+                announced_model: trail.announced_model.clone(),
                 ..bambu::BambuConfig::new(&config.name, &config.host, &serial, code)
-            }))
+            })
         }
-        Kind::ElegooCc1 => Ok(elegoo_cc1::parts(elegoo_cc1::Cc1Config {
-            name: config.name.clone(),
-            host: whereabouts(outside),
-            mainboard_id: config.serial.clone(),
-            ports: elegoo_cc1::Ports {
-                websocket: ports.websocket.unwrap_or(3030),
-                http: ports.http.unwrap_or(80),
-                camera: ports.camera.unwrap_or(3031),
-                discovery: ports.discovery.unwrap_or(3000),
-            },
-            add_header_comments: config.add_header_comments,
-        })),
-        Kind::ElegooCc2 => Ok(elegoo_cc2::parts(elegoo_cc2::Cc2Config {
-            name: config.name.clone(),
-            host: whereabouts(outside),
-            serial: config.serial.clone(),
-            access_code: config.access_code.clone(),
-            client_number: Some(client_number(store, &config.name)),
-            jobs_on_usb: config.jobs_on_usb,
-            ports: elegoo_cc2::Ports {
-                mqtt: ports.mqtt.unwrap_or(1883),
-                http: ports.http.unwrap_or(80),
-                camera: ports.camera.unwrap_or(8080),
-                discovery: ports.discovery.unwrap_or(52700),
-            },
-        })),
+        Kind::ElegooCc1 => {
+            let usual = elegoo_cc1::Ports::default();
+            elegoo_cc1::parts(elegoo_cc1::Cc1Config {
+                name: config.name.clone(),
+                host,
+                mainboard_id: config.serial.clone(),
+                ports: elegoo_cc1::Ports {
+                    websocket: ports.websocket.unwrap_or(usual.websocket),
+                    http: ports.http.unwrap_or(usual.http),
+                    camera: ports.camera.unwrap_or(usual.camera),
+                    discovery: ports.discovery.unwrap_or(usual.discovery),
+                },
+                add_header_comments: config.add_header_comments,
+            })
+        }
+        Kind::ElegooCc2 => {
+            let usual = elegoo_cc2::Ports::default();
+            elegoo_cc2::parts(elegoo_cc2::Cc2Config {
+                name: config.name.clone(),
+                host,
+                serial: config.serial.clone(),
+                access_code: config.access_code.clone(),
+                client_number: Some(client_number(store, &config.name)),
+                jobs_on_usb: config.jobs_on_usb,
+                ports: elegoo_cc2::Ports {
+                    mqtt: ports.mqtt.unwrap_or(usual.mqtt),
+                    http: ports.http.unwrap_or(usual.http),
+                    camera: ports.camera.unwrap_or(usual.camera),
+                    discovery: ports.discovery.unwrap_or(usual.discovery),
+                },
+            })
+        }
     }
+}
+
+fn known_keys(store: &Store, printer: &str) -> KnownKeys {
+    let stored = store.get(PINS, printer).ok().flatten();
+    let known = stored.map(serde_json::from_value).transpose().unwrap_or_else(|error| {
+        tracing::error!(printer, %error, "The key that was kept of the printer cannot be read; the one that it shows next is taken for its own.");
+        None
+    });
+    known.unwrap_or_default()
+}
+
+fn keeper_of_keys(store: &Store, printer: &str) -> Arc<dyn Fn(&KnownKeys) + Send + Sync> {
+    let (store, name) = (store.clone(), printer.to_owned());
+    Arc::new(move |keys: &KnownKeys| {
+        let kept = serde_json::to_value(keys).map_err(|error| error.to_string());
+        let kept = kept.and_then(|keys| store.put(PINS, &name, keys).map_err(|e| e.to_string()));
+        if let Err(error) = kept {
+            tracing::error!(%error, "The printer's keys could not be kept.");
+        }
+    })
 }
 
 /// The same after a restart: a printer with two places for clients would take a gateway that was killed for another one.
@@ -126,7 +122,6 @@ fn client_number(store: &Store, printer: &str) -> u16 {
 pub(super) fn accept_another(
     config: &PrinterConfig,
     station: &Station,
-    confirmed: Arc<AtomicBool>,
     forget: Arc<dyn Fn() + Send + Sync>,
 ) -> admin::AcceptAnother {
     let station = station.clone();
@@ -139,11 +134,10 @@ pub(super) fn accept_another(
                 station.name()
             ));
         }
-        forget();
         if let Err(error) = station.store.delete(PINS, station.name()) {
             tracing::error!(%error, "The printer's old key could not be forgotten on disk.");
         }
-        confirmed.store(true, Ordering::Relaxed);
+        forget();
         station.printer.renew();
         station.printer.reconnect();
         Ok(())

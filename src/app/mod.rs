@@ -31,7 +31,7 @@ use crate::net::server;
 use crate::station::Station;
 use crate::store::Store;
 
-pub use drivers::{Outside, driver};
+pub use drivers::driver;
 pub use startup::{AppOptions, StartupError};
 
 use printers::Common;

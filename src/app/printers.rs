@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::drivers::{Outside, accept_another, driver};
+use super::drivers::{accept_another, driver};
 use super::startup::{StartupError, port_of};
 use super::{App, Bound};
 use crate::access::Access;
@@ -53,17 +52,9 @@ impl App {
         common: &mut Common,
     ) -> Result<Started, StartupError> {
         let port = port_of(&listener);
-        let (confirmed, trail) = (Arc::<AtomicBool>::default(), Trail::of(printer, &self.store));
+        let trail = Trail::of(printer, &self.store);
         let forget = trail.forget.clone();
-        let outside = Outside {
-            new_key_confirmed: confirmed.clone(),
-            moved_to: Some(trail.moved_to.clone()),
-            announced_model: Some(trail.announced_model.clone()),
-            on_identity: Some(trail.on_identity.clone()),
-            kept: trail.kept.clone(),
-            another_confirmed: trail.another_confirmed.clone(),
-        };
-        let station = self.station(config, printer, port, outside).await?;
+        let station = self.station(config, printer, port, &trail)?;
         let followed = trail.follow(printer, station.printer.clone());
         if let Some(spoolman) = &common.spoolman {
             station.jobs.filament().use_inventory(spoolman.clone());
@@ -79,7 +70,7 @@ impl App {
             kind: printer.kind.name(),
             clients: Arc::new(move || counted.clients()),
             api: Box::new(move || moonraker::router(endpoint)),
-            accept_another: accept_another(printer, &station, confirmed, forget),
+            accept_another: accept_another(printer, &station, forget),
             serial_port: pty.clone(),
         };
         let (name, kind) = (printer.name.clone(), printer.kind);
@@ -100,12 +91,12 @@ impl App {
     }
 
     /// One printer with its driver and services.
-    async fn station(
+    fn station(
         &self,
         config: &Config,
         printer: &PrinterConfig,
         port: u16,
-        outside: Outside,
+        trail: &Trail,
     ) -> Result<Station, StartupError> {
         let failed = |reason: String| StartupError::Printer { name: printer.name.clone(), reason };
         let settings = PrinterSettings {
@@ -114,7 +105,7 @@ impl App {
             read_only: printer.read_only,
             allow_vendor: printer.allow_vendor_json,
         };
-        let parts = driver(printer, &self.store, outside).map_err(failed)?;
+        let parts = driver(printer, &self.store, trail);
         let handle = printer::start(settings, parts, &self.tasks, self.cancel.clone());
         let library = Library::start(
             Self::library_dir(&config.gateway.state_dir, &printer.name),

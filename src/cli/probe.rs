@@ -17,7 +17,7 @@ use super::words::{harmless, table};
 use super::{ConfigArgs, EXIT_FAILED, config_failed};
 use crate::app;
 use crate::config::{Environment, Kind, PrinterConfig};
-use crate::discovery;
+use crate::discovery::{self, Trail};
 use crate::model::{Control, LinkPhase};
 use crate::printer::{self, PrinterHandle, PrinterSettings};
 use crate::store::Store;
@@ -264,10 +264,8 @@ fn identity<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig, found
 /// Login, first report, permission, files, camera: by the driver itself.
 async fn link<F: FnMut(&Step)>(steps: &mut Steps<F>, config: &PrinterConfig) {
     steps.begin();
-    let parts = match app::driver(config, &Store::in_memory(), app::Outside::default()) {
-        Ok(parts) => parts,
-        Err(error) => return steps.end("setup", Verdict::Bad, error),
-    };
+    let store = Store::in_memory();
+    let parts = app::driver(config, &store, &Trail::of(config, &store));
     let settings = PrinterSettings {
         name: config.name.clone(),
         title: config.title.clone(),

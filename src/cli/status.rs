@@ -140,10 +140,12 @@ fn row(printer: &Value) -> Vec<String> {
     let done =
         number("/job/progress").filter(|_| phase != "idle").map(|part| format!("{:.0} %", part * 100.0));
     let left = number("/job/remaining_s").filter(|_| active).map(duration);
+    // A job that ended while the gateway was off may have no title.
+    let title = Some(text(printer, "/job/title")).filter(|title| phase != "idle" && !title.is_empty());
     vec![
         text(printer, "/name").to_owned(),
         state.replace('_', " "),
-        if phase == "idle" { "-".to_owned() } else { text(printer, "/job/title").to_owned() },
+        title.unwrap_or("-").to_owned(),
         done.unwrap_or_else(|| "-".to_owned()),
         left.unwrap_or_else(|| "-".to_owned()),
         heater(printer.pointer("/nozzles/0")),
@@ -177,6 +179,7 @@ mod tests {
             {"name": "cc2", "link": "online", "job": {"phase": "failed", "title": "cube.gcode", "reason": "It was away."},
              "faults": []},
             {"name": "cc3", "link": "online", "halted": true, "job": {"phase": "idle"}, "faults": []},
+            {"name": "cc4", "link": "online", "job": {"phase": "complete", "title": null, "progress": 1.0}, "faults": []},
         ]});
         let printers = chosen(&mut answer, None).expect("all");
         let state_fault = json!({"code": "MG-STATE-GONE", "text": "It was deleted.", "remedy": "Restart."});
@@ -190,6 +193,7 @@ mod tests {
         );
         assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>().join(" "), "cc1 backoff - - - - -");
         assert!(lines[4].starts_with("cc3") && lines[4].contains("halted"), "{shown}");
+        assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>().join(" "), "cc4 complete - 100 % - - -");
         assert!(shown.contains("! p1s: Out of filament. (0300_8004)"), "{shown}");
         assert!(shown.contains("! cc1: No connection.\n  cc1: Switch it on.\n"), "{shown}");
         assert!(shown.contains("! cc2: the print failed: It was away.\n"), "{shown}");

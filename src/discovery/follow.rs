@@ -49,7 +49,7 @@ pub struct Trail {
     pub on_identity: OnIdentity,
     /// Who was there in an earlier life of the gateway, with this configuration.
     pub kept: Option<Identity>,
-    /// Set by [`Self::forget`]: whoever answers next is the printer.
+    /// Set by [`Self::forget`]: whoever answers next is the printer, with whatever key.
     pub another_confirmed: Arc<AtomicBool>,
     /// Forgets who the printer was. Only for a person's explicit wish.
     pub forget: Arc<dyn Fn() + Send + Sync>,

@@ -47,7 +47,7 @@ pub fn link_lost() -> End {
 
 impl Inner {
     /// Returns when the connection of this number is lost, also when another one was made meanwhile.
-    pub async fn link_gone(&self, link: u64) {
+    async fn link_gone(&self, link: u64) {
         let mut watch = self.printer.watch();
         if watch.wait_for(|state| !state.link.holds(link)).await.is_err() {
             std::future::pending::<()>().await;

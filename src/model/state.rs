@@ -275,10 +275,6 @@ pub struct Homed {
 impl Homed {
     pub const ALL: Homed = Homed { x: true, y: true, z: true };
 
-    pub fn all(self) -> bool {
-        self.x && self.y && self.z
-    }
-
     /// These axes and those of `other`.
     pub fn and(self, other: Self) -> Self {
         Self { x: self.x || other.x, y: self.y || other.y, z: self.z || other.z }

@@ -29,7 +29,7 @@ impl Backoff {
     }
 
     /// As [`Backoff::next_delay`], with the caller's source of randomness.
-    pub fn next_delay_with(&mut self, random: &mut impl Rng) -> Duration {
+    fn next_delay_with(&mut self, random: &mut impl Rng) -> Duration {
         let base = self.next;
         self.next = base.saturating_mul(2).min(self.max);
         base.mul_f64(1.0 - self.jitter * random.random::<f64>())

@@ -17,7 +17,7 @@ pub const OBJECTS: [u32; 2] = [123, 394];
 const HEIGHT: f64 = 0.2;
 
 /// The cube as plain G-code with the header, configuration and guards that slicers for these printers write.
-pub fn cube_gcode() -> String {
+fn cube_gcode() -> String {
     let mut text = format!(
         "; HEADER_BLOCK_START\n; moongate sample 1.0\n; model printing time: 3m 0s; total estimated time: 3m 30s\n\
          ; total layer number: {LAYERS}\n; total filament length [mm] : 512.40\n\

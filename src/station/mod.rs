@@ -65,8 +65,4 @@ impl Stations {
     pub fn iter(&self) -> impl Iterator<Item = &Station> {
         self.list.iter()
     }
-
-    pub fn get(&self, name: &str) -> Option<&Station> {
-        self.list.iter().find(|station| station.name() == name)
-    }
 }

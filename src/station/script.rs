@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// Longest script in bytes; the front ends' own are far below.
-pub const MAX_SCRIPT: usize = 256 * 1024;
+const MAX_SCRIPT: usize = 256 * 1024;
 /// How long M109, M190 and M191 wait.
 const HEATING: Duration = Duration::from_secs(20 * 60);
 /// Degrees within which a wait is over.

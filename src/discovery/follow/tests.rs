@@ -6,7 +6,7 @@ use tokio::net::UdpSocket;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::app::{self, Outside};
+use crate::app;
 use crate::config::{Config, Environment};
 use crate::printer::{PrinterSettings, start};
 use crate::sim;
@@ -74,15 +74,7 @@ impl Bench {
 
     /// The printer alone, and how who it was is forgotten.
     fn run_on(&self, trail: &Trail) -> (PrinterHandle, Arc<dyn Fn() + Send + Sync>) {
-        let outside = Outside {
-            moved_to: Some(trail.moved_to.clone()),
-            announced_model: None,
-            on_identity: Some(trail.on_identity.clone()),
-            kept: trail.kept.clone(),
-            another_confirmed: trail.another_confirmed.clone(),
-            ..Outside::default()
-        };
-        let parts = app::driver(&self.config, &self.store, outside).unwrap();
+        let parts = app::driver(&self.config, &self.store, trail);
         let settings = PrinterSettings {
             name: "mover".into(),
             title: "Mover".into(),

@@ -128,9 +128,9 @@ pub struct BambuConfig {
     /// The certificate must carry the serial number as its name, as all printers' do.
     pub check_name: bool,
     /// Where discovery has seen this serial number last; tried where nobody answers at `host`.
-    pub moved_to: Option<watch::Receiver<Option<IpAddr>>>,
+    pub moved_to: watch::Receiver<Option<IpAddr>>,
     /// The model code that discovery has heard for this serial number; counts where the printer itself tells none.
-    pub announced_model: Option<watch::Receiver<Option<String>>>,
+    pub announced_model: watch::Receiver<Option<String>>,
     pub timing: BambuTiming,
 }
 
@@ -148,8 +148,8 @@ impl BambuConfig {
             new_key_confirmed: Arc::default(),
             on_keys: Arc::new(|_keys| {}),
             check_name: true,
-            moved_to: None,
-            announced_model: None,
+            moved_to: watch::channel(None).1,
+            announced_model: watch::channel(None).1,
             timing: BambuTiming::default(),
         }
     }
@@ -199,7 +199,7 @@ impl Shared {
 
     /// The address that is announced for this serial number, where it is another than the configured one.
     fn announced_host(&self) -> Option<String> {
-        let address = (*self.config.moved_to.as_ref()?.borrow())?.to_string();
+        let address = (*self.config.moved_to.borrow())?.to_string();
         Some(address).filter(|address| *address != self.config.host)
     }
 
@@ -231,7 +231,7 @@ impl Shared {
 
     /// What the printer announces itself to be, as far as it was heard.
     fn announced_model(&self) -> Option<String> {
-        self.config.announced_model.as_ref().and_then(|model| model.borrow().clone())
+        self.config.announced_model.borrow().clone()
     }
 
     fn free_bytes(&self) -> Option<u64> {

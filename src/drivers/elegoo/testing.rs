@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::*;
-use crate::printer::{DriverParts, FileError, PrinterHandle, PrinterSettings, RemoteFile, start};
+use crate::printer::{CameraFeed, DriverParts, FileError, PrinterHandle, PrinterSettings, RemoteFile, start};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -147,6 +148,25 @@ impl<S> Rig<S> {
         let listed = self.printer.files().list().await.unwrap();
         let video = listed.iter().find(|file| file.path.starts_with("timelapse/")).cloned();
         (listed, video.expect("a video"))
+    }
+
+    /// `stall` lets the camera send nothing for so many seconds.
+    pub async fn opens_a_stalled_camera_again(&self, stall: impl Fn(f64)) {
+        let camera = self.printer.camera().unwrap().clone();
+        let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
+        pictures.next().await.unwrap().unwrap();
+        stall(600.0);
+        let error = loop {
+            match pictures.next().await.expect("an error before the end") {
+                Ok(_begun_before) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("No picture came"), "{error}");
+        drop(pictures);
+        stall(0.0);
+        let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
+        pictures.next().await.unwrap().unwrap();
     }
 
     pub async fn upload(&self, local: &Path, name: &str) -> Result<(), FileError> {

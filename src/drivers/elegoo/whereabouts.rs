@@ -30,11 +30,15 @@ pub type OnIdentity = Arc<dyn Fn(&Identity) + Send + Sync>;
 /// The address of one printer, asked anew for each connection.
 #[derive(Clone)]
 pub struct Whereabouts {
-    configured: String,
-    moved_to: Option<watch::Receiver<Option<IpAddr>>>,
-    on_identity: Option<OnIdentity>,
-    kept: Option<Identity>,
-    another_confirmed: Arc<AtomicBool>,
+    /// Address or host name.
+    pub configured: String,
+    /// Where it was seen last, if that is another address.
+    pub moved_to: watch::Receiver<Option<IpAddr>>,
+    pub on_identity: OnIdentity,
+    /// Who was here in an earlier life of the gateway.
+    pub kept: Option<Identity>,
+    /// Set where a person confirms that the printer was replaced by another.
+    pub another_confirmed: Arc<AtomicBool>,
 }
 
 impl Whereabouts {
@@ -42,33 +46,11 @@ impl Whereabouts {
     pub fn fixed(host: impl Into<String>) -> Self {
         Self {
             configured: host.into(),
-            moved_to: None,
-            on_identity: None,
+            moved_to: watch::channel(None).1,
+            on_identity: Arc::new(|_identity| {}),
             kept: None,
             another_confirmed: Arc::default(),
         }
-    }
-
-    /// One that is followed: `moved_to` holds the address where it was seen last, if it is another.
-    #[must_use]
-    pub fn followed(
-        self,
-        moved_to: Option<watch::Receiver<Option<IpAddr>>>,
-        on_identity: Option<OnIdentity>,
-    ) -> Self {
-        Self { moved_to, on_identity, ..self }
-    }
-
-    /// One where `kept` was before the gateway was started; a person sets `another_confirmed` where the printer was
-    /// replaced.
-    #[must_use]
-    pub fn keeping(self, kept: Option<Identity>, another_confirmed: Arc<AtomicBool>) -> Self {
-        Self { kept, another_confirmed, ..self }
-    }
-
-    /// Who was here in an earlier life of the gateway.
-    pub fn kept(&self) -> Option<&Identity> {
-        self.kept.as_ref()
     }
 
     /// True once after a person has confirmed that another printer is here now; then nothing is kept any more.
@@ -82,15 +64,13 @@ impl Whereabouts {
 
     /// Address or host name to connect to now.
     pub fn now(&self) -> String {
-        let moved = self.moved_to.as_ref().and_then(|address| *address.borrow());
+        let moved = *self.moved_to.borrow();
         moved.map_or_else(|| self.configured.clone(), |address| address.to_string())
     }
 
     /// The printer there has told who it is.
     pub fn identified(&self, identity: &Identity) {
-        if let Some(tell) = &self.on_identity {
-            tell(identity);
-        }
+        (self.on_identity)(identity);
     }
 }
 
@@ -126,7 +106,7 @@ mod tests {
         let kept = Arc::clone(&told);
         let on_identity: OnIdentity =
             Arc::new(move |identity| kept.lock().unwrap().push(identity.serial.clone()));
-        let place = Whereabouts::fixed("printer.lan").followed(Some(moved_to), Some(on_identity));
+        let place = Whereabouts { moved_to, on_identity, ..Whereabouts::fixed("printer.lan") };
         assert_eq!(place.now(), "printer.lan");
         moved.send_replace(Some("192.0.2.7".parse().unwrap()));
         assert_eq!(place.clone().now(), "192.0.2.7");

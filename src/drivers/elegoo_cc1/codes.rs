@@ -69,7 +69,7 @@ pub fn file_error(code: i64) -> String {
 
 /// `ErrorStatusReason` of a history entry (elegoo.md 2.7): code, what happened, what to do. The words are our own; the
 /// remedies are not the maker's.
-pub const REASONS: [(i64, &str, &str); 20] = [
+const REASONS: [(i64, &str, &str); 20] = [
     (1, "a temperature was out of range", "Look at the heaters and their cables."),
     (3, "the filament ran out", "Insert filament and print again."),
     (6, "the filament is jammed", "Free the filament and clean the nozzle."),

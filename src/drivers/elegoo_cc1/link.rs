@@ -186,7 +186,7 @@ impl Cc1Driver {
 
 /// Who must answer: the one of the earlier life, else the configured one.
 fn expected(config: &Cc1Config) -> Option<Identity> {
-    config.host.kept().cloned().or_else(|| config.mainboard_id.as_deref().map(Identity::of))
+    config.host.kept.clone().or_else(|| config.mainboard_id.as_deref().map(Identity::of))
 }
 
 /// Some hardware is told as nothing but zeros.

@@ -243,7 +243,7 @@ impl Cc2Driver {
 
 /// Who must answer: the configured one, else the one of an earlier life of the gateway.
 fn expected(config: &Cc2Config) -> Option<String> {
-    config.serial.clone().or_else(|| config.host.kept().map(|kept| kept.serial.clone()))
+    config.serial.clone().or_else(|| config.host.kept.as_ref().map(|kept| kept.serial.clone()))
 }
 
 /// The number in the client id of the vendor's own programs (elegoo.md 3.3).

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::library::{Entry, EntryKind};
 
 /// What is told for files whose size is not known; 0 would give no progress.
-pub const UNKNOWN_SIZE: u64 = 1_000_000;
+const UNKNOWN_SIZE: u64 = 1_000_000;
 /// OctoPrint ignores times before 2008-05-29 (octoprint.md 5.1).
 const OLDEST_TIME: f64 = 1_212_019_200.0;
 /// Longest short path that fits a line of the host, M23 included.

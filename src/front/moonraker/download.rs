@@ -212,7 +212,7 @@ pub fn disposition(name: &str) -> HeaderValue {
 }
 
 /// By the last suffix; G-code is text for the viewers of the UIs.
-pub fn content_type(name: &str) -> &'static str {
+fn content_type(name: &str) -> &'static str {
     let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix.to_ascii_lowercase());
     match suffix.as_deref() {
         Some("gcode" | "g" | "gco" | "nc" | "txt" | "log" | "cfg" | "conf" | "toml") => "text/plain",

@@ -286,7 +286,7 @@ async fn read_within(body: Body, largest: usize) -> Result<bytes::Bytes, RpcErro
         .map_err(|_too_large| RpcError::new(413, "The body of the request is too large."))
 }
 
-pub fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     is_kind(headers, "application/json")
 }
 

@@ -122,11 +122,6 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The id of the printer, by which the endpoint is mounted.
-    pub fn name(&self) -> &str {
-        self.station.name()
-    }
-
     /// Clients that are connected to it by WebSocket.
     pub fn clients(&self) -> usize {
         self.hub.count()

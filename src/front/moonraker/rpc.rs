@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Endpoint;
 use super::args::Args;
 use super::error::RpcError;
-use super::methods::{self, Method, Scope};
+use super::methods::{self, Method};
 use super::request::{Frame, Params, Request};
 use super::socket::Connection;
 use crate::access::{AccessError, Identity};
@@ -151,11 +151,9 @@ async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Frame) -> Option<
 
 fn find(name: &str, caller: &Caller) -> Result<&'static Method, &'static str> {
     let method = methods::find(name).ok_or("Method not found")?;
-    match method.scope {
-        Scope::Socket if caller.socket.is_none() => Err("Method not found for transport HTTP"),
-        _ if caller.socket.is_none() && name == "printer.objects.subscribe" => {
-            Err("Subscriptions not available for HTTP transport")
-        }
+    match caller.socket {
+        None if method.socket_only => Err("Method not found for transport HTTP"),
+        None if name == "printer.objects.subscribe" => Err("Subscriptions not available for HTTP transport"),
         _ => Ok(method),
     }
 }

@@ -209,7 +209,21 @@ impl Faults {
                 core.error_number = 2;
                 core.machine.fail();
             }
-            lasting => lasting_fault(&mut shared.core().faults, lasting),
+            Fault::Silence { seconds } => shared.core().faults.silent_until = Some(from_now(seconds)),
+            Fault::Camera { how } => shared.core().faults.camera = how,
+            Fault::CameraStall { seconds } => shared.core().faults.stalled_until = Some(from_now(seconds)),
+            Fault::LengthPrefix { on } => shared.core().faults.length_prefix = on,
+            Fault::Refuse { on } => shared.core().faults.refuse = on,
+            Fault::RefuseUpload { on } => shared.core().faults.refuse_upload = on,
+            Fault::Slow { millis } => shared.core().faults.delay = Duration::from_millis(millis.min(600_000)),
+            Fault::DiskFull { on } => shared.core().faults.disk_full = on,
+            Fault::UsbStick { on } => shared.core().faults.usb_stick = on,
+            Fault::CameraLeak { slots } => shared.core().faults.leaked_viewers = slots,
+            Fault::NoCamera { on } => shared.core().faults.no_camera = on,
+            Fault::LoseStop => shared.core().faults.lose_stop = true,
+            Fault::RefuseDelete { on } => shared.core().faults.refuse_delete = on,
+            Fault::Swallow { commands } => shared.core().faults.swallow = commands,
+            Fault::Answers { how } => shared.core().faults.answers = how,
         }
         Ok(())
     }
@@ -225,27 +239,6 @@ fn cast(shared: &Shared, what: Cast) {
 
 fn paused(done: bool) -> Result<(), String> {
     if done { Ok(()) } else { Err("nothing is being printed".to_owned()) }
-}
-
-fn lasting_fault(active: &mut Active, fault: Fault) {
-    match fault {
-        Fault::Silence { seconds } => active.silent_until = Some(from_now(seconds)),
-        Fault::Camera { how } => active.camera = how,
-        Fault::CameraStall { seconds } => active.stalled_until = Some(from_now(seconds)),
-        Fault::LengthPrefix { on } => active.length_prefix = on,
-        Fault::Refuse { on } => active.refuse = on,
-        Fault::RefuseUpload { on } => active.refuse_upload = on,
-        Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
-        Fault::DiskFull { on } => active.disk_full = on,
-        Fault::UsbStick { on } => active.usb_stick = on,
-        Fault::CameraLeak { slots } => active.leaked_viewers = slots,
-        Fault::NoCamera { on } => active.no_camera = on,
-        Fault::LoseStop => active.lose_stop = true,
-        Fault::RefuseDelete { on } => active.refuse_delete = on,
-        Fault::Swallow { commands } => active.swallow = commands,
-        Fault::Answers { how } => active.answers = how,
-        _ => {}
-    }
 }
 
 /// What the simulator knows, at one moment.

@@ -63,15 +63,6 @@ impl Ports {
     pub const REAL: Self = Self { discovery: 3000, http: 80, websocket: 3030, camera: 3031, control: 0 };
 }
 
-/// When status frames are pushed without being asked for, to connections that sent Cmd 512.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushes {
-    Never,
-    /// As OpenCentauri V0.3.0-o does (dossier 2.3).
-    WhilePrinting,
-    Always,
-}
-
 /// How the simulated printer is made.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -103,7 +94,9 @@ pub struct Options {
     pub camera_limit: usize,
     /// A connection without a client message is closed after this real time.
     pub idle_close: Duration,
-    pub pushes: Pushes,
+    /// Status frames are pushed without being asked for while it prints, to connections that sent Cmd 512, as
+    /// OpenCentauri V0.3.0-o does (dossier 2.3).
+    pub pushes: bool,
     /// Report extrusion under the hex-dump key names of dossier 2.4.
     pub extrusion_keys: bool,
     /// Offending frames that are silently dropped before one kills the process.
@@ -138,7 +131,7 @@ impl Options {
             websocket_limit: 5,
             camera_limit: 1,
             idle_close: Duration::from_secs(60),
-            pushes: Pushes::WhilePrinting,
+            pushes: true,
             extrusion_keys: false,
             tolerated_offences: 0,
             forgets_completion: false,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Cast, Pushes, Shared, commands};
+use super::{Cast, Shared, commands};
 use crate::sim::physics::Stage;
 use crate::sim::traffic::Open;
 
@@ -110,14 +110,13 @@ async fn until(at: Option<Instant>) {
 fn pushed(shared: &Shared) -> Vec<String> {
     let core = shared.core();
     let printing = core.machine.stage.busy() && core.machine.stage != Stage::Paused;
-    let wanted = match shared.options.pushes {
-        Pushes::Never => false,
-        Pushes::WhilePrinting => printing,
-        Pushes::Always => true,
-    };
     let silent = core.faults.silent();
     drop(core);
-    if wanted && !silent { vec![commands::status_frame(shared)] } else { Vec::new() }
+    if shared.options.pushes && printing && !silent {
+        vec![commands::status_frame(shared)]
+    } else {
+        Vec::new()
+    }
 }
 
 /// Sends one frame through whatever faults are on; false when the peer is gone.

@@ -239,7 +239,25 @@ impl Faults {
                 core.exceptions = vec![103];
                 core.machine.fail();
             }
-            lasting => lasting_fault(&mut shared.core().faults, lasting),
+            Fault::Silence { seconds } => shared.core().faults.silent_until = Some(from_now(seconds)),
+            Fault::Camera { how } => shared.core().faults.camera = how,
+            Fault::CameraStall { seconds } => shared.core().faults.stalled_until = Some(from_now(seconds)),
+            Fault::Refuse { on } => shared.core().faults.refuse = on,
+            Fault::RefuseRegistration { on } => shared.core().faults.refuse_registration = on,
+            Fault::RefuseUpload { on } => shared.core().faults.refuse_upload = on,
+            Fault::WrongCode { on } => shared.core().faults.wrong_code = on,
+            Fault::Slow { millis } => shared.core().faults.delay = Duration::from_millis(millis.min(600_000)),
+            Fault::DiskFull { on } => shared.core().faults.disk_full = on,
+            Fault::UsbStick { on } => shared.core().faults.usb_stick = on,
+            Fault::Swallow { methods } => shared.core().faults.swallow = methods,
+            Fault::LoseAnswers { methods } => shared.core().faults.lose_answers = methods,
+            Fault::NoPongs { on } => shared.core().faults.no_pongs = on,
+            Fault::LoseChunkAnswers { chunks } => shared.core().faults.lose_chunk_answers = chunks,
+            Fault::Busy { starts } => shared.core().faults.busy_starts = starts,
+            Fault::Listings { total, offset } => {
+                let mut core = shared.core();
+                (core.faults.lists_without_total, core.faults.lists_from_the_first) = (!total, !offset);
+            }
         }
         Ok(())
     }
@@ -255,30 +273,6 @@ fn status_topic(shared: &Shared) -> String {
 
 fn printing(done: bool) -> Result<(), String> {
     if done { Ok(()) } else { Err("nothing is being printed".to_owned()) }
-}
-
-fn lasting_fault(active: &mut Active, fault: Fault) {
-    match fault {
-        Fault::Silence { seconds } => active.silent_until = Some(from_now(seconds)),
-        Fault::Camera { how } => active.camera = how,
-        Fault::CameraStall { seconds } => active.stalled_until = Some(from_now(seconds)),
-        Fault::Refuse { on } => active.refuse = on,
-        Fault::RefuseRegistration { on } => active.refuse_registration = on,
-        Fault::RefuseUpload { on } => active.refuse_upload = on,
-        Fault::WrongCode { on } => active.wrong_code = on,
-        Fault::Slow { millis } => active.delay = Duration::from_millis(millis.min(600_000)),
-        Fault::DiskFull { on } => active.disk_full = on,
-        Fault::UsbStick { on } => active.usb_stick = on,
-        Fault::Swallow { methods } => active.swallow = methods,
-        Fault::LoseAnswers { methods } => active.lose_answers = methods,
-        Fault::NoPongs { on } => active.no_pongs = on,
-        Fault::LoseChunkAnswers { chunks } => active.lose_chunk_answers = chunks,
-        Fault::Busy { starts } => active.busy_starts = starts,
-        Fault::Listings { total, offset } => {
-            (active.lists_without_total, active.lists_from_the_first) = (!total, !offset);
-        }
-        _ => {}
-    }
 }
 
 /// What the simulator knows, at one moment.

@@ -73,7 +73,7 @@ async fn a_printer_that_moved_is_found_again() {
         config.host = "127.0.0.2".into();
         config.timing.connect = Duration::from_millis(300);
         config.ports.detect = 0;
-        config.moved_to = Some(watch);
+        config.moved_to = watch;
     });
     bench.fault("MG-BAMBU-UNREACHABLE").await;
     moved.send(Some("127.0.0.1".parse().expect("address"))).expect("open");
@@ -87,7 +87,7 @@ async fn an_announcement_never_takes_a_printer_away_from_its_address() {
     let (_announce, heard) = tokio::sync::watch::channel(Some("127.0.0.2".parse().expect("address")));
     let bench = run(sim, |config| {
         config.timing.connect = Duration::from_millis(300);
-        config.moved_to = Some(heard);
+        config.moved_to = heard;
     });
     bench.online().await;
     let port = bench.sim.addresses().ftps.port();
@@ -107,7 +107,7 @@ async fn a_printer_that_moved_is_found_again_with_its_files_and_at_once() {
     let (_announce, heard) = tokio::sync::watch::channel(Some("127.0.0.1".parse().expect("address")));
     let bench = run(sim, |config| {
         config.host = "127.0.0.2".into();
-        config.moved_to = Some(heard);
+        config.moved_to = heard;
     });
     let state = bench.online().await;
     assert_eq!(state.link.fault, None, "the first attempt went to both addresses");
@@ -131,7 +131,7 @@ async fn the_model_is_taken_from_the_best_source() {
         sim.faults().apply(Fault::Anonymous { on: anonymous }).expect("fault");
         let (_announce, heard) = tokio::sync::watch::channel(announced.map(str::to_owned));
         let bench = run(sim, |config| {
-            config.announced_model = Some(heard);
+            config.announced_model = heard;
             if !asked {
                 config.ports.detect = 0;
             }

@@ -10,7 +10,7 @@ use super::super::Timing;
 use super::linked::{Bench, bench, bench_on, bench_with, fast, quick};
 use crate::model::*;
 use crate::printer::CameraFeed;
-use crate::sim::elegoo_cc1::{self as sim, Answers, Fault, Options, Pushes};
+use crate::sim::elegoo_cc1::{self as sim, Answers, Fault, Options};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -36,7 +36,7 @@ impl Bench {
 #[tokio::test]
 async fn half_an_answer_does_not_block_the_link() {
     for how in [Answers::FrameOnly, Answers::Combined] {
-        let started = sim::start(Options { pushes: Pushes::Never, ..fast() }).await.unwrap();
+        let started = sim::start(Options { pushes: false, ..fast() }).await.unwrap();
         started.faults().apply(Fault::Answers { how }).unwrap();
         let bench = bench_on(started.into(), patient(), |_| ());
         bench.online().await;
@@ -54,7 +54,7 @@ async fn half_an_answer_does_not_block_the_link() {
 
 #[tokio::test]
 async fn a_stop_does_not_wait_behind_a_request_that_was_lost() {
-    let options = Options { speed: 10.0, pushes: Pushes::Never, ..fast() };
+    let options = Options { speed: 10.0, pushes: false, ..fast() };
     let timing = Timing { silent: DEADLINE, ..patient() };
     let bench = bench_with(options, timing, |_| ()).await;
     bench.online().await;
@@ -71,7 +71,7 @@ async fn a_stop_does_not_wait_behind_a_request_that_was_lost() {
 
 #[tokio::test]
 async fn nothing_that_waited_follows_an_emergency_stop() {
-    let options = Options { pushes: Pushes::Never, ..fast() };
+    let options = Options { pushes: false, ..fast() };
     let timing = Timing { silent: DEADLINE, ..patient() };
     let bench = bench_with(options, timing, |_| ()).await;
     bench.online().await;

@@ -242,7 +242,7 @@ async fn the_client_limit_is_told_in_the_printers_words() {
 
 #[tokio::test]
 async fn drops_silence_garbage_and_prefixes() {
-    let bench = bench(Options { pushes: sim::Pushes::Never, ..fast() }).await;
+    let bench = bench(Options { pushes: false, ..fast() }).await;
     bench.online().await;
     let faults = bench.sim.faults();
     faults.apply(Fault::LengthPrefix { on: true }).unwrap();
@@ -282,8 +282,7 @@ async fn a_power_cut_in_mid_print_is_a_failed_job_after_the_return() {
 
 #[tokio::test]
 async fn a_completion_nobody_saw_is_found_in_the_history() {
-    let bench =
-        bench(Options { forgets_completion: true, speed: 120.0, pushes: sim::Pushes::Never, ..fast() }).await;
+    let bench = bench(Options { forgets_completion: true, speed: 120.0, pushes: false, ..fast() }).await;
     bench.online().await;
     bench.start_file("cube.gcode", 3).await.unwrap();
     bench.phase(JobPhase::Complete).await;

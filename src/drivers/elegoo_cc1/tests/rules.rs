@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use serde_json::json;
 
 use super::super::Timing;
 use super::linked::{bench, bench_with, fast, quick};
 use crate::drivers::elegoo::testing::file_of;
 use crate::model::*;
-use crate::printer::{CameraFeed, FileError};
-use crate::sim::elegoo_cc1::{Fault, Options, Pushes};
+use crate::printer::FileError;
+use crate::sim::elegoo_cc1::{Fault, Options};
 
 /// A slice whose slicer names neither layers nor time where the printer looks for them.
 fn bare_slice() -> String {
@@ -107,7 +106,7 @@ async fn firmware_without_a_canvas_is_never_asked_for_one() {
 
 #[tokio::test]
 async fn polls_keep_a_printer_from_closing_an_idle_connection() {
-    let options = Options { idle_close: Duration::from_millis(600), pushes: Pushes::Never, ..fast() };
+    let options = Options { idle_close: Duration::from_millis(600), pushes: false, ..fast() };
     let bench = bench(options).await;
     bench.online().await;
     bench
@@ -184,21 +183,8 @@ async fn a_failed_job_names_its_reason() {
 async fn a_stalled_camera_ends_and_opens_again() {
     let bench = bench(fast()).await;
     bench.online().await;
-    let camera = bench.printer.camera().unwrap().clone();
-    let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
-    pictures.next().await.unwrap().unwrap();
-    bench.sim.faults().apply(Fault::CameraStall { seconds: 600.0 }).unwrap();
-    let error = loop {
-        match pictures.next().await.expect("an error before the end") {
-            Ok(_begun_before) => {}
-            Err(error) => break error,
-        }
-    };
-    assert!(error.to_string().contains("No picture came"), "{error}");
-    drop(pictures);
-    bench.sim.faults().apply(Fault::CameraStall { seconds: 0.0 }).unwrap();
-    let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
-    pictures.next().await.unwrap().unwrap();
+    let stall = |seconds| bench.sim.faults().apply(Fault::CameraStall { seconds }).unwrap();
+    bench.opens_a_stalled_camera_again(stall).await;
     let switched: Vec<_> = bench.sent(386).iter().map(|body| body["Enable"].clone()).collect();
     assert_eq!(switched, [json!(1), json!(0), json!(1)], "switched off in between, or places leak");
 }

@@ -10,7 +10,8 @@ use crate::model::*;
 use crate::sim::elegoo_cc1::Options;
 
 fn remembering(kept: Identity, confirmed: &Arc<AtomicBool>) -> Whereabouts {
-    Whereabouts::fixed("127.0.0.1").keeping(Some(kept), confirmed.clone())
+    let another_confirmed = confirmed.clone();
+    Whereabouts { kept: Some(kept), another_confirmed, ..Whereabouts::fixed("127.0.0.1") }
 }
 
 fn stranger() -> Identity {

@@ -1,10 +1,8 @@
 //! The rules of the dossier that a session only meets when something is out of the ordinary.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use serde_json::json;
 
 use super::super::{Cc2Config, Timing};
@@ -12,7 +10,7 @@ use super::linked::{bench, bench_with, fast, quick};
 use crate::drivers::elegoo::testing::file_of;
 use crate::drivers::elegoo::whereabouts::{Identity, Whereabouts};
 use crate::model::*;
-use crate::printer::{CameraError, CameraFeed, FileError};
+use crate::printer::{CameraError, FileError};
 use crate::sim::elegoo_cc2::{Fault, Options, Unregistered};
 
 fn tray(slot: u8) -> SlotId {
@@ -314,21 +312,8 @@ async fn a_pause_that_was_asked_for_has_no_further_reason() {
 async fn a_stalled_camera_ends_and_opens_again() {
     let bench = bench(fast()).await;
     bench.online().await;
-    let camera = bench.printer.camera().unwrap().clone();
-    let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
-    pictures.next().await.unwrap().unwrap();
-    bench.sim.faults().apply(Fault::CameraStall { seconds: 600.0 }).unwrap();
-    let error = loop {
-        match pictures.next().await.expect("an error before the end") {
-            Ok(_begun_before) => {}
-            Err(error) => break error,
-        }
-    };
-    assert!(error.to_string().contains("No picture came"), "{error}");
-    drop(pictures);
-    bench.sim.faults().apply(Fault::CameraStall { seconds: 0.0 }).unwrap();
-    let CameraFeed::Jpeg(mut pictures) = camera.open().await.unwrap() else { panic!("not JPEG") };
-    pictures.next().await.unwrap().unwrap();
+    let stall = |seconds| bench.sim.faults().apply(Fault::CameraStall { seconds }).unwrap();
+    bench.opens_a_stalled_camera_again(stall).await;
 }
 
 #[tokio::test]
@@ -356,8 +341,9 @@ async fn a_full_disk_is_told_before_a_byte_is_sent() {
 #[tokio::test]
 async fn another_printer_at_the_address_is_told_as_such_and_given_nothing_until_a_person_says_so() {
     let kept = || Some(Identity::of("F01OTHER0000001"));
-    let confirmed = Arc::<AtomicBool>::default();
-    let place = Whereabouts::fixed("127.0.0.1").keeping(kept(), confirmed.clone());
+    let remembering = || Whereabouts { kept: kept(), ..Whereabouts::fixed("127.0.0.1") };
+    let place = remembering();
+    let confirmed = place.another_confirmed.clone();
     let bench = bench_with(fast(), quick(), |config| config.host = place).await;
     let fault = bench.link_fault("MG-CC2-OTHER").await;
     assert!(fault.permanent && fault.text.contains("F01OTHER0000001"), "{}", fault.text);
@@ -384,7 +370,7 @@ async fn another_printer_at_the_address_is_told_as_such_and_given_nothing_until_
     assert!(fault.remedy.contains("in serial"), "{}", fault.remedy);
     // Nothing but the page tells who it is, where UDP is blocked.
     let change = |config: &mut Cc2Config| {
-        config.host = Whereabouts::fixed("127.0.0.1").keeping(kept(), Arc::default());
+        config.host = remembering();
         config.ports.discovery = 9;
     };
     bench_with(fast(), quick(), change).await.link_fault("MG-CC2-OTHER").await;

@@ -56,20 +56,14 @@ impl Verb {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    Anywhere,
-    /// Means something on a WebSocket only.
-    Socket,
-}
-
 /// A row of the table.
 pub struct Method {
     pub name: &'static str,
     pub verb: Verb,
     /// Empty where there is none.
     pub path: &'static str,
-    pub scope: Scope,
+    /// Means something on a WebSocket only.
+    pub socket_only: bool,
     /// Answered to strangers too.
     pub open: bool,
     /// What the caller must be allowed to.
@@ -103,7 +97,7 @@ macro_rules! table {
             name: $name,
             verb: Verb::$verb,
             path: $path,
-            scope: if ($flags) & SOCKET != 0 { Scope::Socket } else { Scope::Anywhere },
+            socket_only: ($flags) & SOCKET != 0,
             open: ($flags) & ANYONE != 0,
             role: if ($flags) & ADMIN != 0 {
                 Role::Admin

@@ -54,8 +54,8 @@ async fn every_method_is_closed_to_strangers() {
         assert_eq!(posted.status(), 200, "{} over HTTP JSON-RPC, as captured", method.name);
         let posted: Value = posted.json().await.unwrap();
         let (code, socket_only) = (posted["error"]["code"].as_i64(), posted["error"]["code"] == -32601);
-        let over_http = methods::find(method.name).unwrap().scope == methods::Scope::Socket
-            || method.name == "printer.objects.subscribe";
+        let over_http =
+            methods::find(method.name).unwrap().socket_only || method.name == "printer.objects.subscribe";
         assert!(code == Some(-32602) || (over_http && socket_only), "{}: {posted}", method.name);
         for verb in
             ["GET", "POST", "DELETE", "PUT", "PATCH", "HEAD"].map(|verb| verb.parse::<Method>().unwrap())
