@@ -106,6 +106,7 @@ fn overview(answer: &Value, printers: &[Value]) -> String {
             ("/link_fault/text", "!"),
             ("/link_fault/remedy", " "),
             ("/read_only", "i"),
+            ("/occupation", "i"),
             ("/held", "!"),
             ("/camera_blocked", "i"),
         ] {

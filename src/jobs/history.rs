@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{HistoryEnd, HistoryEntry, HistoryQuery, Inner, JobsEvent, Totals};
-use crate::model::{Job, JobPhase, UnixSeconds};
+use crate::model::{Job, JobPhase, Ratio, UnixSeconds};
 use crate::store::StoreError;
 
 /// Entries kept; the oldest go first.
@@ -27,9 +27,19 @@ pub struct Row {
     pub seen_at: UnixSeconds,
     /// A cancel was sent, and the printer has not shown its end yet.
     pub cancelling: bool,
+    /// How far it was when it was seen running last.
+    pub progress: Ratio,
 }
 
+/// The printers' own estimate of the progress goes back by less than this.
+const GOES_BACK: f64 = 0.05;
+
 impl Row {
+    /// A job of the same name that is less far than this run was is another one, where runs have no numbers.
+    pub fn is_passed(&self, job: &Job) -> bool {
+        job.token.is_none() && job.progress + GOES_BACK < self.progress
+    }
+
     /// Whether a job at the printer is this run.
     pub fn is_run(&self, token: Option<&str>, names: &[Option<&str>]) -> bool {
         match (self.token.as_deref(), token) {
@@ -185,6 +195,9 @@ impl Inner {
     /// Brings the figures of the entry in progress up to date, so that a restart goes on from there.
     pub fn refresh_entry(&self, job: &Job, now: UnixSeconds) {
         self.change_current(|row| {
+            // Moved with the clock where that was set.
+            row.entry.started_at = job.started_at.unwrap_or(row.entry.started_at);
+            row.progress = job.progress;
             row.entry.total_s = job.total_seconds(now);
             row.entry.print_s = job.print_seconds(now).min(row.entry.total_s);
             row.entry.filament_used_mm = used(job, &row.entry);
@@ -235,6 +248,7 @@ impl Inner {
                     let ended = job.ended_at.unwrap_or(now);
                     entry.ended_at = Some(ended);
                     let began = job.started_at.unwrap_or(entry.started_at);
+                    entry.started_at = began;
                     // A printer counts by a clock of its own.
                     entry.total_s = (ended - began).max(job.print_seconds(ended));
                     entry.print_s = job.print_seconds(ended).max(entry.print_s).min(entry.total_s);

@@ -216,7 +216,8 @@ impl Inner {
         if let Some(row) = self.current_row() {
             let state = self.printer.state();
             let names = [job.title.as_deref(), job.file.as_deref(), state.device.job.file.as_deref()];
-            if row.is_run(job.token.as_deref(), &names) && *unsettled {
+            let goes_on = row.is_run(job.token.as_deref(), &names) && !row.is_passed(job);
+            if goes_on && *unsettled {
                 self.go_on(&row, job.serial);
                 *unsettled = false;
                 return;
@@ -257,6 +258,7 @@ impl Inner {
             token: job.token.clone(),
             title: job.title.clone(),
             seen_at: now,
+            progress: job.progress,
             cancelling: false,
         }
     }
@@ -305,6 +307,8 @@ impl Inner {
 
     async fn job_ended(&self, job: &Job) {
         let end = match job.phase {
+            // Another job took its place: nobody saw how it ended.
+            JobPhase::Failed if job.ended_at.is_none() => HistoryEnd::Interrupted,
             JobPhase::Complete => HistoryEnd::Completed,
             JobPhase::Cancelled => HistoryEnd::Cancelled,
             _ => HistoryEnd::Failed,
@@ -363,7 +367,8 @@ impl Inner {
                     }
                 }
             });
-            self.job_ended(&Job { ended_at: None, ..self.printer.state().job.clone() }).await;
+            let ended_at = Some(unix_now());
+            self.job_ended(&Job { ended_at, ..self.printer.state().job.clone() }).await;
         } else {
             let reason = "The gateway was not running when it ended.".to_owned();
             let end = if row.cancelling { HistoryEnd::Cancelled } else { HistoryEnd::Interrupted };
@@ -380,6 +385,7 @@ fn restore_figures(job: &mut Job, row: &Row) {
         job.origin = JobOrigin::Gateway;
     }
     job.plate = job.plate.or(row.entry.plate);
-    job.started_at = Some(row.entry.started_at);
+    // The clock may have been set back while no gateway ran.
+    job.started_at = Some(row.entry.started_at.min(unix_now() - row.entry.total_s));
     job.printed_s = job.printed_s.max(row.entry.print_s);
 }

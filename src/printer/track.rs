@@ -265,7 +265,12 @@ fn list_events(before: &PrinterState, next: &PrinterState, events: &mut Vec<Even
     let (old, new) = (&before.job, &next.job);
     let fresh = new.serial != old.serial;
     if old.phase.active() && (fresh || new.phase.ended()) {
-        let ended = if fresh { Job { phase: JobPhase::Failed, ..old.clone() } } else { new.clone() };
+        let unseen = || Job {
+            phase: JobPhase::Failed,
+            reason: Some("Another job began before this one was seen to end.".to_owned()),
+            ..old.clone()
+        };
+        let ended = if fresh { unseen() } else { new.clone() };
         events.push(Event::JobEnded(Box::new(ended)));
     }
     if new.phase.active() && (fresh || !old.phase.active()) {

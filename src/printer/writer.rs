@@ -169,12 +169,13 @@ impl StateWriter {
         let mut events = Vec::new();
         self.shared.state.send_if_modified(|current| {
             let mut next = PrinterState::clone(current);
+            // Before the change: what it brings is told by the clock as it stands now.
+            let set_by = self.shared.jumps.lock().unwrap_or_else(PoisonError::into_inner).look();
+            track::shift(&mut next.job, set_by);
             apply(current, &mut next);
             if next == **current {
                 return false;
             }
-            let set_by = self.shared.jumps.lock().unwrap_or_else(PoisonError::into_inner).look();
-            track::shift(&mut next.job, set_by);
             track::follow(current, &mut next, unix_now(), &mut events);
             *current = Arc::new(next);
             true

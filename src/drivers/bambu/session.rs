@@ -277,6 +277,7 @@ impl<'a> Session<'a> {
             }
             self.publish();
         }
+        self.fails_anew = false;
         self.follow_heat();
         self.learn_permission(shown_before);
         self.follow_start();

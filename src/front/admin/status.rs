@@ -41,6 +41,8 @@ struct PrinterStatus {
     report_age_s: Option<f64>,
     /// Why the printer takes no commands.
     read_only: Option<String>,
+    /// What the machine does while it has no job, in plain words; no job starts meanwhile.
+    occupation: Option<String>,
     /// The machine takes no order at all; a fault tells why.
     halted: bool,
     /// Why no print starts: an emergency stop that was not taken back.
@@ -157,6 +159,7 @@ async fn printer(station: &Station, serial_port: Option<String>) -> PrinterStatu
             Control::ReadOnly(reason) => Some(reason.clone()),
             _ => None,
         },
+        occupation: device.activity.occupation().map(str::to_owned),
         halted: device.halted.is_some(),
         held: station.jobs.held().as_deref().map(str::to_owned),
         nozzles: device.nozzles.iter().map(|nozzle| nozzle.heater).collect(),

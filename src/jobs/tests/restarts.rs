@@ -204,6 +204,32 @@ fn another_job_after_the_restart_is_another_entry() {
     assert_eq!(life.printer.state().job.file, None);
 }
 
+/// Prints of the screen have no numbers at a Bambu printer, and often the same name.
+#[test]
+fn the_same_file_begun_again_meanwhile_is_another_entry() {
+    for (progress, entries) in [(0.6, 1), (0.58, 1), (0.1, 2)] {
+        let world = world();
+        let life = world.boot();
+        life.online();
+        world.fake.show(|device| {
+            device.job.stage = DeviceStage::Printing;
+            device.job.title = Some("Benchy".into());
+            device.job.progress = Some(0.6);
+        });
+        life.eventually("entry", || !life.history().is_empty());
+        life.pass(60);
+        life.run(life.store.flush()).unwrap();
+        life.kill();
+        world.fake.show(|device| device.job.progress = Some(progress));
+        let life = world.boot();
+        life.online();
+        life.pass(5);
+        let history = life.history();
+        assert_eq!((history.len(), history[0].end), (entries, None), "{progress}");
+        assert!(history.iter().skip(1).all(|entry| entry.end == Some(HistoryEnd::Interrupted)));
+    }
+}
+
 #[test]
 fn an_orderly_end_never_touches_the_print() {
     let world = world();

@@ -568,6 +568,9 @@ async fn a_start_that_fails_of_what_the_one_before_failed_of_has_failed() {
     talk.sent();
     talk.send(start());
     assert_eq!(talk.sent_of("project_file"), 1, "the next one may be tried");
+    talk.delta(json!({"subtask_id": "77001", "mc_percent": 1}));
+    let mut busy = talk.send(start());
+    assert!(matches!(busy.try_recv(), Ok(Err(CommandError::Busy(_)))), "the old word is not of this one");
 }
 
 fn heat(celsius: f64) -> Command {

@@ -111,6 +111,7 @@ function notes(p) {
     list.push(note("bad", p.link_fault.text, p.link_fault.remedy, p.link_fault.code, make("span", "wait dim")));
   }
   if (p.read_only) list.push(note("warn", p.read_only));
+  if (p.occupation) list.push(note("", "The printer is " + p.occupation + "."));
   if (p.held) list.push(note("bad", p.held));
   for (const fault of p.faults) {
     const help = fault.link && /^https?:/.test(fault.link) ? link("what to do", fault.link) : null;

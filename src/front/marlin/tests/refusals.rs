@@ -68,6 +68,18 @@ fn a_pause_of_a_host_that_leaves_at_once_is_not_lost() {
     assert_eq!(rig.effects(), [Effect::Pause]);
 }
 
+/// Klipper's words for it, at the serial port of Klipper too (docs/decisions/009).
+#[test]
+fn an_emergency_stop_is_taken_back_by_its_word_only() {
+    let mut rig = Rig::connected();
+    for word in ["FIRMWARE_RESTART", "RESTART"] {
+        assert_eq!(rig.send(word), ["ok"]);
+        assert_eq!(rig.effects(), [Effect::Restart], "{word}");
+    }
+    rig.send("REFRESH");
+    assert_eq!(rig.effects(), [Effect::Send(Command::Refresh)]);
+}
+
 #[test]
 fn a_print_by_name_keeps_its_plate_and_overrides() {
     let mut rig = Rig::connected();

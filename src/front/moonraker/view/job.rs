@@ -93,10 +93,10 @@ fn message(input: &Input<'_>) -> Option<String> {
         let percent = (transfer.sent * 100).checked_div(transfer.total).unwrap_or(0);
         return Some(format!("Sending the file to the printer: {percent} %"));
     }
-    match (job.phase, &input.state.device.activity) {
+    match (job.phase, input.state.device.activity.occupation()) {
         (JobPhase::Starting, _) => Some("Waiting for the printer to start".to_owned()),
         (phase, _) if phase.active() => job.detail.clone(),
-        (_, Activity::Busy(what)) => Some(what.clone()),
+        (_, Some(what)) => Some(what.to_owned()),
         // A printer that may only be watched looks like any other to the UIs: here they show why nothing is obeyed.
         _ => match &input.state.control {
             Control::ReadOnly(reason) => Some(format!("Read only: {reason}")),
