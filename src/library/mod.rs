@@ -172,6 +172,11 @@ impl Library {
         Ok(entries)
     }
 
+    /// Bytes of a file of the gateway's own; `None` for others.
+    pub fn size(&self, path: &str) -> Option<u64> {
+        Some(self.index().entry(path)?.size)
+    }
+
     /// Of the file system that holds the library.
     pub async fn disk_usage(&self) -> DiskUsage {
         let root = self.inner.root.clone();

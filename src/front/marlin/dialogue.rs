@@ -325,7 +325,7 @@ impl Dialogue {
             self.numbers_reset();
             return Reply::Ok;
         }
-        if line.number.is_none() && self.session.identified {
+        if line.number.is_none() {
             self.session.seen_plain = true;
         }
         if let Some(reply) = line.number.and_then(|number| self.count(number)) {

@@ -18,7 +18,7 @@ pub(super) struct Session {
     pub greeted: bool,
     /// M110 came after the handshake: the next numbered line is one of a file.
     pub armed: bool,
-    /// A line without a number came after the handshake.
+    /// A line without a number came.
     pub seen_plain: bool,
     /// This host numbers all its lines.
     pub numbers_all: bool,
@@ -39,6 +39,14 @@ pub(super) struct Session {
     /// Acted upon when it was read; its `ok` still comes in order.
     pub acted: VecDeque<(char, u32)>,
     pub last_stop: Option<Duration>,
+}
+
+impl Session {
+    /// A number is not that of a greeting any more: the firmware was asked for, or, by hosts that never ask, a line without
+    /// a number came, which OctoPrint sends after its handshake only.
+    pub fn past_handshake(&self) -> bool {
+        self.identified || self.seen_plain
+    }
 }
 
 /// Lines sent unasked at an interval that the client chose.

@@ -102,12 +102,18 @@ fn is_hello(line: &Line) -> bool {
 impl Dialogue {
     /// M110: numbers begin anew, so a file begins, or the host does.
     pub(super) fn numbers_reset(&mut self) {
+        // Pronterface counts anew behind its M28, before the first line of the file.
+        if let Mode::Writing(writing) = &mut self.session.mode
+            && writing.counts_anew()
+        {
+            return;
+        }
         match self.session.mode {
             Mode::Assembling(_) | Mode::Writing(_) => self.drop_write(),
             Mode::Refusing | Mode::RefusedWrite => self.session.mode = Mode::Normal,
             Mode::Normal => {}
         }
-        self.session.armed = self.session.identified;
+        self.session.armed = self.session.past_handshake();
     }
 
     /// Takes the line if it belongs to a file.
@@ -128,7 +134,7 @@ impl Dialogue {
         }
         // After a stop or cancel the host may number its last words.
         let last_words = view.now < self.host.swallow_until && (!self.session.armed || is_last_word(line));
-        if numbered && self.session.identified && !last_words && self.is_stream(line) {
+        if numbered && self.session.past_handshake() && !last_words && self.is_stream(line) {
             return Some(self.begin_stream(line, bytes, view));
         }
         let first = self.session.flood.counts(line, view.now)?;

@@ -17,6 +17,15 @@ const FINISH: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(super) struct Writing {
     buffer: Vec<u8>,
+    /// A line of it came, or its numbers began anew.
+    begun: bool,
+}
+
+impl Writing {
+    /// True once, and only before the first line.
+    pub fn counts_anew(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
 }
 
 impl Dialogue {
@@ -50,6 +59,7 @@ impl Dialogue {
             }
             return Some(Reply::Ok);
         };
+        writing.begun = true;
         writing.buffer.extend_from_slice(number_and_body(bytes).1);
         writing.buffer.push(b'\n');
         if writing.buffer.len() >= PIECE {
@@ -70,6 +80,7 @@ impl Dialogue {
             return Reply::Ok;
         }
         if let Mode::Writing(writing) = &mut self.session.mode {
+            writing.begun = true;
             writing.buffer.extend_from_slice(body);
             writing.buffer.push(b'\n');
         }

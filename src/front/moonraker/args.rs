@@ -86,6 +86,7 @@ impl Args {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = match value {
             Value::Number(number) => number.as_f64(),
+            Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
@@ -96,8 +97,9 @@ impl Args {
     pub fn opt_count(&self, name: &str) -> Result<Option<usize>, RpcError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = match value {
-            // As Python's `int`: the fraction is cut off.
+            // As Python's `int`: the fraction is cut off, and a flag is a number.
             Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|n| n as i64)),
+            Value::Bool(flag) => Some(i64::from(*flag)),
             Value::String(text) => text.trim().parse::<i64>().ok(),
             _ => None,
         };
@@ -127,7 +129,10 @@ impl Args {
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| unconvertible(name, "str", item)))
                 .collect(),
-            Some(other) => Err(unconvertible(name, "list", other)),
+            Some(other) => Err(RpcError::bad_request(format!(
+                "Invalid value received for argument '{name}'.  Expected List type, received {}",
+                type_name(other)
+            ))),
         }
     }
 }
@@ -137,10 +142,25 @@ pub fn missing(name: &str) -> RpcError {
     RpcError::bad_request(format!("No data for argument: {name}"))
 }
 
+/// The real server's words: a text stands without quotes.
 fn unconvertible(name: &str, kind: &str, value: &Value) -> RpcError {
+    let received = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     RpcError::bad_request(format!(
-        "Unable to convert argument [{name}] to <class '{kind}'>: value received: {value}"
+        "Unable to convert argument [{name}] to <class '{kind}'>: value received: {received}"
     ))
+}
+
+/// What the real server calls the type of a value.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
 }
 
 fn is_hint(hint: &str) -> bool {
@@ -194,7 +214,8 @@ mod tests {
         );
         let error = Args::from_query("limit:int=five").expect_err("no number");
         assert_eq!(error.status, 400);
-        assert!(error.message.starts_with("Unable to convert argument [limit]"), "{}", error.message);
+        let text = "Unable to convert argument [limit] to <class 'int'>: value received: five";
+        assert_eq!(error.message, text);
     }
 
     #[test]
@@ -213,7 +234,9 @@ mod tests {
         let args = Args::from_query("limit=7&since=1.5&force=TRUE&all=no").expect("plain");
         assert_eq!(args.opt_count("limit"), Ok(Some(7)));
         let bound = |value: Value| Args(Map::from_iter([("limit".to_owned(), value)])).opt_count("limit");
-        for (value, count) in [(json!(-1), 0), (json!("-1"), 0), (json!(50.0), 50), (json!(7.9), 7)] {
+        for (value, count) in
+            [(json!(-1), 0), (json!("-1"), 0), (json!(50.0), 50), (json!(7.9), 7), (json!(true), 1)]
+        {
             assert_eq!(bound(value), Ok(Some(count)));
         }
         assert!(bound(json!("five")).is_err() && bound(json!("1.5")).is_err());
@@ -221,5 +244,8 @@ mod tests {
         assert_eq!(args.flag("force"), Ok(true));
         assert!(args.flag("all").is_err());
         assert_eq!(args.text("none").expect_err("missing").message, "No data for argument: none");
+        let list = Args(Map::from_iter([("items".to_owned(), json!(5))])).texts("items");
+        let text = "Invalid value received for argument 'items'.  Expected List type, received int";
+        assert_eq!(list.expect_err("no list").message, text);
     }
 }

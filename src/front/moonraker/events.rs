@@ -190,6 +190,8 @@ fn is_raw(text: &str) -> bool {
         && value.starts_with(|c: char| c.is_ascii_digit() || c == '-');
     reading
         || first == "ok"
+        || text.starts_with("File opened:")
+        || text == "File selected"
         || text.starts_with("echo:")
         || text.starts_with("// ")
         || text.starts_with("!! ")
@@ -246,6 +248,9 @@ mod tests {
         assert_eq!(text(Speaker::Answer, "Speed set."), "// Speed set.");
         assert_eq!(text(Speaker::Answer, "T0:24.0 /0.0 B:23.0 /0.0"), "T0:24.0 /0.0 B:23.0 /0.0");
         assert_eq!(text(Speaker::Answer, "// Done"), "// Done");
+        for line in ["File opened:cube.gcode Size:8480", "File selected"] {
+            assert_eq!(text(Speaker::Answer, line), line);
+        }
         assert_eq!(text(Speaker::Error, "Too hot\nReally"), "!! Too hot\n!! Really");
         assert_eq!(text(Speaker::Client, "G28"), "G28");
     }

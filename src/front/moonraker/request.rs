@@ -27,6 +27,8 @@ pub struct Request {
     pub method: Value,
     pub id: Value,
     pub params: Params,
+    /// It has a result or an error: an answer to a request that nobody made.
+    pub is_answer: bool,
 }
 
 #[derive(Default)]
@@ -45,6 +47,8 @@ enum Member {
     Method,
     Params,
     Id,
+    Result,
+    Error,
     #[serde(other)]
     Other,
 }
@@ -106,6 +110,10 @@ impl<'de> Deserialize<'de> for Frame {
                         Member::Id => request.id = members.next_value()?,
                         Member::Params => {
                             request.params = members.next_value_seed(ParamsOf(&request.method))?
+                        }
+                        Member::Result | Member::Error => {
+                            members.next_value::<IgnoredAny>()?;
+                            request.is_answer = true;
                         }
                         Member::Other => drop(members.next_value::<IgnoredAny>()?),
                     }

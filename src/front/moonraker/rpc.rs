@@ -124,20 +124,24 @@ struct Reason<'a> {
 
 /// A notification is not answered, unless it fails.
 async fn one(endpoint: Arc<Endpoint>, caller: Caller, request: Frame) -> Option<String> {
-    let Frame::Request(Request { version, method, id, params }) = request else {
+    let Frame::Request(Request { version, method, id, params, is_answer }) = request else {
         return Some(failure(Value::Null, -32600, "Invalid Request"));
     };
+    if is_answer && method.is_null() && version == VERSION {
+        // As the real server: an error under this id would be taken for the answer to a request of the client's own.
+        return None;
+    }
     let (Some(VERSION), Some(name)) = (version.as_str(), method.as_str()) else {
         return Some(failure(id, -32600, "Invalid Request"));
+    };
+    let method = match find(name, &caller) {
+        Ok(method) => method,
+        Err(reason) => return Some(failure(id, -32601, reason)),
     };
     let (named, record) = match params {
         Params::None => (Map::new(), None),
         Params::Named(named, record) => (named, record),
         Params::Other => return Some(failure(id, -32602, "Invalid params:")),
-    };
-    let method = match find(name, &caller) {
-        Ok(method) => method,
-        Err(reason) => return Some(failure(id, -32601, reason)),
     };
     match run(method, Call { record, ..Call::new(endpoint, Args(named), caller) }).await {
         Ok(_) if id.is_null() => None,

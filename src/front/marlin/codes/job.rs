@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::catalog::Listed;
 use super::super::dialogue::{Dialogue, Effect, Reply, View};
 use super::super::host::Stage;
+use super::super::numbers::number_and_body;
 use super::plain;
 use crate::gcode::Line;
 use crate::gcode::translate::JobWord;
@@ -29,6 +30,20 @@ impl Dialogue {
         self.session.listed = true;
         // Also lists that are made without M21 before them.
         self.session.media.get_or_insert(view.state.online());
+        Reply::Ok
+    }
+
+    /// M33: the long name of a file with its folders, from the top as Marlin tells it.
+    pub(super) fn long_name(&mut self, bytes: &[u8]) -> Reply {
+        let body = String::from_utf8_lossy(number_and_body(bytes).1);
+        let argument = body.split(';').next().and_then(|text| text.trim().split_once(' '));
+        let name = argument.map_or("", |(_, name)| name.trim());
+        let found =
+            self.catalog.find(name).map(|file| file.path.clone().unwrap_or_else(|| file.long.clone()));
+        self.push(match found {
+            Some(path) => format!("/{}", plain(&path)),
+            None => format!("open failed, File: {}.", plain(name)),
+        });
         Reply::Ok
     }
 

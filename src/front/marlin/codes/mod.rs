@@ -20,6 +20,7 @@ impl Dialogue {
                 self.session.media = None;
                 Reply::Ok
             }
+            Some(('M', 33)) => self.long_name(bytes),
             Some(('M', 105)) => Reply::OkWith(answers::temperatures(view)),
             Some(('M', 112 | 876)) => self.emergency_word(line, view),
             Some(('M', 115)) => self.identify(line, view),

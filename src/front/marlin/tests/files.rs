@@ -98,3 +98,40 @@ fn a_binary_upload_is_refused_without_hanging_the_host() {
     assert_eq!(answer[1..], ["// action:cancel", "ok"]);
     assert_eq!(rig.effects(), [Effect::BeginWrite("y.gcode".into()), Effect::AbortWrite]);
 }
+
+/// printrun's `startprint` begins with `N-1 M110`, also behind the M28 of an upload.
+#[test]
+fn an_upload_whose_numbers_begin_anew_behind_its_name_becomes_a_file() {
+    let mut rig = Rig::connected();
+    assert_eq!(rig.send("M28 part.gco"), ["Writing to file: part.gco", "ok"]);
+    assert_eq!(rig.numbered(-1, "M110"), ["ok"]);
+    assert_eq!(rig.numbered(0, "G28"), ["ok"]);
+    assert_eq!(rig.numbered(2, "G1 X1")[1], "Resend: 1");
+    assert_eq!(rig.numbered(1, "M117 x"), ["ok"]);
+    assert!(rig.send("M29").is_empty(), "until the library has it");
+    let began = Effect::BeginWrite("part.gcode".into());
+    assert_eq!(rig.effects(), [began.clone(), Effect::Write("G28\nM117 x\n".into()), Effect::EndWrite]);
+    rig.done(Done::Written(Ok(())));
+
+    rig.effects();
+    rig.send("M28 part.gco");
+    rig.numbered(-1, "M110");
+    rig.numbered(0, "G28");
+    rig.send("N0 M110 N0*125");
+    assert_eq!(rig.effects(), [began, Effect::AbortWrite], "a host that greets anew has left its file");
+}
+
+#[test]
+fn a_long_name_is_told() {
+    let mut rig = Rig::connected();
+    rig.dialogue.files(&[entry("sub/Long name 20mm.gcode", 5)], &rig.view);
+    rig.lines();
+    let short = rig.send("M20")[1].split(' ').next().unwrap().to_owned();
+    rig.effects();
+    for command in [format!("M33 {short}"), format!("m33 /{short} ; where is it")] {
+        assert_eq!(rig.send(&command), ["/sub/Long name 20mm.gcode", "ok"], "{command}");
+    }
+    assert_eq!(rig.send("M33 nope.gco"), ["open failed, File: nope.gco.", "ok"]);
+    assert_eq!(rig.send("M33"), ["open failed, File: .", "ok"]);
+    assert!(rig.effects().is_empty(), "nothing for the printer");
+}

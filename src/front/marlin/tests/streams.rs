@@ -261,3 +261,20 @@ fn the_burst_after_a_refused_stream_is_no_file_though_numbers_begin_anew() {
     assert!(told.iter().all(|line| line.starts_with("echo:Ignored")), "{told:?}");
     assert_eq!(rig.effects(), []);
 }
+
+/// printrun's hosts never ask for the firmware; their prints begin with `N-1 M110` and line 0.
+#[test]
+fn a_stream_of_a_host_that_only_polls_is_recognised_at_its_first_line() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.send("M105").len(), 1);
+    rig.numbered(-1, "M110");
+    for (number, line) in (0..).zip(WHOLE) {
+        rig.numbered(number, line);
+    }
+    rig.wait(5000);
+    let effects = rig.effects();
+    let [Effect::BeginWrite(_), Effect::Write(text), Effect::FinishStream] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert!(text.starts_with(b"M1002 x\nM104 S200\n"), "nothing of it reached the printer by itself");
+}

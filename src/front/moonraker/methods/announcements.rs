@@ -242,7 +242,7 @@ pub async fn dismiss(call: Call) -> Result<Value, RpcError> {
     let station = &call.endpoint.station;
     let dismissed = {
         let mut notices = call.endpoint.announcements.lock().unwrap_or_else(PoisonError::into_inner);
-        let unknown = || RpcError::bad_request(format!("No announcement matching entry id: {id}"));
+        let unknown = || RpcError::bad_request(format!("No key matching entry id: {id}"));
         let notice = notices.entries.get_mut(&id).ok_or_else(unknown)?;
         (notice.dismissed, notice.wake) = (Some(unix_now()), wake);
         let kept = json!({

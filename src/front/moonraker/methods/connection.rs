@@ -80,20 +80,21 @@ pub async fn websocket_id(call: Call) -> Result<Value, RpcError> {
     Ok(json!({"websocket_id": socket(&call)?.id}))
 }
 
-fn agent(call: &Call) -> Result<Client, RpcError> {
+/// The agent that calls; `what` only agents may do.
+fn agent(call: &Call, what: &str) -> Result<Client, RpcError> {
     let client = socket(call)?.client().filter(|client| client.kind == "agent");
-    client.ok_or_else(|| RpcError::bad_request("Only connections of type 'agent' may do this"))
+    client.ok_or_else(|| RpcError::bad_request(format!("Only connections of the 'agent' type can {what}")))
 }
 
 /// Taken, never called: nothing on these printers calls back into an agent.
 pub async fn register_remote_method(call: Call) -> Result<Value, RpcError> {
-    agent(&call)?;
     call.args.text("method_name")?;
+    agent(&call, "register methods")?;
     Ok(json!("ok"))
 }
 
 pub async fn send_event(call: Call) -> Result<Value, RpcError> {
-    let client = agent(&call)?;
+    let client = agent(&call, "send events")?;
     let name = call.args.text("event")?;
     if matches!(name.as_str(), "connected" | "disconnected") {
         return Err(RpcError::bad_request(format!("Event '{name}' is reserved")));

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use serde_json::{Map, Value, json};
 
 use super::super::Endpoint;
-use super::super::args::missing;
+use super::super::args::{missing, type_name};
 use super::super::error::RpcError;
 use super::super::rpc::{Call, Reply, object};
 use super::super::view::lane_data;
@@ -65,10 +65,16 @@ impl Key {
         let path: Vec<String> = match value {
             Value::String(text) => text.split('.').map(str::to_owned).collect(),
             Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => return Err(RpcError::bad_request("Value for argument 'key' is an invalid type")),
+            other => {
+                let kind = type_name(other);
+                return Err(RpcError::bad_request(format!(
+                    "Value for argument 'key' is an invalid type: {kind}"
+                )));
+            }
         };
         if path.is_empty() || path.len() > DEEPEST || path.iter().any(String::is_empty) {
-            return Err(RpcError::bad_request("Invalid value for argument 'key'"));
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            return Err(RpcError::bad_request(format!("Invalid Key Format: '{shown}'")));
         }
         Ok(Self { path, written: value.clone() })
     }
@@ -79,6 +85,15 @@ impl Key {
 
     fn rest(&self) -> &[String] {
         self.path.get(1..).unwrap_or_default()
+    }
+
+    /// A value that is no object is not thrown away for one that shall lie below it.
+    fn no_place(&self, namespace: &str) -> RpcError {
+        let way = self.path.split_last().map_or_else(String::new, |(_, way)| way.join("."));
+        // The missing blank is the real server's.
+        RpcError::bad_request(format!(
+            "Item at key '{way}' in namespace '{namespace}'is not a dictionary object, cannot insert"
+        ))
     }
 
     fn not_found(&self, namespace: &str, record_exists: bool) -> RpcError {
@@ -175,7 +190,7 @@ fn write_item(call: &Call, written: Option<String>) -> Result<Reply, RpcError> {
                     "The value is nested too deep: {DEEPEST_VALUE} levels fit below its record"
                 )));
             }
-            insert(&mut record, rest, value);
+            insert(&mut record, rest, value).map_err(|_no_object| key.no_place(&name))?;
             text::json(&record).into()
         }
     };
@@ -203,7 +218,9 @@ fn remove_item(call: &Call) -> Result<Value, RpcError> {
         [] => (record, None),
         rest => {
             let old = remove(&mut record, rest).ok_or_else(|| key.not_found(&name, true))?;
-            (old, Some(Arc::from(text::json(&record))))
+            // With its last member goes the record, with its last record the namespace.
+            let empty = record.as_object().is_some_and(Map::is_empty);
+            (old, (!empty).then(|| Arc::from(text::json(&record))))
         }
     };
     let remaining = left.as_ref().map(|left: &Arc<str>| left.len());
@@ -233,19 +250,28 @@ fn is_maintenance_init(value: &Value) -> bool {
     value.get("name").and_then(Value::as_str) == Some(MAINTENANCE_INIT)
 }
 
-/// Sets a nested value; what is no object on the way becomes one.
-fn insert(record: &mut Value, path: &[String], value: Value) {
-    let [first, rest @ ..] = path else {
-        *record = value;
-        return;
-    };
+/// Sets a nested value below a record, and makes the objects on the way. A record that is no object becomes one, as in the
+/// real server.
+///
+/// # Errors
+/// Something on the way is no object; nothing is changed then.
+fn insert(record: &mut Value, path: &[String], value: Value) -> Result<(), NoObject> {
     if !record.is_object() {
         *record = json!({});
     }
-    if let Value::Object(members) = record {
-        insert(members.entry(first.clone()).or_insert(Value::Null), rest, value);
+    let Some((last, way)) = path.split_last() else { return Err(NoObject) };
+    let mut place = record;
+    for part in way {
+        let members = place.as_object_mut().ok_or(NoObject)?;
+        place = members.entry(part.clone()).or_insert_with(|| json!({}));
     }
+    place.as_object_mut().ok_or(NoObject)?.insert(last.clone(), value);
+    Ok(())
 }
+
+/// Nothing can lie below a value of this kind.
+#[derive(Debug, PartialEq, Eq)]
+struct NoObject;
 
 fn remove(record: &mut Value, path: &[String]) -> Option<Value> {
     let (last, way) = path.split_last()?;
@@ -261,12 +287,17 @@ mod tests {
     fn nested_values_are_set_and_removed() {
         let mut record = json!({"a": 1});
         let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
-        insert(&mut record, &path("b.c"), json!([1]));
-        insert(&mut record, &path("a.x"), json!(2));
-        assert_eq!(record, json!({"a": {"x": 2}, "b": {"c": [1]}}));
+        assert_eq!(insert(&mut record, &path("b.c"), json!([1])), Ok(()));
+        for below in ["a.x", "a.x.y", "b.c.d"] {
+            assert_eq!(insert(&mut record, &path(below), json!(2)), Err(NoObject), "{below}");
+        }
+        assert_eq!(record, json!({"a": 1, "b": {"c": [1]}}), "what is there stays");
         assert_eq!(remove(&mut record, &path("b.c")), Some(json!([1])));
         assert_eq!(remove(&mut record, &path("b.c")), None);
         assert_eq!(remove(&mut record, &path("a.x.y")), None);
+        let mut text = json!("text");
+        assert_eq!(insert(&mut text, &path("a"), json!(1)), Ok(()));
+        assert_eq!(text, json!({"a": 1}));
     }
 
     #[test]

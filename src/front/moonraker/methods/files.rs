@@ -133,7 +133,7 @@ pub async fn get_directory(call: Call) -> Result<Value, RpcError> {
             ("logs", "r")
         }
         Some(Root::Frames("")) => ("timelapse_frames", "r"),
-        _ => return Err(roots::no_directory(&path)),
+        _ => return Err(roots::unknown_root(&path).unwrap_or_else(|| roots::no_directory(&path))),
     };
     let disk = library.disk_usage().await;
     Ok(json!({
@@ -167,7 +167,8 @@ async fn library_file(call: &Call, entry: &Entry, extended: bool) -> Value {
 
 /// What lies below a root that cannot be written.
 fn fixed(path: &str) -> RpcError {
-    RpcError::bad_request(format!("Invalid root request: {path}"))
+    let request = || RpcError::bad_request(format!("Invalid root request: {path}"));
+    roots::unknown_root(path).unwrap_or_else(request)
 }
 
 pub async fn post_directory(call: Call) -> Result<Value, RpcError> {
@@ -210,6 +211,9 @@ pub async fn delete_directory(call: Call) -> Result<Value, RpcError> {
             removed.map_err(|error| RpcError::bad_request(error.to_string()))?;
             gone_config(folder)
         }
+        Some(Root::Library(_) | Root::Config(_)) => {
+            return Err(RpcError::bad_request("Cannot delete root directory"));
+        }
         _ => return Err(fixed(&path)),
     };
     Ok(changed(&call, "delete_dir", item, None))
@@ -235,7 +239,7 @@ fn changed(call: &Call, action: &str, item: Value, source: Option<Value>) -> Val
 pub async fn delete_file(call: Call) -> Result<Value, RpcError> {
     let path = call.args.text("path")?;
     let invalid = || RpcError::bad_request(format!("Invalid file path: {path}"));
-    let item = match Root::of(&path).ok_or_else(invalid)? {
+    let item = match Root::of(&path).ok_or_else(|| fixed(&path))? {
         Root::Library(file) if !file.is_empty() => {
             let deleted = call.endpoint.station.library.delete(file).await;
             gone_item(
@@ -282,9 +286,18 @@ fn two_paths(call: &Call) -> Result<Both, RpcError> {
     }
 }
 
-fn move_error(error: LibraryError, source: &str) -> RpcError {
+/// What is missing is the source, or the folder that it shall go to.
+async fn move_error(call: &Call, error: LibraryError, source: &str, dest: &str) -> RpcError {
     match error {
-        LibraryError::NotFound(_) => RpcError::bad_request(format!("File {source} does not exist")),
+        LibraryError::NotFound(_) => {
+            let (folder, name) = source.rsplit_once('/').unwrap_or(("", source));
+            let listed = call.endpoint.station.library.directory(folder).await.unwrap_or_default();
+            let there = listed.iter().any(|entry| base_name(&entry.path) == name);
+            match dest.rsplit_once('/') {
+                Some((folder, _)) if there => roots::no_directory(&format!("gcodes/{folder}")),
+                _ => RpcError::bad_request(format!("File {source} does not exist")),
+            }
+        }
         other => other.into(),
     }
 }
@@ -293,7 +306,10 @@ pub async fn rename(call: Call) -> Result<Value, RpcError> {
     let library = &call.endpoint.station.library;
     match two_paths(&call)? {
         Both::Library(source, dest) => {
-            let moved = library.rename(&source, &dest).await.map_err(|e| move_error(e, &source))?;
+            let moved = match library.rename(&source, &dest).await {
+                Ok(moved) => moved,
+                Err(error) => return Err(move_error(&call, error, &source, &dest).await),
+            };
             let action = if moved.kind == EntryKind::Directory { "move_dir" } else { "move_file" };
             let source = json!({"path": source, "root": "gcodes"});
             Ok(changed(&call, action, item(&moved), Some(source)))
@@ -311,7 +327,10 @@ pub async fn copy(call: Call) -> Result<Value, RpcError> {
     let library = &call.endpoint.station.library;
     match two_paths(&call)? {
         Both::Library(source, dest) => {
-            let made = library.copy(&source, &dest).await.map_err(|e| move_error(e, &source))?;
+            let made = match library.copy(&source, &dest).await {
+                Ok(made) => made,
+                Err(error) => return Err(move_error(&call, error, &source, &dest).await),
+            };
             let action = if made.kind == EntryKind::Directory { "create_dir" } else { "create_file" };
             Ok(changed(&call, action, item(&made), None))
         }

@@ -12,7 +12,7 @@ use crate::jobs::{HistoryEnd, HistoryEntry, HistoryQuery, Totals};
 pub async fn list(call: Call) -> Result<Value, RpcError> {
     let order = call.args.opt_text("order")?.unwrap_or_else(|| "desc".to_owned()).to_lowercase();
     if !matches!(order.as_str(), "asc" | "desc") {
-        return Err(RpcError::bad_request(format!("Invalid `order` value: {order}")));
+        return Err(RpcError::bad_request(format!("Invalid `order` value: {}", order.to_uppercase())));
     }
     // The real server's word for no bound.
     let bound = |name| call.args.opt_number(name).map(|bound| bound.filter(|bound| *bound != -1.0));

@@ -122,10 +122,14 @@ fn own_job(job: &Job, name: &str, now: f64) -> Option<Value> {
     Some(fields)
 }
 
+fn no_file(name: &str) -> RpcError {
+    RpcError::not_found(format!("File '{name}' does not exist"))
+}
+
 pub async fn metascan(call: Call) -> Result<Value, RpcError> {
     let name = call.args.text("filename")?;
     let record = call.endpoint.station.library.rescan(library_path(&name)).await;
-    Ok(Value::Object(record_fields(&*record.map_err(|_unknown| no_metadata(&name))?)))
+    Ok(Value::Object(record_fields(&*record.map_err(|_unknown| no_file(&name))?)))
 }
 
 pub async fn thumbnails(call: Call) -> Result<Value, RpcError> {

@@ -200,7 +200,10 @@ pub async fn start_intended(
     let file = request.file.clone();
     match station.jobs.start_intended(request, intended).await {
         Ok(()) => {
-            station.say(Speaker::Answer, format!("File opened:{file}"));
+            // Read from memory: of a file on the printer nothing is fetched for this.
+            let size = station.library.size(&file).map(|size| format!(" Size:{size}")).unwrap_or_default();
+            station.say(Speaker::Answer, format!("File opened:{file}{size}"));
+            station.say(Speaker::Answer, "File selected".to_owned());
             Ok(())
         }
         Err(error) => Err(not_started(station, &file, error)),

@@ -126,6 +126,12 @@ pub fn no_directory(path: &str) -> RpcError {
     RpcError::bad_request(format!("Directory does not exist ({path})"))
 }
 
+/// For a path whose root there is not, that it is not there; otherwise what else is to be said.
+pub fn unknown_root(path: &str) -> Option<RpcError> {
+    let root = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    Root::of(path).is_none().then(|| RpcError::bad_request(format!("Invalid root path ({root})")))
+}
+
 fn walk(folder: &Path, base: &str, depth: usize, items: &mut Vec<Item>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let Ok(entry) = entry else { continue };

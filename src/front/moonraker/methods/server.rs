@@ -122,9 +122,9 @@ pub async fn rollover(call: Call) -> Result<Value, RpcError> {
         None => Application::ALL.to_vec(),
         Some(name) => Application::ALL.into_iter().filter(|log| log.name() == name).collect(),
     };
-    if chosen.is_empty() {
-        let names = Application::ALL.map(Application::name).join(", ");
-        return Err(RpcError::bad_request(format!("Unknown application: there are logs of {names}")));
+    if let (true, Some(name)) = (chosen.is_empty(), &wanted) {
+        let names = Application::ALL.map(Application::name).join(" and ");
+        return Err(RpcError::bad_request(format!("Unknown application {name}: there are logs of {names}")));
     }
     chosen.iter().for_each(|log| call.endpoint.rolled.roll_over(*log));
     let names: Vec<&str> = chosen.iter().map(|log| log.name()).collect();

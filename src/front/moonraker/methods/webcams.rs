@@ -29,7 +29,8 @@ fn find(call: &Call) -> Result<Webcam, RpcError> {
     };
     let known = cameras::all(&call.endpoint, &asker(call))?;
     let found = known.into_iter().find(|webcam| !webcam.removed && webcam.text(field) == wanted);
-    found.ok_or_else(|| RpcError::not_found(format!("Webcam {wanted} not found")))
+    let by = if field == "uid" { "with UID " } else { "" };
+    found.ok_or_else(|| RpcError::not_found(format!("Webcam {by}{wanted} not found")))
 }
 
 pub async fn get_item(call: Call) -> Result<Value, RpcError> {
@@ -71,11 +72,13 @@ fn changed(call: &Call) -> Result<Webcam, RpcError> {
         return Ok(webcam);
     }
     if let Some(uid) = uid {
-        return Err(RpcError::not_found(format!("Webcam {uid} not found")));
+        return Err(RpcError::not_found(format!("Webcam with UID {uid} not found")));
     }
     if call.args.text("name")?.is_empty() {
         return Err(RpcError::bad_request("Webcam name cannot be empty"));
     }
+    // Without it there is nothing to show.
+    call.args.text("stream_url")?;
     let mut fields = cameras::defaults();
     fields.insert("uid".to_owned(), uuid::Uuid::new_v4().to_string().into());
     Ok(Webcam { fields, appeared: None, removed: false })

@@ -1,5 +1,6 @@
 //! The endpoint over real sockets on loopback, against the golden answers of the real server.
 
+mod beside;
 mod bursts;
 mod cameras;
 mod golden;
