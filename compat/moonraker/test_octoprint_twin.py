@@ -61,7 +61,11 @@ def test_what_cura_asks_when_it_connects(twin):
     assert "sdSupport" in settings["feature"] and "streamUrl" in settings["webcam"] and "plugins" in settings
     # Home Assistant's own integration gives up without it.
     assert len(settings["plugins"]["discovery"]["upnpUuid"]) == 32
-    assert twin("POST", "/api/login", json={"passive": True}, headers=with_key).json()["name"]
+    assert http("GET", settings["webcam"]["snapshotUrl"], seconds=30).content.startswith(b"\xff\xd8")
+    # FDM Monster connects with no key whose user is OctoPrint's `_api`.
+    for answer in (twin("POST", "/api/login", json={"passive": True}, headers=with_key),
+                   twin("GET", "/api/currentuser", headers=with_key)):
+        assert answer.json()["name"] == "Cura"
     profiles = twin("GET", "/api/printerprofiles", headers=with_key).json()["profiles"]
     assert profiles["_default"]["heatedBed"]
     assert twin("GET", "/api/printerprofiles/_default").json()["id"] == "_default"

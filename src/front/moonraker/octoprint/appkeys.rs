@@ -144,7 +144,7 @@ fn missing(error: crate::access::AccessError) -> RpcError {
 pub fn list(endpoint: &Endpoint, parts: &Parts, user: Option<&Identity>) -> Result<Value, RpcError> {
     admin(endpoint, parts, user)?;
     let keys: Vec<Value> = (endpoint.access.app_keys().into_iter())
-        .map(|key| json!({"id": key.id, "app_id": key.app, "user_id": "_api", "api_key": null, "created": key.created_on}))
+        .map(|key| json!({"id": key.id, "app_id": key.app, "user_id": key.app, "api_key": null, "created": key.created_on}))
         .collect();
     let pending: Vec<Value> = (endpoint.access.app_questions().into_iter())
         .map(|question| {
@@ -176,10 +176,7 @@ pub async fn change(
         Some("generate") => {
             let app = text("app").unwrap_or_default();
             let key = endpoint.access.app_key(app).await?;
-            Ok(json_answer(
-                StatusCode::OK,
-                &json!({"app_id": app, "user_id": "_api", "api_key": key.expose()}),
-            ))
+            Ok(json_answer(StatusCode::OK, &json!({"app_id": app, "user_id": app, "api_key": key.expose()})))
         }
         _ => Err(RpcError::bad_request("command is invalid")),
     }

@@ -3,6 +3,7 @@
 use percent_encoding::utf8_percent_encode;
 use serde_json::{Map, Value, json};
 
+use crate::access::Identity;
 use crate::front::moonraker::cameras::{self, Asker};
 use crate::front::moonraker::error::RpcError;
 use crate::front::moonraker::rpc::Caller;
@@ -17,8 +18,14 @@ pub(super) fn login(endpoint: &Endpoint, caller: &Caller, session: bool) -> Valu
     let role = caller.user.as_ref().and_then(|user| endpoint.access.role(user));
     let admin = role == Some(crate::access::Role::Admin);
     let groups = if admin { json!(["admins", "users"]) } else { json!(["users"]) };
+    // `_api` is whoever shows the one key of all, as at Moonraker; clients refuse it that want a key of their own (FDM
+    // Monster 2.1.1).
+    let name = match &caller.user {
+        Some(user @ (Identity::App { .. } | Identity::User { .. })) => user.name(),
+        Some(Identity::ApiKey | Identity::Trusted) | None => "_api",
+    };
     let mut login = json!({
-        "_is_external_client": false, "_login_mechanism": "apikey", "name": "_api", "active": true, "user": true,
+        "_is_external_client": false, "_login_mechanism": "apikey", "name": name, "active": true, "user": true,
         "admin": admin, "apikey": null, "permissions": [], "groups": groups,
     });
     if let (true, Some(user), Some(login)) = (session, &caller.user, login.as_object_mut()) {
@@ -33,8 +40,9 @@ pub(super) fn settings(endpoint: &Endpoint, caller: &Caller) -> Value {
     let asker = Asker { base_url: &caller.base_url, user: caller.current_user() };
     let pass = asker.user.as_ref().and_then(|user| endpoint.access.picture_pass(user));
     let pass = pass.map_or_else(String::new, |pass| format!("&{pass}"));
-    let stream =
-        if camera { format!("{}/webcam/?action=stream{pass}", caller.base_url) } else { String::new() };
+    let show = |what: &str| {
+        if camera { format!("{}/webcam/?action={what}{pass}", caller.base_url) } else { String::new() }
+    };
     let shown = cameras::all(endpoint, &asker).unwrap_or_default().into_iter().find(|webcam| !webcam.removed);
     let says = |field: &str, value: Value| {
         shown.as_ref().is_some_and(|webcam| webcam.fields.get(field) == Some(&value))
@@ -55,7 +63,9 @@ pub(super) fn settings(endpoint: &Endpoint, caller: &Caller) -> Value {
         "feature": {"sdSupport": false, "temperatureGraph": false},
         "webcam": {
             "flipH": says("flip_horizontal", true.into()), "flipV": says("flip_vertical", true.into()),
-            "rotate90": says("rotation", 90.into()), "streamUrl": stream, "webcamEnabled": camera,
+            "rotate90": says("rotation", 90.into()), "streamUrl": show("stream"), "webcamEnabled": camera,
+            // Not Moonraker's: OctoPrint's clients take the picture from it (octoprint-api 1.1.1).
+            "snapshotUrl": show("snapshot"),
         },
     })
 }

@@ -62,6 +62,12 @@ async fn an_application_gets_a_key_of_its_own_by_an_admins_decision() {
     assert_eq!(get(&room, &path, None).await.0, 404, "told once");
 
     assert_eq!(get(&room, "/api/version", Some(key)).await.0, 200);
+    // FDM Monster takes `_api` for the key of all and goes no further.
+    for (shown, name) in [(Some(key), "Cura"), (admin, "_api")] {
+        assert_eq!(get(&room, "/api/currentuser", shown).await.1["name"], name);
+        assert_eq!(post(&room, "/api/login", json!({"passive": true}), shown).await.1["name"], name);
+    }
+    assert_eq!(get(&room, list, admin).await.1["keys"][0]["user_id"], "Cura");
     let heat = json!({"command": "target", "target": 50});
     assert_eq!(post(&room, "/api/printer/bed", heat.clone(), Some(key)).await.0, 204);
     assert_eq!(get(&room, "/access/api_key", Some(key)).await.0, 403, "an operator's key reads no other");
