@@ -84,7 +84,7 @@ impl Library {
         if there {
             Ok(stored.to_owned())
         } else {
-            Err(LibraryError::NotFound(format!("There is no folder \"{parent}\" on the printer.")))
+            Err(LibraryError::NoFolder(format!("There is no folder \"{parent}\" on the printer.")))
         }
     }
 

@@ -39,7 +39,7 @@ impl Library {
         }
         let parent = names::split(&to).0;
         if !self.index().is_directory(parent) {
-            return Err(LibraryError::NotFound(format!("There is no folder \"{parent}\".")));
+            return Err(LibraryError::NoFolder(format!("There is no folder \"{parent}\".")));
         }
         Ok(to)
     }

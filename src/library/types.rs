@@ -12,6 +12,9 @@ use crate::model::UnixSeconds;
 pub enum LibraryError {
     #[error("{0}")]
     NotFound(String),
+    /// The folder that something should go into is not there.
+    #[error("{0}")]
+    NoFolder(String),
     #[error("{0}")]
     BadName(String),
     /// The content is not what it claims to be, or does not match its checksum.
