@@ -219,6 +219,11 @@ pub(super) fn numbered_slot(number: usize, context: Context<'_>) -> Option<SlotI
     context.state.device.filament.units.iter().flat_map(|unit| &unit.slots).nth(number).map(|slot| slot.id)
 }
 
+/// Puts another nozzle into use.
+pub(super) fn select_nozzle(tool: usize, context: Context<'_>) -> Intent {
+    able(context.caps.control.select_tool, || Command::SelectTool(tool), "select a tool by command")
+}
+
 /// T<n>: the nozzle where there are several, else the filament slot that the tool map names for it.
 pub fn tool(tool: i32, context: Context<'_>) -> Intent {
     let Ok(number) = usize::try_from(tool) else { return Intent::Nothing };
@@ -229,11 +234,7 @@ pub fn tool(tool: i32, context: Context<'_>) -> Intent {
         if number == context.state.device.active_tool {
             return Intent::Nothing;
         }
-        return able(
-            context.caps.control.select_tool,
-            || Command::SelectTool(number),
-            "select a tool by command",
-        );
+        return select_nozzle(number, context);
     }
     let filament = &context.state.device.filament;
     if filament.units.is_empty() {

@@ -1,9 +1,9 @@
 //! Named commands: those of Klipper that front ends send; the printer's own features are in `features`, the words of
 //! the filament panels in `mmu`.
 
-use super::{Context, Intent, JobWord, Query, Session, able, features, help, main_light, mmu, motion};
+use super::{Context, Intent, JobWord, Query, Session, able, codes, features, help, main_light, mmu, motion};
 use crate::gcode::line::Line;
-use crate::model::{Command, FanId, LightId};
+use crate::model::{Calibration, Command, FanId, LightId};
 
 pub fn named(name: &str, line: &Line, session: &mut Session, context: Context<'_>) -> Intent {
     control(name, line, session, context)
@@ -50,24 +50,48 @@ fn control(name: &str, line: &Line, session: &mut Session, context: Context<'_>)
         "STATUS" => Intent::Ask(Query::Status),
         "GET_POSITION" => Intent::Ask(Query::Position),
         "QUERY_ENDSTOPS" => Intent::Ask(Query::Endstops),
-        "M117" | "SET_DISPLAY_TEXT" | "SET_GCODE_VARIABLE" | "SET_IDLE_TIMEOUT" | "RESPOND" => {
-            match line.param("MSG") {
-                Some(message) => Intent::Note(message.to_owned()),
-                None => Intent::Nothing,
-            }
-        }
+        "ACTIVATE_EXTRUDER" => extruder(line, context),
+        "M117" | "SET_DISPLAY_TEXT" | "SET_GCODE_VARIABLE" | "RESPOND" => match line.param("MSG") {
+            Some(message) => Intent::Note(message.to_owned()),
+            None => Intent::Nothing,
+        },
         // The UIs show these controls for every printer: the answer is information, no error (moonraker.md section 5).
         "SET_VELOCITY_LIMIT"
         | "SET_PRESSURE_ADVANCE"
         | "SET_GCODE_OFFSET"
         | "SET_RETRACTION"
+        | "SET_IDLE_TIMEOUT"
         | "SAVE_CONFIG" => Intent::Note(format!("{name}: not adjustable on this printer.")),
+        // Fluidd offers it at each heater.
+        "PID_CALIBRATE" => Intent::Refuse(if context.caps.calibrations.contains(&Calibration::Pid) {
+            "PID_CALIBRATE: this printer tunes its heaters with CALIBRATE PID=1.".to_owned()
+        } else {
+            "PID_CALIBRATE: the heaters of this printer cannot be tuned by command.".to_owned()
+        }),
         "SET_FILAMENT_SENSOR" => {
             Intent::Note("The filament sensor cannot be switched by command.".to_owned())
         }
         "RESTART" | "FIRMWARE_RESTART" => Intent::Job(JobWord::Restart),
         _ => return None,
     })
+}
+
+/// The nozzle in use, as Fluidd's list of extruders chooses it (Klipper's kinematics/extruder.py, `cmd_ACTIVATE_EXTRUDER`).
+fn extruder(line: &Line, context: Context<'_>) -> Intent {
+    let wanted = line.param("EXTRUDER").unwrap_or_default().to_ascii_lowercase();
+    let tool = match wanted.strip_prefix("extruder") {
+        Some("") => Some(0),
+        Some(number) => number.parse().ok().filter(|number| *number > 0),
+        None => None,
+    };
+    match tool.filter(|tool| *tool < context.caps.nozzles.len()) {
+        Some(tool) if tool == context.state.device.active_tool => {
+            Intent::Note(format!("Extruder {wanted} already active"))
+        }
+        // A nozzle, never a filament slot: `T0` of a printer with one nozzle may be a slot.
+        Some(tool) => codes::select_nozzle(tool, context),
+        None => Intent::Refuse(format!("The value '{wanted}' is not valid for EXTRUDER")),
+    }
 }
 
 /// One relative move of X, Y, Z, E at F (mm/min, as the front ends send it: moonraker.md 7.4), `ABSOLUTE=1` apart.

@@ -152,9 +152,21 @@ fn fans_and_lights() {
 fn what_cannot_work_is_never_taken_for_done() {
     assert!(matches!(run("M302 S0")[..], [Intent::Refuse(_)]));
     // What the UIs show for every printer is answered with information.
-    for text in ["M221 S90", "SET_PRESSURE_ADVANCE ADVANCE=0.04", "SET_GCODE_OFFSET Z_ADJUST=+0.05 MOVE=1"] {
+    for text in [
+        "M221 S90",
+        "SET_PRESSURE_ADVANCE ADVANCE=0.04",
+        "SET_GCODE_OFFSET Z_ADJUST=+0.05 MOVE=1",
+        "SET_IDLE_TIMEOUT TIMEOUT=60",
+    ] {
         assert!(matches!(run(text)[..], [Intent::Note(_)]), "{text}");
     }
+    assert!(
+        matches!(&run("PID_CALIBRATE HEATER=extruder TARGET=200")[..], [Intent::Refuse(why)] if why.contains("cannot be tuned"))
+    );
+    let mut tuned = caps();
+    tuned.calibrations.insert(Calibration::Pid);
+    let named = run_with("PID_CALIBRATE HEATER=extruder TARGET=200", &tuned);
+    assert!(matches!(&named[..], [Intent::Refuse(why)] if why.contains("CALIBRATE PID=1")), "{named:?}");
     assert_eq!(run("FOO BAR=1"), [Intent::Unknown]);
     assert_eq!(run("G35"), [Intent::Unknown]);
     assert!(matches!(run("M851 Z0.1")[..], [Intent::Note(_)]));
@@ -178,6 +190,25 @@ fn tools_are_slots_where_there_is_one_nozzle() {
     dual.nozzles.push(HeaterCaps { max: Some(300.0) });
     dual.control.select_tool = true;
     assert_eq!(run_with("T1", &dual), one(Command::SelectTool(1)));
+}
+
+/// Fluidd's list of extruders sends this word alone.
+#[test]
+fn an_extruder_is_a_nozzle_and_never_a_slot() {
+    let mut dual = caps();
+    dual.nozzles.push(HeaterCaps { max: Some(300.0) });
+    dual.control.select_tool = true;
+    assert_eq!(run_with("ACTIVATE_EXTRUDER EXTRUDER=extruder1", &dual), one(Command::SelectTool(1)));
+    let used = "Extruder extruder already active".to_owned();
+    assert_eq!(run_with("ACTIVATE_EXTRUDER EXTRUDER=extruder", &dual), [Intent::Note(used.clone())]);
+    assert_eq!(run("ACTIVATE_EXTRUDER EXTRUDER=extruder"), [Intent::Note(used)]);
+    for wrong in ["extruder1", "extruder0", "heater_bed", ""] {
+        let refused = run(&format!("ACTIVATE_EXTRUDER EXTRUDER={wrong}"));
+        assert_eq!(refused, [Intent::Refuse(format!("The value '{wrong}' is not valid for EXTRUDER"))]);
+    }
+    dual.control.select_tool = false;
+    let refused = run_with("ACTIVATE_EXTRUDER EXTRUDER=extruder1", &dual);
+    assert!(matches!(refused[..], [Intent::Refuse(_)]), "it cannot be chosen from here: {refused:?}");
 }
 
 #[test]

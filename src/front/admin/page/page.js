@@ -15,6 +15,12 @@ function make(tag, classes, ...children) {
 function tell(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+/** What somebody named, in the direction of its own writing: signs and numbers beside Arabic or Hebrew change places otherwise. */
+function named(tag, classes, text) {
+  const element = make(tag, classes, text);
+  element.dir = "auto";
+  return element;
+}
 function link(text, href, title) {
   const a = make("a", "", text);
   a.href = href;
@@ -69,7 +75,7 @@ function job(p, base) {
     active && j.remaining_s ? duration(j.remaining_s) + " left" : null,
     j.elapsed_s ? duration(j.elapsed_s) + (active ? " so far" : " in all") : null,
   ].filter(Boolean).map(text => make("span", "", text));
-  const words = make("div", "words", make("div", "title", j.title),
+  const words = make("div", "words", named("div", "title", j.title),
     make("div", "part", bar, make("b", "", Math.floor(bar.value * 100) + " %")), make("div", "figures", figures),
     j.detail ? make("div", "dim", j.detail) : null, j.reason ? make("div", "dim", j.reason) : null);
   const picture = j.thumbnail ? kept(p.name + " thumbnail " + j.thumbnail, () => {
@@ -197,7 +203,7 @@ let proxied = false;
 function parts(p) {
   const base = "printers/" + encodeURIComponent(p.name) + "/";
   const about = [p.vendor, p.model, p.firmware].filter(Boolean).join(" ");
-  const head = make("header", "", make("div", "", make("h2", "", p.title), make("div", "dim", about)), badge(p));
+  const head = make("header", "", make("div", "", named("h2", "", p.title), make("div", "dim", about)), badge(p));
   const direct = p.moonraker_port && !proxied ? location.protocol + "//" + location.hostname + ":" + p.moonraker_port + "/" : null;
   const foot = make("footer", "", make("div", "links",
     direct ? link("port " + p.moonraker_port, direct, "For Mainsail, Home Assistant and others that want host and port") : null,
@@ -371,7 +377,7 @@ async function showActivity() {
       const text = JSON.stringify(entries);
       if (text !== listed) byId("activity").querySelector("tbody").replaceChildren(...entries.reverse().map(entry => make("tr", entry.what,
         make("td", "time", moment(entry.time)), make("td", "", entry.printer),
-        make("td", "", entry.what), make("td", "", entry.text))));
+        make("td", "", entry.what), named("td", "", entry.text))));
       listed = text;
     } catch {
       // The banner of the status says that the gateway is gone.

@@ -187,6 +187,21 @@ async fn what_is_refused_of_the_files_and_the_queue_is_on_the_console_for_uis_th
 }
 
 #[tokio::test]
+async fn a_file_that_has_no_folder_to_go_to_is_not_called_missing() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    room.put("a.gcode", b"G28\n").await;
+    let paths = json!({"source": "gcodes/a.gcode", "dest": "gcodes/none/b.gcode"});
+    for method in ["server.files.move", "server.files.copy"] {
+        let refused = socket.ask(method, paths.clone()).await;
+        assert_eq!(refused["error"]["message"], "There is no folder \"none\".", "{method}");
+        assert_eq!(refused["error"]["code"], 400, "{method}");
+        let told = json!(["!! There is no folder \"none\"."]);
+        assert_eq!(socket.notice("notify_gcode_response").await, told, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_queue_that_does_not_start_says_why_on_the_console() {
     let room = Room::open().await;
     let mut socket = room.socket().await;
