@@ -277,7 +277,8 @@ impl Inner {
         let limit = if query.limit == 0 { usize::MAX } else { query.limit };
         let wanted: Vec<u64> = {
             let history = self.history();
-            let numbers = history.entries.iter().filter(|(_, brief)| within(brief)).map(|(number, _)| *number);
+            let numbers =
+                history.entries.iter().filter(|(_, brief)| within(brief)).map(|(number, _)| *number);
             if query.oldest_first {
                 numbers.skip(query.start).take(limit).collect()
             } else {

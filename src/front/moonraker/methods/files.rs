@@ -286,18 +286,9 @@ fn two_paths(call: &Call) -> Result<Both, RpcError> {
     }
 }
 
-/// What is missing is the source, or the folder that it shall go to.
-async fn move_error(call: &Call, error: LibraryError, source: &str, dest: &str) -> RpcError {
+fn move_error(error: LibraryError, source: &str) -> RpcError {
     match error {
-        LibraryError::NotFound(_) => {
-            let (folder, name) = source.rsplit_once('/').unwrap_or(("", source));
-            let listed = call.endpoint.station.library.directory(folder).await.unwrap_or_default();
-            let there = listed.iter().any(|entry| base_name(&entry.path) == name);
-            match dest.rsplit_once('/') {
-                Some((folder, _)) if there => roots::no_directory(&format!("gcodes/{folder}")),
-                _ => RpcError::bad_request(format!("File {source} does not exist")),
-            }
-        }
+        LibraryError::NotFound(_) => RpcError::bad_request(format!("File {source} does not exist")),
         other => other.into(),
     }
 }
@@ -306,10 +297,7 @@ pub async fn rename(call: Call) -> Result<Value, RpcError> {
     let library = &call.endpoint.station.library;
     match two_paths(&call)? {
         Both::Library(source, dest) => {
-            let moved = match library.rename(&source, &dest).await {
-                Ok(moved) => moved,
-                Err(error) => return Err(move_error(&call, error, &source, &dest).await),
-            };
+            let moved = library.rename(&source, &dest).await.map_err(|e| move_error(e, &source))?;
             let action = if moved.kind == EntryKind::Directory { "move_dir" } else { "move_file" };
             let source = json!({"path": source, "root": "gcodes"});
             Ok(changed(&call, action, item(&moved), Some(source)))
@@ -327,10 +315,7 @@ pub async fn copy(call: Call) -> Result<Value, RpcError> {
     let library = &call.endpoint.station.library;
     match two_paths(&call)? {
         Both::Library(source, dest) => {
-            let made = match library.copy(&source, &dest).await {
-                Ok(made) => made,
-                Err(error) => return Err(move_error(&call, error, &source, &dest).await),
-            };
+            let made = library.copy(&source, &dest).await.map_err(|e| move_error(e, &source))?;
             let action = if made.kind == EntryKind::Directory { "create_dir" } else { "create_file" };
             Ok(changed(&call, action, item(&made), None))
         }

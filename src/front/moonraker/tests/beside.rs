@@ -36,7 +36,7 @@ async fn odd_arguments_are_refused_in_the_real_servers_words() {
         (
             "server.files.move",
             json!({"source": "gcodes/cube.gcode", "dest": "gcodes/no/cube.gcode"}),
-            (400, "Directory does not exist (gcodes/no)"),
+            (400, "There is no folder \"no\"."),
         ),
         (
             "server.files.copy",

@@ -242,24 +242,6 @@ async fn files_of_the_uis_are_moved_and_copied_within_their_root() {
     assert_eq!(std::fs::read_to_string(own.join("b.cfg")).unwrap(), "content");
 }
 
-/// The refusal names what is missing: the file is there.
-#[tokio::test]
-async fn a_file_that_would_go_into_a_missing_folder_is_told_of_the_folder() {
-    let room = Room::open().await;
-    room.put("box.gcode", b"G28\n").await;
-    let mut socket = room.socket().await;
-    for method in ["server.files.move", "server.files.copy"] {
-        for (source, dest, told) in [
-            ("gcodes/box.gcode", "gcodes/none/box.gcode", "There is no folder \"none\"."),
-            ("gcodes/nothing.gcode", "gcodes/other.gcode", "File nothing.gcode does not exist"),
-        ] {
-            let refused = socket.ask(method, json!({"source": source, "dest": dest})).await;
-            assert_eq!(refused["error"]["code"], 400, "{method} {source}: {refused}");
-            assert_eq!(refused["error"]["message"], told, "{method} {source}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_backup_brings_the_records_of_the_uis_back() {
     let room = Room::open().await;
