@@ -1,7 +1,7 @@
 //! Named commands: those of Klipper that front ends send; the printer's own features are in `features`, the words of
 //! the filament panels in `mmu`.
 
-use super::{Context, Intent, JobWord, Query, Session, able, codes, features, help, main_light, mmu, motion};
+use super::{Context, Intent, JobWord, Query, Session, able, codes, features, help, mmu, motion};
 use crate::gcode::line::Line;
 use crate::model::{Calibration, Command, FanId, LightId};
 
@@ -189,18 +189,19 @@ fn fan(line: &Line, context: Context<'_>) -> Intent {
 }
 
 fn pin(line: &Line, context: Context<'_>) -> Intent {
-    let wanted = line.param("PIN").unwrap_or_default().to_ascii_lowercase();
-    let on = line.param_value("VALUE").unwrap_or(0.0) > 0.0;
-    match context.caps.lights.iter().find(|light| light_name(**light) == wanted) {
-        Some(light) => Intent::Do(vec![Command::SetLight { light: *light, on }]),
-        None => Intent::Refuse(format!("The value '{wanted}' is not valid for PIN")),
-    }
+    light("PIN", line.param_value("VALUE").unwrap_or(0.0) > 0.0, line, context)
 }
 
 fn led(line: &Line, context: Context<'_>) -> Intent {
     let on = ["RED", "GREEN", "BLUE", "WHITE"].iter().any(|part| line.param_value(part).unwrap_or(0.0) > 0.0);
-    match main_light(context.caps) {
-        Some(light) => Intent::Do(vec![Command::SetLight { light, on }]),
-        None => Intent::Refuse("This printer has no light that can be switched.".to_owned()),
+    light("LED", on, line, context)
+}
+
+/// Switches the light that this parameter names.
+fn light(param: &str, on: bool, line: &Line, context: Context<'_>) -> Intent {
+    let wanted = line.param(param).unwrap_or_default().to_ascii_lowercase();
+    match context.caps.lights.iter().find(|light| light_name(**light) == wanted) {
+        Some(light) => Intent::Do(vec![Command::SetLight { light: *light, on }]),
+        None => Intent::Refuse(format!("The value '{wanted}' is not valid for {param}")),
     }
 }

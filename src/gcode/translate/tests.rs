@@ -145,6 +145,16 @@ fn fans_and_lights() {
         run("SET_PIN PIN=chamber_light VALUE=1.00"),
         one(Command::SetLight { light: LightId::Chamber, on: true })
     );
+    assert_eq!(
+        run("SET_LED LED=chamber_light WHITE=0.5"),
+        one(Command::SetLight { light: LightId::Chamber, on: true })
+    );
+    for unknown in ["SET_LED LED=my_strip RED=1", "SET_PIN PIN=my_strip VALUE=1"] {
+        assert!(
+            matches!(run(unknown)[..], [Intent::Refuse(_)]),
+            "{unknown}: another light is not switched instead"
+        );
+    }
     assert_eq!(run("LIGHT"), one(Command::SetLight { light: LightId::Chamber, on: true }));
 }
 
