@@ -31,9 +31,8 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
     let name = format!("heater_generic {}", unit.dryer_key());
     let heats = matches!(dryer.phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying);
     let target = dryer.target.filter(|_| heats).unwrap_or(0.0);
-    // A heater at full power whose target is 0 looks broken: where the target is not told, only the panel's
-    // `drying_state` tells that it heats.
-    let power = if target > 0.0 { 1.0 } else { 0.0 };
+    // Also where the printer does not tell the target: a heater that heats is never shown as off.
+    let power = if heats { 1.0 } else { 0.0 };
     builder.sensors.push(name.clone());
     builder.heaters.push(name.clone());
     builder.object(
