@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 const VALUES: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("values");
 
@@ -180,8 +180,8 @@ fn read_all(database: &Database) -> Result<Spaces, redb::Error> {
     for row in table.iter()? {
         let (key, value) = row?;
         let (space, key) = key.value();
-        match serde_json::from_str::<Value>(value.value()) {
-            Ok(_readable) => {
+        match serde_json::from_str::<IgnoredAny>(value.value()) {
+            Ok(_json) => {
                 spaces.entry(space.to_owned()).or_default().insert(key.to_owned(), value.value().into());
             }
             Err(error) => {

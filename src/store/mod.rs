@@ -33,6 +33,8 @@ pub enum StoreError {
 
 /// How long a write may wait for others to share its commit; well below the second that may be lost (design D14).
 const GATHER: Duration = Duration::from_millis(300);
+/// How long a commit is put off at most for those who are expected to share it (as PostgreSQL's `commit_delay`).
+const SHARE: Duration = Duration::from_micros(500);
 /// How long to wait before a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -54,6 +56,8 @@ type Told = oneshot::Sender<Result<(), StoreError>>;
 struct Shared {
     values: Mutex<Values>,
     changed: Condvar,
+    /// All of those who are expected wait.
+    joined: Condvar,
     /// Held for the length of a commit.
     disk: Mutex<Disk>,
 }
@@ -70,6 +74,9 @@ struct Values {
     /// Those who wait until what is written is on disk; whoever comes first has it brought there for all.
     waiting: Vec<Told>,
     serving: bool,
+    /// How many waited for the last commit, and came during it. Where they write again at once, one commit is for all of
+    /// them; otherwise small groups would take turns.
+    expected: usize,
     /// The writing thread sleeps until something changes.
     idle: bool,
     closing: bool,
@@ -103,6 +110,7 @@ impl Store {
         let shared = Arc::new(Shared {
             values: Mutex::new(Values { spaces, ..Values::default() }),
             changed: Condvar::new(),
+            joined: Condvar::new(),
             disk: Mutex::new(disk),
         });
         let writer = shared.clone();
@@ -120,7 +128,7 @@ impl Store {
     /// Sees all earlier writes, also those not yet on disk.
     ///
     /// # Errors
-    /// None of what [`Self::put`] wrote; the signature leaves room for values that stay on disk.
+    /// None of what [`Self::put`] wrote; text of a client that no [`Value`] holds cannot be read.
     pub fn get(&self, space: &str, key: &str) -> Result<Option<Value>, StoreError> {
         self.text(space, key)?.map(|text| read(&text)).transpose()
     }
@@ -167,7 +175,8 @@ impl Store {
         self.put_text(space, key, text::json(&value).into())
     }
 
-    /// [`Self::put`] of what is JSON text already: what a [`Value`] wrote.
+    /// [`Self::put`] of what is JSON text already. A client's may hold what no [`Value`] holds (numbers beyond any range,
+    /// half of a surrogate pair, thousands of levels): then only [`Self::text`] reads it.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -185,14 +194,13 @@ impl Store {
         self.flush().await
     }
 
-    /// Returns what was there.
+    /// Whether it was there.
     ///
     /// # Errors
     /// As [`Self::put`].
-    pub fn delete(&self, space: &str, key: &str) -> Result<Option<Value>, StoreError> {
-        let old = self.set(space, key, None);
-        self.trouble().map_or(Ok(()), Err)?;
-        old.map(|text| read(&text)).transpose()
+    pub fn delete(&self, space: &str, key: &str) -> Result<bool, StoreError> {
+        let was_there = self.set(space, key, None).is_some();
+        self.trouble().map_or(Ok(was_there), Err)
     }
 
     /// Everything written so far is on disk when it returns; called at shutdown.
@@ -204,6 +212,9 @@ impl Store {
         let served = {
             let mut values = self.values();
             values.waiting.push(told);
+            if values.waiting.len() == values.expected {
+                self.owner.shared.joined.notify_one();
+            }
             std::mem::replace(&mut values.serving, true)
         };
         if !served {
@@ -313,21 +324,31 @@ impl Shared {
 
     /// Commits while somebody waits: those who come during one commit share the next.
     fn serve(self: Arc<Self>, runtime: &Handle) {
-        let mut waiting = std::mem::take(&mut self.values().waiting);
         loop {
+            let waiting = self.gather();
             let result = self.commit();
-            let next = {
+            let others_wait = {
                 let mut values = self.values();
+                values.expected = waiting.len() + values.waiting.len();
                 values.serving = !values.waiting.is_empty();
-                std::mem::take(&mut values.waiting)
+                values.serving
             };
-            if next.is_empty() {
+            if !others_wait {
                 // Whoever is told may give up the store and open the file again.
                 drop(self);
                 return tell(waiting, result, runtime);
             }
-            tell(std::mem::replace(&mut waiting, next), result, runtime);
+            tell(waiting, result, runtime);
         }
+    }
+
+    /// Those for whom the next commit is.
+    fn gather(&self) -> Vec<Told> {
+        let (mut values, _timed_out) = self
+            .joined
+            .wait_timeout_while(self.values(), SHARE, |values| values.waiting.len() < values.expected)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut values.waiting)
     }
 
     /// Brings all changes to the disk, unless they are there already.

@@ -51,7 +51,7 @@ pub struct Call {
     pub endpoint: Arc<Endpoint>,
     pub args: Args,
     /// JSON text of the argument that the method stores, where it was read so; otherwise it is among the others.
-    pub record: Option<String>,
+    pub record: Option<Arc<str>>,
     pub caller: Caller,
 }
 

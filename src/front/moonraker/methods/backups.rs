@@ -1,9 +1,11 @@
 //! `server.database.compact` and the backups of a printer's namespaces (moonraker.md 2.9). Backups lie in the same store
 //! as the namespaces: they undo a mishap in a UI; against a broken disk helps a copy of the gateway's state folder.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::super::Endpoint;
 use super::super::error::RpcError;
@@ -12,6 +14,7 @@ use super::database::space_prefix;
 use super::server;
 use crate::model::text;
 use crate::printer::clock::unix_now;
+use crate::store::StoreError;
 
 /// Backups of one printer, and the longest name of one.
 const MOST: usize = 20;
@@ -24,7 +27,14 @@ pub fn space(endpoint: &Endpoint) -> String {
 
 /// The names of the backups, for `server.database.list`.
 pub fn names(endpoint: &Endpoint) -> Result<Vec<String>, RpcError> {
-    Ok(endpoint.station.store.list(&space(endpoint))?.into_iter().map(|(name, _)| name).collect())
+    Ok(endpoint.station.store.texts(&space(endpoint))?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// What a backup holds, by namespace and key: the records as their clients wrote them.
+type Content = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
+
+fn unreadable(error: serde_json::Error) -> StoreError {
+    StoreError::Read(error.to_string())
 }
 
 fn filename(call: &Call) -> Result<Option<String>, RpcError> {
@@ -70,11 +80,13 @@ pub async fn post_backup(call: Call) -> Result<Value, RpcError> {
     {
         let mut records = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
         let prefix = space_prefix(endpoint);
-        let mut content = Map::new();
+        let mut content = Content::new();
         for full in store.spaces()? {
             if let Some(namespace) = full.strip_prefix(&prefix) {
-                let kept: Map<String, Value> = store.list(&full)?.into_iter().collect();
-                content.insert(namespace.to_owned(), kept.into());
+                let records = content.entry(namespace.to_owned()).or_default();
+                for (key, text) in store.texts(&full)? {
+                    records.insert(key, serde_json::from_str(&text).map_err(unreadable)?);
+                }
             }
         }
         let (content, space) = (text::json(&content), space(endpoint));
@@ -106,8 +118,8 @@ pub async fn restore(call: Call) -> Result<Value, RpcError> {
     let name = wanted(&call)?;
     let endpoint = &call.endpoint;
     let store = &endpoint.station.store;
-    let kept = store.get(&space(endpoint), &name)?.ok_or_else(|| unknown(&name))?;
-    let kept = kept.as_object().cloned().unwrap_or_default();
+    let kept = store.text(&space(endpoint), &name)?.ok_or_else(|| unknown(&name))?;
+    let kept: Content = serde_json::from_str(&kept).map_err(unreadable)?;
     {
         let mut records = endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
         records.forget();
@@ -115,13 +127,13 @@ pub async fn restore(call: Call) -> Result<Value, RpcError> {
         // A disk that takes nothing stops none of it: half of it would be worse than none, and the flush tells.
         let present = store.spaces()?.into_iter().filter(|full| full.starts_with(&prefix));
         for full in present.collect::<Vec<_>>() {
-            for (key, _) in store.list(&full)? {
+            for (key, _) in store.texts(&full)? {
                 drop(store.delete(&full, &key));
             }
         }
         for (namespace, records) in &kept {
-            for (key, value) in records.as_object().into_iter().flatten() {
-                drop(store.put(&format!("{prefix}{namespace}"), key, value.clone()));
+            for (key, record) in records {
+                drop(store.put_text(&format!("{prefix}{namespace}"), key, record.get().into()));
             }
         }
     }

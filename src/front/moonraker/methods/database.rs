@@ -7,11 +7,10 @@ use serde_json::{Map, Value, json};
 use super::super::Endpoint;
 use super::super::args::{missing, type_name};
 use super::super::error::RpcError;
-use super::super::rpc::{Call, Reply, object};
+use super::super::rpc::{Call, Reply};
 use super::super::view::lane_data;
 use super::backups;
 use crate::model::text;
-use crate::store::StoreError;
 
 /// Namespaces of the server itself.
 const READ_ONLY: &[&str] =
@@ -25,8 +24,8 @@ const MAINTENANCE_INIT: &str = "MAINTENANCE_INIT";
 /// Longest namespace and deepest key.
 const LONGEST_NAME: usize = 128;
 const DEEPEST: usize = 32;
-/// Levels of a record that is put together of several writes: what is stored must be readable, and the JSON library reads
-/// 127 levels.
+/// Levels of a record that is put together of several writes: it must be readable for the next one, and the JSON library
+/// reads 127 levels.
 const DEEPEST_VALUE: usize = 100;
 
 /// Each printer has its own namespaces in the store.
@@ -156,7 +155,7 @@ fn item(namespace: &str, key: &Value, value: &str) -> Reply {
 
 /// On disk when it is answered: a setting is not lost, and a disk that takes nothing is told.
 pub async fn post_item(mut call: Call) -> Result<Reply, RpcError> {
-    let of_value = |value: Value| text::json(&value);
+    let of_value = |value: Value| text::json(&value).into();
     let written = call.record.take().or_else(|| call.args.0.remove("value").map(of_value));
     let answer = write_item(&call, written)?;
     call.endpoint.station.store.flush().await?;
@@ -164,26 +163,26 @@ pub async fn post_item(mut call: Call) -> Result<Reply, RpcError> {
 }
 
 /// `written` is the value's JSON text.
-fn write_item(call: &Call, written: Option<String>) -> Result<Reply, RpcError> {
+fn write_item(call: &Call, written: Option<Arc<str>>) -> Result<Reply, RpcError> {
     let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
-    let written: Arc<str> = written.ok_or_else(|| missing("value"))?.into();
+    let written = written.ok_or_else(|| missing("value"))?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
     let mut records = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
-    if name == MAINTENANCE && is_maintenance_init(&read(&written)?) {
-        let others = store.list(&space)?;
-        for (other, _) in
-            others.iter().filter(|(other, value)| other != key.first() && is_maintenance_init(value))
-        {
-            let _told_by_the_flush = store.delete(&space, other);
+    if name == MAINTENANCE && is_maintenance_init(&written) {
+        for (other, text) in store.texts(&space)? {
+            if other != key.first() && is_maintenance_init(&text) {
+                let _told_by_the_flush = store.delete(&space, &other);
+            }
         }
         records.forget();
     }
     let record = match key.rest() {
         [] => written.clone(),
         rest => {
-            let mut record = store.get(&space, key.first())?.unwrap_or_else(|| json!({}));
+            let mut record =
+                store.text(&space, key.first())?.map_or_else(|| Ok(json!({})), |text| read(&text))?;
             let value = read(&written)?;
             if rest.len() + depth(&value) > DEEPEST_VALUE {
                 return Err(RpcError::bad_request(format!(
@@ -200,27 +199,27 @@ fn write_item(call: &Call, written: Option<String>) -> Result<Reply, RpcError> {
     Ok(item(&name, &key.written, &written))
 }
 
-pub async fn delete_item(call: Call) -> Result<Value, RpcError> {
+pub async fn delete_item(call: Call) -> Result<Reply, RpcError> {
     let answer = remove_item(&call)?;
     call.endpoint.station.store.flush().await?;
     Ok(answer)
 }
 
-fn remove_item(call: &Call) -> Result<Value, RpcError> {
+fn remove_item(call: &Call) -> Result<Reply, RpcError> {
     let name = namespace(call, true)?;
     let key = Key::parse(call.args.get("key").ok_or_else(|| missing("key"))?)?;
     let space = space(&call.endpoint, &name);
     let store = &call.endpoint.station.store;
     let mut records = call.endpoint.database.lock().unwrap_or_else(PoisonError::into_inner);
     let text = store.text(&space, key.first())?.ok_or_else(|| key.not_found(&name, false))?;
-    let mut record = read(&text)?;
     let (old, left) = match key.rest() {
-        [] => (record, None),
+        [] => (text.clone(), None),
         rest => {
+            let mut record = read(&text)?;
             let old = remove(&mut record, rest).ok_or_else(|| key.not_found(&name, true))?;
             // With its last member goes the record, with its last record the namespace.
             let empty = record.as_object().is_some_and(Map::is_empty);
-            (old, (!empty).then(|| Arc::from(text::json(&record))))
+            (text::json(&old).into(), (!empty).then(|| Arc::from(text::json(&record))))
         }
     };
     let remaining = left.as_ref().map(|left: &Arc<str>| left.len());
@@ -230,11 +229,16 @@ fn remove_item(call: &Call) -> Result<Value, RpcError> {
         // Told by the flush.
         None => drop(store.delete(&space, key.first())),
     }
-    Ok(object([("namespace", name.into()), ("key", key.written), ("value", old)]))
+    Ok(item(&name, &key.written, &old))
 }
 
+/// A record, to read or to change a part of it.
 fn read(text: &str) -> Result<Value, RpcError> {
-    Ok(serde_json::from_str(text).map_err(|error| StoreError::Read(error.to_string()))?)
+    serde_json::from_str(text).map_err(|error| {
+        RpcError::bad_request(format!(
+            "The record cannot be taken apart ({error}): read, write or delete it as a whole"
+        ))
+    })
 }
 
 /// Levels of arrays and objects.
@@ -246,8 +250,8 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-fn is_maintenance_init(value: &Value) -> bool {
-    value.get("name").and_then(Value::as_str) == Some(MAINTENANCE_INIT)
+fn is_maintenance_init(text: &str) -> bool {
+    read(text).is_ok_and(|record| record.get("name").and_then(Value::as_str) == Some(MAINTENANCE_INIT))
 }
 
 /// Sets a nested value below a record, and makes the objects on the way. A record that is no object becomes one, as in the

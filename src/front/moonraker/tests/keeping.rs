@@ -356,3 +356,31 @@ async fn a_record_is_read_whole_and_in_parts_and_never_grows_too_deep_to_be_read
     assert!(refused["error"]["message"].as_str().unwrap().contains("nested too deep"), "{refused}");
     assert_eq!(read(&mut socket, json!("two.part.deep")).await["value"], deep(98));
 }
+
+/// Moonraker takes them too. What cannot be taken apart is read, kept in a backup, put back and deleted as a whole.
+#[tokio::test]
+async fn a_record_that_no_value_of_ours_holds_is_kept_as_it_was_written() {
+    let room = Room::open().await;
+    let mut socket = room.socket().await;
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    let (name, key) = (json!({"filename": "b"}), json!({"namespace": "odd", "key": "k"}));
+    for written in [r#""\ud800""#, "1e999", "[123456789012345678901234567890, 1.50]", deep.as_str()] {
+        let item = format!(r#""result":{{"namespace":"odd","key":"k","value":{written}}}"#);
+        let params = format!(r#"{{"namespace": "odd", "key": "k", "value": {written}}}"#);
+        let answer = socket.ask_text("server.database.post_item", &params).await;
+        assert!(answer.contains(&item), "{answer}");
+        socket.call("server.database.post_backup", name.clone()).await;
+        let answer = socket.ask_text("server.database.delete_item", &key.to_string()).await;
+        assert!(answer.contains(&item), "{answer}");
+        socket.call("server.database.restore", name.clone()).await;
+        socket = room.socket().await;
+        let answer = socket.ask_text("server.database.get_item", &key.to_string()).await;
+        assert!(answer.contains(&item), "{answer}");
+    }
+    for (method, value) in [("get_item", None), ("post_item", Some(1)), ("delete_item", None)] {
+        let part = json!({"namespace": "odd", "key": "k.part", "value": value});
+        let refused = socket.ask(&format!("server.database.{method}"), part).await;
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains("as a whole") && message.contains("recursion limit"), "{refused}");
+    }
+}

@@ -307,14 +307,18 @@ impl Socket {
         self.stream.send(Message::binary(bytes)).await.unwrap();
     }
 
-    /// The next text frame of either kind.
-    pub async fn frame(&mut self) -> Value {
+    async fn text(&mut self) -> String {
         loop {
             let message = tokio::time::timeout(DEADLINE, self.stream.next()).await.unwrap().unwrap().unwrap();
             if let Message::Text(text) = message {
-                return serde_json::from_str(&text).unwrap();
+                return text.to_string();
             }
         }
+    }
+
+    /// The next text frame of either kind.
+    pub async fn frame(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).unwrap()
     }
 
     /// The code with which the server closes.
@@ -347,6 +351,20 @@ impl Socket {
         let answer = self.answer().await;
         assert_eq!(answer["id"], id, "{method}");
         answer
+    }
+
+    /// Asks with arguments, and takes an answer, that a [`Value`] may not hold.
+    pub async fn ask_text(&mut self, method: &str, params: &str) -> String {
+        self.next += 1;
+        let id = self.next;
+        self.send(format!(r#"{{"jsonrpc": "2.0", "method": "{method}", "params": {params}, "id": {id}}}"#))
+            .await;
+        loop {
+            let text = self.text().await;
+            if text.contains(&format!(r#""id":{id}"#)) {
+                return text;
+            }
+        }
     }
 
     /// Asks for something that must work.
