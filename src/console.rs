@@ -198,14 +198,8 @@ mod tests {
     #[test]
     fn faults_are_told_with_their_code_when_they_come_and_go() {
         let fault = Fault {
-            code: "0700_8011".to_owned(),
-            source: FaultSource::Job,
-            severity: Severity::Serious,
             module: Some("AMS 1".to_owned()),
-            text: "The filament ran out.".to_owned(),
-            link: None,
-            actions: Vec::new(),
-            since: 0.0,
+            ..Fault::new(FaultSource::Job, Severity::Serious, "0700_8011", "The filament ran out.")
         };
         let hint = Fault { severity: Severity::Info, module: None, ..fault.clone() };
         assert_eq!(

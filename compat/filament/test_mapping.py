@@ -140,8 +140,8 @@ def test_by_the_command_line_with_a_preview(either):
     code, out, err = command_line(either, path, "--library", "--dry-run", "--json", "--slots", "0.0,-,0.2,0.3")
     assert code == 0, (out, err)
     preview = json.loads(out)
-    told = [filament["slot"]["unit"]["slot"] for filament in preview["filaments"]]
-    assert told == [0, 1, 2, 3], preview
+    told = [filament["slot"] for filament in preview["filaments"]]
+    assert told == ["0.0", "0.1", "0.2", "0.3"], preview
 
     def run():
         code, out, err = command_line(either, path, "--library", "--slots", "0.1,0.0,0.3,0.2")

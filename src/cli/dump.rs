@@ -22,7 +22,7 @@ const JOURNAL: Duration = Duration::from_secs(15);
 
 #[derive(Debug, clap::Args)]
 pub struct DumpArgs {
-    /// Take out addresses, serial numbers and names of files, printers and users as well.
+    /// Take out addresses, serial numbers, titles of printers, and names of files and users as well.
     #[arg(long)]
     pub redact: bool,
     /// Where to write; moongate-dump.json in this folder where not given, "-" for standard output.

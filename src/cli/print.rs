@@ -269,15 +269,7 @@ mod tests {
 
     #[test]
     fn a_spool_of_which_nothing_is_known_is_not_listed() {
-        let unknown = MappedFilament {
-            index: 0,
-            material: None,
-            color: None,
-            weight_g: Some(12.0),
-            slot: None,
-            slot_text: None,
-            warning: None,
-        };
+        let unknown = MappedFilament { weight_g: Some(12.0), ..MappedFilament::default() };
         let unmapped = MappedFilament { index: 1, material: Some("PETG".to_owned()), ..unknown.clone() };
         let filaments = vec![unknown, unmapped];
         let told =

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{EXIT_UNAVAILABLE, asked_to_stop, block_on};
-use crate::sim::{bambu, elegoo_cc1, elegoo_cc2};
+use crate::sim::{bambu, elegoo_cc1, elegoo_cc2, elegoo_models};
 
 #[derive(Debug, clap::Args)]
 pub struct SimulateArgs {
@@ -41,9 +41,8 @@ pub struct SimulateArgs {
 /// There is none of this name; the text lists all.
 pub fn known_model(name: &str) -> Result<String, String> {
     let known = || {
-        let elegoo_cc1 = elegoo_cc1::models::TABLE.iter().map(|row| row.key);
-        let elegoo_cc2 = elegoo_cc2::models::TABLE.iter().map(|row| row.key);
-        elegoo_cc1.chain(elegoo_cc2).chain(bambu::models::TABLE.iter().map(|row| row.key))
+        let elegoo = elegoo_models::CC1.iter().chain(elegoo_models::CC2).map(|row| row.key);
+        elegoo.chain(bambu::models::TABLE.iter().map(|row| row.key))
     };
     if known().any(|model| model == name) {
         return Ok(name.to_owned());
@@ -104,17 +103,17 @@ fn remedy(args: &SimulateArgs, error: &anyhow::Error) -> String {
 
 async fn start(args: &SimulateArgs) -> anyhow::Result<(Value, Box<dyn Send>)> {
     let key = args.model.as_str();
-    if let Some(model) = elegoo_cc1::models::find(key) {
+    if let Some(model) = elegoo_models::CC1.iter().find(|row| row.key == key) {
         return simulate_cc1(model, args).await;
     }
-    if let Some(model) = elegoo_cc2::models::find(key) {
+    if let Some(model) = elegoo_models::CC2.iter().find(|row| row.key == key) {
         return simulate_cc2(model, args).await;
     }
     simulate_bambu(key, args).await
 }
 
 async fn simulate_cc1(
-    model: &'static elegoo_cc1::models::Model,
+    model: &'static elegoo_models::Model,
     args: &SimulateArgs,
 ) -> anyhow::Result<(Value, Box<dyn Send>)> {
     let ports = if args.real_ports { elegoo_cc1::Ports::REAL } else { elegoo_cc1::Ports::ANY };
@@ -125,7 +124,7 @@ async fn simulate_cc1(
 }
 
 async fn simulate_cc2(
-    model: &'static elegoo_cc2::models::Model,
+    model: &'static elegoo_models::Model,
     args: &SimulateArgs,
 ) -> anyhow::Result<(Value, Box<dyn Send>)> {
     let ports = if args.real_ports { elegoo_cc2::Ports::REAL } else { elegoo_cc2::Ports::ANY };

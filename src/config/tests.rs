@@ -236,6 +236,8 @@ fn a_text_that_is_no_toml_is_not_guessed_at() {
     let all = complaints("[gateway\nlisten = \"0.0.0.0\"\n");
     assert_eq!(all.len(), 1, "{all:?}");
     assert!(all[0].starts_with("config line 1: this is not TOML"), "{all:?}");
+    assert!(complaints("[[printer]]\nhost = 192.0.2.1")[0].ends_with("host = \"192.168.1.50\"."));
+    assert!(complaints("[[printer]]\nhost = p1s.lan")[0].ends_with("host = \"192.168.1.50\"."));
 }
 
 #[test]
@@ -299,6 +301,22 @@ fn a_page_that_the_service_cannot_see_is_told_as_such() {
     assert!(told(folder.path()).expect_err("empty").to_string().contains("has no index.html"));
     std::fs::write(folder.path().join("index.html"), "").expect("written");
     assert!(told(folder.path()).is_ok());
+}
+
+#[test]
+fn a_key_that_is_for_another_kind_is_a_warning() {
+    let warned = |kind: &str, key: &str| {
+        let text = format!(
+            "[[printer]]\nname=\"a\"\nkind=\"{kind}\"\nhost=\"h\"\nserial=\"01P00A000000001\"\n{key}\n"
+        );
+        parse(&text).expect("good").warnings
+    };
+    assert_eq!(
+        warned("elegoo_cc1", "access_code=\"12345678\""),
+        ["access_code of a does nothing: it is for bambu and elegoo_cc2 only. Take it out, or correct kind."]
+    );
+    assert_eq!(warned("elegoo_cc2", "websocket_port=3030").len(), 1);
+    assert!(warned("elegoo_cc2", "access_code=\"123456\"\njobs_on_usb=true\nhttp_port=80").is_empty());
 }
 
 #[test]

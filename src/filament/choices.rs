@@ -23,8 +23,7 @@ pub struct Assigned {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Choices {
-    /// By the slot's name, as JSON keys are texts.
-    spools: BTreeMap<String, Assigned>,
+    spools: BTreeMap<SlotId, Assigned>,
     /// The spool that is used while no slot is known to feed.
     pub loose_spool: Option<u32>,
     /// Slot for each tool of the next print, where the user chose one.
@@ -42,22 +41,21 @@ pub struct Choices {
 
 impl Choices {
     pub fn spool(&self, slot: SlotId) -> Option<u32> {
-        self.spools.get(&slot.to_string()).map(|assigned| assigned.spool)
+        self.spools.get(&slot).map(|assigned| assigned.spool)
     }
 
     /// A spool is in one place only.
     pub fn assign(&mut self, slot: SlotId, spool: Option<u32>, tag: Option<String>) {
-        let key = slot.to_string();
         match spool {
             Some(spool) => {
                 self.spools.retain(|_, assigned| assigned.spool != spool);
                 if self.loose_spool == Some(spool) {
                     self.loose_spool = None;
                 }
-                self.spools.insert(key, Assigned { spool, tag });
+                self.spools.insert(slot, Assigned { spool, tag });
             }
             None => {
-                self.spools.remove(&key);
+                self.spools.remove(&slot);
             }
         }
     }
@@ -71,7 +69,7 @@ impl Choices {
     pub fn forget_removed(&mut self, system: &FilamentSystem) -> Vec<SlotId> {
         let mut gone = Vec::new();
         for slot in system.slots() {
-            let Some(assigned) = self.spools.get(&slot.id.to_string()) else { continue };
+            let Some(assigned) = self.spools.get(&slot.id) else { continue };
             let tag = slot.filament.as_ref().and_then(|filament| filament.spool_uid.as_ref());
             let other = matches!((&assigned.tag, tag), (Some(before), Some(now)) if before != now);
             if other || slot.present == Some(false) {
@@ -79,7 +77,7 @@ impl Choices {
             }
         }
         for slot in &gone {
-            self.spools.remove(&slot.to_string());
+            self.spools.remove(slot);
         }
         gone
     }

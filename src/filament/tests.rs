@@ -31,15 +31,9 @@ fn loaded_printer() -> Fake {
     let held =
         |number| Slot { present: Some(true), filament: Some(filament.clone()), ..Slot::empty(slot(number)) };
     fake.machine().device.filament.units.push(FilamentUnit {
-        id: 0,
         name: "AMS 1".into(),
-        product: None,
         slots: (0..4).map(held).collect(),
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
-        dryer: None,
-        tool: None,
+        ..FilamentUnit::default()
     });
     fake
 }

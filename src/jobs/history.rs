@@ -189,6 +189,8 @@ impl Inner {
             self.store_row(&row);
         }
         self.keep_history().await;
+        let entry = &row.entry;
+        tracing::info!(printer = self.printer.name(), job = %entry.id, file = entry.file, "A print began.");
         self.tell(JobsEvent::HistoryAdded(Box::new(row.entry)));
     }
 
@@ -265,6 +267,16 @@ impl Inner {
             row
         };
         self.keep_history().await;
+        let entry = &row.entry;
+        tracing::info!(
+            printer = self.printer.name(),
+            job = %entry.id,
+            file = entry.file,
+            ?end,
+            seconds = entry.total_s.round(),
+            reason = entry.reason,
+            "A print is over."
+        );
         self.tell(JobsEvent::HistoryFinished(Box::new(row.entry)));
     }
 

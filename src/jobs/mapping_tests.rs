@@ -13,17 +13,7 @@ fn slot(id: SlotId, material: &str, color: &str) -> Slot {
 fn unit(slots: &[(&str, &str)]) -> FilamentSystem {
     let at = |n: usize| SlotId::Unit { unit: 0, slot: n as u8 };
     let slots = slots.iter().enumerate().map(|(n, (material, color))| slot(at(n), material, color)).collect();
-    let unit = FilamentUnit {
-        id: 0,
-        name: "Unit".into(),
-        product: None,
-        slots,
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
-        dryer: None,
-        tool: None,
-    };
+    let unit = FilamentUnit { name: "Unit".into(), slots, ..FilamentUnit::default() };
     FilamentSystem { units: vec![unit], ..FilamentSystem::default() }
 }
 

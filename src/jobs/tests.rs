@@ -45,16 +45,7 @@ fn world() -> World {
 
 /// Why a printer does not begin what it was told to start.
 fn unreadable(since: f64) -> Fault {
-    Fault {
-        code: "0500_4003".into(),
-        source: FaultSource::Job,
-        severity: Severity::Serious,
-        module: None,
-        text: "Cannot read the file".into(),
-        link: None,
-        actions: vec![],
-        since,
-    }
+    Fault { since, ..Fault::new(FaultSource::Job, Severity::Serious, "0500_4003", "Cannot read the file") }
 }
 
 impl World {

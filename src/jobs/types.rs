@@ -24,7 +24,7 @@ pub struct StartRequest {
 }
 
 /// One filament of the job and where it would come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MappedFilament {
     /// Number of the filament in the project, from 0.
     pub index: usize,

@@ -87,92 +87,72 @@ pub enum FilamentAction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
+    /// Prints a file that is on the printer's storage.
     StartJob(Box<StartJob>),
+    /// The running job waits until [`Self::Resume`].
     Pause,
+    /// A paused job goes on.
     Resume,
+    /// The job ends for good.
     Cancel,
     /// Stops everything by the fastest way the printer has; jumps every queue.
     EmergencyStop,
+    /// Objects of the running job, by the ids its file gives them, are printed no further.
     SkipObjects(Vec<u32>),
     /// 0 switches off.
-    SetNozzle {
-        tool: usize,
-        target: Celsius,
-    },
-    SetBed {
-        target: Celsius,
-    },
-    SetChamber {
-        target: Celsius,
-    },
-    SetFan {
-        fan: FanId,
-        speed: Ratio,
-    },
-    SetLight {
-        light: LightId,
-        on: bool,
-    },
+    SetNozzle { tool: usize, target: Celsius },
+    /// As [`Self::SetNozzle`].
+    SetBed { target: Celsius },
+    /// As [`Self::SetNozzle`].
+    SetChamber { target: Celsius },
+    /// 0 switches off.
+    SetFan { fan: FanId, speed: Ratio },
+    /// On or off: no printer here dims.
+    SetLight { light: LightId, on: bool },
+    /// Where the air duct sends the air.
     SetAirMode(AirMode),
     /// 1.0 = 100 %; printers with levels take the nearest.
-    SetSpeed {
-        factor: f64,
-    },
+    SetSpeed { factor: f64 },
+    /// Finds the ends of these axes.
     Home(Axes),
     /// Relative move in mm; `feed` in mm/s.
-    Jog {
-        delta: [Millimeters; 3],
-        feed: Option<f64>,
-    },
+    Jog { delta: [Millimeters; 3], feed: Option<f64> },
     /// Move to coordinates in mm, where one is named; `feed` in mm/s. Drivers are given the way there, as [`Self::Jog`].
-    MoveTo {
-        place: [Option<Millimeters>; 3],
-        feed: Option<f64>,
-    },
+    MoveTo { place: [Option<Millimeters>; 3], feed: Option<f64> },
     /// Positive extrudes; `feed` in mm/s.
-    Extrude {
-        length: Millimeters,
-        feed: Option<f64>,
-    },
+    Extrude { length: Millimeters, feed: Option<f64> },
+    /// The axes can be moved by hand, and are no longer homed.
     MotorsOff,
+    /// The nozzle, by its number from 0, that loading and extruding are for.
     SelectTool(usize),
+    /// From this slot to the nozzle.
     LoadFilament(SlotId),
+    /// From the nozzle back into its slot.
     UnloadFilament,
-    EditSlot {
-        slot: SlotId,
-        edit: Box<SlotEdit>,
-    },
+    /// What lies in a slot, as a person says.
+    EditSlot { slot: SlotId, edit: Box<SlotEdit> },
+    /// Reads the tag of the spool in this slot.
     ReadTag(SlotId),
     /// Uses a stored flow calibration with the filament of a slot; `None` is the printer's default.
-    SelectFlowProfile {
-        slot: SlotId,
-        profile: Option<u32>,
-    },
+    SelectFlowProfile { slot: SlotId, profile: Option<u32> },
+    /// Goes on, or not, with a filament change that waits for a person.
     FilamentAction(FilamentAction),
+    /// An equal spool takes over when one runs empty.
     SetAutoRefill(bool),
-    StartDrying {
-        unit: u16,
-        request: DryRequest,
-    },
-    StopDrying {
-        unit: u16,
-    },
+    /// A filament unit, by its number, heats its spools.
+    StartDrying { unit: u16, request: DryRequest },
+    /// Ends what [`Self::StartDrying`] began.
+    StopDrying { unit: u16 },
+    /// Routines that the printer runs by itself.
     Calibrate(BTreeSet<Calibration>),
-    SetOption {
-        option: PrintOption,
-        on: bool,
-    },
+    /// A setting of the printer that outlives the job.
+    SetOption { option: PrintOption, on: bool },
     /// Diameter in mm and the material's name ("hardened_steel").
-    SetNozzleType {
-        tool: usize,
-        diameter: Millimeters,
-        material: String,
-    },
+    SetNozzleType { tool: usize, diameter: Millimeters, material: String },
     /// Sounds the buzzer in one of the printer's own ways; 0 is silence.
     Buzz(u8),
-    ClearFault {
-        code: Option<String>,
-    },
+    /// Takes a fault off the screen, by its code; `None` is the one shown.
+    ClearFault { code: Option<String> },
     /// Lines for the printer's own interpreter; done when it has executed them, where it tells.
     Gcode(Vec<String>),
     /// The vendor's own message, for experts who switched it on.

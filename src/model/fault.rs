@@ -54,6 +54,17 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// One that no part, page or action is known of, seen first at the beginning of time.
+    pub fn new(
+        source: FaultSource,
+        severity: Severity,
+        code: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
+        let (code, text) = (code.into(), text.into());
+        Self { code, source, severity, module: None, text, link: None, actions: Vec::new(), since: 0.0 }
+    }
+
     /// It was there before: one that went and came back is another, although its code is the same.
     pub fn is_among(&self, known: &[Fault]) -> bool {
         known.iter().any(|known| known.code == self.code && known.since == self.since)

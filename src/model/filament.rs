@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use super::{Celsius, Millimeters, Ratio};
 
-/// A place where a spool feeds from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A place where a spool feeds from; outside the program the text of its `Display`, such as `0.2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr)]
 pub enum SlotId {
     /// Slot of a unit; `unit` is the printer's own number of it (0.., 128.. for single-slot units), `slot` from 0.
     Unit { unit: u16, slot: u8 },
@@ -161,7 +161,7 @@ pub struct Dryer {
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FilamentUnit {
     /// The printer's number of the unit (the `unit` of its slots).
     pub id: u16,
@@ -277,13 +277,8 @@ mod tests {
         let unit = |name: &str| FilamentUnit {
             id: 3,
             name: name.to_owned(),
-            product: None,
             slots: Vec::new(),
-            humidity_percent: None,
-            dryness_level: None,
-            temperature: None,
-            dryer: None,
-            tool: None,
+            ..FilamentUnit::default()
         };
         assert_eq!(unit("AMS HT 1").key(), "ams_ht_1");
         assert_eq!(unit("AMS HT 1").dryer_key(), "ams_ht_1_dryer");

@@ -24,7 +24,7 @@ pub fn base_name(path: &str) -> &str {
 
 /// The nearest of `known` to a mistyped word, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.len() / 2).clamp(1, 3);
+    let limit = word.len().div_ceil(3).min(3);
     known
         .into_iter()
         .map(|candidate| (edit_distance(word, candidate), candidate))
@@ -60,6 +60,7 @@ mod tests {
         assert_eq!(nearest("serail", ["serial", "host", "kind"]), Some("serial"));
         assert_eq!(nearest("hots", ["serial", "host"]), Some("host"));
         assert_eq!(nearest("zzzzzz", ["serial", "host"]), None);
+        assert_eq!(nearest("camera", ["name", "host"]), None, "half of another word");
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("", "abc"), 3);
     }

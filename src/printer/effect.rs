@@ -143,16 +143,7 @@ mod tests {
     }
 
     fn a_fault() -> Fault {
-        Fault {
-            code: "0300_8013".into(),
-            source: FaultSource::Job,
-            severity: Severity::Serious,
-            module: None,
-            text: "stuck".into(),
-            link: None,
-            actions: vec![],
-            since: 0.0,
-        }
+        Fault::new(FaultSource::Job, Severity::Serious, "0300_8013", "stuck")
     }
 
     #[test]

@@ -9,7 +9,7 @@ use md5::{Digest, Md5};
 use tempfile::TempDir;
 
 use super::elegoo_sample;
-use super::physics::Plan;
+use super::physics::{Plan, spoken_duration};
 
 /// Suffix of a file that is not yet complete (dossier 2.10).
 pub const PARTIAL: &str = ".cbdtmp";
@@ -191,7 +191,7 @@ impl Facts {
         let Some((key, value)) = comment.split_once('=') else { return };
         let value = value.trim();
         match key.trim() {
-            "estimated printing time (normal mode)" => self.seconds = duration(value),
+            "estimated printing time (normal mode)" => self.seconds = spoken_duration(value),
             "total layers count" | "total_layers" => self.layers = value.parse().ok(),
             "filament used [g]" | "total filament used [g]" => {
                 self.grams = Some(value.split(',').filter_map(|g| g.trim().parse::<f64>().ok()).sum());
@@ -205,23 +205,6 @@ impl Facts {
 
 fn list(value: &str) -> Vec<String> {
     value.split([';', ',']).map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
-}
-
-/// Seconds of `1d 2h 3m 4s`.
-fn duration(value: &str) -> Option<f64> {
-    let mut total = None;
-    for part in value.split_whitespace() {
-        let unit = part.chars().last()?;
-        let factor = match unit {
-            'd' => 86_400.0,
-            'h' => 3_600.0,
-            'm' => 60.0,
-            's' => 1.0,
-            _ => return total,
-        };
-        *total.get_or_insert(0.0) += factor * part.trim_end_matches(unit).parse::<f64>().ok()?;
-    }
-    total
 }
 
 fn thumbnail(lines: &[&str]) -> Option<String> {

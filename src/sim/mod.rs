@@ -3,7 +3,7 @@
 //! Nothing outside `cli` and the tests knows this module, and it knows nothing of `model`, `drivers` or
 //! `front`: a simulated printer is an independent reading of the protocol dossiers. What they share: `physics`
 //! (heat and layers), `control` (faults over a socket), `traffic` (what arrived), and for the two Elegoo machines
-//! their sockets, searches, storage, sample file and camera pictures.
+//! their models, sockets, searches, storage, sample file and camera pictures.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,6 +17,7 @@ pub mod elegoo_camera;
 pub mod elegoo_cc1;
 pub mod elegoo_cc2;
 mod elegoo_life;
+pub mod elegoo_models;
 pub mod elegoo_sample;
 pub mod elegoo_storage;
 pub mod h264;

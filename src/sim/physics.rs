@@ -110,7 +110,7 @@ impl Plan {
 }
 
 /// `1d 2h 3m 4s` in seconds; `None` where no unit is found.
-fn spoken_duration(text: &str) -> Option<f64> {
+pub(super) fn spoken_duration(text: &str) -> Option<f64> {
     let mut total = None;
     for part in text.split_whitespace() {
         let unit = part.chars().last()?;
@@ -128,8 +128,9 @@ fn spoken_duration(text: &str) -> Option<f64> {
 }
 
 /// Where a job is, in no vendor's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Stage {
+    #[default]
     Idle,
     /// File received, being read; nothing moves yet.
     Loading,
@@ -216,6 +217,13 @@ pub struct Machine {
     pub pace: Pace,
     in_stage: f64,
     resume_to: Stage,
+}
+
+impl Default for Machine {
+    /// With one nozzle.
+    fn default() -> Self {
+        Self::new(1)
+    }
 }
 
 impl Machine {

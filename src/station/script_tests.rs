@@ -63,17 +63,8 @@ async fn a_file_of_unknown_filaments_is_started_by_the_line_that_its_refusal_nam
         };
         fake.show(|device| {
             let slots = vec![slot(0, present[0]), slot(1, present[1])];
-            device.filament.units = vec![FilamentUnit {
-                id: 0,
-                name: "AMS 1".into(),
-                product: None,
-                slots,
-                humidity_percent: None,
-                dryness_level: None,
-                temperature: None,
-                dryer: None,
-                tool: None,
-            }];
+            device.filament.units =
+                vec![FilamentUnit { name: "AMS 1".into(), slots, ..FilamentUnit::default() }];
         });
     };
     let start = async |overridden: &str| {

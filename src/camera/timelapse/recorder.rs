@@ -40,26 +40,15 @@ impl Default for Choices {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TimelapseEvent {
     /// The picture with this number, from 1, was taken.
-    Frame {
-        id: String,
-        number: usize,
-        file: String,
-    },
-    Rendering {
-        recording: Recording,
-    },
-    Rendered {
-        recording: Recording,
-    },
-    RenderFailed {
-        recording: Recording,
-        reason: String,
-    },
+    Frame { id: String, number: usize, file: String },
+    /// The pictures become a video.
+    Rendering { recording: Recording },
+    /// The video is there.
+    Rendered { recording: Recording },
+    /// There is no video, for this reason; the pictures stay.
+    RenderFailed { recording: Recording, reason: String },
     /// A job is over: its recording, if it has pictures, and the older ones that made room.
-    Ended {
-        recording: Option<Recording>,
-        removed: Vec<Recording>,
-    },
+    Ended { recording: Option<Recording>, removed: Vec<Recording> },
 }
 
 /// A job that is recorded.

@@ -21,7 +21,11 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         // The parser's own Display echoes the source line, which may hold a secret; its bare message does not.
-        mistakes.at(error.span().unwrap_or(0..0), format!("this is not TOML: {}.", error.message()));
+        // So an address or a name without quotes is reported.
+        let bare = ["float", "must be quoted"].iter().any(|word| error.message().contains(word));
+        let hint = if bare { " Texts stand in quotes: host = \"192.168.1.50\"." } else { "" };
+        let place = error.span().unwrap_or(0..0);
+        mistakes.at(place, format!("this is not TOML: {}.{hint}", error.message()));
     }
     if !errors.is_empty() {
         // What is missing or unknown in a text that was read in part is guesswork.
@@ -32,7 +36,7 @@ pub fn check(text: &str, environment: &Environment) -> Result<Config, ConfigErro
     let gateway = gateway(root, environment, &mut mistakes);
     let access = access(root, environment, &mut mistakes);
     let rtsp = rtsp(root, &mut mistakes);
-    let printers = printers(root, &gateway, environment, &mut mistakes);
+    let printers = printers(root, &gateway, environment, &mut warnings, &mut mistakes);
     unknown_tables(root, &mut mistakes);
     match (rtsp, table_span(root, "rtsp")) {
         (Some(address), Some(span)) => rtsp_port(address, &gateway, &printers, span, &mut mistakes),

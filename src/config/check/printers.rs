@@ -21,10 +21,28 @@ const NAME_MAX: usize = 32;
 /// Words that are paths of the gateway itself.
 const NAMES_TAKEN: [&str; 2] = ["printers", "static"];
 
+/// Keys that the drivers of other kinds never see.
+const OF_SOME_KINDS: [(&str, &[Kind]); 13] = [
+    ("access_code", &[Kind::Bambu, Kind::ElegooCc2]),
+    ("access_code_file", &[Kind::Bambu, Kind::ElegooCc2]),
+    ("access_code_env", &[Kind::Bambu, Kind::ElegooCc2]),
+    ("model", &[Kind::Bambu]),
+    ("add_header_comments", &[Kind::ElegooCc1]),
+    ("jobs_on_usb", &[Kind::ElegooCc2]),
+    ("mqtt_port", &[Kind::Bambu, Kind::ElegooCc2]),
+    ("ftps_port", &[Kind::Bambu]),
+    ("detect_port", &[Kind::Bambu]),
+    ("rtsp_port", &[Kind::Bambu]),
+    ("websocket_port", &[Kind::ElegooCc1]),
+    ("http_port", &[Kind::ElegooCc1, Kind::ElegooCc2]),
+    ("discovery_port", &[Kind::ElegooCc1, Kind::ElegooCc2]),
+];
+
 pub fn printers(
     root: &DeTable<'_>,
     gateway: &GatewayConfig,
     environment: &Environment,
+    warnings: &mut Vec<String>,
     mistakes: &mut Mistakes<'_>,
 ) -> Vec<PrinterConfig> {
     let Some((_, value)) = root.iter().find(|(key, _)| key.get_ref().as_ref() == "printer") else {
@@ -39,7 +57,7 @@ pub fn printers(
         return Vec::new();
     };
     let mut taken = Taken::new(gateway.port);
-    list.iter().filter_map(|item| printer(item, &mut taken, environment, mistakes)).collect()
+    list.iter().filter_map(|item| printer(item, &mut taken, environment, warnings, mistakes)).collect()
 }
 
 /// Names and ports that are given away already.
@@ -82,6 +100,7 @@ fn printer(
     item: &Spanned<DeValue<'_>>,
     taken: &mut Taken,
     environment: &Environment,
+    warnings: &mut Vec<String>,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<PrinterConfig> {
     let Some(table) = item.get_ref().as_table() else {
@@ -126,6 +145,16 @@ fn printer(
         serial: serial.filter(|serial| !serial.is_empty()),
         access_code,
     };
+    for (key, kinds) in OF_SOME_KINDS {
+        if kind.is_some_and(|kind| !kinds.contains(&kind)) && table.has(key) {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+            warnings.push(format!(
+                "{key} of {} does nothing: it is for {} only. Take it out, or correct kind.",
+                config.name,
+                kinds.join(" and ")
+            ));
+        }
+    }
     table.finish(mistakes);
     Some(config)
 }

@@ -56,11 +56,7 @@ fn unit(canvas: &Value) -> Option<FilamentUnit> {
         name: if id == 0 { "CANVAS".to_owned() } else { format!("CANVAS {}", id + 1) },
         product: Some("CANVAS".to_owned()),
         slots,
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
-        dryer: None,
-        tool: None,
+        ..FilamentUnit::default()
     })
 }
 

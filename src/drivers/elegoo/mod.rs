@@ -1,4 +1,4 @@
-//! What both Elegoo protocols share: the Canvas filament unit, file names and the file room around the requests, MJPEG
+//! What both Elegoo protocols share: the table of models, the Canvas filament unit, file names and the file room around the requests, MJPEG
 //! without trustworthy headers, HTTP replies that strict readers refuse, discovery over UDP, the queue of a link, where to
 //! look for the printer, figures left from the job before, the parts of a command that both write alike, and the door
 //! through which file room and camera use the one connection.
@@ -10,6 +10,7 @@ pub mod figures;
 pub mod files;
 pub mod http;
 pub mod mjpeg;
+pub mod models;
 pub mod names;
 pub mod orders;
 pub mod pictures;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::discovery;
 use super::faults;
-use super::models::{self, Model};
+use super::models;
 use super::reduce::Memory;
 use super::sdcp::Sdcp;
 use super::session::Session;
@@ -21,6 +21,7 @@ use super::{Cc1Config, Timing};
 use crate::drivers::elegoo::FULL_AGAIN;
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::http::authority;
+use crate::drivers::elegoo::models::{CENTAURI_CARBON, Model};
 use crate::drivers::elegoo::names::sane_id;
 use crate::drivers::elegoo::whereabouts::Identity;
 use crate::model::{LinkFault, LinkPhase};
@@ -58,7 +59,7 @@ impl Cc1Driver {
             timing,
             door,
             memory: Memory::default(),
-            model: &models::CENTAURI_CARBON,
+            model: &CENTAURI_CARBON,
             mainboard: known.as_ref().map(|known| known.serial.clone()).unwrap_or_default(),
             known,
             heard: None,

@@ -35,6 +35,7 @@ pub use discovery::{Found, discover};
 
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::files::Files;
+use crate::drivers::elegoo::models::CENTAURI_CARBON;
 use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::printer::DriverParts;
 
@@ -131,7 +132,7 @@ pub fn parts(config: Cc1Config) -> DriverParts {
 fn assemble(config: Cc1Config, timing: Timing) -> DriverParts {
     let door = Arc::new(Door::default());
     DriverParts {
-        capabilities: models::capabilities(&models::CENTAURI_CARBON, false),
+        capabilities: models::capabilities(&CENTAURI_CARBON, false),
         files: Arc::new(Files::new(files::Cc1Storage::new(config.clone(), timing, Arc::clone(&door)))),
         camera: Some(Arc::new(camera::Cc1Camera::new(&config, timing, Arc::clone(&door)))),
         driver: Box::new(link::Cc1Driver::new(config, timing, door)),

@@ -385,16 +385,7 @@ fn faults(info: &Value, rejected: Option<(i64, f64)>, device: &mut Device, now: 
         return;
     };
     let since = device.faults.iter().find(|fault| fault.code == id).map_or(at, |fault| fault.since);
-    device.faults = vec![Fault {
-        code: id,
-        source: FaultSource::Job,
-        severity: Severity::Serious,
-        module: None,
-        text,
-        link: None,
-        actions: Vec::new(),
-        since,
-    }];
+    device.faults = vec![Fault { since, ..Fault::new(FaultSource::Job, Severity::Serious, id, text) }];
 }
 
 /// Who the printer says it is.

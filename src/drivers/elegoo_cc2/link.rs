@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::discovery::{self, SystemInfo};
 use super::encode::Call;
 use super::faults;
-use super::models::{self, Model};
+use super::models;
 use super::reduce::Memory;
 use super::session::Session;
 use super::wire::{Registration, registration};
@@ -19,6 +19,7 @@ use super::{Cc2Config, Timing};
 use crate::drivers::elegoo::FULL_AGAIN;
 use crate::drivers::elegoo::door::{Answering, Door};
 use crate::drivers::elegoo::http::authority;
+use crate::drivers::elegoo::models::{CENTAURI_CARBON_2, Model};
 use crate::drivers::elegoo::whereabouts::Identity;
 use crate::model::{LinkFault, LinkPhase};
 use crate::net::mqtt::{self, MqttClient, MqttError, MqttEvents, MqttOptions, Qos};
@@ -72,15 +73,7 @@ impl Cc2Driver {
         let serial = expected(&config);
         let number = config.client_number.unwrap_or_else(random_client_number);
         let client_id = format!("1_PC_{number}");
-        Self {
-            config,
-            timing,
-            door,
-            memory: Memory::default(),
-            model: &models::CENTAURI_CARBON_2,
-            serial,
-            client_id,
-        }
+        Self { config, timing, door, memory: Memory::default(), model: &CENTAURI_CARBON_2, serial, client_id }
     }
 
     /// `host:port` of the broker.

@@ -33,6 +33,7 @@ pub use link::random_client_number;
 
 use crate::drivers::elegoo::door::Door;
 use crate::drivers::elegoo::files::Files;
+use crate::drivers::elegoo::models::CENTAURI_CARBON_2;
 use crate::drivers::elegoo::whereabouts::Whereabouts;
 use crate::printer::DriverParts;
 use crate::secret::Secret;
@@ -139,7 +140,7 @@ pub fn parts(config: Cc2Config) -> DriverParts {
 fn assemble(config: Cc2Config, timing: Timing) -> DriverParts {
     let door = Arc::new(Door::default());
     DriverParts {
-        capabilities: models::capabilities(&models::CENTAURI_CARBON_2, false),
+        capabilities: models::capabilities(&CENTAURI_CARBON_2, false),
         files: Arc::new(Files::new(files::Cc2Storage::new(config.clone(), timing, Arc::clone(&door)))),
         camera: Some(Arc::new(camera::Cc2Camera::new(&config, timing, Arc::clone(&door)))),
         driver: Box::new(link::Cc2Driver::new(config, timing, door)),

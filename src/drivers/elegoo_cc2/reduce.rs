@@ -196,16 +196,12 @@ fn push_fault(
     }
     let paused = device.job.stage == DeviceStage::Paused;
     let since = device.faults.iter().find(|fault| fault.code == code).map_or(now, |fault| fault.since);
-    faults.push(Fault {
-        code,
-        source: if paused { FaultSource::Job } else { FaultSource::Device },
-        severity,
-        module: None,
-        text: text.to_owned(),
-        link: None,
-        actions: if paused { vec![FaultAction::Resume, FaultAction::Cancel] } else { Vec::new() },
-        since,
-    });
+    let (source, actions) = if paused {
+        (FaultSource::Job, vec![FaultAction::Resume, FaultAction::Cancel])
+    } else {
+        (FaultSource::Device, Vec::new())
+    };
+    faults.push(Fault { actions, since, ..Fault::new(source, severity, code, text) });
 }
 
 /// Takes the result of 1001, or a push of 6008.

@@ -9,7 +9,7 @@ use super::{Gateway, StateFault};
 use crate::camera::Health;
 use crate::model::{
     CameraKind, Control, Fault, FilamentSystem, Heater, Job, JobPhase, LinkPhase, PrinterState, Severity,
-    Slot, Transfer, UnixSeconds,
+    Slot, SlotId, Transfer, UnixSeconds,
 };
 use crate::printer::clock::unix_now;
 use crate::station::Station;
@@ -117,7 +117,7 @@ struct UnitStatus {
 #[derive(Serialize)]
 struct SlotStatus {
     /// As the commands take it: `0.2`, `external`.
-    id: String,
+    id: SlotId,
     /// False for a slot that is known to be empty.
     present: Option<bool>,
     material: Option<String>,
@@ -248,7 +248,7 @@ fn filament_slot(slot: &Slot, system: &FilamentSystem) -> SlotStatus {
         colors.extend(filament.and_then(|filament| filament.color));
     }
     SlotStatus {
-        id: slot.id.to_string(),
+        id: slot.id,
         present: slot.present,
         material: filament.and_then(|filament| filament.material.clone()),
         name: filament.and_then(|filament| filament.name.clone()),

@@ -105,6 +105,7 @@ struct Held {
 }
 
 /// One serial port's dialogue, over all sessions of its clients.
+#[derive(Default)]
 pub struct Dialogue {
     pub(super) streamed: StreamedPrints,
     /// What M112 does.
@@ -126,21 +127,7 @@ pub struct Dialogue {
 
 impl Dialogue {
     pub fn new(streamed: StreamedPrints, catalog: Catalog) -> Self {
-        Self {
-            streamed,
-            stop: SerialStop::default(),
-            session: Session::default(),
-            host: Host::default(),
-            catalog,
-            prompt: Prompt::default(),
-            splitter: Splitter::default(),
-            waiting: VecDeque::new(),
-            held: None,
-            stands: false,
-            after_reply: Vec::new(),
-            out: Vec::new(),
-            effects: Vec::new(),
-        }
+        Self { streamed, catalog, ..Self::default() }
     }
 
     /// A client opened the port: the session begins anew, what is known of jobs stays.

@@ -16,13 +16,8 @@ fn state() -> PrinterState {
         ..Slot::empty(GATE(number))
     };
     state.device.filament.units.push(FilamentUnit {
-        id: 0,
         name: "AMS 1".into(),
-        product: None,
         slots: (0..4).map(slot).collect(),
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
         dryer: Some(Dryer {
             phase: DryerPhase::Off,
             remaining_min: None,
@@ -30,7 +25,7 @@ fn state() -> PrinterState {
             max: 65.0,
             refused: None,
         }),
-        tool: None,
+        ..FilamentUnit::default()
     });
     state.device.filament.external.push(Slot::empty(SlotId::External(0)));
     state
@@ -158,14 +153,8 @@ fn a_print_that_waits_for_a_spool_is_resumed() {
     state.device.filament.operation = FilamentOperation::Stuck;
     state.job.phase = JobPhase::Paused;
     state.device.faults.push(Fault {
-        code: "0700_8011".into(),
-        source: FaultSource::Job,
-        severity: Severity::Serious,
-        module: None,
-        text: "The filament ran out.".into(),
-        link: None,
         actions: vec![FaultAction::Resume, FaultAction::Cancel],
-        since: 0.0,
+        ..Fault::new(FaultSource::Job, Severity::Serious, "0700_8011", "The filament ran out.")
     });
     let resume = Intent::Filament(vec![FilamentWord::Send(Command::Resume)]);
     assert_eq!(said("MMU_UNLOCK", &state, &able()), resume);

@@ -154,7 +154,7 @@ pub enum FilamentWord {
 }
 
 /// The modes of one sender of G-code.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Session {
     relative: bool,
     extrude_relative: bool,
@@ -165,20 +165,6 @@ pub struct Session {
     commanded: [Option<f64>; 3],
     extruded: f64,
     saved: std::collections::BTreeMap<String, (bool, bool)>,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self {
-            relative: false,
-            extrude_relative: false,
-            inches: false,
-            feed: None,
-            commanded: [None; 3],
-            extruded: 0.0,
-            saved: std::collections::BTreeMap::new(),
-        }
-    }
 }
 
 impl Session {

@@ -40,17 +40,7 @@ pub(super) fn every_filament_ability() -> FilamentCaps {
 fn state() -> PrinterState {
     let mut state = PrinterState::default();
     let slots = (0..4).map(|slot| Slot::empty(SlotId::Unit { unit: 0, slot })).collect();
-    state.device.filament.units.push(FilamentUnit {
-        id: 0,
-        name: "AMS 1".into(),
-        product: None,
-        slots,
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
-        dryer: None,
-        tool: None,
-    });
+    state.device.filament.units.push(FilamentUnit { name: "AMS 1".into(), slots, ..FilamentUnit::default() });
     state
 }
 

@@ -65,15 +65,9 @@ fn red_unit() -> crate::model::FilamentUnit {
     let filament = crate::model::Filament { material: Some("PLA".into()), ..Default::default() };
     let empty = crate::model::Slot::empty(SlotId::Unit { unit: 0, slot: 2 });
     crate::model::FilamentUnit {
-        id: 0,
         name: "Unit".into(),
-        product: None,
         slots: vec![crate::model::Slot { present: Some(true), filament: Some(filament), ..empty }],
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
-        dryer: None,
-        tool: None,
+        ..crate::model::FilamentUnit::default()
     }
 }
 

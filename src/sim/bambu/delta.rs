@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::models::Reporting;
+use super::models::{Quirk, Reporting};
 use super::printer::Printer;
 use super::report;
 
@@ -102,12 +102,11 @@ fn envelope(printer: &mut Printer, mut body: Object, msg: u8) -> Value {
 }
 
 fn difference(printer: &Printer, old: &Object, new: Object) -> Object {
-    let p1 = matches!(printer.model.code, "C11" | "C12");
-    // Rarely in the deltas of a P1S: this P1P never has it there.
-    let hidden = |key: &str| PUSHALL_ONLY.contains(&key) || (printer.model.code == "C11" && key == "stg_cur");
+    let (lean, no_stage) = (printer.model.has(Quirk::LeanDeltas), printer.model.has(Quirk::HidesStage));
+    let hidden = |key: &str| lean && PUSHALL_ONLY.contains(&key) || no_stage && key == "stg_cur";
     let mut changed = Object::new();
     for (key, value) in new {
-        if old.get(&key) == Some(&value) || p1 && hidden(&key) {
+        if old.get(&key) == Some(&value) || hidden(&key) {
             continue;
         }
         let value = match (key.as_str(), old.get(&key)) {

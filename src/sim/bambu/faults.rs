@@ -11,191 +11,96 @@ use super::feed::SpoolIn;
 use super::printer::{Hms, stage};
 use crate::sim::camera_faults::CameraFault;
 
-/// One fault. In JSON: `{"fault":"power_cut","seconds":3}`; every field has the default named here.
+/// One fault. In JSON: `{"fault":"power_cut","seconds":3}`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
     /// Closes all connections; new ones are welcome.
     DropLink,
     /// Reports go on, requests are swallowed (dossier 2.3 "zombie").
-    Zombie {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Zombie { on: bool },
     /// Requests are carried out, none is acknowledged, as bridges and emulated printers do.
-    Mute {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Mute { on: bool },
     /// A message of another QoS than 0 ends the connection, as in emulated printers that read no other.
-    PlainOnly {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    PlainOnly { on: bool },
     /// Sockets stay open without any MQTT data.
-    Dead {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Dead { on: bool },
     /// Publishes bytes that are no JSON.
     Garbage,
     /// Publishes a JSON report of about this many bytes.
-    Oversized {
-        bytes: usize,
-    },
+    Oversized { bytes: usize },
     /// Publishes exactly this text on the report topic.
-    Publish {
-        text: String,
-    },
+    Publish { text: String },
     /// So many small reports as fast as they are taken, each with another temperature.
-    Flood {
-        messages: u64,
-    },
+    Flood { messages: u64 },
     /// Every login is refused, as while the printer restarts its services.
-    RefuseLogin {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    RefuseLogin { on: bool },
     /// The access code becomes another one, as when Developer Mode is toggled.
-    AccessCode {
-        code: String,
-    },
+    AccessCode { code: String },
     /// Signatures wanted: Developer Mode off.
-    Gate {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Gate { on: bool },
     /// Nothing is reported while no job runs, and of the requests for reports only `pushall` is answered.
-    QuietWhenIdle {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    QuietWhenIdle { on: bool },
     /// `M1002 gcode_claim_action` does nothing, as in emulated printers.
-    IgnoreClaims {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    IgnoreClaims { on: bool },
     /// The ids that come with a job are not reported: `subtask_id` keeps what it was.
-    KeepIds {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    KeepIds { on: bool },
     /// Changes of the detectors are carried out without an acknowledgement (dossier 4.1).
-    MuteXcam {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    MuteXcam { on: bool },
     /// So many data connections are refused with 425, as by a busy printer.
-    BusyData {
-        times: u32,
-    },
+    BusyData { times: u32 },
     /// So many transfers lose both their connections before the data is encrypted.
-    CutHandshakes {
-        times: u32,
-    },
+    CutHandshakes { times: u32 },
     /// So many uploads lose both their connections midway.
-    CutUploads {
-        times: u32,
-    },
+    CutUploads { times: u32 },
     /// get_version names neither product nor project, as firmware before 2025.
-    Anonymous {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Anonymous { on: bool },
     /// Accepted jobs start this many real seconds late.
-    DelayedStart {
-        seconds: f64,
-    },
+    DelayedStart { seconds: f64 },
     /// The running job ends as if stopped at the screen: FAILED with 0300_400C.
     CancelAtScreen,
     /// The running job is paused at the screen.
     PauseAtScreen,
     /// The running job fails with this `print_error`.
-    FailJob {
-        code: u32,
-    },
+    FailJob { code: u32 },
     /// Feeding from the AMS gets stuck, at each load and retry until switched off.
-    AmsJam {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    AmsJam { on: bool },
     /// The spool that feeds is used up: an equal one takes over, else PAUSE, error and HMS.
     Runout,
     /// A spool is put into a slot; without `spool` it is taken out.
-    Spool {
-        unit: u32,
-        slot: usize,
-        #[serde(default)]
-        spool: Option<SpoolIn>,
-    },
+    Spool { unit: u32, slot: usize, spool: Option<SpoolIn> },
     /// A filament unit is plugged in or pulled out.
-    Unit {
-        unit: u32,
-        on: bool,
-    },
+    Unit { unit: u32, on: bool },
     /// What happens when a spool runs empty, as set at the screen.
-    AutoRefill {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    AutoRefill { on: bool },
     /// A spool is put into the empty slots again.
     Refill,
-    Door {
-        open: bool,
-    },
+    /// The door is opened or closed.
+    Door { open: bool },
     /// All sockets closed and refused, job lost.
-    PowerCut {
-        seconds: f64,
-    },
+    PowerCut { seconds: f64 },
     /// Uploads end with 552.
-    FullDisk {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    FullDisk { on: bool },
     /// Uploads break with 426 after 7 x 64 KiB (dossier 5.1 step 6).
-    Abort426 {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Abort426 { on: bool },
     /// Uploads are stored whole and answered 426.
-    Late426 {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    Late426 { on: bool },
     /// Data connections are encrypted before 150 is said, as ftp-srv does, not after it.
-    EncryptFirst {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    EncryptFirst { on: bool },
     /// Data must be encrypted, whatever the model wants, as with another firmware.
-    EncryptData {
-        #[serde(default = "yes")]
-        on: bool,
-    },
+    EncryptData { on: bool },
     /// Transfers run at this many bytes per second; 0 = full speed.
-    SlowFtp {
-        bytes_per_second: u64,
-    },
+    SlowFtp { bytes_per_second: u64 },
     /// No storage card or stick.
-    StorageMissing {
-        #[serde(default = "yes")]
-        on: bool,
-    },
-    RaiseHms {
-        attr: u32,
-        code: u32,
-    },
+    StorageMissing { on: bool },
+    /// A health message appears, as the printer codes it.
+    RaiseHms { attr: u32, code: u32 },
+    /// All health messages are taken back.
     ClearHms,
     /// Another key and certificate from the next handshake on.
     CertificateChange,
     /// What the camera does from now on; `closed` also switches the RTSP address of the reports off.
-    Camera {
-        how: CameraFault,
-    },
-}
-
-fn yes() -> bool {
-    true
+    Camera { how: CameraFault },
 }
 
 /// Faults that stay on, and the login of the moment.
@@ -235,6 +140,7 @@ impl Faults {
     /// Applies one fault. Fails when a changed certificate cannot be made, and for slots and units that are not there.
     pub fn apply(&self, fault: Fault) -> io::Result<()> {
         let core = &self.core;
+        let (switches, printer) = (|| lock(&core.switches), || lock(&core.printer));
         match fault {
             Fault::DropLink => core.drop_links(),
             Fault::PowerCut { seconds } => core.power_cut(seconds),
@@ -249,70 +155,63 @@ impl Faults {
                 core.publish(&serde_json::json!({"print": {"command": "push_status", "filler": filler}}));
             }
             Fault::Camera { how } => {
-                lock(&core.switches).camera = how;
-                lock(&core.printer).show_rtsp(how != CameraFault::Closed);
+                switches().camera = how;
+                printer().show_rtsp(how != CameraFault::Closed);
                 // What is connected notices too.
                 core.camera_changed.notify_waiters();
             }
-            Fault::Zombie { on } => lock(&core.switches).zombie = on,
-            Fault::PlainOnly { on } => lock(&core.switches).plain_only = on,
-            Fault::Mute { on } => lock(&core.switches).mute = on,
-            Fault::Dead { on } => lock(&core.switches).dead = on,
-            Fault::RefuseLogin { on } => lock(&core.switches).refuse_login = on,
-            Fault::AccessCode { code } => lock(&core.switches).access_code = code,
-            Fault::FullDisk { on } => lock(&core.switches).full_disk = on,
-            Fault::Abort426 { on } => lock(&core.switches).abort_426 = on,
-            Fault::Late426 { on } => lock(&core.switches).late_426 = on,
-            Fault::EncryptFirst { on } => lock(&core.switches).encrypt_first = on,
-            Fault::EncryptData { on } => lock(&core.switches).encrypt_data = on,
-            Fault::QuietWhenIdle { on } => lock(&core.switches).quiet_when_idle = on,
-            Fault::MuteXcam { on } => lock(&core.switches).mute_xcam = on,
-            Fault::BusyData { times } => lock(&core.switches).busy_data = times,
-            Fault::CutHandshakes { times } => lock(&core.switches).cut_handshakes = times,
-            Fault::CutUploads { times } => lock(&core.switches).cut_uploads = times,
-            Fault::SlowFtp { bytes_per_second } => lock(&core.switches).bytes_per_second = bytes_per_second,
+            Fault::Zombie { on } => switches().zombie = on,
+            Fault::PlainOnly { on } => switches().plain_only = on,
+            Fault::Mute { on } => switches().mute = on,
+            Fault::Dead { on } => switches().dead = on,
+            Fault::RefuseLogin { on } => switches().refuse_login = on,
+            Fault::AccessCode { code } => switches().access_code = code,
+            Fault::FullDisk { on } => switches().full_disk = on,
+            Fault::Abort426 { on } => switches().abort_426 = on,
+            Fault::Late426 { on } => switches().late_426 = on,
+            Fault::EncryptFirst { on } => switches().encrypt_first = on,
+            Fault::EncryptData { on } => switches().encrypt_data = on,
+            Fault::QuietWhenIdle { on } => switches().quiet_when_idle = on,
+            Fault::MuteXcam { on } => switches().mute_xcam = on,
+            Fault::BusyData { times } => switches().busy_data = times,
+            Fault::CutHandshakes { times } => switches().cut_handshakes = times,
+            Fault::CutUploads { times } => switches().cut_uploads = times,
+            Fault::SlowFtp { bytes_per_second } => switches().bytes_per_second = bytes_per_second,
             Fault::Spool { unit, slot, spool } => {
-                told(lock(&core.printer).put_spool(unit, slot, spool.as_ref()), "no such slot")?;
+                told(printer().put_spool(unit, slot, spool.as_ref()), "no such slot")?;
             }
-            Fault::Unit { unit, on } => told(lock(&core.printer).plug(unit, on), "no such unit")?,
-            other => self.physical(other),
-        }
-        core.changed.notify_one();
-        Ok(())
-    }
-
-    /// Faults of the machine, as opposed to its network.
-    fn physical(&self, fault: Fault) {
-        let mut p = lock(&self.core.printer);
-        match fault {
-            Fault::Gate { on } => p.gated = on,
-            Fault::Anonymous { on } => p.anonymous = on,
-            Fault::IgnoreClaims { on } => p.ignores_claims = on,
-            Fault::KeepIds { on } => p.keeps_ids = on,
-            Fault::DelayedStart { seconds } => p.start_delay = seconds.clamp(0.0, 3600.0),
+            Fault::Unit { unit, on } => told(printer().plug(unit, on), "no such unit")?,
+            Fault::Gate { on } => printer().gated = on,
+            Fault::Anonymous { on } => printer().anonymous = on,
+            Fault::IgnoreClaims { on } => printer().ignores_claims = on,
+            Fault::KeepIds { on } => printer().keeps_ids = on,
+            Fault::DelayedStart { seconds } => printer().start_delay = seconds.clamp(0.0, 3600.0),
             Fault::CancelAtScreen => {
-                p.pending = None;
-                p.machine.cancel();
+                let mut printer = printer();
+                printer.pending = None;
+                printer.machine.cancel();
             }
             Fault::PauseAtScreen => {
-                p.pause(stage::USER_PAUSE);
+                printer().pause(stage::USER_PAUSE);
             }
-            Fault::FailJob { code } => p.fail(code),
-            Fault::AmsJam { on } => p.ams.jammed = on,
-            Fault::Door { open } => p.door_open = open,
-            Fault::StorageMissing { on } => p.storage = !on,
-            Fault::RaiseHms { attr, code } => p.raise(Hms { attr, code }),
-            Fault::ClearHms => p.hms.clear(),
+            Fault::FailJob { code } => printer().fail(code),
+            Fault::AmsJam { on } => printer().ams.jammed = on,
+            Fault::Door { open } => printer().door_open = open,
+            Fault::StorageMissing { on } => printer().storage = !on,
+            Fault::RaiseHms { attr, code } => printer().raise(Hms { attr, code }),
+            Fault::ClearHms => printer().hms.clear(),
             Fault::Refill => {
-                let fresh = super::ams::Ams::from_template(&p.template);
-                for (unit, new) in p.ams.units.iter_mut().zip(fresh.units) {
+                let mut printer = printer();
+                let fresh = super::ams::Ams::from_template(&printer.template);
+                for (unit, new) in printer.ams.units.iter_mut().zip(fresh.units) {
                     unit.slots = new.slots;
                 }
             }
-            Fault::Runout => p.runout(),
-            Fault::AutoRefill { on } => p.set_auto_refill(on),
-            _ => {}
+            Fault::Runout => printer().runout(),
+            Fault::AutoRefill { on } => printer().set_auto_refill(on),
         }
+        core.changed.notify_one();
+        Ok(())
     }
 }
 

@@ -129,8 +129,7 @@ impl Printer {
 
     /// Chamber target in °C; ignored where nothing heats it.
     pub(super) fn set_chamber(&mut self, target: f64) {
-        if self.model.chamber == super::models::Chamber::Heated {
-            let limit = if self.model.key == "x1e" { 60.0 } else { 65.0 };
+        if let super::models::Chamber::Heated(limit) = self.model.chamber {
             self.chamber_target = target.clamp(0.0, limit);
             self.machine.chamber.target = self.chamber_target;
         }

@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use serde_json::{Map, Value};
 
 use super::ams::EXTERNAL;
-use super::models::{Model, Urls};
+use super::models::{Model, Quirk, Urls};
 use super::printer::{Printer, error};
 use crate::sim::physics::{Plan, Stage};
 
@@ -161,14 +161,13 @@ impl Printer {
         self.counters.project_files += 1;
         if self.machine.stage.busy() || self.pending.is_some() {
             self.print_error = error::BUSY;
-            if self.model.key == "a1mini" {
+            if self.model.has(Quirk::StartEndsJob) {
                 self.machine.cancel();
             }
             return;
         }
         let ids_fit = ["task_id", "subtask_id"].iter().all(|key| text(request, key).len() <= 10);
-        if !ids_fit && self.model.code == "C12" {
-            // A P1S stays in IDLE for ever after a 13-digit id (trap T19).
+        if !ids_fit && self.model.has(Quirk::HangsOnLongIds) {
             return;
         }
         let entry = text(request, "param");
@@ -214,10 +213,13 @@ impl Printer {
         );
     }
 
-    /// A bare `.gcode`; false where the model only pretends (P1S) or the file is missing.
+    /// A bare `.gcode`; false where a job holds the machine or the file is missing.
     pub(super) fn gcode_file(&mut self, root: &Path, param: &str) -> bool {
-        if self.model.code == "C12" || self.machine.stage.busy() || self.pending.is_some() {
-            return self.model.code == "C12";
+        if self.model.has(Quirk::IgnoresGcodeFile) {
+            return true;
+        }
+        if self.machine.stage.busy() || self.pending.is_some() {
+            return false;
         }
         let name = param.strip_prefix("file:///sdcard/").unwrap_or(param).trim_start_matches('/');
         let Some(path) = stored_path(self.model, &format!("ftp:///{name}")) else { return false };

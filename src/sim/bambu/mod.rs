@@ -44,7 +44,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 pub use certs::Certificate;
 pub use faults::{Fault, Faults};
-pub use models::{DataChannel, Model};
+pub use models::{DataChannel, Model, Quirk};
 pub use truth::Truth;
 
 use self::core::Core;
@@ -95,7 +95,7 @@ pub struct Options {
 impl Options {
     /// A printer of `model` on 127.0.0.1 with free ports, serial `<prefix>00A000000001` and code 12345678.
     pub fn new(model: &'static Model) -> Self {
-        let new_certificates = matches!(model.key, "p2s" | "x2d" | "h2c");
+        let new_certificates = model.has(Quirk::NewCertificate);
         Self {
             model,
             serial: format!("{}00A000000001", model.prefix),

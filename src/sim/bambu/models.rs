@@ -64,13 +64,35 @@ pub enum Camera {
     Rtsp,
 }
 
-/// A chamber sensor and heater (dossier 3.7).
+/// A habit that one model or few have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quirk {
+    /// Deltas leave out what a `pushall` tells (P1).
+    LeanDeltas,
+    /// `stg_cur` is in no delta (P1P; rare in those of a P1S).
+    HidesStage,
+    /// Drying is acknowledged and ignored (P1, trap T30).
+    IgnoresDrying,
+    /// A start with an id of 13 digits leaves it in IDLE for ever (P1S, trap T19).
+    HangsOnLongIds,
+    /// `gcode_file` is acknowledged and ignored (P1S).
+    IgnoresGcodeFile,
+    /// Its captured versions are of a printer without an AMS; its report shows an AMS 2 Pro (P1S).
+    UnlistedAms,
+    /// A start during a job ends that job (A1 mini).
+    StartEndsJob,
+    /// Certificates are X.509 v3, with TLS 1.3 (P2S, X2D, H2C).
+    NewCertificate,
+}
+
+/// A chamber sensor and heater (dossier 3.7).
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Chamber {
     /// `chamber_temper` is a constant 5.
     Fake,
     Measured,
-    Heated,
+    /// To this many °C at most.
+    Heated(f64),
 }
 
 /// One printer model.
@@ -102,10 +124,17 @@ pub struct Model {
     pub ram_path: bool,
     /// NLST answers whole paths (5.3).
     pub nlst_paths: bool,
+    pub quirks: &'static [Quirk],
     /// Shape of `push_status`: a captured report.
     pub(super) report: &'static str,
     /// Shape of `get_version`: a captured answer.
     pub(super) versions: &'static str,
+}
+
+impl Model {
+    pub fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
 }
 
 macro_rules! report {
@@ -141,6 +170,13 @@ const P1: Model = Model {
     idle_stage: 0,
     ram_path: false,
     nlst_paths: false,
+    quirks: &[
+        Quirk::LeanDeltas,
+        Quirk::IgnoresDrying,
+        Quirk::HangsOnLongIds,
+        Quirk::IgnoresGcodeFile,
+        Quirk::UnlistedAms,
+    ],
     report: report!("p1s-finish-ams2pro"),
     versions: versions!("p1p-01.08.02.00-finish-noams"),
 };
@@ -152,6 +188,7 @@ const A1: Model = Model {
     firmware: "01.05.00.00",
     rejection: Rejection::ErrorCode,
     data_channel: DataChannel::Tls,
+    quirks: &[],
     report: report!("a1-01.05.00.00-idle"),
     versions: versions!("a1-01.05.00.00-idle"),
     ..P1
@@ -171,6 +208,7 @@ const X1: Model = Model {
     idle_stage: -1,
     ram_path: true,
     nlst_paths: true,
+    quirks: &[],
     report: report!("x1c-01.09.00.01-finish-4ams"),
     versions: versions!("x1c-01.09.00.01-finish-4ams"),
     ..P1
@@ -183,7 +221,7 @@ const H2: Model = Model {
     firmware: "01.01.02.00",
     urls: Urls::New,
     data_channel: DataChannel::Tls,
-    chamber: Chamber::Heated,
+    chamber: Chamber::Heated(65.0),
     nozzles: 2,
     nozzle_limit: 350.0,
     report: report!("h2d-01.01.02.00-idle-mixed-ams"),
@@ -191,7 +229,7 @@ const H2: Model = Model {
     ..X1
 };
 
-/// Every simulated model. X1, X1E and P1S borrow the captured shape of their nearest relative.
+/// Every simulated model; a new one is a new row. X1, X1E and P1S borrow the captured shape of their nearest relative.
 pub static TABLE: &[Model] = &[
     P1,
     Model {
@@ -202,6 +240,7 @@ pub static TABLE: &[Model] = &[
         firmware: "01.08.02.00",
         rejection: Rejection::ErrorCode,
         idle_stage: 255,
+        quirks: &[Quirk::LeanDeltas, Quirk::IgnoresDrying, Quirk::HidesStage],
         report: report!("p1p-01.08.02.00-finish-noams"),
         ..P1
     },
@@ -215,6 +254,7 @@ pub static TABLE: &[Model] = &[
         ack: AckForm::WithoutCommand,
         rejection: Rejection::Silent,
         bed_limit: 80.0,
+        quirks: &[Quirk::StartEndsJob],
         report: report!("a1mini-idle"),
         versions: versions!("a1mini-01.07.02.00"),
         ..A1
@@ -245,7 +285,7 @@ pub static TABLE: &[Model] = &[
         code: "C13",
         product_name: "Bambu Lab X1E",
         prefix: "03W",
-        chamber: Chamber::Heated,
+        chamber: Chamber::Heated(60.0),
         nozzle_limit: 320.0,
         bed_limit: 110.0,
         ..X1
@@ -259,6 +299,7 @@ pub static TABLE: &[Model] = &[
         urls: Urls::New,
         data_channel: DataChannel::Tls,
         bed_limit: 110.0,
+        quirks: &[Quirk::NewCertificate],
         report: report!("p2s-01.01.00.00-running"),
         versions: versions!("p2s-01.01.00.00-running"),
         ..X1
@@ -270,6 +311,7 @@ pub static TABLE: &[Model] = &[
         prefix: "20P",
         firmware: "01.01.00.00",
         nozzle_limit: 300.0,
+        quirks: &[Quirk::NewCertificate],
         report: report!("x2d-01.01.00.00-running"),
         versions: versions!("x2d-01.01.00.00-running"),
         ..H2
@@ -302,6 +344,7 @@ pub static TABLE: &[Model] = &[
         product_name: "Bambu Lab H2C",
         prefix: "31B",
         firmware: "01.01.00.00",
+        quirks: &[Quirk::NewCertificate],
         report: report!("h2c-01.01.00.00-failed-rack"),
         versions: versions!("h2c-01.01.00.00-failed-rack"),
         ..H2

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::ams::{EXTERNAL, NOTHING, Unit};
-use super::models::Chamber;
+use super::models::{Chamber, Quirk};
 use super::printer::Printer;
 use crate::sim::physics::Stage;
 
@@ -350,7 +350,7 @@ pub(super) fn versions(p: &Printer, sequence_id: Value) -> Value {
             module.remove("project_name");
         }
     }
-    if p.model.key == "p1s" {
+    if p.model.has(Quirk::UnlistedAms) {
         list.push(json!({"name": "n3f/0", "sw_ver": "03.00.21.29", "hw_ver": "N3F05",
             "loader_ver": "00.00.00.00", "sn": "19C06A000000001", "product_name": "AMS 2 Pro (1)",
             "visible": true, "flag": 0}));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::machine::Counters;
 use super::{Cast, Shared};
 use crate::sim::camera_faults::CameraFault;
 use crate::sim::elegoo_life::{from_now, lasts};
@@ -20,44 +21,25 @@ pub enum Fault {
     /// Every WebSocket is closed; the printer lives on.
     Drop,
     /// Commands are neither taken nor answered, nothing is pushed.
-    Silence {
-        seconds: f64,
-    },
+    Silence { seconds: f64 },
     /// One frame that is not JSON to every connection.
     Garbage,
-    /// Exactly this text to every connection, so many times.
-    Publish {
-        text: String,
-        #[serde(default = "once")]
-        times: u32,
-    },
+    /// Exactly this text to every connection.
+    Publish { text: String },
     /// A status frame with a list of about this many bytes.
-    Oversized {
-        bytes: usize,
-    },
+    Oversized { bytes: usize },
     /// Frames carry their length in front of the first brace.
-    LengthPrefix {
-        on: bool,
-    },
+    LengthPrefix { on: bool },
     /// WebSocket handshakes end in HTTP 500 `too many client`.
-    Refuse {
-        on: bool,
-    },
+    Refuse { on: bool },
     /// Uploads end in HTTP 503 with an empty body.
-    RefuseUpload {
-        on: bool,
-    },
+    RefuseUpload { on: bool },
     /// Every frame and upload answer is late by this much; 0 ends it.
-    Slow {
-        millis: u64,
-    },
-    DiskFull {
-        on: bool,
-    },
+    Slow { millis: u64 },
+    /// Uploads find no room.
+    DiskFull { on: bool },
     /// A USB stick with one file is plugged in or pulled out.
-    UsbStick {
-        on: bool,
-    },
+    UsbStick { on: bool },
     /// Power goes: all sockets, discovery and the print.
     PowerCut,
     /// Power returns, or the process is started again after a crash.
@@ -67,53 +49,32 @@ pub enum Fault {
     /// The filament runs out: the print pauses, nothing in the status says why.
     Runout,
     /// The Canvas is plugged in or pulled out.
-    Canvas {
-        on: bool,
-    },
+    Canvas { on: bool },
     /// The Canvas jams: the print pauses.
     CanvasJam,
     /// The print ends with status 14.
     Fail,
     /// A Canvas tool change in mid-print.
-    FilamentSwap {
-        tray: i64,
-    },
+    FilamentSwap { tray: i64 },
     /// The camera keeps its connection and sends nothing.
-    CameraStall {
-        seconds: f64,
-    },
+    CameraStall { seconds: f64 },
     /// What the camera does from now on.
-    Camera {
-        how: CameraFault,
-    },
+    Camera { how: CameraFault },
     /// Camera slots taken by clients that are gone, until Cmd 386 with 0.
-    CameraLeak {
-        slots: usize,
-    },
+    CameraLeak { slots: usize },
     /// The camera is not there (Ack 2).
-    NoCamera {
-        on: bool,
-    },
+    NoCamera { on: bool },
     /// The next request of each of these commands is neither carried out nor answered.
-    Swallow {
-        commands: Vec<i64>,
-    },
+    Swallow { commands: Vec<i64> },
     /// How Cmd 0 and 1 are answered from now on.
-    Answers {
-        how: Answers,
-    },
+    Answers { how: Answers },
     /// The next stop during levelling is acknowledged and lost.
     LoseStop,
     /// Files are not deleted (Ack 1), as shortly after a print.
-    RefuseDelete {
-        on: bool,
-    },
+    RefuseDelete { on: bool },
     /// From the next connection on another machine is at this address; with the same `mac`, one whose firmware has given
     /// it another id.
-    Identity {
-        mainboard_id: String,
-        mac: String,
-    },
+    Identity { mainboard_id: String, mac: String },
 }
 
 /// The two frames that answer Cmd 0 and 1, in whichever form they come (dossier 2.3).
@@ -183,9 +144,7 @@ impl Faults {
         match fault {
             Fault::Drop => cast(shared, Cast::Close),
             Fault::Garbage => cast(shared, Cast::Frame("\u{fffd}{\"Topic\":\"sdcp/sta".to_owned())),
-            Fault::Publish { text, times } => {
-                (0..times).for_each(|_| cast(shared, Cast::Frame(text.clone())))
-            }
+            Fault::Publish { text } => cast(shared, Cast::Frame(text)),
             Fault::Oversized { bytes } => {
                 let filler = "1,".repeat(bytes.min(64 << 20) / 2);
                 cast(shared, Cast::Frame(format!("{{\"Topic\":\"sdcp/status/x\",\"Status\":[{filler}1]}}")));
@@ -229,10 +188,6 @@ impl Faults {
     }
 }
 
-fn once() -> u32 {
-    1
-}
-
 fn cast(shared: &Shared, what: Cast) {
     let _ = shared.cast.send(what);
 }
@@ -263,17 +218,8 @@ pub struct Truth {
     pub light: bool,
     pub speed_percent: i64,
     pub position: [f64; 3],
-    pub starts_received: u32,
-    pub starts_accepted: u32,
-    /// Files received whole and verified.
-    pub uploads: u32,
-    pub chunks: u32,
-    /// The frame that killed the process.
-    pub crashed: Option<String>,
-    /// Frames the real firmware does not survive.
-    pub offences: Vec<String>,
-    /// What a careful client does not do, though the printer survives it.
-    pub violations: Vec<String>,
+    #[serde(flatten)]
+    pub counters: Counters,
     pub connections: BTreeMap<&'static str, Connections>,
     pub commands: Vec<Received>,
     /// Simulated seconds since the start.
@@ -301,13 +247,7 @@ impl Truth {
             light: core.light == 1,
             speed_percent: core.speed_pct,
             position: core.position,
-            starts_received: core.counters.starts_received,
-            starts_accepted: core.counters.starts_accepted,
-            uploads: core.counters.uploads,
-            chunks: core.counters.chunks,
-            crashed: core.counters.crashed.clone(),
-            offences: core.counters.offences.clone(),
-            violations: core.counters.violations.clone(),
+            counters: core.counters.clone(),
             connections: BTreeMap::from([
                 ("websocket", shared.sockets.read()),
                 ("camera", shared.viewers.read()),

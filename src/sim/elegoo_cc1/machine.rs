@@ -1,12 +1,13 @@
 //! What the simulated CC1 does: its machine, the walk through the SDCP states, file check, history.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::super::elegoo_life::unix_now;
 use super::super::elegoo_storage::{Storage, Sum, file_md5};
 use super::super::physics::{Machine, Stage};
 use super::super::traffic::{Log, Received};
@@ -64,18 +65,23 @@ pub struct Tray {
 }
 
 /// Counters that tests judge a client by.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Counters {
     pub starts_received: u32,
     pub starts_accepted: u32,
+    /// Files received whole and verified.
     pub uploads: u32,
     pub chunks: u32,
+    /// The frame that killed the process.
     pub crashed: Option<String>,
+    /// Frames the real firmware does not survive.
     pub offences: Vec<String>,
+    /// What a careful client does not do, though the printer survives it.
     pub violations: Vec<String>,
 }
 
 /// Everything behind the lock.
+#[derive(Default)]
 pub struct Core {
     pub options: Options,
     pub machine: Machine,
@@ -121,44 +127,19 @@ pub struct Core {
 impl Core {
     pub fn new(options: &Options) -> Self {
         Self {
-            machine: Machine::new(1),
-            fans: [0.0; 3],
             light: 1,
-            light_switched: None,
             rgb: serde_json::json!([0, 0, 0]),
             speed_pct: 100,
             position: [202.0, 264.5, 24.59],
             name: options.name.clone(),
-            task: String::new(),
-            file: String::new(),
-            total_layer: 0,
-            total_ticks: 0,
-            layers_known: false,
-            ticks: 0.0,
-            error_number: 0,
-            platform: 0,
-            timelapse: 0,
-            video: false,
             active_tray: -1,
             trays: [("PLA", "#2850DF"), ("PLA", "#FFFFFF"), ("PETG", "#F32FF8"), ("?", "")]
                 .map(|(kind, colour)| Tray { kind, colour, status: i64::from(kind != "?") })
                 .to_vec(),
-            transfer: None,
-            corrupt: HashSet::new(),
-            sums: HashMap::new(),
-            history: Vec::new(),
-            counters: Counters::default(),
-            log: Log::default(),
-            faults: super::faults::Active::default(),
-            now: 0.0,
             powered: true,
-            stage: Stage::Idle,
-            since: 0.0,
             homing_until: -1.0,
-            swap: None,
-            reason: 0,
-            outbox: Vec::new(),
             options: options.clone(),
+            ..Self::default()
         }
     }
 
@@ -315,9 +296,4 @@ impl Core {
         }
         printing
     }
-}
-
-/// Unix seconds.
-pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

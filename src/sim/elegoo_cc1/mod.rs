@@ -18,7 +18,6 @@ mod commands;
 mod faults;
 mod http;
 mod machine;
-pub mod models;
 mod report;
 mod socket;
 #[cfg(test)]
@@ -39,12 +38,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::control;
 use super::elegoo_life::{self, Power, answer_searches, clock, rebind, tcp, udp};
+use super::elegoo_models::{self, Model};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 
 pub use faults::{Answers, Fault, Faults, Truth};
 use machine::Core;
-use models::Model;
 
 /// TCP and UDP ports; 0 takes any free one, the defaults are the printer's own.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +106,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self::new(&models::CENTAURI_CARBON)
+        Self::new(&elegoo_models::CENTAURI_CARBON)
     }
 }
 
@@ -121,7 +120,7 @@ impl Options {
             speed: 1.0,
             mainboard_id: "5127a6f3c2d04e8b9a1b7c0000000000".to_owned(),
             mac: "02:00:00:cc:01:01".to_owned(),
-            name: model.machine_name.to_owned(),
+            name: model.name.to_owned(),
             firmware: "V1.1.46".to_owned(),
             canvas: false,
             tells_canvas: true,

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Options;
-use super::machine::{Core, Record, unix_now};
+use super::machine::{Core, Record};
+use crate::sim::elegoo_life::unix_now;
 use crate::sim::elegoo_storage::Entry;
 
 /// Brand constant, the same on every Centauri Carbon (dossier 2.2).
@@ -15,7 +16,7 @@ const CURRENT_EXTRUSION: &str = "43 75 72 72 65 6E 74 45 78 74 72 75 73 69 6F 6E
 /// `cc1-discovery-reply`.
 pub fn discovery(options: &Options) -> Value {
     json!({"Id": BRAND, "Data": {
-        "Name": options.name, "MachineName": options.model.machine_name, "BrandName": "Centauri",
+        "Name": options.name, "MachineName": options.model.name, "BrandName": "Centauri",
         "MainboardIP": options.bind.to_string(), "MainboardID": options.mainboard_id,
         "ProtocolVersion": "V3.0.0", "FirmwareVersion": options.firmware}})
 }
@@ -38,7 +39,7 @@ pub fn attributes(core: &Core, free: u64, viewers: usize) -> Value {
     let options = &core.options;
     let id = &options.mainboard_id;
     json!({"Attributes": {
-        "Name": core.name, "MachineName": options.model.machine_name, "BrandName": "Centauri",
+        "Name": core.name, "MachineName": options.model.name, "BrandName": "Centauri",
         "ProtocolVersion": "V3.0.0", "FirmwareVersion": options.firmware, "XYZsize": "300x300x400",
         "MainboardIP": options.bind.to_string(), "MainboardID": id,
         "NumberOfVideoStreamConnected": viewers, "MaximumVideoStreamAllowed": options.camera_limit,

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::machine::{Core, unix_now};
+use super::machine::Core;
 use super::report;
+use crate::sim::elegoo_life::unix_now;
 use crate::sim::elegoo_storage::{PARTIAL, Storage};
 use crate::sim::physics::{Run, Stage};
 

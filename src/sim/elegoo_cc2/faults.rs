@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::canvas::Tray;
+use super::machine::Counters;
 use crate::sim::camera_faults::CameraFault;
 use crate::sim::elegoo_life::{from_now, lasts};
 use crate::sim::physics::Stage;
@@ -24,87 +25,50 @@ pub enum Fault {
     /// Every MQTT session ends without a farewell.
     Drop,
     /// From the next session on another printer answers here: its serial number.
-    Identity {
-        serial: String,
-    },
+    Identity { serial: String },
     /// The broker lives, the printer behind it neither answers nor pushes.
-    Silence {
-        seconds: f64,
-    },
+    Silence { seconds: f64 },
     /// A status message that is no JSON, on `api_status`.
     Garbage,
-    /// Exactly this text on `api_status`, so many times.
-    Publish {
-        text: String,
-        #[serde(default = "once")]
-        times: u32,
-    },
+    /// Exactly this text on `api_status`.
+    Publish { text: String },
     /// A message of about this many bytes on `api_status`.
-    Oversized {
-        bytes: usize,
-    },
+    Oversized { bytes: usize },
     /// Bytes that are no MQTT, to every session.
     GarbageBytes,
     /// New TCP connections to the broker are closed at once.
-    Refuse {
-        on: bool,
-    },
+    Refuse { on: bool },
     /// Registrations end in `too many clients`.
-    RefuseRegistration {
-        on: bool,
-    },
+    RefuseRegistration { on: bool },
     /// Uploads end in HTTP 429.
-    RefuseUpload {
-        on: bool,
-    },
+    RefuseUpload { on: bool },
     /// The access code was changed: CONNACK 5 and HTTP 401.
-    WrongCode {
-        on: bool,
-    },
+    WrongCode { on: bool },
     /// Every answer is late by this much; 0 ends it.
-    Slow {
-        millis: u64,
-    },
-    DiskFull {
-        on: bool,
-    },
+    Slow { millis: u64 },
+    /// Uploads find no room.
+    DiskFull { on: bool },
     /// The next delta's id jumps by this much.
-    Gap {
-        by: i64,
-    },
+    Gap { by: i64 },
     /// All registrations are forgotten while the sessions stay up.
     ForgetClients,
     /// The next request of each of these methods is lost, as in a burst.
-    Swallow {
-        methods: Vec<i64>,
-    },
+    Swallow { methods: Vec<i64> },
     /// The next request of each of these methods is done, and its answer is lost.
-    LoseAnswers {
-        methods: Vec<i64>,
-    },
+    LoseAnswers { methods: Vec<i64> },
     /// PING is heard and not answered.
-    NoPongs {
-        on: bool,
-    },
+    NoPongs { on: bool },
     /// So many chunks of uploads are written, and the connection breaks before the answer.
-    LoseChunkAnswers {
-        chunks: u32,
-    },
+    LoseChunkAnswers { chunks: u32 },
     /// So many starts are answered with 1009, which is transient (dossier 3.12).
-    Busy {
-        starts: u32,
-    },
+    Busy { starts: u32 },
     /// Listings tell how many files there are, and begin where they are asked to.
-    Listings {
-        total: bool,
-        offset: bool,
-    },
+    Listings { total: bool, offset: bool },
     /// A USB stick with one file is plugged in or pulled out.
-    UsbStick {
-        on: bool,
-    },
+    UsbStick { on: bool },
     /// Power goes: everything, and the print until somebody decides (status 15).
     PowerCut,
+    /// Power returns.
     PowerOn,
     /// The filament runs out (2505, exception 109).
     Runout,
@@ -113,31 +77,17 @@ pub enum Fault {
     /// The Canvas jams (2506, exception 1243).
     CanvasJam,
     /// A spool of this material and colour (`#RRGGBB`) is put into a tray; without them it is taken out.
-    Spool {
-        tray: i64,
-        #[serde(default)]
-        material: Option<String>,
-        #[serde(default)]
-        color: Option<String>,
-    },
+    Spool { tray: i64, material: Option<String>, color: Option<String> },
     /// The Canvas is plugged in or pulled out; the status tells it (dossier 3.7).
-    Canvas {
-        on: bool,
-    },
+    Canvas { on: bool },
     /// The print fails with exception 103.
     Fail,
     /// A Canvas tool change in mid-print: looks alarming and is normal.
-    FilamentSwap {
-        tray: i64,
-    },
+    FilamentSwap { tray: i64 },
     /// The camera keeps its connection and sends nothing.
-    CameraStall {
-        seconds: f64,
-    },
+    CameraStall { seconds: f64 },
     /// What the camera does from now on.
-    Camera {
-        how: CameraFault,
-    },
+    Camera { how: CameraFault },
 }
 
 /// Faults that last.
@@ -202,9 +152,7 @@ impl Faults {
             Fault::Garbage => {
                 shared.broker.publish(&status_topic(shared), b"\xff{\"id\":1,\"method\":60");
             }
-            Fault::Publish { text, times } => {
-                (0..times).for_each(|_| shared.broker.publish(&status_topic(shared), text.as_bytes()));
-            }
+            Fault::Publish { text } => shared.broker.publish(&status_topic(shared), text.as_bytes()),
             Fault::Oversized { bytes } => {
                 let filler = "1,".repeat(bytes.min(64 << 20) / 2);
                 let text = format!("{{\"id\":1,\"method\":6000,\"result\":[{filler}1]}}");
@@ -263,10 +211,6 @@ impl Faults {
     }
 }
 
-fn once() -> u32 {
-    1
-}
-
 fn status_topic(shared: &Shared) -> String {
     format!("elegoo/{}/api_status", shared.core().options.serial)
 }
@@ -304,24 +248,10 @@ pub struct Truth {
     pub trays: Vec<Tray>,
     pub auto_refill: bool,
     pub emergency_stopped: bool,
-    pub starts_received: u32,
-    pub starts_accepted: u32,
-    /// Files received whole and verified.
-    pub uploads: u32,
-    pub chunks: u32,
+    #[serde(flatten)]
+    pub counters: Counters,
     /// Clients registered now, registrations granted and refused since the start.
     pub registered: usize,
-    pub registrations: u32,
-    pub registrations_refused: u32,
-    /// Heartbeats answered.
-    pub pings: u32,
-    /// Requests lost to a burst, and requests of clients that were not registered.
-    pub swallowed: u32,
-    pub muted: u32,
-    /// Requests for access-code or firmware methods, which no client may send.
-    pub forbidden: Vec<String>,
-    /// What a careful client does not do.
-    pub violations: Vec<String>,
     pub connections: BTreeMap<&'static str, Connections>,
     pub commands: Vec<Received>,
     /// Simulated seconds since the start.
@@ -334,7 +264,6 @@ impl Truth {
         let (status, sub_status) = core.codes();
         let run = core.machine.run.as_ref().filter(|_| core.machine.stage != Stage::Idle);
         let nozzle = core.machine.nozzles.first();
-        let counters = core.counters.clone();
         Self {
             stage: format!("{:?}", core.machine.stage),
             status,
@@ -357,18 +286,8 @@ impl Truth {
             trays: core.canvas.trays.clone(),
             auto_refill: core.canvas.auto_refill,
             emergency_stopped: core.stopped,
-            starts_received: counters.starts_received,
-            starts_accepted: counters.starts_accepted,
-            uploads: counters.uploads,
-            chunks: counters.chunks,
+            counters: core.counters.clone(),
             registered: core.registry.count(),
-            registrations: counters.registrations,
-            registrations_refused: counters.registrations_refused,
-            pings: counters.pings,
-            swallowed: counters.swallowed,
-            muted: counters.muted,
-            forbidden: counters.forbidden,
-            violations: counters.violations,
             connections: BTreeMap::from([
                 ("mqtt", shared.sessions.read()),
                 ("camera", shared.viewers.read()),

@@ -1,7 +1,6 @@
 //! What the simulated CC2 does: its machine, sub-states, operations, late answers and deltas.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -9,6 +8,7 @@ use super::canvas::{Canvas, Swap, SwapView};
 use super::outgoing::Outgoing;
 use super::registry::{Limits, Registry};
 use super::{Options, faults};
+use crate::sim::elegoo_life::unix_now;
 use crate::sim::elegoo_storage::{Storage, Sum};
 use crate::sim::physics::{Machine, Run, Stage};
 use crate::sim::traffic::{Log, Received};
@@ -72,22 +72,28 @@ impl Task {
 }
 
 /// Counters that tests judge a client by.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Counters {
     pub starts_received: u32,
     pub starts_accepted: u32,
+    /// Files received whole and verified.
     pub uploads: u32,
     pub chunks: u32,
+    /// Heartbeats answered.
     pub pings: u32,
+    /// Requests lost to a burst, and requests of clients that were not registered.
     pub swallowed: u32,
     pub muted: u32,
     pub registrations: u32,
     pub registrations_refused: u32,
+    /// Requests for access-code or firmware methods, which no client may send.
     pub forbidden: Vec<String>,
+    /// What a careful client does not do.
     pub violations: Vec<String>,
 }
 
 /// Everything behind the lock.
+#[derive(Default)]
 pub struct Core {
     pub options: Options,
     pub machine: Machine,
@@ -134,41 +140,15 @@ pub struct Core {
 impl Core {
     pub fn new(options: &Options) -> Self {
         Self {
-            machine: Machine::new(1),
-            registry: Registry::default(),
-            fans: [0.0; 3],
             led: 1,
             speed_mode: 1,
             position: [52.5, 264.0, 80.0],
-            homed: false,
             host_name: options.host_name.clone(),
-            file: String::new(),
-            uuid: String::new(),
-            last_uuid: String::new(),
-            layers_known: false,
-            timelapse: false,
-            print_duration: 0.0,
             mesh: true,
             detected: true,
-            exceptions: Vec::new(),
             paused_sub: 2502,
-            stopped: false,
-            recovery: None,
-            canvas: Canvas::default(),
-            swap: None,
-            swaps_due: Vec::new(),
-            mapping: Vec::new(),
-            operation: None,
-            transfer: None,
-            history: Vec::new(),
-            counters: Counters::default(),
-            log: Log::default(),
-            faults: faults::Active::default(),
-            now: 0.0,
-            stage: Stage::Idle,
-            since: 0.0,
-            outgoing: Outgoing::default(),
             options: options.clone(),
+            ..Self::default()
         }
     }
 
@@ -320,9 +300,4 @@ impl Core {
     pub fn operate(&mut self, status: i64, subs: &'static [i64], lasts: f64, end: OperationEnd) {
         self.operation = Some(Operation { status, subs, began: self.now, lasts, end });
     }
-}
-
-/// Unix seconds.
-pub fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

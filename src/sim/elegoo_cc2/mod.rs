@@ -22,7 +22,6 @@ mod files;
 mod http;
 mod machine;
 mod methods;
-pub mod models;
 mod outgoing;
 mod registry;
 mod report;
@@ -43,11 +42,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::control;
 use super::elegoo_life::{self, Power, answer_searches, clock, rebind, tcp, udp};
+use super::elegoo_models::{self, Model};
 use super::elegoo_storage::Storage;
 use super::traffic::Gauge;
 use broker::Broker;
 use machine::Core;
-use models::Model;
 
 pub use faults::{Fault, Faults, Truth};
 
@@ -127,7 +126,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self::new(&models::CENTAURI_CARBON_2)
+        Self::new(&elegoo_models::CENTAURI_CARBON_2)
     }
 }
 
@@ -141,7 +140,7 @@ impl Options {
             speed: 1.0,
             serial: "F01SIM000000001".to_owned(),
             access_code: "123456".to_owned(),
-            host_name: model.machine_model.to_owned(),
+            host_name: model.name.to_owned(),
             lan_only: true,
             cloud_broker: false,
             firmware: "02.01.00.00".to_owned(),

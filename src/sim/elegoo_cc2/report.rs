@@ -9,13 +9,13 @@ use crate::sim::physics::Stage;
 
 /// `cc2-discovery-reply`.
 pub fn discovery(options: &Options, id: &Value) -> Value {
-    json!({"id": id, "result": {"host_name": options.host_name, "machine_model": options.model.machine_model,
+    json!({"id": id, "result": {"host_name": options.host_name, "machine_model": options.model.name,
         "sn": options.serial, "token_status": 1, "lan_status": i64::from(options.lan_only)}})
 }
 
 /// `cc2-1001-attributes`.
 pub fn attributes(core: &Core) -> Value {
-    json!({"error_code": 0, "hostname": core.host_name, "machine_model": core.options.model.machine_model,
+    json!({"error_code": 0, "hostname": core.host_name, "machine_model": core.options.model.name,
         "sn": core.options.serial, "ip": core.options.bind.to_string(), "protocol_version": "1.0.0",
         "hardware_version": "", "software_version": {"ota_version": core.options.firmware,
         "mcu_version": "00.00.00.00", "soc_version": ""}})

@@ -1,6 +1,7 @@
 //! The simulated CC2 as time goes by.
 
-use super::machine::{Core, OperationEnd, unix_now};
+use super::machine::{Core, OperationEnd};
+use crate::sim::elegoo_life::unix_now;
 use crate::sim::physics::{Run, Stage};
 
 /// Simulated seconds a finished upload keeps the machine in status 11.

@@ -74,13 +74,9 @@ pub(super) fn job_fault(code: u32) -> Option<Fault> {
     let (severity, text) = known.unwrap_or_else(|| (by_range(code), unknown_text(code)));
     Some(Fault {
         actions: actions(code, severity),
-        source: FaultSource::Job,
-        severity,
         module: module((code >> 24) as u8, ((code >> 16) & 0xFF) as u8),
-        text,
         link: Some(WIKI_OVERVIEW.to_owned()),
-        code: id,
-        since: 0.0,
+        ..Fault::new(FaultSource::Job, severity, id, text)
     })
 }
 
@@ -145,13 +141,8 @@ fn hms_fault(entry: &Value) -> Option<Fault> {
     let page = id.strip_prefix("HMS_").unwrap_or(&id);
     Some(Fault {
         link: Some(format!("{WIKI_HMS}{page}")),
-        source: FaultSource::Device,
-        severity,
         module: module((attr >> 24) as u8, ((attr >> 16) & 0xFF) as u8),
-        text,
-        code: id,
-        actions: vec![],
-        since: 0.0,
+        ..Fault::new(FaultSource::Device, severity, id, text)
     })
 }
 

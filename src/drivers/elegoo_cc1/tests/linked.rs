@@ -58,9 +58,9 @@ impl Bench {
     /// Nothing that the driver sent hurt the printer.
     pub fn unharmed(&self) {
         let truth = self.sim.truth();
-        assert_eq!(truth.crashed, None);
-        assert_eq!(truth.offences, Vec::<String>::new());
-        assert_eq!(truth.violations, Vec::<String>::new());
+        assert_eq!(truth.counters.crashed, None);
+        assert_eq!(truth.counters.offences, Vec::<String>::new());
+        assert_eq!(truth.counters.violations, Vec::<String>::new());
     }
 
     /// Payloads of this command that reached the printer.
@@ -95,7 +95,7 @@ async fn a_whole_session_from_start_to_completion() {
     assert_eq!(done.job.progress, 1.0);
     assert_eq!(done.job.file.as_deref(), Some("folder/cube.gcode"));
     let truth = bench.sim.truth();
-    assert_eq!((truth.starts_received, truth.starts_accepted), (1, 1));
+    assert_eq!((truth.counters.starts_received, truth.counters.starts_accepted), (1, 1));
     bench.unharmed();
 }
 
@@ -276,7 +276,7 @@ async fn a_power_cut_in_mid_print_is_a_failed_job_after_the_return() {
     bench.sim.faults().apply(Fault::PowerOn).unwrap();
     bench.printer.reconnect();
     bench.phase(JobPhase::Failed).await;
-    assert_eq!(bench.sim.truth().starts_received, 1, "never started twice");
+    assert_eq!(bench.sim.truth().counters.starts_received, 1, "never started twice");
     bench.unharmed();
 }
 

@@ -6,6 +6,7 @@ use super::super::sdcp::{Axis, Disk, Envelope, HomeAxes, Parameter, Sdcp, StartP
 use super::super::wire::{Frame, parse};
 use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
+use crate::drivers::elegoo::models::CC1;
 use crate::model::*;
 use crate::printer::StateWriter;
 
@@ -491,7 +492,7 @@ fn models_and_discovery() {
         ("Centauri Carbon 2", None),
         ("ELEGOO Saturn 4 Ultra", None),
     ] {
-        assert_eq!(models::find(name).map(|model| model.title), title, "{name}");
+        assert_eq!(models::find(name).map(|model| model.name), title, "{name}");
     }
     for (firmware, canvas) in
         [("V1.1.46", false), ("V1.4.46", true), ("V0.3.0-o", false), ("2.0", true), ("", false)]
@@ -502,24 +503,24 @@ fn models_and_discovery() {
 
 #[test]
 fn every_row_has_a_simulated_printer_that_takes_its_limits() {
-    use crate::sim::elegoo_cc1::models::TABLE;
-    for model in models::MODELS {
-        let found = TABLE.iter().find(|simulated| simulated.machine_name == model.machine_name);
-        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_cc1/models.rs lacks {}", model.title));
-        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.title);
-        assert!(model.bed_max <= simulated.bed_limit, "{}", model.title);
+    use crate::sim::elegoo_models::CC1 as SIMULATED;
+    for model in CC1 {
+        let found = SIMULATED.iter().find(|simulated| simulated.name == model.name);
+        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_models.rs lacks {}", model.name));
+        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.name);
+        assert!(model.bed_max <= simulated.bed_limit, "{}", model.name);
     }
-    for simulated in TABLE {
-        let found = models::find(simulated.machine_name).map(|model| model.machine_name);
-        assert_eq!(found, Some(simulated.machine_name), "{} is no row of the driver", simulated.key);
+    for simulated in SIMULATED {
+        let found = models::find(simulated.name).map(|model| model.name);
+        assert_eq!(found, Some(simulated.name), "{} is no row of the driver", simulated.key);
     }
 }
 
 /// Whatever a row of the table promises, the encoder has a request for.
 #[test]
 fn capabilities_agree_with_the_encoder() {
-    for model in models::MODELS {
-        assert_eq!(models::find(model.machine_name), Some(model), "each row is found by its own name");
+    for model in CC1 {
+        assert_eq!(models::find(model.name), Some(model), "each row is found by its own name");
         let caps = models::capabilities(model, true);
         let printing = state(DeviceStage::Printing);
         for fan in &caps.fans {

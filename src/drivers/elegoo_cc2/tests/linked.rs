@@ -68,8 +68,8 @@ impl Bench {
 
     pub fn unharmed(&self) {
         let truth = self.sim.truth();
-        assert_eq!(truth.forbidden, Vec::<String>::new());
-        assert_eq!(truth.violations, Vec::<String>::new());
+        assert_eq!(truth.counters.forbidden, Vec::<String>::new());
+        assert_eq!(truth.counters.violations, Vec::<String>::new());
     }
 
     /// Parameters of this method that reached the printer.
@@ -108,7 +108,10 @@ async fn a_whole_session_from_start_to_completion() {
     let done = bench.phase(JobPhase::Complete).await;
     assert_eq!((done.job.progress, done.job.file.as_deref()), (1.0, Some("folder/cube.gcode")));
     let truth = bench.sim.truth();
-    assert_eq!((truth.starts_received, truth.starts_accepted, truth.active_tray), (1, 1, 1));
+    assert_eq!(
+        (truth.counters.starts_received, truth.counters.starts_accepted, truth.active_tray),
+        (1, 1, 1)
+    );
     bench.unharmed();
 }
 
@@ -120,7 +123,7 @@ async fn the_printers_own_spacing_is_kept() {
     bench.until("identity", |state| state.device.identity.firmware.is_some()).await;
     bench.printer.send(Command::SetLight { light: LightId::Chamber, on: false }).await.unwrap();
     bench.until("canvas", |state| !state.device.filament.units.is_empty()).await;
-    assert_eq!(bench.sim.truth().swallowed, 0);
+    assert_eq!(bench.sim.truth().counters.swallowed, 0);
     bench.unharmed();
 }
 
@@ -133,7 +136,7 @@ async fn urgent_commands_in_a_row_do_not_make_the_printer_deaf() {
     let stops = (0..4).map(|_| bench.printer.send(Command::EmergencyStop));
     let answers = futures_util::future::join_all(stops).await;
     assert!(answers[0].is_ok(), "{answers:?}");
-    assert_eq!(bench.sim.truth().swallowed, 0);
+    assert_eq!(bench.sim.truth().counters.swallowed, 0);
 }
 
 #[tokio::test]
@@ -320,7 +323,7 @@ async fn a_power_cut_waits_for_a_decision() {
     bench.online().await;
     let state = bench.phase(JobPhase::Paused).await;
     assert!(state.job.detail.as_deref().unwrap().contains("power failed"));
-    assert_eq!(bench.sim.truth().starts_received, 1, "never started twice");
+    assert_eq!(bench.sim.truth().counters.starts_received, 1, "never started twice");
     bench.printer.send(Command::Resume).await.unwrap();
     bench.phase(JobPhase::Printing).await;
     bench.unharmed();

@@ -5,6 +5,7 @@ use super::super::reduce::{self, Memory};
 use super::super::wire::{Document, Message, Registration, parse, registration};
 use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
+use crate::drivers::elegoo::models::CC2;
 use crate::drivers::elegoo::place::Medium;
 use crate::model::*;
 
@@ -533,16 +534,16 @@ fn commands_are_planned_or_refused() {
 
 #[test]
 fn every_row_has_a_simulated_printer_that_takes_its_limits() {
-    use crate::sim::elegoo_cc2::models::TABLE;
-    for model in models::MODELS {
-        let found = TABLE.iter().find(|simulated| simulated.machine_model == model.machine_model);
-        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_cc2/models.rs lacks {}", model.title));
-        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.title);
-        assert!(model.bed_max <= simulated.bed_limit, "{}", model.title);
+    use crate::sim::elegoo_models::CC2 as SIMULATED;
+    for model in CC2 {
+        let found = SIMULATED.iter().find(|simulated| simulated.name == model.name);
+        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_models.rs lacks {}", model.name));
+        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.name);
+        assert!(model.bed_max <= simulated.bed_limit, "{}", model.name);
     }
-    for simulated in TABLE {
-        let found = models::find(simulated.machine_model).map(|model| model.machine_model);
-        assert_eq!(found, Some(simulated.machine_model), "{} is no row of the driver", simulated.key);
+    for simulated in SIMULATED {
+        let found = models::find(simulated.name).map(|model| model.name);
+        assert_eq!(found, Some(simulated.name), "{} is no row of the driver", simulated.key);
     }
 }
 
@@ -550,8 +551,8 @@ fn every_row_has_a_simulated_printer_that_takes_its_limits() {
 #[test]
 fn capabilities_agree_with_the_encoder() {
     let state = PrinterState::default();
-    for model in models::MODELS {
-        assert_eq!(models::find(model.machine_model), Some(model), "each row is found by its own name");
+    for model in CC2 {
+        assert_eq!(models::find(model.name), Some(model), "each row is found by its own name");
         let caps = models::capabilities(model, true);
         for calibration in &caps.calibrations {
             assert!(plan(&Command::Calibrate([*calibration].into()), &state).is_ok());

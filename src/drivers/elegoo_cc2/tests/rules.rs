@@ -144,7 +144,7 @@ async fn pings_keep_the_registration_and_without_them_it_is_made_anew() {
     kept.until_sim("polls", |sim| sim.truth().commands.iter().filter(|got| got.number == 1002).count() > 4)
         .await;
     let truth = kept.sim.truth();
-    assert_eq!((truth.registrations, truth.muted), (1, 0));
+    assert_eq!((truth.counters.registrations, truth.counters.muted), (1, 0));
     drop(kept);
 
     let forgetful = Timing { ping: Duration::from_secs(3600), pong: Duration::from_secs(2), ..quick() };
@@ -152,7 +152,7 @@ async fn pings_keep_the_registration_and_without_them_it_is_made_anew() {
     mute.online().await;
     mute.link_fault("MG-CC2-SILENT").await;
     mute.online().await;
-    assert!(mute.sim.truth().registrations >= 2, "registered again after the new connection");
+    assert!(mute.sim.truth().counters.registrations >= 2, "registered again after the new connection");
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_forgotten_registration_that_is_told_is_made_anew_at_once() {
     bench.sim.faults().apply(Fault::ForgetClients).unwrap();
     bench.link_fault("MG-CC2-REGISTRATION").await;
     bench.online().await;
-    assert_eq!(bench.sim.truth().registrations, 2);
+    assert_eq!(bench.sim.truth().counters.registrations, 2);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_request_lost_in_a_burst_is_told_as_unanswered() {
     let many = (0..6).map(|n| bench.printer.send(Command::SetBed { target: 30.0 + f64::from(n) }));
     let answers = futures_util::future::join_all(many).await;
     assert!(answers.iter().any(|answer| matches!(answer, Err(CommandError::Timeout(_)))), "{answers:?}");
-    assert!(bench.sim.truth().swallowed > 0);
+    assert!(bench.sim.truth().counters.swallowed > 0);
     bench.until("news again", |state| state.online()).await;
 }
 
@@ -217,7 +217,7 @@ async fn a_start_waits_for_a_printer_that_is_busy_for_a_moment() {
     bench.start_cube(2).await;
     bench.phase(JobPhase::Printing).await;
     let truth = bench.sim.truth();
-    assert_eq!((truth.starts_received, truth.starts_accepted), (3, 1));
+    assert_eq!((truth.counters.starts_received, truth.counters.starts_accepted), (3, 1));
     bench.unharmed();
 }
 
@@ -335,7 +335,7 @@ async fn a_full_disk_is_told_before_a_byte_is_sent() {
     bench.until("free room", |state| state.device.storage.free_bytes == Some(0)).await;
     let full = bench.upload(file_of("G28\n").path(), "a.gcode").await;
     assert!(matches!(full, Err(FileError::Full(_))), "{full:?}");
-    assert_eq!(bench.sim.truth().chunks, 0);
+    assert_eq!(bench.sim.truth().counters.chunks, 0);
 }
 
 #[tokio::test]

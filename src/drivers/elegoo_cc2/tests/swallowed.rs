@@ -178,11 +178,11 @@ async fn pings_count_as_requests_where_these_must_not_come_too_fast() {
         Options { burst_window: Duration::from_millis(300), burst_deaf: Duration::from_secs(1), ..fast() };
     let bench = bench_with(options, timing, |_| ()).await;
     bench.online().await;
-    bench.until_sim("pings", |sim| sim.truth().pings >= 3).await;
+    bench.until_sim("pings", |sim| sim.truth().counters.pings >= 3).await;
     let halts = [Command::EmergencyStop, Command::EmergencyStop].map(|halt| bench.printer.send(halt));
     assert!(futures_util::future::join_all(halts).await[0].is_ok());
-    bench.until_sim("more pings", |sim| sim.truth().pings >= 6).await;
-    assert_eq!(bench.sim.truth().swallowed, 0);
+    bench.until_sim("more pings", |sim| sim.truth().counters.pings >= 6).await;
+    assert_eq!(bench.sim.truth().counters.swallowed, 0);
 }
 
 #[tokio::test]

@@ -196,14 +196,9 @@ fn a_job_whose_file_is_unknown_is_listed_before_it_is_shown() {
 
 fn runout() -> Fault {
     Fault {
-        code: "0700_8011".into(),
-        source: FaultSource::Device,
-        severity: Severity::Serious,
         module: Some("AMS 1".into()),
-        text: "The filament ran out.".into(),
-        link: None,
         actions: vec![FaultAction::Resume, FaultAction::Cancel],
-        since: 0.0,
+        ..Fault::new(FaultSource::Device, Severity::Serious, "0700_8011", "The filament ran out.")
     }
 }
 

@@ -120,17 +120,8 @@ fn a_tool_word_feeds_its_slot_where_one_nozzle_has_filament_units() {
     Arc::make_mut(&mut rig.view.caps).filament.load = true;
     rig.printer(|state| {
         let slots = (0..2).map(|slot| Slot::empty(SlotId::Unit { unit: 0, slot })).collect();
-        state.device.filament.units = vec![FilamentUnit {
-            id: 0,
-            name: "AMS 1".into(),
-            product: None,
-            slots,
-            humidity_percent: None,
-            dryness_level: None,
-            temperature: None,
-            dryer: None,
-            tool: None,
-        }];
+        state.device.filament.units =
+            vec![FilamentUnit { name: "AMS 1".into(), slots, ..FilamentUnit::default() }];
     });
     assert_eq!(rig.send("T1"), ["ok"]);
     assert_eq!(rig.effects(), [Effect::Filament(vec![FilamentWord::ChangeTool(1)])]);

@@ -50,14 +50,8 @@ async fn what_happens_at_the_printer_is_on_the_console_and_stays_there() {
     let room = Room::open().await;
     let mut socket = room.socket().await;
     let fault = Fault {
-        code: "0700_8011".into(),
-        source: FaultSource::Job,
-        severity: Severity::Serious,
         module: Some("AMS 1".into()),
-        text: "The filament ran out.".into(),
-        link: None,
-        actions: Vec::new(),
-        since: 0.0,
+        ..Fault::new(FaultSource::Job, Severity::Serious, "0700_8011", "The filament ran out.")
     };
     let line = "!! AMS 1: The filament ran out. (0700_8011)";
     room.station.printer.writer().report(|device| device.faults = vec![fault]);

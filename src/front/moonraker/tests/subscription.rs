@@ -164,16 +164,7 @@ async fn a_dismissal_outlives_the_link_and_the_gateway() {
     let room = Room::open().await;
     let mut socket = room.socket().await;
     let writer = room.station.printer.writer();
-    let fault = |text: &str| Fault {
-        code: "HMS_1".into(),
-        source: FaultSource::Device,
-        severity: Severity::Serious,
-        module: None,
-        text: text.into(),
-        link: None,
-        actions: Vec::new(),
-        since: 0.0,
-    };
+    let fault = |text: &str| Fault::new(FaultSource::Device, Severity::Serious, "HMS_1", text);
     let dismissed = async |socket: &mut super::room::Socket| {
         let listed = socket.call("server.announcements.list", json!({})).await;
         let entries = listed["entries"].as_array().unwrap().clone();
@@ -288,15 +279,9 @@ async fn other_objects_are_announced_while_the_printer_is_served() {
     assert!(!listed.to_string().contains("\"mmu\""), "{listed}");
     room.station.printer.writer().report(|device| {
         device.filament.units = vec![FilamentUnit {
-            id: 0,
             name: "Box".into(),
-            product: None,
             slots: vec![Slot::empty(SlotId::Unit { unit: 0, slot: 0 })],
-            humidity_percent: None,
-            dryness_level: None,
-            temperature: None,
-            dryer: None,
-            tool: None,
+            ..FilamentUnit::default()
         }];
     });
     socket.notice("notify_klippy_disconnected").await;

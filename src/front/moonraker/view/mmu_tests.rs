@@ -179,13 +179,11 @@ prop_compose! {
             system.units.push(FilamentUnit {
                 id: unit,
                 name: format!("AMS {}", number + 1),
-                product: None,
                 slots: slots.map(|(slot, held)| Slot { id: SlotId::Unit { unit, slot: slot as u8 }, ..held }).collect(),
                 humidity_percent: humidity,
-                dryness_level: None,
                 temperature,
                 dryer: dries.then_some(Dryer { phase: DryerPhase::Drying, remaining_min: None, target: None, max: 65.0, refused: None }),
-                tool: None,
+                ..FilamentUnit::default()
             });
         }
         for (number, held) in external.into_iter().enumerate() {
@@ -244,15 +242,9 @@ proptest! {
 /// A unit with one empty slot, and an empty holder outside.
 fn small_system() -> FilamentSystem {
     let unit = FilamentUnit {
-        id: 0,
         name: "AMS 1".into(),
-        product: None,
         slots: vec![Slot::empty(SlotId::Unit { unit: 0, slot: 0 })],
-        humidity_percent: None,
-        dryness_level: None,
-        temperature: None,
-        dryer: None,
-        tool: None,
+        ..FilamentUnit::default()
     };
     let external = vec![Slot::empty(SlotId::External(0))];
     FilamentSystem { units: vec![unit], external, ..FilamentSystem::default() }
@@ -305,14 +297,8 @@ fn a_pause_that_somebody_asked_for_is_no_error() {
     let reason = |state: &PrinterState| seen(state, &Choices::default())["mmu"]["reason_for_pause"].clone();
     assert_eq!(reason(&state), "");
     let fault = Fault {
-        code: "0700_8011".into(),
-        source: FaultSource::Job,
-        severity: Severity::Info,
-        module: None,
-        text: "The print was paused by the user.".into(),
-        link: None,
-        actions: Vec::new(),
         since: 1.0,
+        ..Fault::new(FaultSource::Job, Severity::Info, "0700_8011", "The print was paused by the user.")
     };
     state.device.faults.push(fault.clone());
     assert_eq!(reason(&state), "");

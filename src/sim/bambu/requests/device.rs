@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::ams::{EXTERNAL, NOTHING, Slot};
-use super::super::models::Reporting;
+use super::super::models::{Quirk, Reporting};
 use super::super::printer::Printer;
 use super::{Object, Taken, number, object, text};
 use crate::sim::physics::Stage;
@@ -204,9 +204,9 @@ pub(super) fn user_setting(p: &mut Printer, request: &Object) -> Taken {
     Taken::Ok
 }
 
-/// P1 acknowledges and ignores it (trap T30); only AMS 2 Pro and AMS HT can dry.
+/// Only AMS 2 Pro and AMS HT can dry.
 pub(super) fn dry(p: &mut Printer, request: &Object) -> Taken {
-    if matches!(p.model.code, "C11" | "C12") {
+    if p.model.has(Quirk::IgnoresDrying) {
         return Taken::Ok;
     }
     let id = number(request, "ams_id").unwrap_or(-1);

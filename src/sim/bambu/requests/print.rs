@@ -68,13 +68,10 @@ pub(super) fn run(p: &mut Printer, root: &Path, command: &str, request: &Object)
         "back_to_center" => gcode(p, "G28".to_owned()),
         "xyz_ctrl" => jog(p, request),
         "select_extruder" => extruder(p, request),
-        "buzzer_ctrl" | "unload_filament" | "ams_reset" | "auto_stop_ams_dry" | "get_auto_nozzle_mapping" => {
-            if command == "unload_filament" {
-                return super::device::change(p, NOTHING);
-            }
-            if command == "auto_stop_ams_dry" {
-                p.ams.units.iter_mut().for_each(|unit| unit.drying = None);
-            }
+        "buzzer_ctrl" | "ams_reset" | "get_auto_nozzle_mapping" => Taken::Ok,
+        "unload_filament" => super::device::change(p, NOTHING),
+        "auto_stop_ams_dry" => {
+            p.ams.units.iter_mut().for_each(|unit| unit.drying = None);
             Taken::Ok
         }
         "ams_change_filament" => {
@@ -93,8 +90,9 @@ pub(super) fn run(p: &mut Printer, root: &Path, command: &str, request: &Object)
         "ams_user_setting" => super::device::user_setting(p, request),
         "ams_filament_drying" => super::device::dry(p, request),
         "extrusion_cali_get" => extrusion_get(p, request),
-        "extrusion_cali_sel" | "extrusion_cali_del" => extrusion_change(p, command, request),
-        "extrusion_cali_set" => extrusion_change(p, command, request),
+        "extrusion_cali_sel" | "extrusion_cali_del" | "extrusion_cali_set" => {
+            extrusion_change(p, command, request)
+        }
         _ => Taken::Refused("unknown command"),
     }
 }

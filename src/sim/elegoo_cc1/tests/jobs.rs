@@ -84,8 +84,8 @@ async fn a_print_is_started_paused_resumed_and_stopped() {
     assert_eq!(client.ack(130, json!({})).await, 0);
     client.until("stopped", |s| sub(s) == 8 && s["CurrentStatus"] == json!([0])).await;
     let truth = printer.truth();
-    assert_eq!((truth.starts_received, truth.starts_accepted), (2, 1));
-    assert_eq!(truth.violations.len(), 1, "the jog in mid-print: {:?}", truth.violations);
+    assert_eq!((truth.counters.starts_received, truth.counters.starts_accepted), (2, 1));
+    assert_eq!(truth.counters.violations.len(), 1, "the jog in mid-print: {:?}", truth.counters.violations);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn the_captured_requests_are_understood() {
     assert_eq!(client.frame("response").await["Data"]["Data"]["Ack"], 2);
     client.text("ping").await;
     assert_eq!(client.next().await.as_deref(), Some("pong"));
-    assert_eq!(printer.truth().offences, Vec::<String>::new());
+    assert_eq!(printer.truth().counters.offences, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn an_unknown_command_kills_the_process_but_not_discovery() {
         while client.next().await.is_some() {}
         while witness.next().await.is_some() {}
         let truth = printer.truth();
-        assert_eq!(truth.crashed.as_deref(), Some(poison.as_str()));
+        assert_eq!(truth.counters.crashed.as_deref(), Some(poison.as_str()));
         assert_eq!((truth.stage.as_str(), truth.nozzle_target), ("Idle", 0.0), "the print is lost");
         assert_eq!(
             discover(&printer).await["Data"]["MainboardID"],
@@ -125,7 +125,7 @@ async fn an_idle_client_is_closed() {
     let printer = start(options).await.unwrap();
     let mut client = Client::connect(&printer).await;
     while client.next().await.is_some() {}
-    assert_eq!(printer.truth().crashed, None);
+    assert_eq!(printer.truth().counters.crashed, None);
 }
 
 #[tokio::test]

@@ -37,10 +37,10 @@ async fn an_upload_is_chunked_checked_and_then_printable() {
     assert_eq!(client.ack(128, start_request("up.gcode")).await, 1, "the check is running");
     client.until("checking", |s| s["CurrentStatus"] == json!([8])).await;
     client.until("checked", |s| s["CurrentStatus"] == json!([0])).await;
-    assert_eq!(printer.truth().uploads, 1);
+    assert_eq!(printer.truth().counters.uploads, 1);
     assert_eq!(client.ack(128, start_request("up.gcode")).await, 0);
     assert_eq!(client.status().await["Status"]["PrintInfo"]["TotalTicks"], 0, "the file has no header");
-    assert_eq!(printer.truth().violations, Vec::<String>::new());
+    assert_eq!(printer.truth().counters.violations, Vec::<String>::new());
 }
 
 #[tokio::test]

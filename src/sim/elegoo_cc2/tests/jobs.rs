@@ -19,7 +19,7 @@ async fn a_print_is_started_paused_resumed_and_stopped() {
     assert_eq!(client.code(1022, json!({})).await, 0);
     client.until(1, 0).await;
     let truth = printer.truth();
-    assert_eq!((truth.starts_received, truth.starts_accepted), (2, 1));
+    assert_eq!((truth.counters.starts_received, truth.counters.starts_accepted), (2, 1));
     assert_eq!(client.ask(1036, json!({})).await["result"]["history_task_list"][0]["task_status"], 2);
 }
 

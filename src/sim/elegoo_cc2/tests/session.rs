@@ -26,7 +26,7 @@ async fn registration_is_limited_and_nobody_else_is_heard() {
     assert_eq!(keys(&refused), keys(&load("assembled/cc2-register-response-too-many")));
     assert_eq!(refused["error"], "too many clients");
     let truth = printer.truth();
-    assert_eq!((truth.muted, truth.registered, truth.registrations_refused), (1, 2, 1));
+    assert_eq!((truth.counters.muted, truth.registered, truth.counters.registrations_refused), (1, 2, 1));
     first.client.try_disconnect().unwrap();
     timeout(LIMIT, async { while first.events.poll().await.is_ok() {} }).await.unwrap();
     timeout(LIMIT, async { while third.register().await["error"] != "ok" {} }).await.expect("slot not freed");
@@ -47,7 +47,7 @@ async fn ping_is_answered_and_without_it_the_printer_goes_mute() {
     client.publish("a/api_request", &load("captured/cc2-ping"));
     assert_eq!(client.on("/api_response").await, load("captured/cc2-pong"));
     timeout(LIMIT, async {
-        while printer.truth().muted == 0 {
+        while printer.truth().counters.muted == 0 {
             client.send(1001, json!({}));
             let _ = timeout(Duration::from_millis(350), client.on("never")).await;
         }
@@ -71,7 +71,7 @@ async fn a_burst_is_swallowed() {
         }
     };
     timeout(LIMIT, wait).await.unwrap();
-    assert_eq!(printer.truth().swallowed, 3, "two answered, three lost");
+    assert_eq!(printer.truth().counters.swallowed, 3, "two answered, three lost");
 }
 
 #[tokio::test]
@@ -124,9 +124,9 @@ async fn methods_answer_with_the_documented_codes() {
     ] {
         assert_eq!(client.code(method, params.clone()).await, expected, "{method} {params}");
     }
-    assert_eq!(printer.truth().forbidden, Vec::<String>::new());
+    assert_eq!(printer.truth().counters.forbidden, Vec::<String>::new());
     for method in [1049, 1050, 1053, 1063] {
         client.ask(method, json!({})).await;
     }
-    assert_eq!(printer.truth().forbidden.len(), 4, "a loud failure");
+    assert_eq!(printer.truth().counters.forbidden.len(), 4, "a loud failure");
 }

@@ -37,7 +37,7 @@ async fn an_upload_follows_its_header_rules() {
     assert_eq!(body, json!({"error_code": 0, "offset": 1_048_575}));
     assert_eq!(put(&printer, &tail, "123456", &md5, rest).await.1["offset"], total as u64 - 1);
     assert_eq!(put(&printer, "bytes 0-3/4", "123456", &md5, b"G28\n").await.1["error_code"], 9004);
-    assert_eq!(printer.truth().uploads, 1);
+    assert_eq!(printer.truth().counters.uploads, 1);
     let mut client = Client::registered(&printer, "a").await;
     client.until(1, 0).await;
     let detail = client.ask(1046, json!({"storage_media": "local", "filename": "up load.gcode"})).await;
