@@ -175,6 +175,23 @@ def test_a_slicer_that_starts_what_its_upload_has_started_gets_one_print(lasting
     printed(lasting, before)
 
 
+def test_a_package_of_cura_tells_its_material(lasting):
+    """As Cura 4.13 packs a print with one material; its G-code does not say which."""
+    import io
+    import zipfile
+
+    header = ";FLAVOR:Marlin\n;TIME:60\n;Filament used: 0.5m\n;MAXX:20\n;Generated with Cura_SteamEngine 4.13.0\n"
+    profile = ('<?xml version="1.0" encoding="utf-8"?><fdmmaterial xmlns="http://www.ultimaker.com/material" version="1.3">'
+               "<metadata><name><brand>Generic</brand><material>PLA</material><color>Generic</color></name></metadata>"
+               "</fdmmaterial>")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("/3D/model.gcode", header + "G28\n;LAYER_COUNT:1\n;LAYER:0\nG1 X10 Y10 Z0.2 F600\n")
+        archive.writestr("/Materials/generic_pla.xml.fdm_material", profile)
+    assert lasting.upload("packed.ufp", packed.getvalue()).status_code == 201
+    assert lasting.get("/server/files/metadata?filename=packed.gcode")["filament_type"] == "PLA"
+
+
 def test_a_wrong_checksum_is_refused_and_a_right_one_taken(lasting):
     import hashlib
 

@@ -97,6 +97,18 @@ def test_targets(twin, moonraker):
     wait_for(lambda: moonraker.query("heater_bed")["heater_bed"]["target"] == 0, "the bed is off")
 
 
+def test_a_jog_in_three_lines_is_relative(twin, moonraker):
+    """Cura's plug-in jogs so: each line is one of its own, and the second holds only after the first."""
+    homed = lambda: moonraker.query("toolhead")["toolhead"]["homed_axes"] == "xyz"  # noqa: E731
+    twin("POST", "/api/printer/command", json={"commands": ["G28 X Y", "G28 Z"]})
+    wait_for(homed, "all axes homed", 60)
+    before = len(moonraker.call("server.gcode_store", {"count": 1000})["gcode_store"])
+    jog = ["G91", "G0 X0 Y0 Z5 F3000", "G90"]
+    assert twin("POST", "/api/printer/command", json={"commands": jog}).status_code == 200
+    said = [line["message"] for line in moonraker.call("server.gcode_store", {"count": 1000})["gcode_store"][before:]]
+    assert said == jog, "carried out without a refusal"
+
+
 def test_upload_alone_and_what_is_said_of_the_file(twin, cube):
     answer = upload(twin, "from a slicer.gcode", cube, print="false", path="")
     # Slicers look at the status only; the body is Moonraker's.

@@ -356,9 +356,13 @@ fn nothing_fits(used: &Used, system: &FilamentSystem) -> (String, String) {
     let slots: Vec<String> = system.slots().map(|slot| format!("{}: {}", slot.id, slot_text(slot))).collect();
     let there = if slots.is_empty() { "no slots".to_owned() } else { slots.join("; ") };
     if used.material.is_none() {
-        let text =
-            "The file does not say which filament it was sliced for, and none is loaded that could feed it.";
-        return objection(UNMAPPED, format!("{text} The printer has {there}."));
+        let reached = |slot: &&Slot| slot.present != Some(false) && reaches(used, slot.id, system);
+        let why = match system.slots().filter(reached).count() {
+            0 => "and none is loaded that could feed it",
+            _ => "so nobody but you can tell which of those that are loaded is to feed it",
+        };
+        let text = "The file does not say which filament it was sliced for,";
+        return objection(UNMAPPED, format!("{text} {why}. The printer has {there}."));
     }
     let filament = describe(used);
     let text = "finds no free slot of its material. The printer has";

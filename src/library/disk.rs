@@ -128,9 +128,12 @@ pub struct Extracted {
 }
 
 impl Extracted {
-    /// With this picture where the file itself has none.
-    pub fn or_picture(mut self, picture: Option<metadata::Thumbnail>) -> Self {
-        let Some(picture) = picture.filter(|_| self.pictures.is_empty()) else { return self };
+    /// With what the package of the file holds where the file itself says nothing.
+    pub fn or_beside(mut self, beside: metadata::ufp::Beside) -> Self {
+        if let Some(material) = beside.material {
+            self.metadata.or_material(&material);
+        }
+        let Some(picture) = beside.picture.filter(|_| self.pictures.is_empty()) else { return self };
         match metadata::thumbnails::moonraker_set(&picture) {
             Ok(set) => drop(self.pictures.insert(0, set)),
             Err(error) => tracing::debug!(%error, "A picture is left out."),

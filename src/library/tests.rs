@@ -403,9 +403,13 @@ async fn a_package_of_cura_is_kept_as_its_gcode_and_picture() {
     image::RgbaImage::new(64, 48).write_to(&mut png, image::ImageFormat::Png).unwrap();
     let png = png.into_inner();
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for (name, content) in
-        [("/3D/model.gcode", gcode().as_slice()), ("/Metadata/thumbnail.png", png.as_slice())]
-    {
+    let material =
+        br#"<fdmmaterial><metadata><name><material>PETG</material></name></metadata></fdmmaterial>"#;
+    for (name, content) in [
+        ("/3D/model.gcode", gcode().as_slice()),
+        ("/Metadata/thumbnail.png", png.as_slice()),
+        ("/Materials/generic_petg.xml.fdm_material", material),
+    ] {
         zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(content).unwrap();
     }
@@ -414,6 +418,7 @@ async fn a_package_of_cura_is_kept_as_its_gcode_and_picture() {
     assert_eq!((done.entry.path.as_str(), done.entry.kind), ("cura/Box v2.gcode", EntryKind::Printable));
     assert_eq!(std::fs::read(room.library.open(&done.entry.path).await.unwrap()).unwrap(), gcode());
     let record = room.library.record(&done.entry.path).await.unwrap();
+    assert_eq!(record.metadata.filament_types, ["PETG"]);
     let picture = record.thumbnails.first().expect("the picture of the package");
     assert!(room.library.open(&format!("cura/{}", picture.relative_path)).await.unwrap().exists());
     assert_eq!(hidden_leftovers(&room), 0);

@@ -313,10 +313,10 @@ fn check(
             )));
         }
     }
-    let picture = packed.map(|limits| ufp::unpack(path, limits)).transpose()?.flatten();
+    let beside = packed.map(|limits| ufp::unpack(path, limits)).transpose()?.unwrap_or_default();
     match content {
         Content::Other => Ok(disk::Extracted::default()),
-        _ => Ok(disk::extract(path, content)?.or_picture(picture)),
+        _ => Ok(disk::extract(path, content)?.or_beside(beside)),
     }
 }
 

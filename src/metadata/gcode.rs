@@ -141,18 +141,19 @@ fn filament_amounts(found: &Comments, metadata: &mut FileMetadata) {
     metadata.filament_total_mm = (!lengths.is_empty()).then(|| lengths.iter().sum());
     let sum = || (!metadata.filament_weights.is_empty()).then(|| metadata.filament_weights.iter().sum());
     metadata.filament_weight_total = number(found.get("total filament used [g]")).or_else(sum);
-    let used = |amounts: &[f64]| -> Vec<u32> {
-        let tools = amounts.iter().zip(0..).filter(|(amount, _)| **amount > 0.0);
-        tools.map(|(_, tool)| tool).collect()
-    };
     metadata.referenced_tools = match found.get("filament") {
         // Bambu's header lists the filaments in use, from 1: `; filament: 1,3`.
         Some(list) => {
             list.split(',').filter_map(|id| id.trim().parse::<u32>().ok()?.checked_sub(1)).collect()
         }
-        None if lengths.len() > 1 => used(&lengths),
+        None if lengths.len() > 1 => used_tools(&lengths),
         None => Vec::new(),
     };
+}
+
+fn used_tools(amounts: &[f64]) -> Vec<u32> {
+    let tools = amounts.iter().zip(0..).filter(|(amount, _)| **amount > 0.0);
+    tools.map(|(_, tool)| tool).take(MAX_LIST).collect()
 }
 
 fn extent(found: &Comments, whole: bool, metadata: &mut FileMetadata) {
@@ -176,8 +177,17 @@ fn layers_from_heights(metadata: &FileMetadata) -> Option<u32> {
     (1.0..1e6).contains(&layers).then_some(layers as u32)
 }
 
-/// Cura's own header; CuraEngine run by itself leaves placeholders there (limits of an empty box).
+/// Cura's own header; CuraEngine run by itself leaves placeholders there (limits of an empty box). It names no filament:
+/// who wants it puts lines of this form into the start G-code, as Moonraker reads them (moonraker `metadata.py`).
 fn cura(found: &Comments, metadata: &mut FileMetadata) {
+    // Cura leaves a word in braces that it does not know as it is.
+    let named = |key: &str| found.get(key).filter(|text| !text.contains('{'));
+    if metadata.filament_types.is_empty() {
+        metadata.filament_types = texts(named("filament type"));
+    }
+    if metadata.filament_names.is_empty() {
+        metadata.filament_names = texts(named("filament name"));
+    }
     let is_placeholder = number(found.get("maxx")).is_some_and(|maximum| maximum < -1e6);
     let stated = number(found.get("time")).filter(|time| !is_placeholder && *time > 0.0);
     metadata.estimated_time_s = stated.or(found.time_elapsed).and_then(seconds);
@@ -190,6 +200,9 @@ fn cura(found: &Comments, metadata: &mut FileMetadata) {
         .map(|list| list.split(',').filter_map(|length| number(length.trim().strip_suffix('m'))).collect())
         .unwrap_or_default();
     metadata.filament_total_mm = (!lengths.is_empty()).then(|| lengths.iter().sum::<f64>() * 1000.0);
+    if lengths.len() > 1 {
+        metadata.referenced_tools = used_tools(&lengths);
+    }
 }
 
 /// `1d 2h 3m 4s` in seconds.

@@ -50,7 +50,8 @@ pub(super) fn client_version(xml: &[u8]) -> Option<String> {
     })
 }
 
-fn with_document<T: Default>(xml: &[u8], read: impl FnOnce(&Document<'_>) -> T) -> T {
+/// Reads an XML entry within limits; the default where it is damaged or hostile.
+pub(super) fn with_document<T: Default>(xml: &[u8], read: impl FnOnce(&Document<'_>) -> T) -> T {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
     let Ok(text) = std::str::from_utf8(xml) else { return T::default() };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

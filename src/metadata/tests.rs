@@ -63,6 +63,23 @@ fn cura() {
     assert_eq!((found.filament_total_mm, found.object_height), (Some(1500.0), Some(5.0)));
     assert_eq!((found.first_layer_extr_temp, found.first_layer_bed_temp), (Some(200.0), Some(60.0)));
     assert_eq!(found.printer_model.as_deref(), Some("Creality Ender-3"));
+    assert_eq!((found.filament_types.len(), found.referenced_tools), (0, vec![0, 1]));
+}
+
+/// Lines of the start G-code, as Moonraker's users write them.
+#[test]
+fn cura_names_its_filament_where_the_start_gcode_does() {
+    let with = |lines: &str| {
+        let header = ";FLAVOR:Marlin\n;TIME:60\n;Filament used: 0.5m\n;MAXX:10\n;Generated with Cura_SteamEngine 5.8.0\n";
+        of(format!("{header}{lines}G28\n;LAYER:0\n").as_bytes())
+    };
+    let named = with(";Filament type = PETG\n;Filament name = Generic PETG\n");
+    assert_eq!(named.filament_types, ["PETG"]);
+    assert_eq!(named.filament_names, ["Generic PETG"]);
+    assert_eq!(named.plates[0].filaments[0].kind.as_deref(), Some("PETG"));
+    assert_eq!(named.referenced_tools, [0u32; 0]);
+    let unfilled = with(";Filament type = {material_type}\n;Filament name = {material_name}\n");
+    assert!(unfilled.filament_types.is_empty() && unfilled.filament_names.is_empty());
 }
 
 #[test]

@@ -175,6 +175,14 @@ impl FileMetadata {
         }
     }
 
+    /// Gives every filament this material where the file names none.
+    pub fn or_material(&mut self, material: &str) {
+        if self.filament_types.is_empty() {
+            let last = self.referenced_tools.iter().max().map_or(0, |tool| *tool as usize);
+            self.filament_types = vec![material.to_owned(); last.saturating_add(1).min(MAX_LIST)];
+        }
+    }
+
     /// The plate of this number.
     pub fn plate(&self, index: u32) -> Option<&PlateInfo> {
         self.plates.iter().find(|plate| plate.index == index)

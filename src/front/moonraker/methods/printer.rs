@@ -152,10 +152,10 @@ async fn run(station: &Station, session: &mut Session, text: &str) -> Result<(),
     script::run_script(station, session, text, &mut say).await
 }
 
-/// Over HTTP each request is a client of its own.
-pub async fn run_lines(endpoint: &Endpoint, lines: &str) -> Result<(), CommandError> {
-    endpoint.station.say(Speaker::Client, lines);
-    run(&endpoint.station, &mut Session::default(), lines).await
+/// One line of several that are sent together, in the modes that the others have left.
+pub async fn run_line(endpoint: &Endpoint, session: &mut Session, line: &str) -> Result<(), CommandError> {
+    endpoint.station.say(Speaker::Client, line);
+    run(&endpoint.station, session, line).await
 }
 
 pub async fn help(call: Call) -> Result<Value, RpcError> {

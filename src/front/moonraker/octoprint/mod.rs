@@ -286,6 +286,11 @@ async fn commands(endpoint: &Arc<Endpoint>, body: &Value) {
         }
         return;
     }
+    // G91 in one line holds for the moves of the next, whichever request brings them. What knows no modes does not wait
+    // behind a script that heats.
+    let modeless = lines.iter().all(|line| is(line, &["PAUSE", "RESUME", "CANCEL_PRINT"]));
+    let session = if modeless { Arc::default() } else { endpoint.http_session.clone() };
+    let mut session = session.lock_owned().await;
     let at_work = endpoint.clone();
     let done = control::to_its_end(endpoint, async move {
         for line in &lines {
@@ -293,7 +298,7 @@ async fn commands(endpoint: &Arc<Endpoint>, body: &Value) {
                 at_work.restart();
             } else if control::not_stopped(&at_work).is_err() {
                 break;
-            } else if let Err(error) = control::run_lines(&at_work, line).await {
+            } else if let Err(error) = control::run_line(&at_work, &mut session, line).await {
                 tracing::debug!(%error, "A command over the OctoPrint API was refused.");
             }
         }

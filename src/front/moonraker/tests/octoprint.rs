@@ -313,6 +313,20 @@ async fn an_emergency_stop_by_a_command_is_one() {
     );
 }
 
+/// Cura's plug-in jogs by three lines in one request, others by one request for each.
+#[tokio::test]
+async fn a_jog_is_relative_to_where_the_head_is() {
+    let room = Room::open().await;
+    room.station.printer.writer().report(|device| device.motion.position = Some([100.0, 100.0, 50.0]));
+    let jog = ["G91", "G0 X10 Y0 Z0 F3000", "G90"];
+    assert_eq!(post(&room, "/api/printer/command", json!({"commands": jog}), None).await.0, 200);
+    for line in jog {
+        assert_eq!(post(&room, "/api/printer/command", json!({"command": line}), None).await.0, 200);
+    }
+    let moved = Command::Jog { delta: [10.0, 0.0, 0.0], feed: Some(50.0) };
+    assert_eq!(*room.commands.lock().unwrap(), [moved.clone(), moved]);
+}
+
 #[tokio::test]
 async fn a_printer_that_is_away_is_not_operational() {
     let room = Room::open().await;
