@@ -46,7 +46,8 @@ pub async fn handle(State(endpoint): State<Arc<Endpoint>>, request: Request<Body
 async fn route(endpoint: &Arc<Endpoint>, mut parts: Parts, body: Body) -> Result<Response<Body>, RpcError> {
     let access = &endpoint.access;
     let address = access.address(&parts);
-    let path = parts.uri.path().to_owned();
+    // A slicer whose host was entered with a slash at its end asks for `//api/version`; nginx before a real server does this.
+    let path = format!("/{}", parts.uri.path().trim_start_matches('/'));
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let base_url = base_url(&parts, &path);
     let judged = access.judge_request(&parts).map_err(RpcError::from);
@@ -265,6 +266,7 @@ pub fn base_url(parts: &Parts, path: &str) -> String {
     let scheme = if secure { "https" } else { "http" };
     let full = parts.extensions.get::<OriginalUri>().map(|uri| uri.path().to_owned());
     let prefix = full.as_deref().and_then(|full| full.strip_suffix(path)).unwrap_or_default();
+    let prefix = prefix.trim_end_matches('/');
     let folder = text("x-forwarded-prefix").filter(|folder| is_folder(folder)).unwrap_or_default();
     format!("{scheme}://{}{}{prefix}", host.unwrap_or("localhost"), folder.trim_end_matches('/'))
 }
