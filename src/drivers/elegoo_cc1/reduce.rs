@@ -127,7 +127,7 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     motion(status, device, memory);
     let codes = current_status(status);
     let info = status.get("PrintInfo").cloned().unwrap_or(Value::Null);
-    let wish = job(&codes, &info, device, memory);
+    let wish = job(&codes, &info, device, memory, now);
     activity(&codes, device);
     memory.file_error = memory
         .file_error
@@ -238,7 +238,7 @@ fn stage(codes: &[i64], sub: i64, has_file: bool, before: DeviceStage) -> Device
     }
 }
 
-fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) -> Wish {
+fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory, now: f64) -> Wish {
     let sub = int(info, "Status").unwrap_or(0);
     let file = text(info, "Filename").map(|name| base_name(name).to_owned());
     let task = text(info, "TaskId").filter(|id| *id != "0").map(str::to_owned);
@@ -277,7 +277,7 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     if memory.held {
         return wish;
     }
-    let run = memory.reckoning.follow(before, stage, shown, fresh);
+    let run = memory.reckoning.follow((before, stage), shown, fresh, now);
     let printed = memory.reckoning.printed();
     device.job = DeviceJob { stage, reason, token, ..figures(info, run, sub, stage, printed) };
     if stage.active() || stage.ended() {

@@ -259,12 +259,12 @@ impl Job<'_> {
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
-        let run = memory.reckoning.follow(before, stage, shown, fresh);
+        let run = memory.reckoning.follow((before, stage), shown, fresh, now);
         let figures = self.figures(stage, run, memory.reckoning.printed());
-        device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
-        if stage == DeviceStage::Failed && device.job.reason.is_none() {
-            device.job.reason = memory.fatal.clone();
-        }
+        // A printer that halted by itself has said why.
+        let fatal = memory.fatal.clone().filter(|_| stage == DeviceStage::Failed);
+        let reason = reason.or(fatal).or_else(|| figures.reason.clone());
+        device.job = DeviceJob { stage, token, reason, ..figures };
         if stage.active() || stage.ended() {
             device.job.file.clone_from(&memory.file);
             device.job.total_layers = device.job.total_layers.or_else(|| layers_of(memory));
