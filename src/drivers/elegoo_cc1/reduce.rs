@@ -258,10 +258,11 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory, no
         memory.runs.seen();
     }
     let mut reason = device.job.reason.take().filter(|_| stage == before);
+    let mut total_s = None;
     if let Some(past) = memory.past.clone().filter(|_| stage == DeviceStage::Idle) {
         stage = past.end.unwrap_or(stage);
         memory.file = Some(past.file);
-        reason = past.reason;
+        (reason, total_s) = (past.reason, past.lasted);
     }
     let wish = end_of_job(&mut stage, &mut reason, before, device, memory);
     if before.active() && !stage.active() {
@@ -279,7 +280,7 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory, no
     }
     let run = memory.reckoning.follow((before, stage), shown, fresh, now);
     let printed = memory.reckoning.printed();
-    device.job = DeviceJob { stage, reason, token, ..figures(info, run, sub, stage, printed) };
+    device.job = DeviceJob { stage, reason, token, total_s, ..figures(info, run, sub, stage, printed) };
     if stage.active() || stage.ended() {
         device.job.file.clone_from(&memory.file);
     }

@@ -137,10 +137,12 @@ pub fn history(result: &Value) -> Vec<PastRun> {
             2 | 3 => (Some(DeviceStage::Cancelled), Some(STOPPED.to_owned())),
             _ => (None, None),
         };
+        let begun = num(task, "begin_time").filter(|time| *time > 0.0);
         Some(PastRun {
             id: text(task, "task_id").unwrap_or_default().to_owned(),
             file: base_name(text(task, "task_name")?).to_owned(),
-            begun: num(task, "begin_time").filter(|time| *time > 0.0),
+            begun,
+            lasted: PastRun::lasted(begun, num(task, "end_time")),
             end,
             reason,
         })
@@ -240,6 +242,7 @@ impl Job<'_> {
             memory.runs.seen();
         }
         let past = memory.past.clone().filter(|_| stage == DeviceStage::Idle);
+        let lasted = past.as_ref().and_then(|past| past.lasted);
         let reason = past.and_then(|past| {
             stage = past.end.unwrap_or(stage);
             memory.file = Some(past.file);
@@ -264,7 +267,8 @@ impl Job<'_> {
         // A printer that halted by itself has said why.
         let fatal = memory.fatal.clone().filter(|_| stage == DeviceStage::Failed);
         let reason = reason.or(fatal).or_else(|| figures.reason.clone());
-        device.job = DeviceJob { stage, token, reason, ..figures };
+        let total_s = lasted.or(figures.total_s);
+        device.job = DeviceJob { stage, token, reason, total_s, ..figures };
         if stage.active() || stage.ended() {
             device.job.file.clone_from(&memory.file);
             device.job.total_layers = device.job.total_layers.or_else(|| layers_of(memory));
