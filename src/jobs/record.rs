@@ -10,7 +10,9 @@ use super::history::Row;
 use super::intent::{Intent, Stage};
 use super::{HistoryEnd, HistoryEntry, Inner};
 use crate::library::JobTraces;
-use crate::model::{DeviceStage, Event, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, Speaker};
+use crate::model::{
+    DeviceStage, Event, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, Speaker, UnixSeconds,
+};
 use crate::printer::ExpectedRun;
 use crate::printer::clock::unix_now;
 
@@ -181,7 +183,7 @@ impl Inner {
     }
 
     /// The printer still shows a run whose end the history has: it knows better. A Bambu printer calls a cancelled print
-    /// failed, and no printer tells when it ended.
+    /// failed, and most do not tell when it ended.
     fn recall_end(&self, state: &PrinterState) {
         let job = &state.job;
         if !job.found_ended || !job.phase.ended() || job.ended_at.is_some() || self.current_row().is_some() {
@@ -367,8 +369,13 @@ impl Inner {
                     }
                 }
             });
-            let ended_at = Some(unix_now());
-            self.job_ended(&Job { ended_at, ..self.printer.state().job.clone() }).await;
+            let job = self.printer.state().job.clone();
+            let ended = unseen_end(row.entry.started_at, row.seen_at, device.total_s, unix_now());
+            // It was seen to print, and nobody saw it pause.
+            let printed_on = job.phase == JobPhase::Complete && device.total_s.is_some();
+            let unseen = if printed_on { (ended - row.seen_at).max(0.0) } else { 0.0 };
+            let printed_s = job.printed_s + unseen;
+            self.job_ended(&Job { ended_at: Some(ended), printed_s, ..job }).await;
         } else {
             let reason = "The gateway was not running when it ended.".to_owned();
             let end = if row.cancelling { HistoryEnd::Cancelled } else { HistoryEnd::Interrupted };
@@ -376,6 +383,17 @@ impl Inner {
         }
         self.cleanup_due.notify_one();
     }
+}
+
+/// When the run ended that nobody saw end: as late as the printer says that it lasted, else now.
+fn unseen_end(
+    started_at: UnixSeconds,
+    seen_at: UnixSeconds,
+    lasted: Option<f64>,
+    now: UnixSeconds,
+) -> UnixSeconds {
+    let told = lasted.filter(|lasted| *lasted > 0.0).map(|lasted| started_at + lasted);
+    told.map_or(now, |ended| ended.max(seen_at).min(now))
 }
 
 fn restore_figures(job: &mut Job, row: &Row) {
@@ -388,4 +406,19 @@ fn restore_figures(job: &mut Job, row: &Row) {
     // The clock may have been set back while no gateway ran.
     job.started_at = Some(row.entry.started_at.min(unix_now() - row.entry.total_s));
     job.printed_s = job.printed_s.max(row.entry.print_s);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unseen_end;
+
+    #[test]
+    fn an_unseen_end_is_where_the_printer_says_it_was() {
+        let (started, seen, now) = (1000.0, 1600.0, 90_000.0);
+        let ended = |lasted| unseen_end(started, seen, lasted, now);
+        assert_eq!(ended(Some(3600.0)), 4600.0);
+        assert_eq!((ended(None), ended(Some(0.0))), (now, now), "it does not say");
+        assert_eq!(ended(Some(60.0)), seen, "it was seen to run longer");
+        assert_eq!(ended(Some(1e9)), now);
+    }
 }

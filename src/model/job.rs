@@ -111,6 +111,8 @@ pub struct Job {
     pub skipped: Vec<u32>,
     /// Pausing, Resuming or Cancelling while a command of ours waits for its effect.
     pub requested: Option<JobPhase>,
+    /// Being cancelled out of a pause: nothing is laid down any more.
+    pub out_of_pause: bool,
     /// The end was already there when the gateway first looked: history, not news (bambu.md T22).
     pub found_ended: bool,
 }

@@ -138,7 +138,10 @@ fn adopt(state: &mut PrinterState) {
     if fulfilled {
         state.job.requested = None;
     }
-    state.job.phase = state.job.requested.unwrap_or(reported);
+    let phase = state.job.requested.unwrap_or(reported);
+    let paused = state.job.out_of_pause || state.job.phase == JobPhase::Paused;
+    state.job.out_of_pause = phase == JobPhase::Cancelling && paused;
+    state.job.phase = phase;
     if state.job.token.is_none() {
         state.job.token = state.device.job.token.clone();
     }

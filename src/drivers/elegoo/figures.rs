@@ -5,6 +5,10 @@ use crate::model::DeviceStage;
 
 /// A clock that goes back by less was rounded otherwise; in seconds.
 const ROUNDING: f64 = 1.0;
+/// What a clock can show beyond the time since the report before: that one was told late; in seconds.
+const LATE: f64 = 2.0;
+/// A clock that fell to less than this part was set back, however fast it runs.
+const FALLEN: f64 = 0.25;
 
 /// One figure that the printer keeps from the job before until it has one of the new job.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,16 +75,21 @@ impl Leftovers {
 #[derive(Debug, Clone, Copy, Default)]
 struct Clock {
     told: f64,
+    /// When it was told.
+    at: f64,
     before: f64,
 }
 
 impl Clock {
-    /// Seconds of the run so far.
-    fn seconds(&mut self, told: f64) -> f64 {
-        if told < self.told - ROUNDING {
+    /// Seconds of the run so far, where the printer tells so many at the time `now`. A clock that was set back started at
+    /// zero since the report before; one that only fell is an older report, or was corrected.
+    fn seconds(&mut self, told: f64, now: f64) -> f64 {
+        let since = (now - self.at).max(0.0);
+        let fell = told < self.told - ROUNDING;
+        if fell && (told <= since + LATE || told < self.told * FALLEN) {
             self.before += self.told;
         }
-        self.told = told;
+        (self.told, self.at) = (told, now);
         self.before + told
     }
 }
@@ -99,13 +108,13 @@ impl Reckoning {
         self.left.fresh(shown)
     }
 
-    /// What a run has come to by a report that leads from the stage `before` to `stage`.
+    /// What a run has come to by a report of the time `now` that leads from the first of the two stages to the second.
     pub fn follow(
         &mut self,
-        before: DeviceStage,
-        stage: DeviceStage,
+        (before, stage): (DeviceStage, DeviceStage),
         shown: Figures,
         fresh: Figures,
+        now: f64,
     ) -> Figures {
         if !before.active() {
             (self.clock, self.printed) = (Clock::default(), false);
@@ -115,7 +124,7 @@ impl Reckoning {
             return fresh;
         }
         self.printed |= stage != DeviceStage::Preparing;
-        Figures { seconds: fresh.seconds.map(|told| self.clock.seconds(told)), ..fresh }
+        Figures { seconds: fresh.seconds.map(|told| self.clock.seconds(told, now)), ..fresh }
     }
 
     /// The run was seen beyond its first warm-up: until then totals and the time left can be those of the file before.
@@ -151,6 +160,15 @@ mod tests {
     fn a_clock_that_is_set_back_goes_on() {
         let mut clock = Clock::default();
         let told = [0.0, 100.0, 99.6, 2.0, 10.0];
-        assert_eq!(told.map(|told| clock.seconds(told)), [0.0, 100.0, 99.6, 101.6, 109.6]);
+        assert_eq!(told.map(|told| clock.seconds(told, 1000.0 + told)), [0.0, 100.0, 99.6, 101.6, 109.6]);
+        // Nobody looked for a while.
+        assert_eq!(clock.seconds(8.0, 1200.0), 117.6);
+    }
+
+    #[test]
+    fn an_older_report_sets_no_clock_back() {
+        let mut clock = Clock::default();
+        let told = [(600.0, 1000.0), (615.0, 1015.0), (492.0, 1015.2), (616.0, 1016.0)];
+        assert_eq!(told.map(|(told, now)| clock.seconds(told, now)), [600.0, 615.0, 492.0, 616.0]);
     }
 }

@@ -44,10 +44,20 @@ pub struct PastRun {
     pub file: String,
     /// Unix seconds by the printer's clock.
     pub begun: Option<UnixSeconds>,
+    /// Seconds from its begin to its end, by that clock; `None` before the end.
+    pub lasted: Option<f64>,
     /// How it ended; `None` where it goes on or the printer does not say.
     pub end: Option<DeviceStage>,
     /// Why, where the printer says so.
     pub reason: Option<String>,
+}
+
+impl PastRun {
+    /// `end` as the printer tells it beside `begun`; the clock may have been set between the two.
+    pub fn lasted(begun: Option<UnixSeconds>, end: Option<UnixSeconds>) -> Option<f64> {
+        let lasted = end? - begun.filter(|begun| *begun > 0.0)?;
+        (lasted > 0.0).then_some(lasted)
+    }
 }
 
 impl Runs {
@@ -276,7 +286,14 @@ mod tests {
     }
 
     fn past(file: &str, begun: f64, end: Option<DeviceStage>) -> PastRun {
-        PastRun { id: format!("{file} {begun}"), file: file.into(), begun: Some(begun), end, reason: None }
+        PastRun {
+            id: format!("{file} {begun}"),
+            file: file.into(),
+            begun: Some(begun),
+            lasted: None,
+            end,
+            reason: None,
+        }
     }
 
     fn recalled(ran: bool, history: &[PastRun]) -> (Option<DeviceStage>, Option<String>) {

@@ -33,10 +33,12 @@ pub fn history(data: &Value) -> Vec<PastRun> {
             3 => Some(DeviceStage::Cancelled),
             _ => None,
         };
+        let begun = num(item, "BeginTime").filter(|time| *time > 0.0);
         Some(PastRun {
             id: text(item, "TaskId")?.to_owned(),
             file: base_name(text(item, "TaskName").unwrap_or_default()).to_owned(),
-            begun: num(item, "BeginTime").filter(|time| *time > 0.0),
+            begun,
+            lasted: PastRun::lasted(begun, num(item, "EndTime")),
             end,
             reason: int(item, "ErrorStatusReason").and_then(codes::reason),
         })

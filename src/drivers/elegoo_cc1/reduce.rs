@@ -127,7 +127,7 @@ pub fn status(status: &Value, device: &mut Device, memory: &mut Memory, now: f64
     motion(status, device, memory);
     let codes = current_status(status);
     let info = status.get("PrintInfo").cloned().unwrap_or(Value::Null);
-    let wish = job(&codes, &info, device, memory);
+    let wish = job(&codes, &info, device, memory, now);
     activity(&codes, device);
     memory.file_error = memory
         .file_error
@@ -238,7 +238,7 @@ fn stage(codes: &[i64], sub: i64, has_file: bool, before: DeviceStage) -> Device
     }
 }
 
-fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) -> Wish {
+fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory, now: f64) -> Wish {
     let sub = int(info, "Status").unwrap_or(0);
     let file = text(info, "Filename").map(|name| base_name(name).to_owned());
     let task = text(info, "TaskId").filter(|id| *id != "0").map(str::to_owned);
@@ -258,10 +258,11 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
         memory.runs.seen();
     }
     let mut reason = device.job.reason.take().filter(|_| stage == before);
+    let mut total_s = None;
     if let Some(past) = memory.past.clone().filter(|_| stage == DeviceStage::Idle) {
         stage = past.end.unwrap_or(stage);
         memory.file = Some(past.file);
-        reason = past.reason;
+        (reason, total_s) = (past.reason, past.lasted);
     }
     let wish = end_of_job(&mut stage, &mut reason, before, device, memory);
     if before.active() && !stage.active() {
@@ -277,9 +278,9 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory) ->
     if memory.held {
         return wish;
     }
-    let run = memory.reckoning.follow(before, stage, shown, fresh);
+    let run = memory.reckoning.follow((before, stage), shown, fresh, now);
     let printed = memory.reckoning.printed();
-    device.job = DeviceJob { stage, reason, token, ..figures(info, run, sub, stage, printed) };
+    device.job = DeviceJob { stage, reason, token, total_s, ..figures(info, run, sub, stage, printed) };
     if stage.active() || stage.ended() {
         device.job.file.clone_from(&memory.file);
     }

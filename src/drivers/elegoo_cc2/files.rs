@@ -1,13 +1,13 @@
 //! The printer's internal storage: list and delete over MQTT, upload and download over HTTP (elegoo.md 3.13).
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::encode::{Call, LIST_PAGE};
 use super::wire::error_code;
@@ -31,6 +31,10 @@ const TOO_FAST: Duration = Duration::from_secs(2);
 const CHUNK_TRIES: u32 = 3;
 /// Files beyond this are not listed: no storage holds so many.
 const MAX_FILES: u64 = 10_000;
+/// So many questions for the files without an answer, one after the other, are the firmware's silence and not a swallowed
+/// request (elegoo.md 3.5, 3.6); then it is not asked for a while: each start of a job would wait for it.
+const SILENT: u32 = 2;
+const SILENT_FOR: Duration = Duration::from_secs(600);
 
 /// The storage of one printer.
 pub struct Cc2Storage {
@@ -39,11 +43,32 @@ pub struct Cc2Storage {
     door: Arc<Door<Call>>,
     client: reqwest::Client,
     videos: Videos,
+    /// Questions for the files that had no answer, one after the other, and when the last of them was given up.
+    silence: Mutex<Option<(u32, Instant)>>,
 }
 
 impl Cc2Storage {
     pub(super) fn new(config: Cc2Config, timing: Timing, door: Arc<Door<Call>>) -> Self {
-        Self { config, timing, door, client: http::upload_client(), videos: Videos::default() }
+        let (client, videos, silence) = (http::upload_client(), Videos::default(), Mutex::default());
+        Self { config, timing, door, client, videos, silence }
+    }
+
+    /// The firmware does not answer the question for its files.
+    fn is_silent(&self) -> bool {
+        let silence = *self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.is_some_and(|(times, at)| times >= SILENT && at.elapsed() < SILENT_FOR)
+    }
+
+    fn note_silence<T>(&self, answer: &Result<T, AskError>) {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(_) | Err(AskError::Refused(_)) => *silence = None,
+            Err(AskError::Timeout) => {
+                let times = silence.map_or(0, |(times, _)| times);
+                *silence = Some((times.saturating_add(1), Instant::now()));
+            }
+            Err(_) => {}
+        }
     }
 
     async fn send_chunks(&self, job: &Upload<'_>, size: u64) -> Result<(), ChunkError> {
@@ -118,16 +143,14 @@ impl Cc2Storage {
         let mut shown = HashSet::new();
         let mut offset = 0;
         loop {
-            let page =
-                self.door.ask(Call::ListFiles(medium, offset), ASK).await.map_err(|error| match error {
-                    // 01.03.02.51 never answers this method (elegoo.md 3.6).
-                    AskError::Timeout => FileError::Unsupported(
-                        "The printer did not answer the question for its files. Try again; some firmware never answers it and \
-                         has to be updated to show them."
-                            .to_owned(),
-                    ),
-                    other => told(other),
-                })?;
+            let page = self.door.ask(Call::ListFiles(medium, offset), ASK).await;
+            if medium == Medium::Internal {
+                self.note_silence(&page);
+            }
+            let page = page.map_err(|error| match error {
+                AskError::Timeout => unlisted(),
+                other => told(other),
+            })?;
             let items = list(&page, "file_list");
             let (known, count) = (shown.len(), items.len() as u64);
             shown.extend(items.iter().filter_map(|item| text(item, "filename")).map(str::to_owned));
@@ -211,6 +234,9 @@ impl Storage for Cc2Storage {
     }
 
     async fn list(&self) -> Result<Vec<RemoteFile>, FileError> {
+        if self.is_silent() {
+            return Err(unlisted());
+        }
         let mut files = self.listed(Medium::Internal).await?;
         if self.door.seen().usb
             && let Ok(stick) = self.listed(Medium::Usb).await
@@ -274,6 +300,15 @@ impl Storage for Cc2Storage {
             Err(error) => Err(told(error)),
         }
     }
+}
+
+/// 01.03.02.51 never answers (elegoo.md 3.6).
+fn unlisted() -> FileError {
+    FileError::Unsupported(
+        "The printer did not answer the question for its files. Try again later; some firmware never answers it and has to be \
+         updated to show them."
+            .to_owned(),
+    )
 }
 
 fn wrong_code() -> FileError {

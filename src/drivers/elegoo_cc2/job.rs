@@ -137,10 +137,12 @@ pub fn history(result: &Value) -> Vec<PastRun> {
             2 | 3 => (Some(DeviceStage::Cancelled), Some(STOPPED.to_owned())),
             _ => (None, None),
         };
+        let begun = num(task, "begin_time").filter(|time| *time > 0.0);
         Some(PastRun {
             id: text(task, "task_id").unwrap_or_default().to_owned(),
             file: base_name(text(task, "task_name")?).to_owned(),
-            begun: num(task, "begin_time").filter(|time| *time > 0.0),
+            begun,
+            lasted: PastRun::lasted(begun, num(task, "end_time")),
             end,
             reason,
         })
@@ -240,6 +242,7 @@ impl Job<'_> {
             memory.runs.seen();
         }
         let past = memory.past.clone().filter(|_| stage == DeviceStage::Idle);
+        let lasted = past.as_ref().and_then(|past| past.lasted);
         let reason = past.and_then(|past| {
             stage = past.end.unwrap_or(stage);
             memory.file = Some(past.file);
@@ -259,12 +262,13 @@ impl Job<'_> {
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
-        let run = memory.reckoning.follow(before, stage, shown, fresh);
+        let run = memory.reckoning.follow((before, stage), shown, fresh, now);
         let figures = self.figures(stage, run, memory.reckoning.printed());
-        device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
-        if stage == DeviceStage::Failed && device.job.reason.is_none() {
-            device.job.reason = memory.fatal.clone();
-        }
+        // A printer that halted by itself has said why.
+        let fatal = memory.fatal.clone().filter(|_| stage == DeviceStage::Failed);
+        let reason = reason.or(fatal).or_else(|| figures.reason.clone());
+        let total_s = lasted.or(figures.total_s);
+        device.job = DeviceJob { stage, token, reason, total_s, ..figures };
         if stage.active() || stage.ended() {
             device.job.file.clone_from(&memory.file);
             device.job.total_layers = device.job.total_layers.or_else(|| layers_of(memory));

@@ -38,7 +38,7 @@ pub struct Host {
     pub select_failed: bool,
     /// An M23 was accepted while a job was shown.
     pub begins_again: bool,
-    /// It was told why its job is paused.
+    /// It knows why its job pauses: it was told, or asked for it by name.
     pub pause_known: bool,
     /// Library path of the job it sees.
     pub path: Option<String>,

@@ -233,6 +233,7 @@ impl Dialogue {
             Done::Paused(result) | Done::Resumed(result) => {
                 self.host.wanted = None;
                 if let Err(error) = result {
+                    self.host.pause_known = false;
                     self.notify(&error, view);
                 }
             }

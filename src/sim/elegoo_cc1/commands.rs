@@ -210,6 +210,10 @@ fn start(shared: &Shared, core: &mut Core, body: &Map<String, Value>) -> Reply {
             number(slot, key)?;
         }
     }
+    if core.faults.busy_starts > 0 {
+        core.faults.busy_starts -= 1;
+        return ack(1);
+    }
     if core.busy() {
         return ack(1);
     }

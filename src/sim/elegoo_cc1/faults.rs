@@ -70,6 +70,10 @@ pub enum Fault {
     Answers { how: Answers },
     /// The next stop during levelling is acknowledged and lost.
     LoseStop,
+    /// The next starts are refused with Ack 1, as by a printer that still checks the file.
+    Busy {
+        starts: u32,
+    },
     /// Files are not deleted (Ack 1), as shortly after a print.
     RefuseDelete { on: bool },
     /// From the next connection on another machine is at this address; with the same `mac`, one whose firmware has given
@@ -107,6 +111,7 @@ pub struct Active {
     pub leaked_viewers: usize,
     pub lose_stop: bool,
     pub refuse_delete: bool,
+    pub busy_starts: u32,
     pub swallow: Vec<i64>,
     pub answers: Answers,
 }
@@ -180,6 +185,7 @@ impl Faults {
             Fault::CameraLeak { slots } => shared.core().faults.leaked_viewers = slots,
             Fault::NoCamera { on } => shared.core().faults.no_camera = on,
             Fault::LoseStop => shared.core().faults.lose_stop = true,
+            Fault::Busy { starts } => shared.core().faults.busy_starts = starts,
             Fault::RefuseDelete { on } => shared.core().faults.refuse_delete = on,
             Fault::Swallow { commands } => shared.core().faults.swallow = commands,
             Fault::Answers { how } => shared.core().faults.answers = how,

@@ -22,6 +22,10 @@ use crate::printer::clock::unix_now;
 const STARTING: Duration = Duration::from_secs(90);
 /// How long a homing is waited for.
 const HOMING: Duration = Duration::from_secs(120);
+/// A start that came too early, while the printer still checks the file, has this Ack (elegoo.md 2.10); it is sent again
+/// after this time.
+const BUSY: i64 = 1;
+const START_AGAIN: Duration = Duration::from_secs(2);
 
 impl Session<'_> {
     pub(super) fn take_message(&mut self, message: Message) -> Result<(), LinkFault> {
@@ -286,6 +290,12 @@ impl Session<'_> {
             (Ok(_), Sdcp::Home(axes)) => self.driver.memory.homes(homed_by(*axes)),
             (Err(AskError::Refused(_)), Sdcp::Start(_)) => self.driver.memory.runs.forget(),
             _ => {}
+        }
+        let busy = matches!((&result, call), (Err(AskError::Refused(BUSY)), Sdcp::Start(_)));
+        if busy && !batch.overruled(self.halted) && batch.try_again(call, self.stage(), START_AGAIN) {
+            self.queue.push_front(Work::Command(Box::new(batch)));
+            self.next_poll = Instant::now();
+            return;
         }
         // A stop without a job is no failure of an emergency stop.
         let harmless = batch.goes_on() && *call == Sdcp::Stop && matches!(result, Err(AskError::Refused(_)));

@@ -21,6 +21,18 @@ fn bare_slice() -> String {
 }
 
 #[tokio::test]
+async fn a_start_waits_for_a_printer_that_is_busy_for_a_moment() {
+    let bench = bench(fast()).await;
+    bench.online().await;
+    bench.idle().await;
+    bench.sim.faults().apply(Fault::Busy { starts: 1 }).unwrap();
+    bench.start_file("cube.gcode", 2).await.unwrap();
+    bench.phase(JobPhase::Printing).await;
+    assert_eq!(bench.sent(128).len(), 2);
+    bench.unharmed();
+}
+
+#[tokio::test]
 async fn header_comments_are_added_on_the_way_and_commands_are_not_touched() {
     let bench = bench(fast()).await;
     bench.online().await;

@@ -54,11 +54,17 @@ impl Session<'_> {
     }
 
     pub(super) fn take_ask(&mut self, ask: Ask<Call>) {
-        if self.queue.len() < MAX_QUEUE {
-            self.queue.push_back(Work::Ask(ask));
-        } else {
-            Work::Ask(ask).refuse("Too many requests wait for the printer.");
+        if self.queue.len() >= MAX_QUEUE {
+            return Work::Ask(ask).refuse("Too many requests wait for the printer.");
         }
+        // The check of a file that was just sent: a job waits for it, and listings and polls can take minutes.
+        let place = match ask.call {
+            Call::FullStatus | Call::FileInfo(..) => {
+                self.queue.iter().take_while(|work| matches!(work, Work::Command(_))).count()
+            }
+            _ => self.queue.len(),
+        };
+        self.queue.insert(place, Work::Ask(ask));
     }
 
     /// Sends what may be sent now.

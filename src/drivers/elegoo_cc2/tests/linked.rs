@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::super::{Cc2Config, Ports, Timing, assemble};
-use crate::drivers::elegoo::testing::Rig;
+use crate::drivers::elegoo::testing::{Rig, file_of};
 use crate::model::*;
 use crate::printer::{CameraFeed, FileError};
 use crate::secret::Secret;
@@ -344,7 +344,7 @@ async fn upload_verify_list_download_delete() {
     bench.online().await;
     let files = bench.printer.files().clone();
     let content: String = (0..60_000).map(|n| format!("G1 X{} Y10 E0.05 F3000\n", n % 200)).collect();
-    let local = crate::drivers::elegoo::testing::file_of(&content);
+    let local = file_of(&content);
     let name = files.job_path("../evil/part 1.gcode");
     assert_eq!(name, "part 1.gcode");
     bench.sim.faults().apply(Fault::RefuseUpload { on: true }).unwrap();
@@ -372,8 +372,28 @@ async fn upload_verify_list_download_delete() {
 async fn firmware_that_lists_nothing_says_so() {
     let bench = bench(Options { firmware: "01.03.02.51".into(), ..fast() }).await;
     bench.online().await;
-    assert!(matches!(bench.printer.files().list().await, Err(FileError::Unsupported(_))));
+    for _ in 0..3 {
+        assert!(matches!(bench.printer.files().list().await, Err(FileError::Unsupported(_))));
+    }
+    assert_eq!(bench.sent(1044).len(), 2, "it is not waited for again and again");
     assert!(bench.printer.state().online());
+}
+
+#[tokio::test]
+async fn the_check_of_a_sent_file_does_not_wait_behind_listings() {
+    let timing = Timing { spacing: Duration::from_millis(150), ..quick() };
+    let bench = bench_with(fast(), timing, |_| ()).await;
+    bench.online().await;
+    let local = file_of("G28\nG1 X10 E1\n");
+    let files = bench.printer.files();
+    let listings = futures_util::future::join_all((0..8).map(|_| files.list()));
+    let (listings, sent) = tokio::join!(listings, bench.upload(local.path(), "part.gcode"));
+    sent.unwrap();
+    assert!(listings.iter().all(Result::is_ok));
+    let order: Vec<i64> = bench.sim.truth().commands.iter().map(|got| got.number).collect();
+    let checked = order.iter().position(|number| *number == 1046).unwrap();
+    let listed = order.iter().skip(checked).filter(|number| **number == 1044).count();
+    assert!(listed >= 4, "most of them came later: {order:?}");
 }
 
 #[tokio::test]

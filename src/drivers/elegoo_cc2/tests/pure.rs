@@ -270,6 +270,10 @@ fn a_run_that_ends_by_a_fatal_exception_has_failed() {
     assert_eq!(stage, DeviceStage::Failed);
     assert!(reason.unwrap().contains("nozzle does not heat"));
     assert_eq!(ended(false, &[with(1, 0, json!([103]))]).0, DeviceStage::Failed, "idle at once");
+    let (_, reason) = ended(false, &[with(14, 0, json!([103]))]);
+    assert!(reason.unwrap().contains("nozzle does not heat"), "why it halted by itself");
+    let (_, reason) = ended(false, &[with(14, 0, json!([]))]);
+    assert!(reason.unwrap().contains("emergency stop"));
     assert_eq!(ended(true, &stops).0, DeviceStage::Cancelled, "the user had cancelled");
     assert_eq!(
         ended(false, &[with(2, 2504, json!([1211]))]).0,

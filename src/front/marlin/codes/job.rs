@@ -84,7 +84,10 @@ impl Dialogue {
             }
             JobWord::Cancel => self.cancel(view),
             // Asked for by name, not by the host's own button: its belief follows the printer.
-            JobWord::Pause => self.effects.push(Effect::Pause),
+            JobWord::Pause => {
+                self.host.pause_known = self.host.stage == Stage::Running;
+                self.effects.push(Effect::Pause);
+            }
             JobWord::Resume => self.effects.push(Effect::Resume),
             JobWord::Restart => self.effects.push(Effect::Restart),
             JobWord::Exclude(_) => {

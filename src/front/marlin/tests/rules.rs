@@ -265,6 +265,22 @@ fn rule_12_m25_is_a_pause_after_300_ms_or_a_cancel_before() {
 }
 
 #[test]
+fn a_pause_by_name_is_nobody_elses() {
+    let paused = |lines: &[String]| lines.iter().any(|line| line == "// action:paused");
+    let explained = |lines: &[String]| lines.iter().any(|line| line.contains("by another client"));
+    let mut rig = Rig::printing();
+    rig.send("M600");
+    assert_eq!(rig.effects(), [Effect::Pause]);
+    let told = rig.phase(JobPhase::Paused);
+    assert!(paused(&told) && !explained(&told), "{told:?}");
+    let mut refused = Rig::printing();
+    refused.send("M600");
+    refused.done(Done::Paused(Err("The printer is busy.".to_owned())));
+    let told = refused.phase(JobPhase::Paused);
+    assert!(paused(&told) && explained(&told), "{told:?}");
+}
+
+#[test]
 fn rule_13_the_burst_after_a_cancel_is_swallowed() {
     let burst = ["M84", "M104 T0 S0", "M140 S0", "M106 S0"];
     let mut rig = Rig::printing();

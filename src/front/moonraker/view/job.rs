@@ -30,6 +30,8 @@ pub fn state_word(input: &Input<'_>) -> &'static str {
         JobPhase::Complete => "complete",
         JobPhase::Cancelled => "cancelled",
         JobPhase::Failed => "error",
+        // As with Klipper, where a paused job is cancelled without being resumed.
+        JobPhase::Cancelling if job.out_of_pause => "paused",
         JobPhase::Cancelling if input.state.device.job.stage == crate::model::DeviceStage::Paused => "paused",
         _ => "printing",
     }

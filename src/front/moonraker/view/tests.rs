@@ -154,6 +154,9 @@ fn each_phase_has_one_of_the_six_words() {
         assert_eq!(objects["print_stats"]["filename"] == "", phase == Idle, "{phase:?}");
         assert_eq!(objects["pause_resume"]["is_paused"], word == "paused");
     }
+    state.job.phase = Cancelling;
+    state.job.out_of_pause = true;
+    assert_eq!(seen(&state, Gate::Open)["print_stats"]["state"], "paused", "cancelled, not resumed");
 }
 
 /// As Klipper's print_stats.py; Mobileraker's companion divides the one by the other.
