@@ -259,6 +259,9 @@ impl Job<'_> {
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
+        if memory.reckoning.begin_anew(device.job.token.as_deref(), token.as_deref()) {
+            (memory.fatal, memory.asked_to_stop) = (None, false);
+        }
         let run = memory.reckoning.follow(before, stage, shown, fresh);
         let figures = self.figures(stage, run, memory.reckoning.printed());
         device.job = DeviceJob { stage, token, reason: reason.or(figures.reason.clone()), ..figures };
