@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{HistoryEnd, HistoryEntry, HistoryQuery, Inner, JobsEvent, Totals};
-use crate::model::{Job, JobPhase, Ratio, UnixSeconds};
+use crate::model::{Job, JobPhase, Ratio, UnixSeconds, is_passed};
 use crate::store::StoreError;
 
 /// Entries kept; the oldest go first.
@@ -31,13 +31,10 @@ pub struct Row {
     pub progress: Ratio,
 }
 
-/// The printers' own estimate of the progress goes back by less than this.
-const GOES_BACK: f64 = 0.05;
-
 impl Row {
     /// A job of the same name that is less far than this run was is another one, where runs have no numbers.
     pub fn is_passed(&self, job: &Job) -> bool {
-        job.token.is_none() && job.progress + GOES_BACK < self.progress
+        job.token.is_none() && is_passed(self.progress, job.progress)
     }
 
     /// Whether a job at the printer is this run.

@@ -279,7 +279,7 @@ fn storage(state: &PrinterState, size: u64, way: Way) -> Option<(&'static str, S
         ));
     }
     if let Some(trouble) = &storage.trouble {
-        return Some(("storage", format!("The printer's storage cannot be used: {trouble}.")));
+        return Some(("storage", format!("The printer's storage cannot be used. {trouble}")));
     }
     let free = storage.free_bytes?;
     (free < size).then(|| {

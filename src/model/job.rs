@@ -75,6 +75,14 @@ pub struct Transfer {
     pub total: u64,
 }
 
+/// The printers' own estimate of the progress goes back by less than this.
+const GOES_BACK: Ratio = 0.05;
+
+/// A run that is `now` so far is not the one that was so far `before`, if nothing else tells the two apart.
+pub fn is_passed(before: Ratio, now: Ratio) -> bool {
+    now + GOES_BACK < before
+}
+
 /// One run of one file. Terminal figures stay until the next job: printers wipe theirs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Job {

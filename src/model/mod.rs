@@ -27,7 +27,7 @@ pub use fault::{Fault, FaultAction, FaultSource, Severity};
 pub use filament::{
     Color, Dryer, DryerPhase, Filament, FilamentOperation, FilamentSystem, FilamentUnit, Slot, SlotId,
 };
-pub use job::{Job, JobOrigin, JobPhase, Transfer};
+pub use job::{Job, JobOrigin, JobPhase, Transfer, is_passed};
 pub use link::{Control, Link, LinkFault, LinkPhase};
 pub use state::{
     Activity, AirMode, CameraKind, CameraState, Celsius, Device, DeviceJob, DeviceStage, Fan, FanId, Heater,

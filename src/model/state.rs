@@ -295,7 +295,7 @@ pub struct Storage {
     pub present: Option<bool>,
     pub total_bytes: Option<u64>,
     pub free_bytes: Option<u64>,
-    /// Readable but damaged or write-protected, in plain words.
+    /// Readable but damaged or write-protected: a sentence that says what to do.
     pub trouble: Option<String>,
 }
 

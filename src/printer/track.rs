@@ -5,7 +5,7 @@
 //! figures that printers wipe, and tells a fresh run from an old one.
 
 use crate::model::{
-    DeviceStage, Event, Fault, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, UnixSeconds,
+    DeviceStage, Event, Fault, Job, JobOrigin, JobPhase, LinkPhase, PrinterState, UnixSeconds, is_passed,
 };
 
 /// The gateway's count of the printing time and the printer's own may differ by so much, in seconds: reports are that old.
@@ -64,7 +64,7 @@ fn follow_job(before: &PrinterState, next: &mut PrinterState, now: UnixSeconds) 
             }
         }
         phase if phase.active() => {
-            if stage.active() && is_another_run(before, next) {
+            if stage.active() && (is_another_run(before, next) || began_unseen(before, next)) {
                 begin_elsewhere(next, now);
             } else if stage.active() {
                 adopt(next);
@@ -101,6 +101,16 @@ fn is_another_run(before: &PrinterState, next: &PrinterState) -> bool {
         _ => false,
     };
     other && next.job.token.is_some() && next.job.token != new.token
+}
+
+/// The first report of a new link shows the same title without a number, and less far than the run was: nobody saw that
+/// one end. How far a run is that only prepares says nothing: figures of the last one may stand there (bambu.md T10).
+fn began_unseen(before: &PrinterState, next: &PrinterState) -> bool {
+    let new = &next.device.job;
+    before.link.phase == LinkPhase::Syncing
+        && matches!(new.stage, DeviceStage::Printing | DeviceStage::Paused)
+        && new.token.is_none()
+        && new.progress.is_some_and(|progress| is_passed(next.job.progress, progress))
 }
 
 fn begin_elsewhere(state: &mut PrinterState, now: UnixSeconds) {

@@ -75,6 +75,34 @@ fn a_run_without_a_number_is_another_one_only_under_another_title() {
 }
 
 #[test]
+fn the_same_title_begun_anew_while_the_link_was_lost_is_another_run() {
+    for (ours, told, anew) in
+        [(Some("77001"), None, true), (None, None, true), (Some("77001"), Some("77001"), false)]
+    {
+        for (progress, lost) in [(0.05, true), (0.38, true), (0.6, true), (0.05, false)] {
+            let mut played = Played::online(DeviceStage::Idle);
+            played.step(|s| {
+                s.device.job.stage = DeviceStage::Printing;
+                (s.device.job.token, s.device.job.progress) = (ours.map(str::to_owned), Some(0.4));
+            });
+            let serial = played.state.job.serial;
+            if lost {
+                played.step(|s| s.link.phase = LinkPhase::Backoff);
+                played.step(|s| s.link.phase = LinkPhase::Syncing);
+            }
+            played.step(|s| {
+                (s.device.job.token, s.device.job.progress) = (told.map(str::to_owned), Some(progress));
+            });
+            played.step(|s| s.link.phase = LinkPhase::Online);
+            played.step(|s| s.device.job.layer = Some(1));
+            let another = usize::from(anew && lost && progress < 0.3);
+            assert_eq!(played.state.job.serial, serial + another as u64, "{ours:?} {progress} {lost}");
+            assert_eq!(played.started_and_ended(), (1 + another, another), "{ours:?} {progress} {lost}");
+        }
+    }
+}
+
+#[test]
 fn a_job_started_elsewhere_is_followed_to_its_end() {
     let mut played = Played::online(DeviceStage::Idle);
     assert_eq!(played.stage(DeviceStage::Preparing), JobPhase::Preparing);

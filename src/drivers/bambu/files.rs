@@ -362,6 +362,11 @@ impl PrinterFiles for BambuFiles {
                     "The printer does not store the file ({reply}): is a card or USB stick in it, and is it not \
                      write-protected?"
                 )),
+                // 553 is the name, or again that nothing can be stored.
+                FtpsError::BadName(reply) => FileError::BadName(format!(
+                    "The printer does not store a file of this name ({reply}): rename it, or look whether the card or USB \
+                     stick is write-protected."
+                )),
                 error => self.told(&error),
             })
         })

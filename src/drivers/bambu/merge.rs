@@ -17,6 +17,8 @@ pub(super) struct Reports {
     synced: bool,
     /// The failed job was cancelled by a user: the printer says so for two seconds only (bambu.md 3.5).
     cancelled: bool,
+    /// The job was seen to prepare and not to print yet: the figures may be those of the one before (bambu.md T10).
+    unbegun: bool,
     /// All filament units were said to be gone, which is not believed yet.
     doubtful: bool,
     storage: Settled<bool>,
@@ -68,6 +70,10 @@ impl Reports {
         self.cancelled
     }
 
+    pub fn unbegun(&self) -> bool {
+        self.unbegun
+    }
+
     /// Whether a filament unit that is listed is pulled out since.
     pub fn unplugged(&self, unit: u16) -> bool {
         self.unplugged.contains(&unit)
@@ -105,7 +111,7 @@ impl Reports {
         let full = state.extent != Extent::Delta;
         if full && !self.synced {
             self.tree = Tree::default();
-            self.cancelled = false;
+            (self.cancelled, self.unbegun) = (false, false);
             self.storage = Settled::default();
             self.storage_condition = Settled::default();
             self.unplugged.clear();
@@ -175,6 +181,12 @@ impl Reports {
             self.cancelled = false;
         } else if faults::is_cancel_echo(self.tree()) {
             self.cancelled = true;
+        }
+        let state = text(at(self.tree(), "/gcode_state")).unwrap_or_default().to_ascii_uppercase();
+        match state.as_str() {
+            "PREPARE" | "SLICING" => self.unbegun = true,
+            "PAUSE" | "PAUSED" => {}
+            _ => self.unbegun = false,
         }
         if let Some(reported) = fields.get("sdcard").and_then(flag) {
             self.storage.hear(reported);

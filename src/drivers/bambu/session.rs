@@ -302,7 +302,10 @@ impl<'a> Session<'a> {
             if mute {
                 echo.taken();
             }
-            if !echo.follow(tree, &mut device.job, timing.digestion, timing.landing) {
+            let known = self.state.state();
+            let unwatched = known.link.phase == LinkPhase::Syncing && known.job.phase.active();
+            let reached = unwatched.then_some(known.job.progress);
+            if !echo.follow(tree, &mut device.job, reached, timing.digestion, timing.landing) {
                 memory.echo = None;
             }
         }

@@ -108,6 +108,15 @@ impl Reckoning {
         self.left.fresh(shown)
     }
 
+    /// True where the run has another token than the one before, which nobody saw end: its clock is its own.
+    pub fn begin_anew(&mut self, before: Option<&str>, token: Option<&str>) -> bool {
+        let anew = before.zip(token).is_some_and(|(before, token)| before != token);
+        if anew {
+            (self.clock, self.printed) = (Clock::default(), false);
+        }
+        anew
+    }
+
     /// What a run has come to by a report of the time `now` that leads from the first of the two stages to the second.
     pub fn follow(
         &mut self,

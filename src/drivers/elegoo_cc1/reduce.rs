@@ -278,6 +278,7 @@ fn job(codes: &[i64], info: &Value, device: &mut Device, memory: &mut Memory, no
     if memory.held {
         return wish;
     }
+    memory.reckoning.begin_anew(device.job.token.as_deref(), token.as_deref());
     let run = memory.reckoning.follow((before, stage), shown, fresh, now);
     let printed = memory.reckoning.printed();
     device.job = DeviceJob { stage, reason, token, total_s, ..figures(info, run, sub, stage, printed) };

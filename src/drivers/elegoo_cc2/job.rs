@@ -262,6 +262,9 @@ impl Job<'_> {
             memory.begun = Some(elapsed.map_or(seen, |elapsed| now - elapsed));
         }
         let token = memory.runs.token(uuid.as_deref(), file.as_deref(), stage);
+        if memory.reckoning.begin_anew(device.job.token.as_deref(), token.as_deref()) {
+            (memory.fatal, memory.asked_to_stop) = (None, false);
+        }
         let run = memory.reckoning.follow((before, stage), shown, fresh, now);
         let figures = self.figures(stage, run, memory.reckoning.printed());
         // A printer that halted by itself has said why.

@@ -71,9 +71,7 @@ pub enum Fault {
     /// The next stop during levelling is acknowledged and lost.
     LoseStop,
     /// The next starts are refused with Ack 1, as by a printer that still checks the file.
-    Busy {
-        starts: u32,
-    },
+    Busy { starts: u32 },
     /// Files are not deleted (Ack 1), as shortly after a print.
     RefuseDelete { on: bool },
     /// From the next connection on another machine is at this address; with the same `mac`, one whose firmware has given

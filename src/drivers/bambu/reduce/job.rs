@@ -32,7 +32,9 @@ fn stage(tree: &Value, cancelled: bool) -> DeviceStage {
 pub(super) fn job(source: Source<'_>) -> DeviceJob {
     let tree = source.tree();
     let stage = stage(tree, source.reports.cancelled());
-    let figures = Figures::read(tree, stage);
+    // A job that waits for its plate or its filament before the first layer.
+    let unbegun = stage == DeviceStage::Paused && source.reports.unbegun();
+    let figures = Figures::read(tree, if unbegun { DeviceStage::Preparing } else { stage });
     DeviceJob {
         stage,
         detail: stage.active().then(|| step(tree)).flatten().and_then(stages::detail),

@@ -47,7 +47,9 @@ pub(super) fn speed(source: Source<'_>) -> Speed {
 pub(super) fn storage(source: Source<'_>) -> Storage {
     let trouble = match source.reports.storage_condition() {
         Some(2) => Some("The storage is damaged: check or format the card or USB stick."),
-        Some(3) => Some("The storage is write-protected."),
+        Some(3) => {
+            Some("The storage is write-protected: take the protection off, or use another card or USB stick.")
+        }
         _ => None,
     };
     // Newer firmware tells the size of the card or stick among its camera settings; 0 without one.

@@ -389,6 +389,33 @@ fn a_unit_that_is_listed_is_there_whatever_its_bit() {
 }
 
 #[test]
+fn a_job_that_waits_before_its_first_layer_has_no_figures_of_the_one_before() {
+    let report = |fields: serde_json::Value| {
+        let mut body = serde_json::json!({"command": "push_status", "msg": 1});
+        body.as_object_mut().expect("object").extend(fields.as_object().expect("object").clone());
+        match parse(serde_json::json!({"print": body}).to_string().as_bytes()).expect("json").remove(0) {
+            Incoming::State(state) => state,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut printer = Printer::load("p1p-01.08.02.00-finish-noams");
+    let figures = |printer: &Printer| {
+        let job = printer.device().job;
+        (job.stage, job.progress, job.layer, job.total_layers, job.remaining_s)
+    };
+    assert_eq!(figures(&printer).2, Some(124), "those of the job before");
+    printer.reports.merge(&report(serde_json::json!({"gcode_state": "PREPARE"})));
+    printer.reports.merge(&report(serde_json::json!({"gcode_state": "PAUSE", "print_error": 0x0300_8019})));
+    assert_eq!(figures(&printer), (DeviceStage::Paused, Some(0.0), Some(0), None, None));
+    printer
+        .reports
+        .merge(&report(serde_json::json!({"gcode_state": "RUNNING", "print_error": 0, "mc_percent": 30,
+        "layer_num": 7, "total_layer_num": 20, "mc_remaining_time": 9})));
+    printer.reports.merge(&report(serde_json::json!({"gcode_state": "PAUSE"})));
+    assert_eq!(figures(&printer), (DeviceStage::Paused, Some(0.3), Some(7), Some(20), Some(540.0)));
+}
+
+#[test]
 fn a_cancel_is_remembered_after_its_echo() {
     let mut printer = Printer::load("p1-early-running-ams");
     printer.reports.merge(&state("delta-user-cancel-1"));

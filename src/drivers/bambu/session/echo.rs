@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::drivers::bambu::field::{at, text};
 use crate::model::text::base_name;
-use crate::model::{DeviceJob, StartJob};
+use crate::model::{DeviceJob, DeviceStage, Ratio, StartJob, is_passed};
 
 /// What the printer calls its job.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,11 +101,13 @@ impl Echo {
     }
 
     /// Names the run in a report by the number it was started with; false when it is not or no longer looked for. A run
-    /// begins within `patience`, and gets a number of its own within `landing`.
+    /// begins within `patience`, and gets a number of its own within `landing`. `reached`: in the first report after a
+    /// lost link, how far the run was.
     pub fn follow(
         &mut self,
         tree: &Value,
         job: &mut DeviceJob,
+        reached: Option<Ratio>,
         patience: Duration,
         landing: Duration,
     ) -> bool {
@@ -116,7 +118,7 @@ impl Echo {
         }
         // Either the printer tells numbers or titles, or somebody else's job is there.
         if number == Number::Anothers
-            || number == Number::Nobodys && self.retitled(&shown)
+            || number == Number::Nobodys && (self.retitled(&shown) || self.begun_anew(job, reached))
             || (self.seen == Sight::No && self.since.elapsed() > patience)
         {
             return false;
@@ -152,6 +154,13 @@ impl Echo {
     /// The run went under our title and another one stands there now: one that began while nobody listened.
     fn retitled(&self, shown: &Shown) -> bool {
         self.titled && shown.title.as_ref().is_some_and(|title| !self.is_ours(title))
+    }
+
+    /// Under our title, and less far than ours was: one that began while nobody listened.
+    fn begun_anew(&self, job: &DeviceJob, reached: Option<Ratio>) -> bool {
+        let shown = matches!(job.stage, DeviceStage::Printing | DeviceStage::Paused);
+        let passed = reached.zip(job.progress).is_some_and(|(reached, now)| is_passed(reached, now));
+        self.seen == Sight::Active && shown && passed
     }
 
     fn number(&self, shown: &Shown, landing: Duration) -> Number {

@@ -514,6 +514,45 @@ async fn the_same_file_once_more_under_the_old_number_is_ours_when_it_runs() {
     assert_eq!(state.state().job.origin, crate::model::JobOrigin::Elsewhere, "at the screen");
 }
 
+/// At the screen, while the link was lost.
+#[tokio::test(start_paused = true)]
+async fn our_file_begun_anew_while_nobody_listened_is_not_our_run() {
+    let cube = |id: &str, percent: u32| {
+        json!({"gcode_state": "RUNNING", "gcode_file": "cube.gcode.3mf", "subtask_name": "cube",
+        "subtask_id": id, "mc_percent": percent})
+    };
+    // What the printer told of the run as its number, then after the lost link, and how far it is by then.
+    for (first, then, percent, ours) in [
+        ("77001", "77001", 60, true),
+        ("77001", "77001", 5, true),
+        ("77001", "0", 60, true),
+        ("77001", "0", 5, false),
+        ("0", "0", 60, true),
+        ("0", "0", 5, false),
+    ] {
+        let (mut memory, state) = (memory(), writer());
+        let mut talk = started(&mut memory, &state, json!({}));
+        talk.delta(cube(first, 40));
+        talk.delta(json!({"mc_percent": 40}));
+        assert_eq!(state.state().job.phase, JobPhase::Printing);
+        let serial = state.state().job.serial;
+        state.link(LinkPhase::Backoff);
+        let mut again = Talk::new(&mut memory, &state);
+        again.answer_versions();
+        again.full(cube(then, percent));
+        let job = &state.state().job;
+        assert!(ours || token(&state).is_none(), "{first} {then} {percent}");
+        assert_eq!(job.serial, serial + u64::from(!ours), "{first} {then} {percent}");
+        assert_eq!(job.origin == crate::model::JobOrigin::Gateway, ours, "{first} {then} {percent}");
+        again.delta(json!({"mc_percent": percent + 1}));
+        assert_eq!(
+            state.state().job.serial,
+            serial + u64::from(!ours),
+            "{first} {then} {percent}: as before"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_title_is_another_job_where_runs_have_no_numbers() {
     let (mut memory, state) = (memory(), writer());

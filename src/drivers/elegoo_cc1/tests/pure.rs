@@ -317,6 +317,16 @@ fn what_the_job_before_left_is_not_of_the_next_one() {
 }
 
 #[test]
+fn a_run_that_took_the_place_of_another_unseen_has_a_clock_of_its_own() {
+    let (mut memory, mut device) = (Memory::default(), Device::default());
+    for (task, ticks, printed) in [("first", 600.0, 600.0), ("second", 50.0, 50.0), ("second", 2.0, 52.0)] {
+        let print = json!({"Status": 13, "Progress": 10, "CurrentTicks": ticks, "Filename": "cube.gcode", "TaskId": task});
+        reduce::status(&json!({"CurrentStatus": [1], "PrintInfo": print}), &mut device, &mut memory, 7.0);
+        assert_eq!((device.job.token.as_deref(), device.job.print_s), (Some(task), Some(printed)));
+    }
+}
+
+#[test]
 fn frames_are_sorted_and_hostile_ones_are_harmless() {
     assert_eq!(parse("pong"), Frame::Pong);
     let prefixed = format!("947{}", text("captured/cc1-status-printing-13"));

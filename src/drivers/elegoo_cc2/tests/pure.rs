@@ -191,6 +191,25 @@ fn what_the_job_before_left_is_not_of_the_next_one() {
 }
 
 #[test]
+fn a_run_that_took_the_place_of_another_unseen_has_a_clock_and_an_end_of_its_own() {
+    let (mut memory, mut device) = (Memory::default(), Device::default());
+    let told = |uuid: &str, sub: i64, seconds: u32, exceptions: Value| {
+        let mut told =
+            job(2, sub, json!({"uuid": uuid, "filename": "cube.gcode", "print_duration": seconds}));
+        told["machine_status"]["exception_status"] = exceptions;
+        told
+    };
+    let fatal =
+        (1..2000).find(|code| codes::exception(*code).0 == Severity::Fatal).expect("a fatal exception");
+    reduce::status(&told("first", 2075, 600, json!([fatal])), &mut device, &mut memory, 1.0);
+    memory.reconnected();
+    reduce::status(&told("second", 2075, 50, json!([])), &mut device, &mut memory, 2.0);
+    assert_eq!((device.job.token.as_deref(), device.job.print_s), (Some("second"), Some(50.0)));
+    reduce::status(&told("second", 2504, 60, json!([])), &mut device, &mut memory, 3.0);
+    assert_eq!(device.job.stage, DeviceStage::Cancelled, "what stopped the first run is not of this one");
+}
+
+#[test]
 fn exceptions_become_faults_with_severity_and_first_time() {
     let with = |sub: i64, codes: Value| {
         let mut status = job(2, sub, json!({"print_duration": 5}));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Builder, Input};
-use crate::model::{Activity, Control, Job, JobPhase};
+use crate::model::{Control, Job, JobPhase};
 
 pub fn add(builder: &mut Builder, input: &Input<'_>) {
     let job = &input.state.job;
@@ -12,7 +12,8 @@ pub fn add(builder: &mut Builder, input: &Input<'_>) {
     builder.object("virtual_sdcard", virtual_sdcard(input, state));
     builder.object("display_status", json!({"progress": rounded(job.progress), "message": message(input)}));
     builder.object("pause_resume", json!({"is_paused": state == "paused"}));
-    let busy = matches!(input.state.device.activity, Activity::Busy(_));
+    // As Klipper while a G-code runs: clients keep their controls away from a machine that is busy by itself.
+    let busy = input.state.device.activity.occupation().is_some();
     let timeout = if state == "printing" || (busy && !job.phase.active()) { "Printing" } else { "Ready" };
     let printing_time = if state == "printing" { job.total_seconds(input.now) } else { 0.0 };
     builder.object("idle_timeout", json!({"state": timeout, "printing_time": tenths(printing_time)}));

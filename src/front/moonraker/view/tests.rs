@@ -159,6 +159,23 @@ fn each_phase_has_one_of_the_six_words() {
     assert_eq!(seen(&state, Gate::Open)["print_stats"]["state"], "paused", "cancelled, not resumed");
 }
 
+/// As Klipper while a G-code runs: KlipperScreen and the web interfaces lock their controls.
+#[test]
+fn a_printer_that_is_busy_by_itself_is_no_idle_one() {
+    let mut state = printing();
+    state.job.phase = JobPhase::Idle;
+    for (activity, timeout) in [
+        (Activity::Idle, "Ready"),
+        (Activity::Busy("auto-levelling".to_owned()), "Printing"),
+        (Activity::Updating, "Printing"),
+    ] {
+        state.device.activity = activity;
+        let objects = seen(&state, Gate::Open);
+        assert_eq!(objects["idle_timeout"]["state"], timeout);
+        assert_eq!(objects["print_stats"]["state"], "standby");
+    }
+}
+
 /// As Klipper's print_stats.py; Mobileraker's companion divides the one by the other.
 #[test]
 fn the_clock_of_printing_starts_with_the_first_filament() {
