@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{ConsoleLine, Event, Fault, Job, JobPhase, LinkPhase, Severity, Speaker};
+use crate::model::{ConsoleLine, Event, Fault, Job, JobPhase, LinkPhase, PrinterState, Severity, Speaker};
 use crate::printer::PrinterHandle;
 use crate::printer::clock::unix_now;
 
@@ -16,6 +16,7 @@ const LINES: usize = 1000;
 /// New lines wait for a slow listener up to this many: a script may say hundreds at once, and no client has room for
 /// more. The older ones are passed over.
 const BEHIND: usize = 400;
+const CONNECTED: &str = "The printer is connected.";
 
 /// The last lines of a printer's console, oldest first. Cheap to clone.
 #[derive(Clone, Default)]
@@ -57,7 +58,8 @@ impl Console {
         Listener { news: self.said.subscribe(), next: self.said(), console: self.clone() }
     }
 
-    /// Writes down what is said and what happens at the printer from this call on, until `cancel`.
+    /// Writes down what is said and what happens at the printer from this call on, until `cancel`, and first what there is:
+    /// the printer may have been quicker.
     pub fn follow(
         self,
         printer: &PrinterHandle,
@@ -65,6 +67,7 @@ impl Console {
     ) -> impl Future<Output = ()> + Send + 'static {
         let mut events = printer.events();
         let mut narrator = Narrator::default();
+        narrator.found(&printer.state()).into_iter().for_each(|line| self.push(line));
         async move {
             loop {
                 let event = tokio::select! {
@@ -123,10 +126,41 @@ impl Listener {
 #[derive(Default)]
 struct Narrator {
     online: bool,
+    /// The job and the faults of the first look: their events may come after it.
+    job: Option<u64>,
+    faults: Vec<Fault>,
 }
 
 impl Narrator {
+    /// What there is at the first look. Events from before are for nobody, and those of a moment ago tell the same again.
+    fn found(&mut self, state: &PrinterState) -> Vec<ConsoleLine> {
+        self.online = state.online();
+        self.job = state.job.phase.active().then_some(state.job.serial);
+        self.faults = state.faults().cloned().collect();
+        let job = self.job.map(|_| (Speaker::Answer, under_way(&state.job)));
+        let faults = self.faults.iter().map(|fault| (weight(fault), fault.line()));
+        let connected = self.online.then(|| (Speaker::Answer, CONNECTED.to_owned()));
+        let told = job.into_iter().chain(faults).chain(connected);
+        told.map(|(speaker, text)| ConsoleLine { time: unix_now(), speaker, text }).collect()
+    }
+
+    /// Told by the first look already.
+    fn known(&mut self, event: &Event) -> bool {
+        match event {
+            Event::JobStarted(job) => self.job.take() == Some(job.serial),
+            Event::FaultRaised(fault) => fault.is_among(&self.faults),
+            Event::FaultCleared(gone) => {
+                self.faults.retain(|fault| fault.code != gone.code);
+                false
+            }
+            _ => false,
+        }
+    }
+
     fn line(&mut self, event: Event) -> Option<ConsoleLine> {
+        if self.known(&event) {
+            return None;
+        }
         let (speaker, text) = match event {
             Event::Console(line) => return Some(*line),
             Event::LinkChanged(phase) => {
@@ -135,7 +169,7 @@ impl Narrator {
                     return None;
                 }
                 match online {
-                    true => (Speaker::Answer, "The printer is connected.".to_owned()),
+                    true => (Speaker::Answer, CONNECTED.to_owned()),
                     false => (Speaker::Error, "The connection to the printer is lost.".to_owned()),
                 }
             }
@@ -268,6 +302,61 @@ mod tests {
         );
         let paused = vec![Event::JobStarted(job(JobPhase::Paused)), Event::LinkChanged(LinkPhase::Online)];
         assert_eq!(texts(paused), ["Print under way: cube.gcode (paused)", connected]);
+    }
+
+    /// As where the link is made before anybody listens.
+    #[test]
+    fn what_there_is_at_the_first_look_is_told_once() {
+        let job = |serial| Job {
+            serial,
+            phase: JobPhase::Printing,
+            file: Some("cube.gcode".to_owned()),
+            ..Job::default()
+        };
+        let begun = |serial| Event::JobStarted(Box::new(job(serial)));
+        let mut state = PrinterState::default();
+        assert!(Narrator::default().found(&state).is_empty());
+        state.link.phase = LinkPhase::Online;
+        state.job = job(3);
+        state.device.faults = vec![Fault {
+            code: "0700_8011".to_owned(),
+            source: FaultSource::Job,
+            severity: Severity::Serious,
+            module: None,
+            text: "The filament ran out.".to_owned(),
+            link: None,
+            actions: Vec::new(),
+            since: 5.0,
+        }];
+        let fault = || Box::new(state.device.faults[0].clone());
+        let mut narrator = Narrator::default();
+        let found: Vec<String> = narrator.found(&state).into_iter().map(|line| line.text).collect();
+        let out = "The filament ran out. (0700_8011)";
+        assert_eq!(found, ["Print under way: cube.gcode", out, "The printer is connected."]);
+        let events = [
+            begun(3),
+            Event::LinkChanged(LinkPhase::Online),
+            Event::FaultRaised(fault()),
+            Event::FaultCleared(fault()),
+            Event::FaultRaised(fault()),
+            Event::LinkChanged(LinkPhase::Backoff),
+            Event::LinkChanged(LinkPhase::Online),
+            begun(4),
+            begun(3),
+        ];
+        let texts: Vec<String> =
+            events.into_iter().filter_map(|event| narrator.line(event)).map(|line| line.text).collect();
+        assert_eq!(
+            texts,
+            [
+                "No longer reported: The filament ran out. (0700_8011)",
+                out,
+                "The connection to the printer is lost.",
+                "The printer is connected.",
+                "Print started: cube.gcode",
+                "Print started: cube.gcode",
+            ]
+        );
     }
 
     #[test]

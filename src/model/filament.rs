@@ -149,6 +149,13 @@ pub enum DryerPhase {
     Error,
 }
 
+impl DryerPhase {
+    /// It is on its way to dry, or dries.
+    pub fn heats(self) -> bool {
+        matches!(self, Self::Checking | Self::Heating | Self::Drying)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dryer {
     pub phase: DryerPhase,

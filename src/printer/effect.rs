@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
-    Command, CommandError, DryerPhase, FaultSource, FilamentOperation, JobPhase, LinkPhase, PrinterState,
-    Severity,
+    Command, CommandError, FaultSource, FilamentOperation, JobPhase, LinkPhase, PrinterState, Severity,
 };
 
 /// What the newest snapshot says about a command under way.
@@ -125,8 +124,7 @@ fn reached(command: &Command, now: &PrinterState) -> bool {
 /// Whether a filament unit dries or is about to; `None` for one that cannot.
 fn dries(now: &PrinterState, unit: u16) -> Option<bool> {
     let unit = now.device.filament.units.iter().find(|known| known.id == unit)?;
-    let phase = unit.dryer.as_ref()?.phase;
-    Some(matches!(phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying))
+    Some(unit.dryer.as_ref()?.phase.heats())
 }
 
 fn same(reported: Option<f64>, wanted: f64) -> bool {

@@ -4,7 +4,8 @@
 
 use super::supervise::PrinterSettings;
 use crate::model::{
-    Activity, Capabilities, Command, CommandError, Control, HeaterCaps, JobPhase, LinkPhase, PrinterState,
+    Activity, Capabilities, Command, CommandError, Control, FilamentOperation, HeaterCaps, JobPhase,
+    LinkPhase, PrinterState,
 };
 
 /// What counts as a speed, as a factor of the sliced one. Klipper as well refuses 0 (`M220`).
@@ -149,6 +150,11 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
         Command::SkipObjects(_) if !phase.active() => {
             Err(CommandError::Invalid("Nothing is printing.".into()))
         }
+        Command::FilamentAction(_) if !filament_waits(state) => Err(CommandError::Invalid(
+            "No filament change is under way or stuck, no print is paused and the printer shows no fault: nothing waits \
+             for this answer."
+                .into(),
+        )),
         Command::Home(_)
         | Command::Jog { .. }
         | Command::MoveTo { .. }
@@ -177,6 +183,14 @@ fn check_moment(command: &Command, state: &PrinterState) -> Result<(), CommandEr
         },
         _ => Ok(()),
     }
+}
+
+/// Whether the printer may wait for somebody to say how its filament goes on: not each question of its screen is
+/// told as a stuck change, so a fault or a pause of any kind counts.
+fn filament_waits(state: &PrinterState) -> bool {
+    state.device.filament.operation != FilamentOperation::Idle
+        || state.job.phase == JobPhase::Paused
+        || !state.device.faults.is_empty()
 }
 
 /// True for G-code that moves nothing, whatever the printer, and leaves the running job's moves what they are: all else
@@ -286,7 +300,9 @@ fn extrude(length: f64, state: &PrinterState, caps: &Capabilities) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Axes, FanId, Homed, Link, MotionCaps, Nozzle, StartJob};
+    use crate::model::{
+        Axes, FanId, Fault, FaultSource, FilamentAction, Homed, Link, MotionCaps, Nozzle, Severity, StartJob,
+    };
 
     fn settings() -> PrinterSettings {
         PrinterSettings { name: "p".into(), title: "P".into(), read_only: false, allow_vendor: false }
@@ -319,6 +335,36 @@ mod tests {
 
     fn verdict(command: Command, phase: JobPhase) -> Result<(), CommandError> {
         check(&command, &state(phase), &caps(), &settings())
+    }
+
+    #[test]
+    fn a_filament_change_is_answered_where_one_may_wait() {
+        let mut caps = caps();
+        caps.filament.recover = true;
+        let verdict = |state: &PrinterState| {
+            check(&Command::FilamentAction(FilamentAction::Done), state, &caps, &settings())
+        };
+        for phase in [JobPhase::Idle, JobPhase::Printing, JobPhase::Complete] {
+            assert!(matches!(verdict(&state(phase)), Err(CommandError::Invalid(_))), "{phase:?}");
+        }
+        assert_eq!(verdict(&state(JobPhase::Paused)), Ok(()));
+        for operation in [FilamentOperation::Stuck, FilamentOperation::Loading, FilamentOperation::Purging] {
+            let mut changing = state(JobPhase::Idle);
+            changing.device.filament.operation = operation;
+            assert_eq!(verdict(&changing), Ok(()));
+        }
+        let mut asked = state(JobPhase::Idle);
+        asked.device.faults = vec![Fault {
+            code: "07FF_8012".into(),
+            source: FaultSource::Job,
+            severity: Severity::Warning,
+            module: None,
+            text: "Has the filament come out of the nozzle?".into(),
+            link: None,
+            actions: Vec::new(),
+            since: 0.0,
+        }];
+        assert_eq!(verdict(&asked), Ok(()));
     }
 
     #[test]

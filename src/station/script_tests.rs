@@ -5,7 +5,7 @@ use super::*;
 use crate::jobs::fake::{Fake, caps, gcode};
 use crate::jobs::{Jobs, JobsConfig};
 use crate::library::{Library, LibraryLimits};
-use crate::model::{FilamentUnit, Slot, SlotId};
+use crate::model::{FilamentOperation, FilamentUnit, Slot, SlotId};
 use crate::station::Console;
 use crate::store::Store;
 
@@ -92,8 +92,11 @@ async fn a_file_of_unknown_filaments_is_started_by_the_line_that_its_refusal_nam
 async fn a_button_answers_what_came_of_it_and_another_word_does_not() {
     let dir = tempfile::tempdir().expect("dir");
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-    let (station, _fake) = stuck(dir.path(), &tasks, &cancel).await;
-    station.printer.watch().wait_for(|state| state.online()).await.expect("online");
+    let (station, fake) = stuck(dir.path(), &tasks, &cancel).await;
+    let mut watch = station.printer.watch();
+    watch.wait_for(|state| state.online()).await.expect("online");
+    fake.show(|device| device.filament.operation = FilamentOperation::Stuck);
+    watch.wait_for(|state| state.device.filament.operation == FilamentOperation::Stuck).await.expect("stuck");
     let mut told = Vec::new();
     let script = "FILAMENT_RETRY\nFILAMENT_RESET";
     run_script(&station, &mut Session::default(), script, &mut |reply| told.push(reply)).await.expect("done");

@@ -153,6 +153,10 @@ fn all_off(context: Context<'_>) -> Vec<Command> {
     if context.caps.chamber.is_some_and(|chamber| chamber.max.is_some()) {
         commands.push(Command::SetChamber { target: 0.0 });
     }
+    // A dryer is published as a heater like the others.
+    let units = context.state.device.filament.units.iter().filter(|_| context.caps.filament.dry);
+    let drying = units.filter(|unit| unit.dryer.as_ref().is_some_and(|dryer| dryer.phase.heats()));
+    commands.extend(drying.map(|unit| Command::StopDrying { unit: unit.id }));
     commands
 }
 

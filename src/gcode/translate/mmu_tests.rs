@@ -164,6 +164,22 @@ fn a_print_that_waits_for_a_spool_is_resumed() {
 }
 
 #[test]
+fn all_heaters_off_means_the_dryers_that_heat_as_well() {
+    let mut state = state();
+    let nozzle = Command::SetNozzle { tool: 0, target: 0.0 };
+    assert_eq!(said("TURN_OFF_HEATERS", &state, &able()), Intent::Do(vec![nozzle.clone()]));
+    if let Some(dryer) = &mut state.device.filament.units[0].dryer {
+        dryer.phase = DryerPhase::Drying;
+    }
+    let stop = Command::StopDrying { unit: 0 };
+    assert_eq!(said("TURN_OFF_HEATERS", &state, &able()), Intent::Do(vec![nozzle.clone(), stop]));
+    // One that is dried with at the printer's screen only is no heater.
+    let mut caps = able();
+    caps.filament.dry = false;
+    assert_eq!(said("TURN_OFF_HEATERS", &state, &caps), Intent::Do(vec![nozzle]));
+}
+
+#[test]
 fn the_first_unit_that_can_dry_is_meant_without_a_name() {
     let mut state = state();
     let mut ht = state.device.filament.units[0].clone();

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response, StatusCode};
+use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -129,7 +130,8 @@ impl Push {
                 break;
             }
         }
-        let _gone = tokio::time::timeout(WRITE, self.socket.send(Message::Close(None))).await;
+        // Sends the goodbye, or where the client was first what answers it.
+        let _gone = tokio::time::timeout(WRITE, self.socket.close()).await;
     }
 
     fn connected(&self) -> Value {

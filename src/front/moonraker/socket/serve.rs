@@ -203,8 +203,15 @@ impl<S: Sink<Message> + Unpin> Outgoing<S> {
         Ok(())
     }
 
+    /// Says goodbye, or lets the library's answer to the client's goodbye leave: Mainsail opens a socket anew whose
+    /// goodbye is not answered, and closes the one before, for ever.
     async fn close(mut self, code: u16) {
         let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }));
-        let _gone = tokio::time::timeout(Duration::from_secs(1), self.sink.send(close)).await;
+        let goodbye = async {
+            // Refused where the client was first.
+            let _first = self.sink.send(close).await;
+            self.sink.close().await
+        };
+        let _gone = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
     }
 }

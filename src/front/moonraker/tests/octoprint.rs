@@ -270,6 +270,22 @@ async fn the_push_channel_tells_state_and_events() {
     assert!(room.commands.lock().unwrap().is_empty());
 }
 
+/// Without an answer a browser calls the connection broken that its own page has closed.
+#[tokio::test]
+async fn the_push_channel_answers_a_goodbye() {
+    let room = Room::open().await;
+    let mut app = push(&room, "/sockjs/websocket").await;
+    message(&mut app, "connected").await;
+    app.send(Message::Close(None)).await.unwrap();
+    loop {
+        match tokio::time::timeout(DEADLINE, app.next()).await.unwrap() {
+            Some(Ok(Message::Close(_))) => break,
+            Some(Ok(_)) => {}
+            other => panic!("no goodbye: {other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_push_channel_tells_strangers_nothing_until_they_log_in() {
     let room = guarded().await;

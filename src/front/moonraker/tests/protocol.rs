@@ -103,6 +103,20 @@ async fn a_restart_closes_sockets_with_1001() {
     room.socket().await.call("server.info", json!({})).await;
 }
 
+/// Mainsail opens a connection anew that it closed and that was not closed in turn, without end.
+#[tokio::test]
+async fn a_goodbye_is_answered_also_in_the_midst_of_answers() {
+    let room = Room::open().await;
+    for questions in [0, 1, 100] {
+        let mut socket = room.socket().await;
+        for id in 0..questions {
+            socket.send(json!({"jsonrpc": "2.0", "method": "server.info", "id": id}).to_string()).await;
+        }
+        socket.close(1000).await;
+        assert_eq!(socket.close_code().await, Some(1000), "after {questions} questions");
+    }
+}
+
 #[tokio::test]
 async fn agents_hear_of_each_other() {
     let room = Room::open().await;

@@ -8,8 +8,9 @@ use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -319,6 +320,12 @@ impl Socket {
     /// The next text frame of either kind.
     pub async fn frame(&mut self) -> Value {
         serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    /// Says goodbye.
+    pub async fn close(&mut self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::default() };
+        self.stream.send(Message::Close(Some(frame))).await.unwrap();
     }
 
     /// The code with which the server closes.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Builder, Input, reading, sensors};
-use crate::model::{DryerPhase, FilamentUnit};
+use crate::model::FilamentUnit;
 
 /// The front ends take the humidity from an object named after the sensor's type.
 const SENSOR_TYPE: &str = "HTU21D";
@@ -29,7 +29,7 @@ pub fn add(builder: &mut Builder, input: &Input<'_>, unit: &FilamentUnit) {
     // What cannot be set is not offered as a heater; the state of drying is shown all the same.
     let Some(dryer) = unit.dryer.as_ref().filter(|_| input.caps.filament.dry) else { return };
     let name = format!("heater_generic {}", unit.dryer_key());
-    let heats = matches!(dryer.phase, DryerPhase::Checking | DryerPhase::Heating | DryerPhase::Drying);
+    let heats = dryer.phase.heats();
     let target = dryer.target.filter(|_| heats).unwrap_or(0.0);
     // Also where the printer does not tell the target: a heater that heats is never shown as off.
     let power = if heats { 1.0 } else { 0.0 };
