@@ -119,14 +119,19 @@ def test_four_colours_with_a_runout(bench):
 @pytest.mark.parametrize("word", ["MMU_UNLOCK", "MMU_RECOVER", "FILAMENT_RETRY"])
 def test_a_jam_is_shown_and_tried_again(p1s, word):
     path = one_colour(p1s)
+    if feeding(p1s) != -1:
+        p1s.client.gcode("MMU_UNLOAD")
+        p1s.until("unloaded", lambda: feeding(p1s) == -1)
     p1s.simulator.fault("ams_jam", on=True)
     p1s.client.call("printer.print.start", {"filename": path}, 60)
     p1s.until("stuck", lambda: p1s.mmu["print_state"] == "pause_locked" and p1s.mmu["is_locked"], 60)
+    # The printer asks for help before it has paused.
+    p1s.until_state("paused")
     assert p1s.mmu["reason_for_pause"] and not p1s.mmu["runout"]
     p1s.simulator.fault("ams_jam", on=False)
     p1s.client.gcode(word)
     p1s.until_state("printing")
-    p1s.until("unlocked", lambda: p1s.mmu["print_state"] == "printing")
+    p1s.until("unlocked", lambda: p1s.mmu["print_state"] == "printing" and feeding(p1s) == p1s.mmu["gate"] != -1)
 
 
 def test_an_equal_spool_takes_over(p1s):
