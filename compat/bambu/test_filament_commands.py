@@ -94,8 +94,18 @@ def test_tags_and_details(bench):
 
 
 def test_stuck_changes(bench):
+    """An answer is sent where the printer shows something that it can be for."""
+    refused(bench, "FILAMENT_DONE", "nothing waits")
+
+    def told():
+        return [line["message"] for line in bench.client.call("server.gcode_store", {"count": 1000})["gcode_store"]]
+    before = len(told())
+    bench.printer.control.fault("raise_hms", attr=0x07002000, code=0x00020002)
+    bench.shows("the fault", lambda: any("HMS_0700_2000" in line for line in told()[before:]))
     for word, param in (("RETRY", "resume"), ("DONE", "done"), ("RESET", "reset"), ("ABORT", "abort")):
         assert bench.sent(f"FILAMENT_{word}") == [command("ams_control", param=param)]
+    bench.printer.control.fault("clear_hms")
+    bench.shows("no fault", lambda: any("No longer reported" in line for line in told()[before:]))
 
 
 def test_endless_spool(bench):
