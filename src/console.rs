@@ -318,16 +318,8 @@ mod tests {
         assert!(Narrator::default().found(&state).is_empty());
         state.link.phase = LinkPhase::Online;
         state.job = job(3);
-        state.device.faults = vec![Fault {
-            code: "0700_8011".to_owned(),
-            source: FaultSource::Job,
-            severity: Severity::Serious,
-            module: None,
-            text: "The filament ran out.".to_owned(),
-            link: None,
-            actions: Vec::new(),
-            since: 5.0,
-        }];
+        let fault = Fault::new(FaultSource::Job, Severity::Serious, "0700_8011", "The filament ran out.");
+        state.device.faults = vec![Fault { since: 5.0, ..fault }];
         let fault = || Box::new(state.device.faults[0].clone());
         let mut narrator = Narrator::default();
         let found: Vec<String> = narrator.found(&state).into_iter().map(|line| line.text).collect();

@@ -354,16 +354,8 @@ mod tests {
             assert_eq!(verdict(&changing), Ok(()));
         }
         let mut asked = state(JobPhase::Idle);
-        asked.device.faults = vec![Fault {
-            code: "07FF_8012".into(),
-            source: FaultSource::Job,
-            severity: Severity::Warning,
-            module: None,
-            text: "Has the filament come out of the nozzle?".into(),
-            link: None,
-            actions: Vec::new(),
-            since: 0.0,
-        }];
+        let question = "Has the filament come out of the nozzle?";
+        asked.device.faults = vec![Fault::new(FaultSource::Job, Severity::Warning, "07FF_8012", question)];
         assert_eq!(verdict(&asked), Ok(()));
     }
 

@@ -8,8 +8,10 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::models::Model;
 use crate::model::*;
 use crate::printer::{CameraFeed, DriverParts, FileError, PrinterHandle, PrinterSettings, RemoteFile, start};
+use crate::sim::elegoo_models;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -193,4 +195,22 @@ pub fn file_of(content: &str) -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".gcode").tempfile().unwrap();
     std::fs::write(file.path(), content).unwrap();
     file
+}
+
+/// Each row of a protocol's models has a simulated printer that takes its limits, and each simulated printer a row.
+pub fn assert_simulated(
+    rows: &[Model],
+    simulated: &[elegoo_models::Model],
+    find: fn(&str) -> Option<&'static Model>,
+) {
+    for model in rows {
+        let found = simulated.iter().find(|simulated| simulated.name == model.name);
+        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_models.rs lacks {}", model.name));
+        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.name);
+        assert!(model.bed_max <= simulated.bed_limit, "{}", model.name);
+    }
+    for simulated in simulated {
+        let found = find(simulated.name).map(|model| model.name);
+        assert_eq!(found, Some(simulated.name), "{} is no row of the driver", simulated.key);
+    }
 }

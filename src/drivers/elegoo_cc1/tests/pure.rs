@@ -7,6 +7,7 @@ use super::super::wire::{Frame, parse};
 use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
 use crate::drivers::elegoo::models::CC1;
+use crate::drivers::elegoo::testing::assert_simulated;
 use crate::model::*;
 use crate::printer::StateWriter;
 
@@ -513,17 +514,7 @@ fn models_and_discovery() {
 
 #[test]
 fn every_row_has_a_simulated_printer_that_takes_its_limits() {
-    use crate::sim::elegoo_models::CC1 as SIMULATED;
-    for model in CC1 {
-        let found = SIMULATED.iter().find(|simulated| simulated.name == model.name);
-        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_models.rs lacks {}", model.name));
-        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.name);
-        assert!(model.bed_max <= simulated.bed_limit, "{}", model.name);
-    }
-    for simulated in SIMULATED {
-        let found = models::find(simulated.name).map(|model| model.name);
-        assert_eq!(found, Some(simulated.name), "{} is no row of the driver", simulated.key);
-    }
+    assert_simulated(CC1, crate::sim::elegoo_models::CC1, models::find);
 }
 
 /// Whatever a row of the table promises, the encoder has a request for.

@@ -7,6 +7,7 @@ use super::super::{codes, discovery, models};
 use crate::drivers::elegoo::canvas::SlotMapEntry;
 use crate::drivers::elegoo::models::CC2;
 use crate::drivers::elegoo::place::Medium;
+use crate::drivers::elegoo::testing::assert_simulated;
 use crate::model::*;
 
 fn text(name: &str) -> String {
@@ -557,17 +558,7 @@ fn commands_are_planned_or_refused() {
 
 #[test]
 fn every_row_has_a_simulated_printer_that_takes_its_limits() {
-    use crate::sim::elegoo_models::CC2 as SIMULATED;
-    for model in CC2 {
-        let found = SIMULATED.iter().find(|simulated| simulated.name == model.name);
-        let simulated = found.unwrap_or_else(|| panic!("src/sim/elegoo_models.rs lacks {}", model.name));
-        assert!(model.nozzle_max <= simulated.nozzle_limit, "{}", model.name);
-        assert!(model.bed_max <= simulated.bed_limit, "{}", model.name);
-    }
-    for simulated in SIMULATED {
-        let found = models::find(simulated.name).map(|model| model.name);
-        assert_eq!(found, Some(simulated.name), "{} is no row of the driver", simulated.key);
-    }
+    assert_simulated(CC2, crate::sim::elegoo_models::CC2, models::find);
 }
 
 /// Whatever a row of the table promises, the encoder has a request for.
